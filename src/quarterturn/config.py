@@ -1,0 +1,260 @@
+"""Every setting of a run, as frozen dataclasses without torch, so that ``--help`` answers at once.
+
+The command line's flags, a run's ``config.json`` and the presets are all made of these classes.
+The library's own constructors take plain keywords and do not need them.
+
+Fractions of the training are written as fractions (``90 / 245``), so that ``--epochs`` scales a
+whole schedule.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from quarterturn.errors import ConfigError
+
+MethodName = Literal["decoupling", "rotnet", "instance"]
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are cropped."""
+
+    limit: int | None = None
+    """Use this many images, drawn once by a fixed seed; all by default."""
+    holdout: float = 0.05
+    """Fraction kept out of the training for diagnostics (at most 1,000 images), where the data
+    has no val or test split of its own; 0 keeps none."""
+    max_bad_fraction: float = 0.05
+    """Stop when more than this fraction of the image files cannot be read."""
+    verify: bool = False
+    """Decode every file in full before the training starts, not only its header."""
+    image_size: int = 128
+    """Side of the square crops, in pixels."""
+    crop_scale: tuple[float, float] = (0.2, 1.0)
+    """A random crop covers between these fractions of an image's area."""
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """A random crop's width over height lies between these."""
+    flip: bool = True
+    """Mirror half of the crops, left to right."""
+    eval_crop: float = 0.875
+    """Side of the centre crop used in evaluation, as a fraction of an image's short side."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    """Red, green and blue mean, of values in [0, 1]."""
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Red, green and blue standard deviation, of values in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network."""
+
+    backbone: str = "resnet18"
+    """Name of a backbone: alexnet, resnet18, convnet."""
+    embedding_dim: int = 128
+    """Width of the normalised embedding that the instance loss compares."""
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """What is learned."""
+
+    method: MethodName = "decoupling"
+    """decoupling (both halves), rotnet (rotation alone) or instance (no turns)."""
+    rotation_weight: float = 1.0
+    """Weight of the rotation loss in the total."""
+    invariance_weight: float = 1.0
+    """Weight of the invariance loss in the total."""
+    instance_weight: float = 1.0
+    """Weight of the instance loss in the total."""
+    instance_loss: Literal["nce", "infonce"] = "infonce"
+    """The paper's nce with a constant normaliser, or the robust infonce."""
+    noise: Literal["per-image", "shared"] = "shared"
+    """Draw noise samples for each image (the paper's), or once a batch (one matrix product)."""
+    num_noise: int = 4096
+    """Noise samples for each image or batch (K)."""
+    temperature: float = 0.2
+    """Divides the similarities in the instance loss."""
+    bank_momentum: float = 0.5
+    """Share of its old value that a row of the memory bank keeps at an update."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, and the learning rate over time."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd has Nesterov momentum."""
+    learning_rate: float = 0.05
+    """Base learning rate; the schedule multiplies it."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    weight_decay: float = 5e-4
+    """Weight decay, on every parameter."""
+    schedule: Literal["cosine", "step"] = "cosine"
+    """cosine falls to zero over the run; step follows milestones and factors."""
+    warmup: float = 0.0
+    """Fraction of the epochs over which a cosine schedule rises linearly first."""
+    milestones: tuple[float, ...] = ()
+    """Where a step schedule changes, as ascending fractions of the epochs."""
+    factors: tuple[float, ...] = (1.0,)
+    """A step schedule's multiples of the learning rate; one more than there are milestones."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long, how large, how often."""
+
+    epochs: int = 100
+    """Passes over the images; 0 keeps the untrained backbone, a baseline for probes."""
+    batch_size: int = 128
+    """Images in a batch, over all processes; each turned image counts as one."""
+    seed: int = 0
+    """Weights, order, crops and noise follow from it."""
+    precision: Precision = "auto"
+    """auto takes bf16-mixed where the hardware computes in bfloat16, else 32-true."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints within an epoch; 0 writes them at the ends of epochs alone."""
+    log_every: int = 20
+    """Steps averaged in a line of metrics.jsonl."""
+    diagnostics: bool = True
+    """Measure rotation accuracy, leakage and spread on held-out images as the training goes."""
+    diagnostics_every: int | None = None
+    """Epochs between diagnostics; a tenth of the epochs by default. The last always has them."""
+
+
+@dataclass(frozen=True)
+class MachineConfig:
+    """What the training runs on. A resumed run may change these; all others it must keep."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
+    workers: int = 2
+    """Processes that decode image files; the result does not depend on it."""
+    tensorboard: bool = False
+    """Write the metrics for TensorBoard as well (extra: tensorboard)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a pretraining run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested plain values, as written to ``config.json``."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, dict[str, Any]]) -> Config:
+        """Inverse of `to_dict`, also after a trip through JSON.
+
+        Raises:
+            ConfigError: A group or setting that this version does not know.
+        """
+        groups: dict[str, Any] = {}
+        hints = get_type_hints(cls)
+        for group, settings in values.items():
+            if group not in hints:
+                raise ConfigError(f"unknown group of settings {group!r}; there are {list(hints)}")
+            known = {f.name for f in dataclasses.fields(hints[group])}
+            if unknown := sorted(set(settings) - known):
+                raise ConfigError(
+                    f"unknown settings {unknown} in group {group!r}: was this run made by "
+                    "another version of quarterturn?"
+                )
+            groups[group] = hints[group](
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+            )
+        return cls(**groups)
+
+    def with_settings(self, **settings: Any) -> Config:
+        """A copy with some settings changed, each named without its group: ``epochs=3``.
+
+        Raises:
+            ConfigError: A setting that no group has.
+        """
+        by_group: dict[str, dict[str, Any]] = {}
+        for name, value in settings.items():
+            by_group.setdefault(self._group_of(name), {})[name] = value
+        return dataclasses.replace(
+            self,
+            **{g: dataclasses.replace(getattr(self, g), **vals) for g, vals in by_group.items()},
+        )
+
+    def differences(self, other: Config) -> list[str]:
+        """Settings in which two configurations differ, as ``epochs: 10 -> 20``."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{name}: {value} -> {theirs[group][name]}"
+            for group, settings in mine.items()
+            for name, value in settings.items()
+            if value != theirs[group][name]
+        ]
+
+    def check(self) -> None:
+        """Refuse values that cannot work, before any file is touched.
+
+        Raises:
+            ConfigError: Names the setting, what was found, and what is possible.
+        """
+        d, m, o, r = self.data, self.method, self.optimizer, self.run
+        _require(r.epochs >= 0, "epochs", r.epochs, "0 (untrained) or more")
+        _require(r.batch_size >= 2, "batch-size", r.batch_size, "at least 2 images")
+        _require(r.checkpoint_every >= 0, "checkpoint-every", r.checkpoint_every, "0 or more")
+        _require(r.log_every >= 1, "log-every", r.log_every, "1 or more")
+        _require(d.limit is None or d.limit >= 8, "limit", d.limit, "at least 8 images")
+        _require(0 <= d.holdout < 1, "holdout", d.holdout, "a fraction from 0 to below 1")
+        _require(
+            0 <= d.max_bad_fraction <= 1, "max-bad-fraction", d.max_bad_fraction, "0 to 1"
+        )
+        _require(d.image_size >= 8, "image-size", d.image_size, "at least 8 pixels")
+        _require(0 < d.eval_crop <= 1, "eval-crop", d.eval_crop, "a fraction above 0, up to 1")
+        low, high = d.crop_scale
+        _require(0 < low <= high <= 1, "crop-scale", d.crop_scale, "0 < low <= high <= 1")
+        low, high = d.crop_ratio
+        _require(0 < low <= high, "crop-ratio", d.crop_ratio, "0 < low <= high")
+        _require(min(d.std) > 0, "std", d.std, "three positive numbers")
+        _require(m.temperature > 0, "temperature", m.temperature, "a positive number")
+        _require(m.num_noise >= 1, "num-noise", m.num_noise, "at least 1")
+        _require(0 <= m.bank_momentum < 1, "bank-momentum", m.bank_momentum, "0 to below 1")
+        _require(o.learning_rate > 0, "learning-rate", o.learning_rate, "a positive number")
+        _require(0 <= o.warmup < 1, "warmup", o.warmup, "a fraction from 0 to below 1")
+        _require(self.machine.workers >= 0, "workers", self.machine.workers, "0 or more")
+        _require(
+            list(o.milestones) == sorted(o.milestones) and all(0 < x < 1 for x in o.milestones),
+            "milestones", o.milestones, "ascending fractions between 0 and 1",
+        )  # fmt: skip
+        _require(
+            len(o.factors) == len(o.milestones) + 1,
+            "factors", o.factors, f"one more than the {len(o.milestones)} milestones",
+        )  # fmt: skip
+
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read a run's ``config.json``; its ``config`` key holds the settings."""
+        return cls.from_dict(json.loads(path.read_text())["config"])
+
+    def _group_of(self, name: str) -> str:
+        for group in dataclasses.fields(self):
+            if any(f.name == name for f in dataclasses.fields(getattr(self, group.name))):
+                return group.name
+        raise ConfigError(f"unknown setting {name!r}")
+
+
+def _require(holds: bool, name: str, found: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"--{name} is {found}; expected {expected}")

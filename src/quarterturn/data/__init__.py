@@ -1,0 +1,1 @@
+"""Images as tensors: sources, one indexed data set behind them, crops, batches."""

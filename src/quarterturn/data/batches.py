@@ -1,0 +1,276 @@
+"""Batches of images on the device, from memory or from files.
+
+Shapes: N images in the data set; B in a batch; S the side of a crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from quarterturn.config import DataConfig
+from quarterturn.data.crops import (
+    Crops,
+    centre_crops,
+    crop_batch,
+    crop_file_image,
+    draw_crops,
+    shrink_for,
+)
+from quarterturn.data.decode import UnreadableImageError
+from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.randomness import permutation
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images that go through the network together.
+
+    Attributes:
+        indices: (B,) int64, their numbers in the data set.
+        images: (B, 3, S, S) float32, cropped and normalised.
+        labels: (B,) int64, or None where labels are not to be read.
+    """
+
+    indices: Tensor
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def batch_slices(num_images: int, batch_size: int, smallest: int = 2) -> list[slice]:
+    """Cut 0..num_images-1 into batches; the last short one is kept.
+
+    Batch norm needs two values a channel, so a rest of fewer than ``smallest`` images joins the
+    batch before it.
+    """
+    starts = list(range(0, num_images, batch_size))
+    if len(starts) > 1 and num_images - starts[-1] < smallest:
+        starts.pop()
+    return [
+        slice(start, stop)
+        for start, stop in zip(starts, [*starts[1:], num_images], strict=True)
+    ]
+
+
+class TrainingBatches:
+    """The batches of any epoch, as pure functions of (seed, epoch).
+
+    Args:
+        images: The N images.
+        crop: Crop and normalisation settings.
+        batch_size: Images in a batch, over all processes.
+        seed: The run's seed.
+        device: Where the batches are wanted.
+        workers: Processes that decode files; 0 decodes in this one. Not used for arrays.
+        rank: This process's number; it takes every ``world_size``-th image of each batch.
+        world_size: Number of processes.
+        with_labels: Hand out labels. Off, labels are not even looked at.
+
+    Attributes:
+        failed: Images that could not be decoded, by number, with the reason. They keep their
+            numbers and drop out of their batches.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        crop: DataConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        with_labels: bool = False,
+    ) -> None:
+        self.images, self.crop, self.seed = images, crop, seed
+        self.device = torch.device(device)
+        self.rank, self.world_size = rank, world_size
+        self.slices = batch_slices(len(images), batch_size, smallest=2 * world_size)
+        self.failed: dict[int, str] = {}
+        self._labels = torch.from_numpy(images.labels) if with_labels else None
+        self._sizes = torch.from_numpy(images.sizes)
+        self._pixels: Tensor | None = None
+        if isinstance(images, ArrayImages):
+            self._pixels = torch.from_numpy(images.pixels).to(self.device)
+        else:
+            self._loader = _decoding_loader(images, crop, seed, workers, self.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return len(self.slices)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """This process's share of each batch of an epoch, from batch number ``first`` on."""
+        order = permutation(len(self.images), self.seed, "order", epoch)
+        shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]
+        in_memory = self._pixels is not None
+        parts = self._from_memory if in_memory else self._from_files
+        for indices, crops in parts(epoch, shares):
+            labels = None if self._labels is None else self._labels[indices].to(self.device)
+            images = normalise(crops.to(self.device, non_blocking=True), self.crop)
+            yield Batch(indices.to(self.device), images, labels)
+
+    def _from_memory(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        assert self._pixels is not None
+        for indices in shares:
+            crops = random_crops(self._sizes[indices], indices, self.crop, self.seed, epoch)
+            pixels = self._pixels[indices.to(self.device)]
+            yield indices, crop_batch(pixels, crops, self.crop.image_size)
+
+    def _from_files(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        plan = self._loader.batch_sampler
+        assert isinstance(plan, _Plan)
+        plan.batches = [[(epoch, i) for i in share.tolist()] for share in shares]
+        for decoded in self._loader:
+            self.failed.update(decoded.failed)
+            yield decoded.indices, decoded.crops
+
+
+def evaluation_batches(
+    images: ImageSet,
+    crop: DataConfig,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    failed: dict[int, str] | None = None,
+) -> Iterator[Batch]:
+    """Every image once, in order, by its centre crop.
+
+    Args:
+        images: The images.
+        crop: Crop and normalisation settings.
+        batch_size: Images in a batch.
+        device: Where the batches are wanted.
+        workers: Processes that decode files.
+        failed: Filled with the images that cannot be decoded, which are left out.
+
+    Yields:
+        Batches with labels where the images have them.
+    """
+    device = torch.device(device)
+    slices = batch_slices(len(images), batch_size, smallest=1)
+    labels = None if images.labels is None else torch.from_numpy(images.labels)
+    decoded: Iterable[_Decoded]
+    if isinstance(images, ArrayImages):
+        sizes, pixels = torch.from_numpy(images.sizes), torch.from_numpy(images.pixels)
+        decoded = (
+            _Decoded(
+                torch.arange(s.start, s.stop),
+                crop_batch(pixels[s], centre_crops(sizes[s], crop.eval_crop), crop.image_size),
+                {},
+            )
+            for s in slices
+        )
+    else:
+        loader = _decoding_loader(images, crop, None, workers, device)
+        plan = loader.batch_sampler
+        assert isinstance(plan, _Plan)
+        plan.batches = [[(0, i) for i in range(s.start, s.stop)] for s in slices]
+        decoded = loader
+    for part in decoded:
+        if failed is not None:
+            failed.update(part.failed)
+        of_part = None if labels is None else labels[part.indices].to(device)
+        yield Batch(part.indices.to(device), normalise(part.crops.to(device), crop), of_part)
+
+
+def random_crops(
+    sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int
+) -> Crops:
+    """`draw_crops` with a configuration's settings."""
+    return draw_crops(
+        sizes, indices, seed=seed, epoch=epoch,
+        scale=crop.crop_scale, ratio=crop.crop_ratio, flip=crop.flip,
+    )  # fmt: skip
+
+
+def normalise(crops: Tensor, crop: DataConfig) -> Tensor:
+    """(n, 3, S, S) values 0..255 to float32 of the configured mean and deviation."""
+    mean = torch.tensor(crop.mean, device=crops.device)[:, None, None] * 255
+    std = torch.tensor(crop.std, device=crops.device)[:, None, None] * 255
+    return (crops.float() - mean) / std
+
+
+@dataclass
+class _Decoded:
+    """A batch as a worker hands it over: (n,) numbers, (n, 3, S, S) uint8 crops, failures."""
+
+    indices: Tensor
+    crops: Tensor
+    failed: dict[int, str]
+
+    def pin_memory(self) -> _Decoded:
+        return _Decoded(self.indices, self.crops.pin_memory(), self.failed)
+
+
+class _Plan:
+    """A batch sampler whose batches are set anew for each epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _CroppedFiles(Dataset):
+    """(epoch, index) to that image's crop, or to the reason why it cannot be read."""
+
+    def __init__(self, images: ImageSet, crop: DataConfig, seed: int | None) -> None:
+        self.images, self.crop, self.seed = images, crop, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
+        epoch, index = key
+        size = torch.from_numpy(self.images.sizes[index : index + 1])
+        if self.seed is None:
+            crops = centre_crops(size, self.crop.eval_crop)
+        else:
+            crops = random_crops(size, torch.tensor([index]), self.crop, self.seed, epoch)
+        side = self.crop.image_size
+        try:
+            image = self.images.read(index, shrink=shrink_for(crops.boxes[0], side))
+        except UnreadableImageError as error:
+            return index, str(error)
+        height, width = size[0].tolist()
+        cropped = crop_file_image(
+            image, (height, width), crops.boxes[0], bool(crops.flips[0]), side
+        )
+        return index, cropped
+
+
+def _collate(items: list[tuple[int, Tensor | str]]) -> _Decoded:
+    good = [(index, crop) for index, crop in items if isinstance(crop, Tensor)]
+    return _Decoded(
+        torch.tensor([index for index, _ in good], dtype=torch.int64),
+        torch.stack([crop for _, crop in good]) if good else torch.empty(0, 3, 1, 1),
+        {index: reason for index, reason in items if isinstance(reason, str)},
+    )
+
+
+def _decoding_loader(
+    images: ImageSet, crop: DataConfig, seed: int | None, workers: int, device: torch.device
+) -> DataLoader:
+    return DataLoader(
+        _CroppedFiles(images, crop, seed),
+        batch_sampler=_Plan(),  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        # torch would draw a base seed from the global generator; nothing here may touch that.
+        generator=torch.Generator().manual_seed(0),
+    )

@@ -1,0 +1,173 @@
+"""Which part of each image is shown, and the two ways to show it.
+
+One function draws the boxes and flips; `crop_file_image` applies one to a decoded file in a worker,
+and `crop_batch` a whole batch on the device. Both resample with Pillow's antialiased bilinear
+filter, so they agree to a grey level.
+
+Shapes: n images; H, W height and width; S side of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quarterturn.randomness import uniforms
+
+ATTEMPTS = 10
+"""Boxes tried for an image, as in torchvision's RandomResizedCrop, before the centre is taken."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Boxes and flips for n images.
+
+    Attributes:
+        boxes: (n, 4) float64: top, left, height, width in pixels of the upright image.
+        flips: (n,) bool: mirrored left to right.
+    """
+
+    boxes: Tensor
+    flips: Tensor
+
+
+def draw_crops(
+    sizes: Tensor,
+    indices: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    flip: bool,
+) -> Crops:
+    """Random resized crops, as pure functions of (seed, epoch, image index).
+
+    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al., CVPR 2015): a
+    fraction of the area, a log-uniform aspect ratio, a place; ten attempts, then the largest
+    centre box within the allowed ratios.
+
+    Args:
+        sizes: (n, 2) height and width in pixels.
+        indices: (n,) int64, the images' numbers in the data set.
+        seed: The run's seed.
+        epoch: Each epoch shows other crops.
+        scale: Least and greatest fraction of the area.
+        ratio: Least and greatest width over height.
+        flip: Whether half of the images are mirrored.
+    """
+    heights, widths = sizes[:, :1].double(), sizes[:, 1:].double()
+    attempts = torch.arange(ATTEMPTS)
+    area_u = uniforms(seed, "crop-area", epoch, indices[:, None], attempts)
+    ratio_u = uniforms(seed, "crop-ratio", epoch, indices[:, None], attempts)
+    areas = heights * widths * (scale[0] + (scale[1] - scale[0]) * area_u)
+    low, high = torch.tensor(ratio, dtype=torch.float64).log()
+    ratios = (low + (high - low) * ratio_u).exp()
+    box_w = (areas * ratios).sqrt().round()  # (n, ATTEMPTS)
+    box_h = (areas / ratios).sqrt().round()
+    fits = (box_w >= 1) & (box_w <= widths) & (box_h >= 1) & (box_h <= heights)
+    first = fits.int().argmax(dim=1, keepdim=True)  # the first attempt that fits
+    box_w, box_h = box_w.gather(1, first)[:, 0], box_h.gather(1, first)[:, 0]
+
+    heights, widths = heights[:, 0], widths[:, 0]
+    top = ((heights - box_h + 1) * uniforms(seed, "crop-top", epoch, indices)).floor()
+    left = ((widths - box_w + 1) * uniforms(seed, "crop-left", epoch, indices)).floor()
+    boxes = torch.stack([top, left, box_h, box_w], dim=1)
+
+    none_fits = ~fits.any(dim=1)
+    centre_h = torch.minimum(heights, (widths / ratio[0]).round())
+    centre_w = torch.minimum(widths, (heights * ratio[1]).round())
+    centred = torch.stack(
+        [((heights - centre_h) / 2).floor(), ((widths - centre_w) / 2).floor(), centre_h, centre_w],
+        dim=1,
+    )
+    boxes = torch.where(none_fits[:, None], centred, boxes)
+    flips = uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
+    return Crops(boxes, flips)
+
+
+def centre_crops(sizes: Tensor, fraction: float) -> Crops:
+    """The centre square whose side is a fraction of the short side; no flips.
+
+    With 0.875 it is the usual resize to 256 and centre crop to 224.
+    """
+    sizes = sizes.double()
+    side = (sizes.amin(dim=1) * fraction).round().clamp(min=1)
+    top_left = ((sizes - side[:, None]) / 2).floor()
+    boxes = torch.cat([top_left, side[:, None], side[:, None]], dim=1)
+    return Crops(boxes, torch.zeros(len(sizes), dtype=torch.bool))
+
+
+def shrink_for(box: Tensor, side: int) -> float:
+    """How much smaller an image may be decoded so that a box still has ``side`` pixels a side."""
+    return max(1.0, float(box[2:].min()) / side)
+
+
+def crop_file_image(
+    image: Image.Image, size: tuple[int, int], box: Tensor, flip: bool, side: int
+) -> Tensor:
+    """Apply one crop to a decoded image: the worker's applier.
+
+    Args:
+        image: RGB, perhaps decoded at a reduced size.
+        size: The original's height and width, which the box refers to.
+        box: (4,) top, left, height, width.
+        flip: Mirror left to right.
+        side: S.
+
+    Returns:
+        (3, S, S) uint8.
+    """
+    top, left, height, width = box.tolist()
+    y, x = image.height / size[0], image.width / size[1]  # 1 unless decoded at a reduced size
+    resized = image.resize(
+        (side, side),
+        Image.Resampling.BILINEAR,
+        box=(
+            left * x,
+            top * y,
+            min((left + width) * x, image.width),
+            min((top + height) * y, image.height),
+        ),
+    )
+    if flip:
+        resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8)
+    return pixels.view(side, side, 3).permute(2, 0, 1)
+
+
+def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
+    """Apply a crop to each image of a batch on its device.
+
+    Resampling is linear and separable: each output row is a weighted sum of input rows, and so are
+    columns. Box, scale and flip are all in the two matrices of weights.
+
+    Args:
+        images: (n, H, W, 3) uint8.
+        crops: n boxes and flips.
+        side: S.
+
+    Returns:
+        (n, 3, S, S) float32 in 0..255.
+    """
+    height, width = images.shape[1:3]
+    top, left, box_h, box_w = crops.boxes.unbind(dim=1)
+    rows = _resampling(top, box_h, height, side)
+    columns = _resampling(left, box_w, width, side)
+    columns = torch.where(crops.flips[:, None, None], columns.flip(1), columns)
+    rows, columns = rows.to(images.device)[:, None], columns.to(images.device)[:, None]
+    planes = images.permute(0, 3, 1, 2).float()  # (n, 3, H, W)
+    return rows @ planes @ columns.transpose(2, 3)
+
+
+def _resampling(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
+    """(n, S, size) float32 weights of Pillow's triangle filter from an interval to S pixels."""
+    scale = length / side
+    centres = start[:, None] + (torch.arange(side) + 0.5) * scale[:, None]  # (n, S)
+    pixels = torch.arange(size) + 0.5
+    distance = (pixels - centres[:, :, None]).abs()  # (n, S, size)
+    weights = (1 - distance / scale.clamp(min=1)[:, None, None]).clamp(min=0)
+    return (weights / weights.sum(dim=2, keepdim=True)).float()

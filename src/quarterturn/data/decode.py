@@ -1,0 +1,124 @@
+"""One image file to upright 8-bit RGB."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+READABLE = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2".split()
+)
+"""Suffixes, in lower case, of files that are read."""
+
+HEIC = frozenset({".heic", ".heif", ".hif"})
+"""Suffixes of images that are read where the extra ``heic`` is installed."""
+
+SIDEWAYS = frozenset({5, 6, 7, 8})
+"""EXIF orientations in which the stored width is the upright height."""
+
+
+@cache
+def heic_is_readable() -> bool:
+    """Whether the ``heic`` extra is installed; it is then made known to Pillow."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+class UnreadableImageError(Exception):
+    """A file that is not a whole image; the message is the reason alone."""
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Upright (height, width) in pixels, from the header alone.
+
+    Raises:
+        UnreadableImageError: The header is not that of an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
+            return (width, height) if sideways else (height, width)
+    except _FAILURES as error:
+        raise UnreadableImageError(_reason(path, error)) from error
+
+
+def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
+    """Decode a file to an upright 8-bit RGB image.
+
+    The EXIF orientation is applied. Grey, palette, CMYK and other modes are converted;
+    transparent pixels show white; 16-bit values are scaled, not clipped.
+
+    Args:
+        path: The file.
+        shrink: How much smaller than the original the result may be, at most, in each direction.
+            JPEGs are then decoded at 1/2, 1/4 or 1/8 of their size, which is much faster.
+
+    Raises:
+        UnreadableImageError: The file is truncated, damaged, or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if shrink > 1:
+                width, height = image.size
+                image.draft(image.mode, (round(width / shrink), round(height / shrink)))
+            image.load()
+            return ImageOps.exif_transpose(to_rgb(image))
+    except _FAILURES as error:
+        raise UnreadableImageError(_reason(path, error)) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow mode as RGB; keeps the EXIF orientation tag."""
+    exif = image.getexif()
+    if image.mode.startswith(("I", "F")):
+        rgb = Image.fromarray(_to_8bit(np.asarray(image))).convert("RGB")
+    elif image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        rgb = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    else:
+        rgb = image.convert("RGB")
+    if ExifTags.Base.Orientation in exif:
+        rgb.getexif()[ExifTags.Base.Orientation] = exif[ExifTags.Base.Orientation]
+    return rgb
+
+
+def _to_8bit(values: np.ndarray) -> np.ndarray:
+    """Scale wide integers and floats to 0..255.
+
+    16-bit values are divided by 257, so that 65535 becomes 255. Wider ones, and floats beyond
+    [0, 1], have no agreed white: their own maximum becomes 255.
+    """
+    largest = float(values.max(initial=0))
+    agreed = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
+    white = max(agreed, largest)
+    return np.round(np.clip(values, 0, None) * (255.0 / white)).astype(np.uint8)
+
+
+# What Pillow raises on damaged or hostile files; it promises no common base class.
+_FAILURES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    Image.DecompressionBombError,
+)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    try:
+        if path.stat().st_size == 0:
+            return "the file is empty"
+    except OSError as cannot_stat:
+        return cannot_stat.strerror or "cannot be opened"
+    return str(error).replace(str(path), path.name) or type(error).__name__

@@ -1,0 +1,139 @@
+"""The training loop.
+
+Shapes: B images in a batch over all processes, of which this process has its share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quarterturn.config import OptimizerConfig
+from quarterturn.data.batches import Batch, TrainingBatches
+from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.schedule import learning_rate
+from quarterturn.engine.telemetry import Telemetry
+
+
+@dataclass
+class Training:
+    """Everything that a training is made of, saved and loaded as one.
+
+    Attributes:
+        method: Network and losses; see `quarterturn.methods.base.Method`.
+        batches: The images of any epoch.
+        optimizer: Over the network's parameters.
+        settings: Learning rate over the epochs.
+        runtime: Device, precision, processes.
+        telemetry: Where figures go.
+        epochs: Epochs in the whole run.
+        checkpoint: Where to keep the state; None keeps nothing.
+        checkpoint_every: Steps between checkpoints within an epoch; 0 for none.
+        after_epoch: Called by every process with the number of epochs done; diagnostics, for
+            instance. It must change no state.
+        step: Steps done.
+    """
+
+    method: Any
+    batches: TrainingBatches
+    optimizer: torch.optim.Optimizer
+    settings: OptimizerConfig
+    runtime: Runtime
+    telemetry: Telemetry
+    epochs: int
+    checkpoint: Path | None = None
+    checkpoint_every: int = 0
+    after_epoch: Callable[[int], None] = lambda epochs_done: None
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, of plain values and tensors."""
+        return {
+            "step": self.step,
+            "network": self.method.network.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "telemetry": self.telemetry.state_dict(),
+            "failed": self.batches.failed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where a checkpoint was written."""
+        self.step = state["step"]
+        self.method.network.load_state_dict(state["network"])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.telemetry.load_state_dict(state["telemetry"])
+        self.batches.failed.update(state["failed"])
+
+
+def fit(training: Training) -> None:
+    """Train from the step that is reached to the end of the last epoch."""
+    t, runtime = training, training.runtime
+    network = runtime.wrap(t.method.network)
+    steps_per_epoch = t.batches.steps_per_epoch
+    if t.step == 0 and t.epochs == 0:
+        keep(t)
+    for epoch in range(t.step // steps_per_epoch, t.epochs):
+        rate = learning_rate(epoch, t.epochs, t.settings)
+        for group in t.optimizer.param_groups:
+            group["lr"] = rate
+        network.train()
+        for batch in t.batches.epoch(epoch, first=t.step % steps_per_epoch):
+            counts = runtime.gather_counts(len(batch))
+            if min(counts) >= 2:  # unreadable files drop out; batch norm needs two images
+                share = len(batch) * len(counts) / sum(counts)
+                terms = training_step(t, network, batch, share)
+                t.telemetry.step(t.step, terms, sum(counts), rate)
+            t.step += 1
+            within = t.step % steps_per_epoch
+            if within and t.checkpoint_every and t.step % t.checkpoint_every == 0:
+                keep(t)
+        t.telemetry.flush()
+        t.after_epoch(epoch + 1)
+        keep(t)
+        t.telemetry.restart_clock()
+
+
+def training_step(
+    training: Training, network: nn.Module, batch: Batch, share: float = 1.0
+) -> dict[str, Tensor]:
+    """Learn from one batch.
+
+    Args:
+        training: Method, optimizer and runtime.
+        network: The method's network, wrapped where there are several processes.
+        batch: This process's images.
+        share: Weight of this process's mean in the mean over processes, so that every image
+            counts the same: its images over the average number of images.
+
+    Returns:
+        The loss and its terms, over all processes, on the device.
+    """
+    method, runtime = training.method, training.runtime
+    with runtime.autocast():
+        output = method.losses(network, batch, training.step)
+    loss = sum(method.term_weights[name] * term for name, term in output.terms.items())
+    training.optimizer.zero_grad(set_to_none=True)
+    (loss * share).backward()
+    training.optimizer.step()
+    if output.embeddings is not None:
+        indices, embeddings = runtime.gather(batch.indices), runtime.gather(output.embeddings)
+        method.after_step(indices, embeddings, output.normalizer)
+    values = runtime.mean(torch.stack([loss, *output.terms.values()]).detach() * share)
+    return dict(zip(["loss", *output.terms], values, strict=True))
+
+
+def keep(training: Training) -> None:
+    """Write a checkpoint of the whole state; rank 0 writes for all processes."""
+    training.telemetry.flush()  # a loss that is not finite stops here, before it is kept
+    if training.checkpoint is not None and training.runtime.is_main:
+        save_checkpoint(training.checkpoint, training.state_dict())
+        training.telemetry.last_checkpoint = f"{training.checkpoint} (step {training.step})"
+    training.runtime.barrier()

@@ -1,0 +1,24 @@
+"""The optimizer of a network."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from quarterturn.config import OptimizerConfig
+
+
+def build_optimizer(network: nn.Module, settings: OptimizerConfig) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, as in the paper."""
+    parameters = list(network.parameters())
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.momentum > 0,
+        weight_decay=settings.weight_decay,
+    )

@@ -1,0 +1,146 @@
+"""Devices, precision and processes: the only file that knows of them.
+
+Several processes are started by ``torchrun``; without it there is one.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from quarterturn.errors import ConfigError
+
+
+class Runtime:
+    """Where this process computes, how precisely, and with whom.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        precision: ``auto``, ``32-true`` or ``bf16-mixed``; ``auto`` is resolved here.
+
+    Attributes:
+        device: The device in force.
+        precision: The precision in force.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, device: str = "auto", precision: str = "auto") -> None:
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
+        self.device = _resolve_device(device)
+        self.precision = _resolve_precision(precision, self.device)
+        self._owns_group = self.world_size > 1 and not dist.is_initialized()
+        if self._owns_group:
+            # Counts travel by gloo, so that no step waits for the GPU to learn them.
+            on_gpu = self.device.type == "cuda"
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager:
+        """Bfloat16 where the precision asks for it."""
+        mixed = self.precision == "bf16-mixed"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed)
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network, its gradients averaged over the processes where there are several.
+
+        Batch norm sees one process's share of the batch, all four copies of each image.
+        """
+        if self.world_size == 1:
+            return network
+        return DistributedDataParallel(network)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """A scalar averaged over the processes."""
+        if self.world_size == 1:
+            return value
+        value = value.detach().clone()
+        dist.all_reduce(value)
+        return value / self.world_size
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Rows of all processes, in order of rank; each may bring another number of rows."""
+        if self.world_size == 1:
+            return values
+        counts = self.gather_counts(len(values))
+        padded = values.new_zeros(max(counts), *values.shape[1:])
+        padded[: len(values)] = values
+        everyones = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(everyones, padded)
+        return torch.cat([v[:n] for v, n in zip(everyones, counts, strict=True)])
+
+    def gather_counts(self, count: int) -> list[int]:
+        """One integer of every process, in order of rank."""
+        if self.world_size == 1:
+            return [count]
+        mine = torch.tensor([count])
+        everyones = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(everyones, mine)
+        return [int(n) for n in everyones]
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """One small Python object of every process, in order of rank."""
+        if self.world_size == 1:
+            return [value]
+        everyones: list[Any] = [None] * self.world_size
+        dist.all_gather_object(everyones, value)
+        return everyones
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        """Leave the process group, where this object has joined it."""
+        if self._owns_group and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _resolve_device(name: str) -> torch.device:
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        name = "cpu" if accelerator is None else accelerator.type
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name} cannot be used here: {error}") from error
+    return device
+
+
+def _resolve_precision(name: str, device: torch.device) -> str:
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    # Without these instructions bfloat16 is emulated on a processor, slower than float32.
+    native = device.type == "cpu" and _cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}
+    return "bf16-mixed" if native else "32-true"
+
+
+def _cpu_flags() -> set[str]:
+    """Instruction sets of this processor, as Linux names them; empty elsewhere."""
+    try:
+        with open("/proc/cpuinfo") as lines:
+            for line in lines:
+                if line.startswith(("flags", "Features")):
+                    return set(line.split(":", 1)[1].split())
+    except OSError:
+        pass
+    return set()

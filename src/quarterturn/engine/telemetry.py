@@ -1,0 +1,230 @@
+"""What a training says as it goes: metrics.jsonl, progress on a terminal, time to expect."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from quarterturn.errors import CheckpointError, TrainingError
+
+ESTIMATE_AFTER = 20
+"""Steps after which the time to expect is told."""
+
+
+class Telemetry:
+    """Collects the steps' losses on the device and writes their means every few steps.
+
+    Args:
+        path: The run's ``metrics.jsonl``, or None to keep nothing.
+        total_steps: Steps in the whole run.
+        steps_per_epoch: Steps in an epoch.
+        log_every: Steps averaged in a line.
+        console: Where to print; None for silence.
+        description: What stands beside the progress bar.
+        tensorboard: Folder for TensorBoard's files as well.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        total_steps: int,
+        steps_per_epoch: int,
+        log_every: int = 20,
+        console: Console | None = None,
+        description: str = "training",
+        tensorboard: Path | None = None,
+    ) -> None:
+        self.path, self.console, self.log_every = path, console, log_every
+        self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
+        self.description = description
+        self.last_checkpoint = "none yet"
+        self._pending: list[tuple[int, dict[str, Tensor]]] = []
+        self._images = 0
+        self._bytes = 0
+        self._elapsed_before = 0.0
+        self._steps_here = 0
+        self._file = None
+        self._tensorboard = None
+        if tensorboard is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._tensorboard = SummaryWriter(str(tensorboard))
+
+    def __enter__(self) -> Telemetry:
+        """Open the log, cut back to what the checkpoint knows of."""
+        if self.path is not None:
+            if self._bytes and (not self.path.exists() or self.path.stat().st_size < self._bytes):
+                raise CheckpointError(
+                    f"{self.path} is shorter than when the checkpoint was written; put it back, "
+                    "or begin again with --overwrite"
+                )
+            self._file = open(self.path, "a+b")  # noqa: SIM115: closed in __exit__
+            self._file.truncate(self._bytes)
+        self._start = self._interval_start = time.perf_counter()
+        self._progress = None
+        if self.console is not None and self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("steps  {task.fields[loss]}"), TimeRemainingColumn(),
+            )  # fmt: skip
+            self._progress = Progress(*columns, console=self.console)
+            self._progress.start()
+            self._task = self._progress.add_task(self.description, total=self.total_steps, loss="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close everything."""
+        if self._progress is not None:
+            self._progress.stop()
+        if self._file is not None:
+            self._file.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self._elapsed_before + time.perf_counter() - self._start
+
+    def step(self, step: int, terms: dict[str, Tensor], num_images: int, rate: float) -> None:
+        """Note a finished step; touches no device memory until a line is due.
+
+        Args:
+            step: Its number, from 0.
+            terms: Named scalars on the device.
+            num_images: Images in the batch, over all processes.
+            rate: The learning rate in force.
+        """
+        self._pending.append((step, terms))
+        self._images += num_images
+        self._rate = rate
+        self._steps_here += 1
+        if (step + 1) % self.log_every == 0:
+            self.flush()
+        if self._steps_here == ESTIMATE_AFTER:
+            self._tell_estimate(step)
+
+    def flush(self) -> None:
+        """Write the mean of the steps since the last line.
+
+        Raises:
+            TrainingError: A loss was not finite; names the first such step.
+        """
+        if not self._pending:
+            return
+        steps = [step for step, _ in self._pending]
+        names = list(self._pending[0][1])
+        # One transfer for all steps and terms: .item() at each step would stall the device.
+        values = torch.stack(
+            [torch.stack([terms[n].detach().float() for n in names]) for _, terms in self._pending]
+        ).cpu()
+        for step, row in zip(steps, values, strict=True):
+            if not bool(row.isfinite().all()):
+                found = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, row.tolist(), strict=True))
+                raise TrainingError(
+                    f"the loss is no longer finite at step {step} ({found}); the last good "
+                    f"checkpoint: {self.last_checkpoint}. A lower --learning-rate, a higher "
+                    "--temperature, or --instance-loss infonce may help"
+                )
+        now = time.perf_counter()
+        means = dict(zip(names, values.double().mean(dim=0).tolist(), strict=True))
+        self.record(
+            "train", step=steps[-1], epoch=steps[-1] // self.steps_per_epoch,
+            learning_rate=self._rate, **means,
+            images_per_s=self._images / max(now - self._interval_start, 1e-9),
+        )  # fmt: skip
+        self._tell_progress(steps[-1], means["loss"])
+        self._pending, self._images, self._interval_start = [], 0, now
+
+    def record(self, kind: str, *, step: int, epoch: int, **values: Any) -> None:
+        """Write one line of metrics.jsonl, with the time."""
+        if self._file is not None:
+            line = {"kind": kind, "step": step, "epoch": epoch, **values}
+            line["elapsed_s"] = round(self.elapsed_s, 3)
+            try:
+                self._file.write(json.dumps(line).encode() + b"\n")
+                self._file.flush()
+            except OSError as error:
+                raise CheckpointError(
+                    f"cannot write {self.path}: {error.strerror}; the last good checkpoint: "
+                    f"{self.last_checkpoint}"
+                ) from error
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+
+    def say(self, text: str) -> None:
+        """Print a line, above the progress bar where there is one."""
+        if self.console is not None:
+            self.console.print(text, highlight=False)
+
+    def restart_clock(self) -> None:
+        """Leave what has passed since the last line out of the next line's images a second."""
+        self._interval_start = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How much of the log is sure, and the time spent."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._bytes = self._file.tell()
+        return {"bytes": self._bytes, "elapsed_s": self.elapsed_s}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue a log; lines after the checkpoint are cut off when it is opened."""
+        self._bytes, self._elapsed_before = state["bytes"], state["elapsed_s"]
+
+    def _tell_progress(self, step: int, loss: float) -> None:
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step + 1, loss=f"loss {loss:.3f}")
+        elif self.console is not None:
+            tenth = max(1, math.ceil(self.total_steps / 10))
+            previous = step - len(self._pending)
+            if (step + 1) // tenth != (previous + 1) // tenth or step + 1 == self.total_steps:
+                epochs = self.total_steps // self.steps_per_epoch
+                self.say(
+                    f"{self.description}: epoch {step // self.steps_per_epoch + 1}/{epochs}, "
+                    f"loss {loss:.3f}, {self.elapsed_s:.0f} s"
+                )
+
+    def _tell_estimate(self, step: int) -> None:
+        a_step = (time.perf_counter() - self._start) / self._steps_here
+        epoch_s, rest_s = a_step * self.steps_per_epoch, a_step * (self.total_steps - step - 1)
+        text = f"{self.description}: about {duration(epoch_s)} an epoch"
+        text += f", {duration(rest_s)} until the end"
+        if rest_s > 600:
+            text += "; shorter with --epochs, --limit, --image-size or --backbone convnet"
+        self.say(text)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``42 s``, ``7 min``, ``3.5 h``, ``12 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def stderr_console() -> Console:
+    """The console that progress goes to, so that standard output stays for results."""
+    return Console(file=sys.stderr)

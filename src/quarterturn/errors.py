@@ -1,0 +1,25 @@
+"""The one family of errors that this library raises on purpose.
+
+Each message says what was found, what was expected, and what to do. The command line prints it
+without a traceback and exits with status 2.
+"""
+
+
+class QuarterturnError(Exception):
+    """Something the user can put right."""
+
+
+class ConfigError(QuarterturnError):
+    """A setting that is unknown, out of range, or at odds with another."""
+
+
+class DataError(QuarterturnError):
+    """Images that are missing, unreadable, or too few."""
+
+
+class CheckpointError(QuarterturnError):
+    """A run or checkpoint that cannot be read, written, or continued."""
+
+
+class TrainingError(QuarterturnError):
+    """A training that cannot go on, such as a loss that is no longer a number."""

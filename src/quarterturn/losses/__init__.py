@@ -1,0 +1,1 @@
+"""Losses as pure functions of tensors; they know no model, no bank and no data set."""

@@ -1,0 +1,107 @@
+"""Telling every image from every other: NCE and InfoNCE against a memory bank.
+
+Shapes: B images in the batch; E embedding width; K noise samples; N images in the data set.
+Embeddings and bank rows have length 1, so their products are cosines.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def nce_loss(
+    embedding: Tensor,
+    positive: Tensor,
+    noise: Tensor,
+    *,
+    num_instances: int,
+    temperature: float,
+    normalizer: Tensor | float,
+) -> Tensor:
+    """Noise-contrastive estimation of a softmax over all N images.
+
+    With P(j|v) = exp(v.m_j / temperature) / Z and uniform noise P_n = 1/N, the loss of one image is
+
+        -log(P_i / (P_i + K/N)) - sum over K noise j of log((K/N) / (P_j + K/N))
+
+    (Wu et al., CVPR 2018, equations 4 to 8; Feng et al., CVPR 2019, section 3.3). The image itself
+    may be among the noise and is not masked out. On small collections a constant Z is soon far too
+    small and the loss explodes; `infonce_loss` has no Z.
+
+    Args:
+        embedding: (B, E), this step's embeddings.
+        positive: (B, E), the images' own rows in the memory bank.
+        noise: (K, E), shared by the batch, or (B, K, E), rows of the noise samples.
+        num_instances: N.
+        temperature: Divides the cosines; the paper's is 0.07.
+        normalizer: Z, see `nce_normalizer`.
+
+    Returns:
+        Scalar, float32: mean over the batch.
+    """
+    positive_logits, noise_logits = _cosines(embedding, positive, noise, temperature)
+    log_z = torch.as_tensor(normalizer, dtype=torch.float32, device=embedding.device).log()
+    log_noise = math.log(noise.shape[-2] / num_instances)  # log of K * P_n
+    # -log(p / (p + c)) = softplus(log c - log p), which neither overflows nor divides by zero.
+    of_positive = F.softplus(log_noise + log_z - positive_logits)
+    of_noise = F.softplus(noise_logits - log_z - log_noise).sum(dim=1)
+    return (of_positive + of_noise).mean()
+
+
+def nce_normalizer(
+    embedding: Tensor, positive: Tensor, noise: Tensor, *, num_instances: int, temperature: float
+) -> Tensor:
+    """Estimate of Z: N * mean of exp(v.m / temperature) over a batch's positives and noise.
+
+    Made once, on the first batch, and kept (Wu et al., CVPR 2018, section 3.3). Arguments as for
+    `nce_loss`. Returns a scalar without gradient.
+    """
+    with torch.no_grad():
+        positive_logits, noise_logits = _cosines(embedding, positive, noise, temperature)
+        logits = torch.cat([positive_logits[:, None], noise_logits], dim=1)
+        return num_instances * logits.exp().mean()
+
+
+def infonce_loss(
+    embedding: Tensor,
+    positive: Tensor,
+    noise: Tensor,
+    *,
+    temperature: float,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Softmax cross-entropy of the positive against the noise (van den Oord et al., 2018).
+
+    Args:
+        embedding: (B, E), this step's embeddings.
+        positive: (B, E), the images' own rows in the memory bank.
+        noise: (K, E), shared by the batch, or (B, K, E).
+        temperature: Divides the cosines.
+        mask: (B, K) bool, True where a noise sample is the image itself and is left out.
+
+    Returns:
+        Scalar, float32: mean over the batch.
+    """
+    positive_logits, noise_logits = _cosines(embedding, positive, noise, temperature)
+    if mask is not None:
+        noise_logits = noise_logits.masked_fill(mask, -torch.inf)
+    logits = torch.cat([positive_logits[:, None], noise_logits], dim=1)
+    targets = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    return F.cross_entropy(logits, targets)
+
+
+def _cosines(
+    embedding: Tensor, positive: Tensor, noise: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """(B,) logits of the positives and (B, K) of the noise, in float32."""
+    embedding, positive, noise = embedding.float(), positive.float(), noise.float()
+    of_positive = (embedding * positive).sum(dim=1)
+    if noise.ndim == 2:
+        of_noise = embedding @ noise.T
+    else:
+        of_noise = torch.bmm(noise, embedding[:, :, None]).squeeze(2)
+    return of_positive / temperature, of_noise / temperature

@@ -1,0 +1,59 @@
+"""Rotation prediction, with weights that discount images without an upright.
+
+Shapes: B images in R = 4 copies, copy k turned by k quarter turns; N images in the data set.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rotation_loss(logits: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Weighted cross-entropy of the predicted quarter turns.
+
+    The weighted sum over the B*4 copies is divided by B*4, not by the sum of the weights: an image
+    with little weight contributes little, it does not lift the others (Feng et al., CVPR 2019,
+    section 3.2).
+
+    Args:
+        logits: (B, 4, 4), copy by class; computed in float32 whatever their type.
+        weights: (B, 4) for image and copy, or None for 1 everywhere.
+
+    Returns:
+        Scalar, float32.
+    """
+    num_images = logits.shape[0]
+    targets = torch.arange(4, device=logits.device).repeat(num_images)
+    per_copy = F.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
+    if weights is not None:
+        per_copy = per_copy * weights.flatten()
+    return per_copy.sum() / (4 * num_images)
+
+
+def pu_weights(p_upright: Tensor, gamma: float = 2.0) -> Tensor:
+    """Weights of the rotation loss from positive-unlabelled learning.
+
+    An upright image is a sure positive. A turned copy is unlabelled: of an image without an "up"
+    it looks upright as well, and then its rotation label is noise. So
+    w_ik = 1 - p_upright[i, k] ** gamma for k > 0, and 1 for k = 0 (Feng et al., CVPR 2019,
+    section 3.2).
+
+    Args:
+        p_upright: (N, 4), probability in [0, 1] that copy k of image i looks upright.
+        gamma: Exponent; larger values discount sure cases alone.
+
+    Returns:
+        (N, 4), of the same type.
+
+    Raises:
+        ValueError: Wrong shape, or values outside [0, 1].
+    """
+    if p_upright.ndim != 2 or p_upright.shape[1] != 4:
+        raise ValueError(f"p_upright must be (N, 4), found {tuple(p_upright.shape)}")
+    if not bool(((p_upright >= 0) & (p_upright <= 1)).all()):
+        raise ValueError("p_upright must hold probabilities in [0, 1]")
+    weights = 1 - p_upright**gamma
+    weights[:, 0] = 1
+    return weights

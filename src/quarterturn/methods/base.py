@@ -1,0 +1,109 @@
+"""What every method offers to the training loop and to whoever looks at its network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from quarterturn.data.batches import Batch
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What one batch gives.
+
+    Attributes:
+        terms: Named scalar losses, each a mean over this process's images, without weights.
+        embeddings: (B, E) for the memory bank, detached; None for methods without one.
+        normalizer: Z of the NCE loss where this step has estimated it; else None.
+    """
+
+    terms: dict[str, Tensor]
+    embeddings: Tensor | None = None
+    normalizer: Tensor | None = None
+
+
+class Network(nn.Module):
+    """A backbone with the heads of a method.
+
+    Attributes:
+        backbone: Images to features of width D.
+        rotation_head: Features to four rotation logits, or None.
+        embedding_head: Features to embeddings, or None.
+        decoupled: Whether the features have a rotation half and an invariant half.
+    """
+
+    rotation_head: LinearHead | None
+    embedding_head: EmbeddingHead | None
+    decoupled = False
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.rotation_head = None
+        self.embedding_head = None
+
+    def parts(self, features: Tensor) -> dict[str, Tensor]:
+        """The features by the names a user knows: both halves and their union, or the whole."""
+        if not self.decoupled:
+            return {"whole": features}
+        rotation, invariant = split_halves(features)
+        return {"rotation": rotation, "invariant": invariant, "both": features}
+
+    def rotation_logits(self, features: Tensor) -> Tensor:
+        """(..., D) features to (..., 4) logits, by the part that the rotation head reads."""
+        assert self.rotation_head is not None
+        parts = self.parts(features)
+        return self.rotation_head(parts.get("rotation", features))
+
+    def embed(self, features: Tensor) -> Tensor:
+        """(B, D) features to (B, E) embeddings, by the part that the embedding head reads."""
+        assert self.embedding_head is not None
+        parts = self.parts(features)
+        return self.embedding_head(parts.get("invariant", features))
+
+
+class Method:
+    """A network, and how to learn from a batch.
+
+    Attributes:
+        network: What is trained.
+        term_weights: Weight of each loss term in the total.
+        reads_labels: Whether batches must bring labels.
+    """
+
+    network: Network
+    term_weights: dict[str, float]
+    reads_labels = False
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+        """The loss terms of a batch; changes no state.
+
+        Args:
+            network: ``self.network``, perhaps wrapped for several processes.
+            batch: Images on the device.
+            step: Steps made since the beginning of the run.
+        """
+        raise NotImplementedError
+
+    def after_step(
+        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
+    ) -> None:
+        """Update what is not learned by gradients, such as a memory bank.
+
+        Args:
+            indices: (B,) numbers of the images, gathered over all processes.
+            embeddings: (B, E) their embeddings, gathered likewise.
+            normalizer: Z, where this step has estimated it.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the network."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""

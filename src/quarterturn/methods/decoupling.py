@@ -1,0 +1,110 @@
+"""Rotation Feature Decoupling (Feng, Xu, Tao, CVPR 2019).
+
+Half of the feature predicts the rotation; the other half is made equal over the rotations and tells
+every image from every other.
+
+Shapes: B images in R = 4 copies; D feature width; E embedding width; N images in the data set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from quarterturn.data.batches import Batch
+from quarterturn.losses.invariance import invariance_loss
+from quarterturn.losses.rotation import pu_weights, rotation_loss
+from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
+from quarterturn.rotation import rotate4
+
+
+class DecoupledNetwork(Network):
+    """A backbone whose feature is split in a rotation half and an invariant half."""
+
+    rotation_head: LinearHead
+    embedding_head: EmbeddingHead
+    decoupled = True
+
+    def __init__(self, backbone: Backbone, embedding_dim: int) -> None:
+        super().__init__(backbone)
+        half = backbone.feature_dim // 2
+        self.rotation_head = LinearHead(half, 4)
+        self.embedding_head = EmbeddingHead(half, embedding_dim)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, S, S) to rotation logits, invariant halves and embeddings."""
+        copies = rotate4(images).flatten(0, 1)  # (B*4, 3, S, S): one batch for batch norm
+        features = self.backbone(copies).unflatten(0, (-1, 4))  # (B, 4, D)
+        rotation, invariant = split_halves(features)  # (B, 4, D/2) each
+        logits = self.rotation_head(rotation)  # (B, 4, 4)
+        embedding = self.embedding_head(invariant.mean(dim=1))  # (B, E)
+        return logits, invariant, embedding
+
+
+class Decoupling(Method):
+    """The paper's three losses.
+
+    Args:
+        network: A `DecoupledNetwork`.
+        discrimination: The instance loss with its bank.
+        rotation_weight: Weight of the rotation loss; likewise the next two.
+        invariance_weight: Weight of the invariance loss.
+        instance_weight: Weight of the instance loss.
+        p_upright: (N, 4) probabilities that the copies look upright, or None for weights of 1.
+        gamma: Exponent of `pu_weights`.
+        noise_aware_from: First step whose rotation loss is weighted by ``p_upright``.
+    """
+
+    def __init__(
+        self,
+        network: DecoupledNetwork,
+        discrimination: InstanceDiscrimination,
+        *,
+        rotation_weight: float = 1.0,
+        invariance_weight: float = 1.0,
+        instance_weight: float = 1.0,
+        p_upright: Tensor | None = None,
+        gamma: float = 2.0,
+        noise_aware_from: int = 0,
+    ) -> None:
+        self.network = network
+        self.discrimination = discrimination
+        self.term_weights = {
+            "rotation": rotation_weight,
+            "invariance": invariance_weight,
+            "instance": instance_weight,
+        }
+        self.copy_weights = None if p_upright is None else pu_weights(p_upright, gamma)
+        self.noise_aware_from = noise_aware_from
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+        """The three loss terms of a batch."""
+        logits, invariant, embedding = network(batch.images)
+        weights = None
+        if self.copy_weights is not None and step >= self.noise_aware_from:
+            weights = self.copy_weights[batch.indices]  # (B, 4)
+        instance, normalizer = self.discrimination.loss(embedding, batch.indices, step)
+        terms = {
+            "rotation": rotation_loss(logits, weights),
+            "invariance": invariance_loss(invariant),
+            "instance": instance,
+        }
+        return StepOutput(terms, embedding.detach(), normalizer)
+
+    def after_step(
+        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
+    ) -> None:
+        """Move the images' rows in the memory bank."""
+        self.discrimination.after_step(indices, embeddings, normalizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory bank."""
+        return self.discrimination.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the memory bank of a checkpoint."""
+        self.discrimination.load_state_dict(state)

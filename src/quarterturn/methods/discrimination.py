@@ -1,0 +1,94 @@
+"""Instance discrimination by a memory bank, shared by the methods that use it.
+
+Shapes: B images; E embedding width; K noise samples; N images in the data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from quarterturn.config import MethodConfig
+from quarterturn.losses.instance import infonce_loss, nce_loss, nce_normalizer
+from quarterturn.models.bank import InstanceBank
+from quarterturn.randomness import integers
+
+
+class InstanceDiscrimination:
+    """Tells every image from every other.
+
+    Args:
+        num_instances: N.
+        embedding_dim: E.
+        settings: Loss, noise, temperature and momentum.
+        seed: Fixes the bank's first rows and the noise.
+        device: Where the bank lives.
+        mean_over_processes: Averages a scalar over all processes.
+    """
+
+    def __init__(
+        self,
+        num_instances: int,
+        embedding_dim: int,
+        settings: MethodConfig,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value,
+    ) -> None:
+        self.settings, self.seed = settings, seed
+        self.num_instances = num_instances
+        self.bank = InstanceBank(num_instances, embedding_dim, settings.bank_momentum, seed)
+        self.bank.to(device)
+        self.mean_over_processes = mean_over_processes
+
+    def loss(self, embedding: Tensor, indices: Tensor, step: int) -> tuple[Tensor, Tensor | None]:
+        """The instance loss, and Z where this is the step that estimates it.
+
+        Args:
+            embedding: (B, E), of length 1.
+            indices: (B,) numbers of the images.
+            step: Fixes the noise, together with the images' numbers.
+        """
+        chosen = self.draw_noise(indices, step)  # (K,) or (B, K)
+        positive, noise = self.bank.rows[indices], self.bank.rows[chosen]
+        temperature = self.settings.temperature
+        if self.settings.instance_loss == "infonce":
+            own = chosen == indices[:, None]  # (B, K)
+            loss = infonce_loss(embedding, positive, noise, temperature=temperature, mask=own)
+            return loss, None
+        constants = {"num_instances": self.num_instances, "temperature": temperature}
+        first = None
+        if self.bank.normalizer is None:
+            first = self.mean_over_processes(
+                nce_normalizer(embedding, positive, noise, **constants)
+            )
+        z = self.bank.normalizer if first is None else first
+        assert z is not None
+        return nce_loss(embedding, positive, noise, **constants, normalizer=z), first
+
+    def draw_noise(self, indices: Tensor, step: int) -> Tensor:
+        """Numbers of the noise images, uniform with replacement: (K,) or (B, K) int64."""
+        samples = torch.arange(self.settings.num_noise, device=indices.device)
+        if self.settings.noise == "shared":
+            return integers(self.num_instances, self.seed, "noise", step, samples)
+        return integers(self.num_instances, self.seed, "noise", step, indices[:, None], samples)
+
+    def after_step(
+        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
+    ) -> None:
+        """Move the rows of these images, and keep Z where it has just been estimated."""
+        self.bank.update(indices, embeddings)
+        if normalizer is not None:
+            self.bank.normalizer = normalizer
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"bank": self.bank.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        self.bank.load_state_dict(state["bank"])

@@ -1,0 +1,62 @@
+"""Instance discrimination alone, without turns (Wu, Xiong, Yu, Lin, CVPR 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from quarterturn.data.batches import Batch
+from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.heads import EmbeddingHead
+
+
+class InstanceNetwork(Network):
+    """A backbone with an embedding of its whole feature."""
+
+    embedding_head: EmbeddingHead
+
+    def __init__(self, backbone: Backbone, embedding_dim: int) -> None:
+        super().__init__(backbone)
+        self.embedding_head = EmbeddingHead(backbone.feature_dim, embedding_dim)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, E)."""
+        return self.embedding_head(self.backbone(images))
+
+
+class Instance(Method):
+    """The instance loss alone, one upright view an image."""
+
+    def __init__(
+        self,
+        network: InstanceNetwork,
+        discrimination: InstanceDiscrimination,
+        *,
+        instance_weight: float = 1.0,
+    ) -> None:
+        self.network = network
+        self.discrimination = discrimination
+        self.term_weights = {"instance": instance_weight}
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+        """The instance loss of a batch."""
+        embedding = network(batch.images)
+        loss, normalizer = self.discrimination.loss(embedding, batch.indices, step)
+        return StepOutput({"instance": loss}, embedding.detach(), normalizer)
+
+    def after_step(
+        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
+    ) -> None:
+        """Move the images' rows in the memory bank."""
+        self.discrimination.after_step(indices, embeddings, normalizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory bank."""
+        return self.discrimination.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the memory bank of a checkpoint."""
+        self.discrimination.load_state_dict(state)

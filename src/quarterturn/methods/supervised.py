@@ -1,0 +1,42 @@
+"""Supervised classification of turned copies: the ceiling beside which the others stand."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quarterturn.data.batches import Batch
+from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.heads import LinearHead
+from quarterturn.rotation import rotate4
+
+
+class ClassifierNetwork(Network):
+    """A backbone with a linear classifier, applied to every turned copy."""
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__(backbone)
+        self.classifier = LinearHead(backbone.feature_dim, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, 4, C) logits."""
+        features = self.backbone(rotate4(images).flatten(0, 1))
+        return self.classifier(features).unflatten(0, (-1, 4))
+
+
+class SupervisedTurned(Method):
+    """Cross-entropy of the label, the same for all four copies of an image."""
+
+    reads_labels = True
+
+    def __init__(self, network: ClassifierNetwork) -> None:
+        self.network = network
+        self.term_weights = {"classification": 1.0}
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+        """The classification loss of a batch."""
+        assert batch.labels is not None
+        logits = network(batch.images)
+        targets = batch.labels.repeat_interleave(4)
+        return StepOutput({"classification": F.cross_entropy(logits.flatten(0, 1), targets)})

@@ -1,0 +1,1 @@
+"""Backbones with named layers, heads, and the memory bank."""

@@ -1,0 +1,77 @@
+"""The memory bank: one slowly moving embedding for every image of the data set."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quarterturn.errors import CheckpointError
+
+
+class InstanceBank:
+    """Rows m (N, E), one an image, as in Wu et al. (CVPR 2018, section 3).
+
+    It is no ``nn.Module`` on purpose: DistributedDataParallel would broadcast rank 0's buffers at
+    each forward and overwrite the rows that other ranks have updated.
+
+    Args:
+        num_instances: N.
+        dim: E.
+        momentum: Share of its old value that a row keeps.
+        seed: Rows start uniform in +-1/sqrt(E/3), so of length 1 on average.
+
+    Attributes:
+        rows: (N, E) float32.
+        normalizer: Z of the NCE loss, None until it is set.
+    """
+
+    def __init__(
+        self, num_instances: int, dim: int, momentum: float = 0.5, seed: int = 0
+    ) -> None:
+        bound = 1 / math.sqrt(dim / 3)
+        generator = torch.Generator().manual_seed(seed)
+        self.rows = torch.empty(num_instances, dim).uniform_(-bound, bound, generator=generator)
+        self.momentum = momentum
+        self.normalizer: Tensor | None = None
+
+    @torch.no_grad()
+    def update(self, indices: Tensor, embeddings: Tensor) -> None:
+        """m_i <- normalise(momentum * m_i + (1 - momentum) * v_i).
+
+        Args:
+            indices: (B,) int64, each image once.
+            embeddings: (B, E), of length 1.
+        """
+        old = self.rows[indices]
+        mixed = torch.lerp(embeddings.to(old.dtype), old, self.momentum)
+        self.rows[indices] = F.normalize(mixed, dim=1)
+
+    def to(self, device: torch.device | str) -> InstanceBank:
+        """Move the rows; returns itself."""
+        self.rows = self.rows.to(device)
+        if self.normalizer is not None:
+            self.normalizer = self.normalizer.to(device)
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"rows": self.rows, "normalizer": self.normalizer}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the rows and the normaliser of a checkpoint.
+
+        Raises:
+            CheckpointError: The checkpoint's bank is for another number of images or width.
+        """
+        if state["rows"].shape != self.rows.shape:
+            raise CheckpointError(
+                f"the checkpoint's memory bank is {tuple(state['rows'].shape)}, this run's is "
+                f"{tuple(self.rows.shape)}: the images are not those the run began with"
+            )
+        device = self.rows.device
+        self.rows = state["rows"].to(device)
+        self.normalizer = None if state["normalizer"] is None else state["normalizer"].to(device)

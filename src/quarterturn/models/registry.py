@@ -1,0 +1,40 @@
+"""Backbones by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from quarterturn.errors import ConfigError
+from quarterturn.models.alexnet import alexnet
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.convnet import convnet
+from quarterturn.models.resnet import resnet18
+
+BACKBONES: dict[str, Callable[[int], Backbone]] = {
+    "alexnet": alexnet,
+    "resnet18": resnet18,
+    "convnet": convnet,
+}
+
+
+def build_backbone(name: str, image_size: int, *, seed: int = 0) -> Backbone:
+    """A freshly initialised backbone.
+
+    Args:
+        name: One of `BACKBONES`.
+        image_size: Side of the images in pixels.
+        seed: Fixes the initial weights; the global random state is left as it was.
+
+    Raises:
+        ConfigError: There is no such backbone, or it does not take images of this size.
+    """
+    if name not in BACKBONES:
+        raise ConfigError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return BACKBONES[name](image_size)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error

@@ -1,0 +1,39 @@
+"""torchvision's ResNets as chains of named stages."""
+
+from __future__ import annotations
+
+import torchvision
+from torch import nn
+
+from quarterturn.models.backbone import Backbone
+
+SMALL_IMAGE = 96
+"""Below this side, in pixels, the stem keeps the resolution."""
+
+
+def resnet18(image_size: int = 224) -> Backbone:
+    """ResNet-18 (He et al., CVPR 2016) by torchvision, features of 512, halves 256 + 256.
+
+    Below 96 px the stem is a 3x3 convolution of stride 1 without a pool, as is usual on CIFAR.
+
+    Args:
+        image_size: Side of the input in pixels; decides the stem.
+    """
+    net = torchvision.models.resnet18(weights=None)
+    if image_size < SMALL_IMAGE:
+        stem_conv: nn.Module = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(stem_conv.weight, mode="fan_out", nonlinearity="relu")
+        pool: nn.Module = nn.Identity()
+    else:
+        stem_conv, pool = net.conv1, net.maxpool
+    stages = [
+        ("stem", nn.Sequential(stem_conv, net.bn1, net.relu)),
+        ("pool1", pool),
+        ("layer1", net.layer1),
+        ("layer2", net.layer2),
+        ("layer3", net.layer3),
+        ("layer4", net.layer4),
+        ("pool", nn.Sequential(net.avgpool, nn.Flatten())),
+    ]
+    layers = ["stem", "layer1", "layer2", "layer3", "layer4", "pool"]
+    return Backbone(stages, layers, feature_dim=net.fc.in_features)

@@ -1,0 +1,44 @@
+"""Turning images by quarter turns.
+
+Shapes: B images, R = 4 rotations, C channels, S the side of a square image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotate4(images: Tensor) -> Tensor:
+    """Every image in its four rotations, as a real axis.
+
+    Args:
+        images: (B, C, S, S), any dtype. Square, since a quarter turn swaps height and width.
+
+    Returns:
+        (B, 4, C, S, S); ``[:, k]`` is ``torch.rot90(images, k, (-2, -1))``, k quarter turns
+        counter-clockwise.
+
+    Raises:
+        ValueError: The images are not square, or there are not four dimensions.
+    """
+    if images.ndim != 4 or images.shape[-2] != images.shape[-1]:
+        raise ValueError(f"rotate4 expects square images (B, C, S, S), found {tuple(images.shape)}")
+    return torch.stack([torch.rot90(images, k, (-2, -1)) for k in range(4)], dim=1)
+
+
+def rotate_each(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn each image by its own number of quarter turns.
+
+    Args:
+        images: (B, C, S, S).
+        turns: (B,) integers; counted modulo 4, counter-clockwise.
+
+    Returns:
+        (B, C, S, S).
+    """
+    turned = images.clone()
+    for k in range(1, 4):
+        chosen = turns % 4 == k
+        turned[chosen] = torch.rot90(images[chosen], k, (-2, -1))
+    return turned
