@@ -218,9 +218,7 @@ class Config:
         _require(r.log_every >= 1, "log-every", r.log_every, "1 or more")
         _require(d.limit is None or d.limit >= 8, "limit", d.limit, "at least 8 images")
         _require(0 <= d.holdout < 1, "holdout", d.holdout, "a fraction from 0 to below 1")
-        _require(
-            0 <= d.max_bad_fraction <= 1, "max-bad-fraction", d.max_bad_fraction, "0 to 1"
-        )
+        _require(0 <= d.max_bad_fraction <= 1, "max-bad-fraction", d.max_bad_fraction, "0 to 1")
         _require(d.image_size >= 8, "image-size", d.image_size, "at least 8 pixels")
         _require(0 < d.eval_crop <= 1, "eval-crop", d.eval_crop, "a fraction above 0, up to 1")
         low, high = d.crop_scale

@@ -23,6 +23,7 @@ from quarterturn.data.crops import (
 )
 from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.data.sources import check_bad_fraction
 from quarterturn.randomness import permutation
 
 
@@ -54,8 +55,7 @@ def batch_slices(num_images: int, batch_size: int, smallest: int = 2) -> list[sl
     if len(starts) > 1 and num_images - starts[-1] < smallest:
         starts.pop()
     return [
-        slice(start, stop)
-        for start, stop in zip(starts, [*starts[1:], num_images], strict=True)
+        slice(start, stop) for start, stop in zip(starts, [*starts[1:], num_images], strict=True)
     ]
 
 
@@ -72,6 +72,8 @@ class TrainingBatches:
         rank: This process's number; it takes every ``world_size``-th image of each batch.
         world_size: Number of processes.
         with_labels: Hand out labels. Off, labels are not even looked at.
+        unreadable: Image files that were left out when the data was indexed; together with those
+            that fail later they may not be more than ``crop.max_bad_fraction``.
 
     Attributes:
         failed: Images that could not be decoded, by number, with the reason. They keep their
@@ -90,12 +92,14 @@ class TrainingBatches:
         rank: int = 0,
         world_size: int = 1,
         with_labels: bool = False,
+        unreadable: dict[str, str] | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(len(images), batch_size, smallest=2 * world_size)
         self.failed: dict[int, str] = {}
+        self._unreadable = unreadable or {}
         self._labels = torch.from_numpy(images.labels) if with_labels else None
         self._sizes = torch.from_numpy(images.sizes)
         self._pixels: Tensor | None = None
@@ -110,7 +114,11 @@ class TrainingBatches:
         return len(self.slices)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """This process's share of each batch of an epoch, from batch number ``first`` on."""
+        """This process's share of each batch of an epoch, from batch number ``first`` on.
+
+        Raises:
+            DataError: Too many files could not be decoded.
+        """
         order = permutation(len(self.images), self.seed, "order", epoch)
         shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]
         in_memory = self._pixels is not None
@@ -132,8 +140,16 @@ class TrainingBatches:
         assert isinstance(plan, _Plan)
         plan.batches = [[(epoch, i) for i in share.tolist()] for share in shares]
         for decoded in self._loader:
-            self.failed.update(decoded.failed)
+            self._note_failed(decoded.failed)
             yield decoded.indices, decoded.crops
+
+    def _note_failed(self, failed: dict[int, str]) -> None:
+        if failed.keys() <= self.failed.keys():
+            return
+        self.failed.update(failed)
+        bad = self._unreadable | {self.images.names[i]: why for i, why in self.failed.items()}
+        num_good = len(self.images) - len(self.failed)
+        check_bad_fraction(bad, num_good, self.crop.max_bad_fraction)
 
 
 def evaluation_batches(
@@ -185,9 +201,7 @@ def evaluation_batches(
         yield Batch(part.indices.to(device), normalise(part.crops.to(device), crop), of_part)
 
 
-def random_crops(
-    sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int
-) -> Crops:
+def random_crops(sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int) -> Crops:
     """`draw_crops` with a configuration's settings."""
     return draw_crops(
         sizes, indices, seed=seed, epoch=epoch,
@@ -266,7 +280,7 @@ def _decoding_loader(
 ) -> DataLoader:
     return DataLoader(
         _CroppedFiles(images, crop, seed),
-        batch_sampler=_Plan(),  # type: ignore[arg-type]
+        batch_sampler=_Plan(),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 READABLE = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2"}
 )
 """Suffixes, in lower case, of files that are read."""
 

@@ -81,7 +81,7 @@ class ArrayImages(ImageSet):
     def fingerprint(self) -> str:
         """Hash of the shape and every pixel."""
         digest = hashlib.sha256(str(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels))
+        digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()[:16]
 
 

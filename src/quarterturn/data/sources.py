@@ -304,4 +304,3 @@ def _labels_of(names: list[str]) -> tuple[NDArray[np.int64] | None, list[str]]:
         return None, []
     number = {name: i for i, name in enumerate(class_names)}
     return np.array([number[top] for top in tops if top is not None]), class_names
-

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from rich.console import Console
@@ -55,8 +55,8 @@ class Telemetry:
         self._bytes = 0
         self._elapsed_before = 0.0
         self._steps_here = 0
-        self._file = None
-        self._tensorboard = None
+        self._file: BinaryIO | None = None
+        self._tensorboard: Any = None
         if tensorboard is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -70,7 +70,7 @@ class Telemetry:
                     f"{self.path} is shorter than when the checkpoint was written; put it back, "
                     "or begin again with --overwrite"
                 )
-            self._file = open(self.path, "a+b")  # noqa: SIM115: closed in __exit__
+            self._file = open(self.path, "a+b")  # noqa: SIM115
             self._file.truncate(self._bytes)
         self._start = self._interval_start = time.perf_counter()
         self._progress = None

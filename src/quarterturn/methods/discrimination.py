@@ -60,7 +60,7 @@ class InstanceDiscrimination:
             own = chosen == indices[:, None]  # (B, K)
             loss = infonce_loss(embedding, positive, noise, temperature=temperature, mask=own)
             return loss, None
-        constants = {"num_instances": self.num_instances, "temperature": temperature}
+        constants: Any = {"num_instances": self.num_instances, "temperature": temperature}
         first = None
         if self.bank.normalizer is None:
             first = self.mean_over_processes(

@@ -50,7 +50,7 @@ def build_method(
         mean_over_processes: Averages a scalar over all processes.
     """
     # Channels last is what convolutions compute in fastest, on processors and GPUs.
-    network = build_network(config).to(device, memory_format=torch.channels_last)
+    network = build_network(config).to(device).to(memory_format=torch.channels_last)
     settings = config.method
     if isinstance(network, RotationNetwork):
         return RotNet(network, rotation_weight=settings.rotation_weight)

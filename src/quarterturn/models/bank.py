@@ -29,9 +29,7 @@ class InstanceBank:
         normalizer: Z of the NCE loss, None until it is set.
     """
 
-    def __init__(
-        self, num_instances: int, dim: int, momentum: float = 0.5, seed: int = 0
-    ) -> None:
+    def __init__(self, num_instances: int, dim: int, momentum: float = 0.5, seed: int = 0) -> None:
         bound = 1 / math.sqrt(dim / 3)
         generator = torch.Generator().manual_seed(seed)
         self.rows = torch.empty(num_instances, dim).uniform_(-bound, bound, generator=generator)

@@ -10,16 +10,17 @@ from quarterturn.models.backbone import Backbone
 def convnet(image_size: int = 16, feature_dim: int = 256) -> Backbone:
     """3x3 convolutions of 32, 64, 128, 256, 256 ... channels with pools, then a linear layer.
 
-    Every convolution is followed by batch norm, ReLU and a max pool 2/2, until 2 or 3 px are left
-    of the side. Above 32 px the first convolution is 5x5 with stride 2.
+    Batch norm and ReLU follow each convolution, and a max pool 2/2 as long as more than 4 px are
+    left of the side. Above 32 px the first convolution is 5x5 with stride 2. At 16 px that makes
+    three convolutions, at 64 px four.
 
     Args:
         image_size: Side of the input in pixels, at least 8.
         feature_dim: D, width of the features.
     """
     stages: list[tuple[str, nn.Module]] = []
-    channels, side = 3, image_size
-    while side > 3:
+    channels, side, last = 3, image_size, False
+    while not last:
         number = len(stages) + 1
         wider = min(16 * 2**number, 256)
         if number == 1 and image_size > 32:
@@ -27,9 +28,13 @@ def convnet(image_size: int = 16, feature_dim: int = 256) -> Backbone:
             side = (side + 1) // 2
         else:
             conv = nn.Conv2d(channels, wider, 3, padding=1, bias=False)
-        block = nn.Sequential(conv, nn.BatchNorm2d(wider), nn.ReLU(inplace=True), nn.MaxPool2d(2))
-        stages.append((f"conv{number}", block))
-        channels, side = wider, side // 2
+        block = [conv, nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
+        last = side <= 4
+        if not last:
+            block.append(nn.MaxPool2d(2))
+            side //= 2
+        stages.append((f"conv{number}", nn.Sequential(*block)))
+        channels = wider
     fc = nn.Sequential(
         nn.Flatten(),
         nn.Linear(channels * side * side, feature_dim, bias=False),

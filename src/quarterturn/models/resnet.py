@@ -21,7 +21,7 @@ def resnet18(image_size: int = 224) -> Backbone:
     """
     net = torchvision.models.resnet18(weights=None)
     if image_size < SMALL_IMAGE:
-        stem_conv: nn.Module = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+        stem_conv = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(stem_conv.weight, mode="fan_out", nonlinearity="relu")
         pool: nn.Module = nn.Identity()
     else:

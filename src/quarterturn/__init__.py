@@ -1,0 +1,70 @@
+"""Image representations without labels, learned by the quarter turn.
+
+Public names load what they need when they are first used, so that importing the package is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quarterturn.commands.demo import demo
+    from quarterturn.commands.embed import embed
+    from quarterturn.commands.pretrain import pretrain, resume
+    from quarterturn.commands.probe import probe
+    from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
+    from quarterturn.losses.instance import infonce_loss, nce_loss
+    from quarterturn.losses.invariance import invariance_loss
+    from quarterturn.losses.rotation import pu_weights, rotation_loss
+    from quarterturn.models.bank import InstanceBank
+    from quarterturn.rotation import rotate4
+    from quarterturn.runs import load_backbone
+
+_HOME = {
+    "CheckpointError": "errors",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "InstanceBank": "models.bank",
+    "QuarterturnError": "errors",
+    "demo": "commands.demo",
+    "embed": "commands.embed",
+    "infonce_loss": "losses.instance",
+    "invariance_loss": "losses.invariance",
+    "load_backbone": "runs",
+    "nce_loss": "losses.instance",
+    "pretrain": "commands.pretrain",
+    "probe": "commands.probe",
+    "pu_weights": "losses.rotation",
+    "resume": "commands.pretrain",
+    "rotate4": "rotation",
+    "rotation_loss": "losses.rotation",
+}
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "InstanceBank",
+    "QuarterturnError",
+    "demo",
+    "embed",
+    "infonce_loss",
+    "invariance_loss",
+    "load_backbone",
+    "nce_loss",
+    "pretrain",
+    "probe",
+    "pu_weights",
+    "resume",
+    "rotate4",
+    "rotation_loss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

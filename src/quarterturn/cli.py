@@ -1,0 +1,206 @@
+"""The command line: words in, one function of ``quarterturn.commands`` called.
+
+Nothing heavy is imported here, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from quarterturn.config import Config
+from quarterturn.errors import QuarterturnError
+from quarterturn.presets import default_preset
+from quarterturn.presets import preset as preset_named
+
+Data = tyro.conf.Positional[str]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train every method on digits, or on your own folder, and lay the figures side by side."""
+
+    data: Data = "digits"
+    """digits, a folder of images, or a .npz file."""
+    out: Path | None = None
+    """Run directory; runs/<data>-demo-<n> by default."""
+    limit: int | None = None
+    """Images to use; 1,000 photos by default."""
+    seed: int = 0
+    """Weights, order, crops and noise follow from it."""
+    overwrite: bool = False
+    """Delete an earlier run at --out."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.demo import demo
+
+        demo(
+            self.data,
+            out=self.out, limit=self.limit, seed=self.seed, overwrite=self.overwrite,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Learn a representation from unlabelled images: DATA, or --resume RUN."""
+
+    data: tyro.conf.Positional[str | None] = None
+    """A folder of images, a .npz file, or digits."""
+    out: Path | None = None
+    """Run directory; runs/<data>-<n> by default."""
+    preset: str | None = None
+    """digits, folder or imagenet-alexnet; the defaults shown here are the preset's."""
+    resume: Path | None = None
+    """Go on with this run; other settings than the run's are refused."""
+    overwrite: bool = False
+    """Delete an earlier run at --out."""
+    config: tyro.conf.OmitArgPrefixes[Config] = field(default_factory=Config)
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.pretrain import pretrain, resume
+        from quarterturn.errors import ConfigError
+
+        if self.resume is not None:
+            if self.data is not None or self.out is not None or self.preset is not None:
+                raise ConfigError("--resume RUN takes DATA, --out and --preset from the run")
+            resume(self.resume, config=self.config)
+        elif self.data is None:
+            raise ConfigError("expected DATA: a folder of images, a .npz file, or digits")
+        else:
+            pretrain(self.data, out=self.out, config=self.config, overwrite=self.overwrite)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Read labels off a run's frozen features by simple classifiers, upright and turned."""
+
+    run_directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run."""
+    data: Data
+    """Labelled images: sub-folders are the labels."""
+    test: str | None = None
+    """Other data to test on; by default a split of DATA, or a stratified 20 %%."""
+    kind: Literal["all", "knn", "linear"] = "all"
+    """Which classifiers."""
+    limit: int | None = None
+    """Use at most this many images of each part."""
+    seed: int = 0
+    """First seed, of turns and held-out parts."""
+    seeds: int = 1
+    """How many seeds; mean and spread are over them."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    workers: int = 2
+    """Processes that decode files."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.probe import probe
+
+        probe(
+            self.run_directory, self.data,
+            test=self.test, kind=self.kind, limit=self.limit, seed=self.seed, seeds=self.seeds,
+            device=self.device, workers=self.workers,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Write the features of every image to a file."""
+
+    run_directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run."""
+    out: Path
+    """A file ending in .npz or .csv."""
+    data: tyro.conf.Positional[str | None] = None
+    """Images; by default those of the run."""
+    half: Literal["invariant", "rotation", "both"] | None = None
+    """Part of the features; the invariant half by default."""
+    layer: str | None = None
+    """A named layer in place of the last; maps are averaged over their area."""
+    overwrite: bool = False
+    """Replace an existing file."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    workers: int = 2
+    """Processes that decode files."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.embed import embed
+
+        embed(
+            self.run_directory, self.data,
+            out=self.out, half=self.half, layer=self.layer, overwrite=self.overwrite,
+            device=self.device, workers=self.workers,
+        )  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 for an error the user can put right."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"quarterturn {version('quarterturn')}")
+        return 0
+    try:
+        parse(words).run()
+    except QuarterturnError as error:
+        print(f"quarterturn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("quarterturn: interrupted; pretrain --resume RUN goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(words: list[str]) -> Demo | Pretrain | Probe | Embed:
+    """Words to a command with its options.
+
+    The options of ``pretrain`` have the values of its preset, or of the run to resume, unless they
+    are given. Which preset depends on DATA, so the words may be read twice.
+    """
+    name = _option(words, "--preset")
+    run = _option(words, "--resume")
+    base = Config.read(Path(run) / "config.json") if run and _has_config(run) else None
+    command = _parse(words, base or preset_named(name or "folder"))
+    if isinstance(command, Pretrain) and command.data and not name and not run:
+        command = _parse(words, preset_named(default_preset(command.data)))
+    return command
+
+
+def _parse(words: list[str], config: Config) -> Demo | Pretrain | Probe | Embed:
+    return tyro.cli(
+        Annotated[Demo, tyro.conf.subcommand("demo")]
+        | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
+        | Annotated[Probe, tyro.conf.subcommand("probe")]
+        | Annotated[Embed, tyro.conf.subcommand("embed")],
+        prog="quarterturn",
+        description="Image representations without labels, learned by the quarter turn.",
+        args=words,
+    )
+
+
+def _option(words: list[str], name: str) -> str | None:
+    """The value of an option, before the words are parsed."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == name:
+            return following
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None
+
+
+def _has_config(run: str) -> bool:
+    return (Path(run) / "config.json").is_file()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,294 @@
+"""``quarterturn demo``: what the method is worth, on digits or on your own photos, in minutes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from quarterturn.commands.pretrain import fit_batch_size
+from quarterturn.config import Config
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.data.memory import in_memory
+from quarterturn.data.selection import limit_images, stratified_split
+from quarterturn.data.sources import MIN_IMAGES, Source, check_bad_fraction, open_source
+from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry, stderr_console
+from quarterturn.errors import DataError
+from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
+from quarterturn.evaluation.probe import Probe, Representation, finds_itself
+from quarterturn.methods.base import Method, Network
+from quarterturn.methods.registry import build_method, build_network
+from quarterturn.methods.supervised import ClassifierNetwork, SupervisedTurned
+from quarterturn.models.registry import build_backbone
+from quarterturn.presets import demo_folder, digits
+from quarterturn.randomness import permutation
+from quarterturn.report.run_report import write_run_report
+from quarterturn.report.tables import Table, print_table
+from quarterturn.runs import Run, environment, next_directory, write_items, write_json
+
+TEST_FRACTION = 0.25
+PHOTOS = 1000
+STORED_SIDE = 1.5
+"""Photos are kept in memory at this multiple of the crop's side."""
+K = 20
+
+Cells = dict[str, float | None]
+COLUMNS = [
+    "kNN, upright", "kNN, turned", "linear, upright", "linear, turned",
+    "rotation accuracy", "finds itself turned", "training, s",
+]  # fmt: skip
+
+
+def demo(
+    data: str = "digits",
+    *,
+    out: Path | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    quiet: bool = False,
+    config: Config | None = None,
+) -> Run:
+    """Train every method on a small collection and lay their figures side by side.
+
+    Args:
+        data: ``digits``, a folder, or a ``.npz`` file. Labels are used where the data has them, by
+            the probes and the supervised row alone.
+        out: The run directory, which keeps the decoupled network; ``runs/<data>-demo-<n>`` by
+            default.
+        limit: Images to use; 1,000 photos by default, digits whole.
+        seed: Of weights, order, crops and noise. One seed: differences of a point or two between
+            rows may be chance.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+        config: Settings in place of the demo's own.
+
+    Returns:
+        The run, with ``results.json`` and ``report.html``.
+
+    Raises:
+        QuarterturnError: The data or the output directory do not allow it.
+    """
+    start = time.perf_counter()
+    console = None if quiet else stderr_console()
+    source = open_source(data)
+    config = (config or (digits() if data == "digits" else demo_folder())).with_settings(seed=seed)
+    config.check()
+    runtime = Runtime(config.machine.device, config.run.precision)
+    images = _split(source, config, limit if limit or data == "digits" else PHOTOS)
+    if console is not None:
+        for line in source.summary():
+            console.print(line, highlight=False, markup=False)
+        console.print(images.description, highlight=False, markup=False)
+    config = fit_batch_size(config, len(images.train), console)
+    path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
+    run = Run.create(path, data, config, images.train.fingerprint(), overwrite=overwrite)
+    write_json(path / "environment.json", environment(runtime, config))
+
+    rows: dict[str, Cells] = {}
+    for name, cells in _measure_all(run, images, runtime, console):
+        rows[name] = cells
+        if console is not None:
+            told = [f"{c} {100 * v:.1f} %" for c, v in cells.items() if v and c != COLUMNS[-1]]
+            console.print(f"  {name}: {', '.join(told)}", highlight=False, markup=False)
+    table = _table(rows, images)
+    elapsed_s = time.perf_counter() - start
+    write_json(
+        path / "results.json", {"table": table.to_dict(), "rows": rows, "elapsed_s": elapsed_s}
+    )
+    write_items(path / "items.csv", source, images.train, images.test, {})
+    diagnostics = run.read_metrics("diagnostics")
+    warning = collapse_warning(diagnostics[-1]) if diagnostics else None
+    page = write_run_report(
+        run,
+        source_lines=[source.summary()[0], images.description],
+        unreadable=source.unreadable,
+        tables=[table],
+        warnings=[warning] if warning else [],
+        images=images.test,
+        network=run.load_network(),
+        command="quarterturn " + " ".join(sys.argv[1:]),
+    )
+    if not quiet:
+        print_table(Console(), table)
+        stderr_console().print(
+            f"{elapsed_s:.0f} s in all; report: {page}", highlight=False, markup=False
+        )
+    return run
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Images to learn from and to test on, and a sentence on how they were parted."""
+
+    train: ImageSet
+    test: ImageSet
+    description: str
+
+
+def _split(source: Source, config: Config, limit: int | None) -> _Images:
+    """The data's own split, or one by seed; photos are shrunk into memory."""
+    if source.test is not None:
+        train = _small(source, source.train, config, limit)
+        test = _small(source, source.test, config, limit)
+        how = f"the data's own split {source.test_name!r}"
+    else:
+        images = _small(source, source.train, config, limit)
+        if images.labels is not None:
+            parts = stratified_split(images.labels, TEST_FRACTION, seed=0)
+        else:
+            order = permutation(len(images), 0, "demo test images").numpy()
+            middle = round(len(images) * TEST_FRACTION)
+            parts = np.sort(order[middle:]), np.sort(order[:middle])
+        train, test = images.subset(parts[0]), images.subset(parts[1])
+        how = f"{TEST_FRACTION:.0%} held out by seed 0" + (
+            ", each class alike" if images.labels is not None else "; there are no labels"
+        )
+    if min(len(train), len(test)) < MIN_IMAGES:
+        raise DataError(
+            f"{len(train)} images to learn from and {len(test)} to test on are too few for a demo: "
+            f"at least {MIN_IMAGES} of each are needed"
+        )
+    return _Images(train, test, f"{len(train):,} to learn from, {len(test):,} to test on: {how}")
+
+
+def _small(source: Source, images: ImageSet, config: Config, limit: int | None) -> ImageSet:
+    chosen = limit_images(images, limit)
+    if isinstance(chosen, ArrayImages):
+        return chosen
+    side = round(config.data.image_size * STORED_SIDE)
+    shrunk, failed = in_memory(chosen, side, config.machine.workers)
+    source.unreadable |= failed
+    check_bad_fraction(source.unreadable, len(shrunk), config.data.max_bad_fraction)
+    return shrunk
+
+
+def _measure_all(
+    run: Run, images: _Images, runtime: Runtime, console: Console | None
+) -> Iterator[tuple[str, Cells]]:
+    """Every row of the table: its name and its figures."""
+    config = run.config
+
+    def measure(representation: Representation, *, turn_training: bool = False) -> dict[str, Cells]:
+        return _measure(representation, images, config, runtime, turn_training=turn_training)
+
+    def rows_of(network: Network, name: str, seconds: float | None) -> Iterator[tuple[str, Cells]]:
+        accuracy = None
+        if network.rotation_head is not None and seconds is not None:
+            accuracy = dict(diagnose(network, images.test, config.data, device=runtime.device))[
+                "rotation_accuracy"
+            ]
+        for part, cells in measure(Representation.of_network(network)).items():
+            reads_rotation = part in ("rotation", "whole")
+            cells["rotation accuracy"] = accuracy if reads_rotation else None
+            cells["training, s"] = seconds
+            yield name if part == "whole" else f"{name}, {_PART_NAMES[part]}", cells
+
+    pixels = Representation.of_pixels()
+    yield "raw pixels", measure(pixels)["pixels"]
+    if images.train.labels is not None:
+        yield "raw pixels, trained in four turns", measure(pixels, turn_training=True)["pixels"]
+    untrained = build_network(config.with_settings(method="rotnet")).to(runtime.device)
+    yield from rows_of(untrained, "untrained backbone", None)
+    for name, title in [("rotnet", "RotNet"), ("instance", "instance discrimination")]:
+        other = config.with_settings(method=name)
+        method = build_method(other, len(images.train), device=runtime.device)
+        seconds = _fit(method, other, images, runtime, console, title)
+        yield from rows_of(method.network, title, seconds)
+    method = build_method(config, len(images.train), device=runtime.device)
+    seconds = _fit(method, config, images, runtime, console, "decoupled", run)
+    yield from rows_of(method.network, "decoupled", seconds)
+    if images.train.labels is not None:
+        supervised = _supervised(config, len(images.train.class_names), runtime)
+        seconds = _fit(supervised, config, images, runtime, console, "supervised")
+        yield from rows_of(supervised.network, "supervised, turned copies (ceiling)", seconds)
+
+
+_PART_NAMES = {"rotation": "rotation half", "invariant": "invariant half", "both": "both halves"}
+
+
+def _supervised(config: Config, num_classes: int, runtime: Runtime) -> SupervisedTurned:
+    backbone = build_backbone(config.model.backbone, config.data.image_size, seed=config.run.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.run.seed + 1)
+        network = ClassifierNetwork(backbone, num_classes)
+    return SupervisedTurned(network.to(runtime.device).to(memory_format=torch.channels_last))
+
+
+def _fit(
+    method: Method, config: Config, images: _Images, runtime: Runtime, console: Console | None,
+    title: str, run: Run | None = None,
+) -> float:  # fmt: skip
+    """Train a method on the demo's images; returns the seconds it took.
+
+    The run, where one is given, gets the checkpoint, the metrics and the diagnostics.
+    """
+    batches = TrainingBatches(
+        images.train, config.data, batch_size=config.run.batch_size, seed=config.run.seed,
+        device=runtime.device, with_labels=method.reads_labels,
+    )  # fmt: skip
+    telemetry = Telemetry(
+        run.metrics if run else None,
+        total_steps=batches.steps_per_epoch * config.run.epochs,
+        steps_per_epoch=batches.steps_per_epoch,
+        log_every=config.run.log_every, console=console, description=title,
+    )  # fmt: skip
+    training = Training(
+        method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
+        runtime, telemetry, config.run.epochs, checkpoint=run.checkpoint if run else None,
+    )  # fmt: skip
+
+    def after_epoch(done: int) -> None:
+        if run is not None and (done % 5 == 0 or done == config.run.epochs):
+            found = diagnose(method.network, images.test, config.data, device=runtime.device)
+            telemetry.record("diagnostics", step=training.step - 1, epoch=done, **dict(found))
+
+    training.after_epoch = after_epoch
+    with telemetry:
+        fit(training)
+        return telemetry.elapsed_s
+
+
+def _measure(
+    representation: Representation, images: _Images, config: Config, runtime: Runtime,
+    *, turn_training: bool,
+) -> dict[str, Cells]:  # fmt: skip
+    """Part to the figures of its row."""
+    found: dict[str, Cells] = {}
+    itself = finds_itself(representation, images.test, config.data, device=runtime.device)
+    for part, value in itself.items():
+        found[part] = {"finds itself turned": value}
+    if images.train.labels is not None:
+        one = Probe(
+            images.train, images.test, config.data,
+            ks=(K,), turn_training=turn_training, device=runtime.device,
+        )  # fmt: skip
+        for name, metrics in one.run(representation):
+            part, classifier, view = name.split("/")
+            found[part][f"{_CLASSIFIERS[classifier]}, {view}"] = metrics["top1"]
+    return found
+
+
+_CLASSIFIERS = {f"knn-{K}": "kNN", "linear": "linear"}
+
+
+def _table(rows: dict[str, Cells], images: _Images) -> Table:
+    columns = [c for c in COLUMNS if any(cells.get(c) is not None for cells in rows.values())]
+    note = f"top-1 accuracy in %, kNN with k = {K}; {images.description}; one seed (n = 1)"
+    return Table(
+        title="What each representation is worth",
+        columns=["features", *columns],
+        rows=[[name, *(cells.get(c) for c in columns)] for name, cells in rows.items()],
+        note=note,
+        plain=("training, s",),
+    )

@@ -1,0 +1,147 @@
+"""``quarterturn embed``: features of every image, for use elsewhere."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import open_source
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console
+from quarterturn.errors import ConfigError
+from quarterturn.evaluation.features import extract
+from quarterturn.methods.base import Network
+from quarterturn.runs import Run
+
+SUFFIXES = (".npz", ".csv")
+
+
+def embed(
+    run: Path | str,
+    data: str | None = None,
+    *,
+    out: Path | str,
+    half: str | None = None,
+    layer: str | None = None,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    quiet: bool = False,
+) -> Path:
+    """Write the features of every image, upright, by its centre crop.
+
+    Args:
+        run: The run directory.
+        data: DATA; by default what the run has learned from. All splits are embedded.
+        out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
+            ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
+            ``class_names``) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
+        half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
+        layer: A named layer instead of the last; maps are averaged over their area.
+        overwrite: Replace an existing file.
+        device: Where to compute.
+        workers: Processes that decode files.
+        quiet: Print nothing.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The file exists or has another suffix; the run has no halves, or no such layer.
+    """
+    out = Path(out)
+    if out.suffix not in SUFFIXES:
+        raise ConfigError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists; choose another --out, or give --overwrite")
+    opened = Run.open(run)
+    runtime = Runtime(device, "32-true")
+    network = opened.load_network().to(runtime.device)
+    part = _part(network, half, layer)
+
+    def model(images: Tensor) -> Tensor:
+        if layer is not None:
+            values = network.backbone.features(images, [layer])[layer]
+            return values.mean(dim=(2, 3)) if values.ndim == 4 else values
+        return network.parts(network.backbone(images))[part]
+
+    source = open_source(data or opened.data, max_bad_fraction=opened.config.data.max_bad_fraction)
+    splits: dict[str, ImageSet] = {"train": source.train}
+    if source.test is not None:
+        splits[source.test_name] = source.test
+    values, names, labels, of_split = [], [], [], []
+    for split, images in splits.items():
+        found = extract(images, opened.config.data, model, device=runtime.device, workers=workers)
+        values.append(found.values)
+        names += [images.names[i] for i in found.indices]
+        of_split += [split] * len(found.indices)
+        if found.labels is not None:
+            labels.append(found.labels)
+    embeddings = np.concatenate(values)
+    all_labels = np.concatenate(labels) if len(labels) == len(splits) else None
+    _write(out, embeddings, names, of_split, all_labels, source.train.class_names)
+    if not quiet:
+        what = layer or part
+        left_out = sum(map(len, splits.values())) - len(embeddings) + len(source.unreadable)
+        stderr_console().print(
+            f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"
+            + (f"; {left_out} unreadable files left out" if left_out else ""),
+            highlight=False, markup=False,
+        )  # fmt: skip
+    return out
+
+
+def _part(network: Network, half: str | None, layer: str | None) -> str:
+    if layer is not None:
+        if half is not None:
+            raise ConfigError("--half parts the last layer; give --half or --layer, not both")
+        if layer not in network.backbone.layers:
+            raise ConfigError(
+                f"no layer {layer!r}; the backbone has {', '.join(network.backbone.layers)}"
+            )
+        return layer
+    parts = list(network.parts(torch.zeros(1, network.backbone.feature_dim)))
+    chosen = half or ("invariant" if "invariant" in parts else parts[0])
+    if chosen not in parts:
+        raise ConfigError(
+            f"--half {chosen}: this run's features are not split in halves; leave --half out"
+        )
+    return chosen
+
+
+def _write(
+    out: Path,
+    embeddings: np.ndarray,
+    names: list[str],
+    splits: list[str],
+    labels: np.ndarray | None,
+    class_names: list[str],
+) -> None:
+    partial = out.with_name(out.name + ".partial")
+    try:
+        if out.suffix == ".npz":
+            arrays: Any = {
+                "embeddings": embeddings, "names": np.array(names), "splits": np.array(splits),
+            }  # fmt: skip
+            if labels is not None:
+                arrays |= {"labels": labels, "class_names": np.array(class_names)}
+            with open(partial, "wb") as binary:
+                np.savez(binary, **arrays)
+        else:
+            with open(partial, "w", newline="") as text:
+                writer = csv.writer(text)
+                columns = [f"f{i}" for i in range(embeddings.shape[1])]
+                writer.writerow(["name", "split", "label", *columns])
+                for i, (name, split) in enumerate(zip(names, splits, strict=True)):
+                    label = "" if labels is None else class_names[labels[i]]
+                    writer.writerow([name, split, label, *embeddings[i].tolist()])
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error

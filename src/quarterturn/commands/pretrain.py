@@ -1,0 +1,297 @@
+"""``quarterturn pretrain``: unlabelled images in, a backbone out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.selection import MAX_HELD_OUT, hold_out, limit_images
+from quarterturn.data.sources import MIN_IMAGES, Source, open_source
+from quarterturn.engine.checkpoint import load_checkpoint
+from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry, stderr_console
+from quarterturn.errors import ConfigError, DataError
+from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
+from quarterturn.methods.registry import build_method
+from quarterturn.presets import default_preset
+from quarterturn.presets import preset as preset_named
+from quarterturn.report.run_report import write_run_report
+from quarterturn.report.tables import Table, print_table
+from quarterturn.runs import Run, environment, next_directory, write_items, write_json
+
+
+def pretrain(
+    data: str,
+    *,
+    out: Path | str | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Learn a representation from unlabelled images.
+
+    Args:
+        data: A folder, a ``.npz`` file, or ``digits``. Labels are not read.
+        out: The run directory; by default ``runs/<data>-<n>``.
+        preset: Name of a recipe; ``digits`` or ``folder`` by default.
+        config: A whole configuration, in place of a preset.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+        **settings: Single settings by name, such as ``epochs=3``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
+    """
+    base = config or preset_named(preset or default_preset(data))
+    config = base.with_settings(**settings)
+    config.check()
+    runtime = Runtime(config.machine.device, config.run.precision)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = open_images(data, config)
+        config = fit_batch_size(config, len(images.train), console)
+        path = Path(out) if out is not None else next_directory(images.source.name)
+        fingerprint = images.train.fingerprint()
+        if runtime.is_main:
+            run = Run.create(path, data, config, fingerprint, overwrite=overwrite)
+            write_json(path / "environment.json", environment(runtime, config))
+        else:
+            run = Run(path, data, config, fingerprint)
+        return _train(run, images, runtime, console)
+    finally:
+        runtime.close()
+
+
+def resume(path: Path | str, *, config: Config | None = None, quiet: bool = False) -> Run:
+    """Continue an interrupted run from its last checkpoint, or from the beginning without one.
+
+    Args:
+        path: The run directory.
+        config: The settings that the user asks for; they may differ from the run's in the
+            machine's alone.
+        quiet: Print nothing.
+
+    Returns:
+        The finished run. A run that was finished before is left as it is.
+
+    Raises:
+        QuarterturnError: There is no such run, its images have changed, or so have settings.
+    """
+    run = Run.open(path)
+    if config is not None:
+        if changed := replace(config, machine=run.config.machine).differences(run.config):
+            raise ConfigError(
+                f"a resumed run keeps its settings, but these were given: {'; '.join(changed)} "
+                "(given -> the run's). Leave them out, or begin a new run"
+            )
+        run = replace(run, config=replace(run.config, machine=config.machine))
+    stored = run.read_json("environment.json")
+    precision = stored.get("precision", run.config.run.precision)
+    runtime = Runtime(run.config.machine.device, precision)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = open_images(run.data, run.config)
+        if (found := images.train.fingerprint()) != run.fingerprint:
+            raise DataError(
+                f"the images of {run.data} are not those the run began with (fingerprint {found}, "
+                f"expected {run.fingerprint}): files were added, removed or changed"
+            )
+        return _train(run, images, runtime, console)
+    finally:
+        runtime.close()
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a run.
+
+    Attributes:
+        source: Where they are from, and what was left out.
+        train: Those to learn from.
+        held_out: Those for diagnostics, or None.
+        are_in_training_source: Whether the held-out ones were taken away from the training.
+    """
+
+    source: Source
+    train: ImageSet
+    held_out: ImageSet | None
+    are_in_training_source: bool
+
+
+def open_images(data: str, config: Config) -> Images:
+    """Open DATA and part it as the configuration says."""
+    settings = config.data
+    source = open_source(data, max_bad_fraction=settings.max_bad_fraction, verify=settings.verify)
+    train = limit_images(source.train, settings.limit)
+    if source.test is not None:
+        return Images(source, train, limit_images(source.test, MAX_HELD_OUT), False)
+    train, held_out = hold_out(train, settings.holdout)
+    if len(train) < MIN_IMAGES:
+        raise DataError(
+            f"--holdout {settings.holdout} leaves {len(train)} images to learn from; at least "
+            f"{MIN_IMAGES} are needed"
+        )
+    return Images(source, train, held_out, True)
+
+
+def fit_batch_size(config: Config, num_images: int, console: Console | None) -> Config:
+    """Shrink a batch that is larger than the data, saying so."""
+    if config.run.batch_size <= num_images:
+        return config
+    if console is not None:
+        console.print(
+            f"batch size {config.run.batch_size} is larger than the data: using {num_images}, "
+            "all images in one batch"
+        )
+    return config.with_settings(batch_size=num_images)
+
+
+def _train(run: Run, images: Images, runtime: Runtime, console: Console | None) -> Run:
+    config = run.config
+    state = load_checkpoint(run.checkpoint) if run.checkpoint.exists() else None
+    batches = TrainingBatches(
+        images.train, config.data,
+        batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
+        workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
+        unreadable=images.source.unreadable,
+    )  # fmt: skip
+    total_steps = batches.steps_per_epoch * config.run.epochs
+    if state is not None and state["step"] >= total_steps and (run.path / "report.html").exists():
+        if console is not None:
+            console.print(f"{run.path} is finished: nothing to do")
+        return run
+
+    method = build_method(
+        config, len(images.train), device=runtime.device, mean_over_processes=runtime.mean
+    )
+    telemetry = Telemetry(
+        run.metrics if runtime.is_main else None,
+        total_steps=total_steps, steps_per_epoch=batches.steps_per_epoch,
+        log_every=config.run.log_every, console=console, description=config.method.method,
+        tensorboard=run.path / "tensorboard" if _wants_tensorboard(config, runtime) else None,
+    )  # fmt: skip
+    training = Training(
+        method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
+        runtime, telemetry, config.run.epochs,
+        checkpoint=run.checkpoint, checkpoint_every=config.run.checkpoint_every,
+    )  # fmt: skip
+    if state is not None:
+        training.load_state_dict(state)
+    if console is not None:
+        _introduce(console, run, images, runtime, training)
+
+    every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
+
+    def after_epoch(done: int) -> None:
+        due = done % every == 0 or done == config.run.epochs
+        if config.run.diagnostics and due and runtime.is_main and images.held_out is not None:
+            values = dict(
+                diagnose(
+                    method.network, images.held_out, config.data,
+                    device=runtime.device, workers=config.machine.workers,
+                )
+            )  # fmt: skip
+            telemetry.record("diagnostics", step=training.step - 1, epoch=done, **values)
+            if warning := collapse_warning(values):
+                telemetry.say(warning)
+
+    training.after_epoch = after_epoch
+    with telemetry:
+        fit(training)
+    if runtime.is_main:
+        _conclude(run, images, batches.failed, console)
+    return run
+
+
+def _wants_tensorboard(config: Config, runtime: Runtime) -> bool:
+    if not (config.machine.tensorboard and runtime.is_main):
+        return False
+    if find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard needs an extra: pip install 'quarterturn[tensorboard]'")
+    return True
+
+
+def _introduce(
+    console: Console, run: Run, images: Images, runtime: Runtime, training: Training
+) -> None:
+    """Say what is about to happen."""
+    config = run.config
+    for line in images.source.summary():
+        console.print(line, highlight=False, markup=False)
+    held = 0 if images.held_out is None else len(images.held_out)
+    parameters = sum(p.numel() for p in training.method.network.parameters())
+    console.print(
+        f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
+        f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
+        f"{held:,} held out for diagnostics; no labels are read\n"
+        f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
+        f"{runtime.device} in {runtime.precision}; run directory {run.path}",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    if config.run.epochs == 0:
+        console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
+    if training.step:
+        console.print(f"going on after step {training.step}")
+
+
+def _conclude(run: Run, images: Images, failed: dict[int, str], console: Console | None) -> None:
+    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    held_out = images.held_out if images.are_in_training_source else None
+    write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
+    diagnostics = run.read_metrics("diagnostics")
+    last = diagnostics[-1] if diagnostics else {}
+    table = diagnostics_table(last, images)
+    write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
+    by_name = {images.train.names[i]: reason for i, reason in failed.items()}
+    warning = collapse_warning(last)
+    write_run_report(
+        run,
+        source_lines=[
+            *images.source.summary()[: 2 if images.source.test is not None else 1],
+            f"{len(images.train):,} images were learned from; no labels were read",
+        ],
+        unreadable=images.source.unreadable | by_name,
+        tables=[table] if last else [],
+        warnings=[warning] if warning else [],
+        images=images.held_out if images.held_out is not None else images.train,
+        network=run.load_network(),
+        command="quarterturn " + " ".join(sys.argv[1:]),
+    )
+    if console is not None:
+        if last:
+            print_table(Console(), table)
+        if failed:
+            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def diagnostics_table(last: dict[str, Any], images: Images) -> Table:
+    """The last diagnostics in words."""
+    held = 0 if images.held_out is None else len(images.held_out)
+    rows: list[list[str | float | None]] = [
+        ["rotation accuracy, by the rotation half", last.get("rotation_accuracy"), "25 %"],
+        ["the same head on the invariant half", last.get("leakage_same_head"), "25 %"],
+        ["a fresh linear head on the invariant half", last.get("leakage_fresh_head"), "25 %"],
+        ["spread of the embeddings (100 % is even)", last.get("spread"), "0 %"],
+    ]
+    return Table(
+        title="Diagnostics",
+        columns=["measure", "value", "chance or collapse"],
+        rows=[row for row in rows if row[1] is not None],
+        note=f"on {held:,} held-out images, without labels",
+    )

@@ -1,0 +1,192 @@
+"""``quarterturn probe``: how well simple classifiers read labels off a run's frozen features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.selection import limit_images, stratified_split
+from quarterturn.data.sources import open_source
+from quarterturn.engine.runtime import Runtime
+from quarterturn.errors import DataError
+from quarterturn.evaluation.probe import Probe, Representation
+from quarterturn.methods.registry import build_network
+from quarterturn.report.tables import Table, print_table
+from quarterturn.runs import Run, write_json
+
+TEST_FRACTION = 0.2
+
+
+def probe(
+    run: Path | str,
+    data: str,
+    *,
+    test: str | None = None,
+    kind: str = "all",
+    limit: int | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    device: str = "auto",
+    workers: int = 2,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Probe a run's features, beside those of the untrained backbone.
+
+    Args:
+        run: The run directory.
+        data: Labelled images: DATA with sub-folders or labels. Without a split of its own, a
+            stratified 20 % is held out by each seed.
+        test: Other DATA to test on.
+        kind: ``knn``, ``linear``, or ``all``.
+        limit: Use at most this many images of each part.
+        seed: The first seed.
+        seeds: How many seeds; they fix turns and held-out parts.
+        device: Where to compute.
+        workers: Processes that decode files.
+        quiet: Print nothing.
+
+    Returns:
+        What is written to ``RUN/probes/``: protocol, and for each representation and measure its
+        mean, spread and values over the seeds.
+
+    Raises:
+        DataError: No labels, or test classes that training lacks.
+    """
+    opened = Run.open(run)
+    runtime = Runtime(device, "32-true")
+    network = opened.load_network().to(runtime.device)
+    untrained = build_network(opened.config).to(runtime.device)
+    split = _open(data, test, limit, opened.config)
+    kinds = ("knn", "linear") if kind == "all" else (kind,)
+    measured: dict[str, list[dict[str, Any]]] = {}
+    for number in range(seed, seed + seeds):
+        train, held = split.parts(number)
+        one = Probe(
+            train, held, opened.config.data,
+            kinds=kinds, seed=number, device=runtime.device, workers=workers,
+        )  # fmt: skip
+        for origin, model in [("trained", network), ("untrained", untrained)]:
+            for name, value in one.run(Representation.of_network(model)):
+                measured.setdefault(f"{origin}/{name}", []).append(value)
+    result = {
+        "protocol": {
+            "run": str(opened.path), "data": data, "test": split.description,
+            "training_images": len(train), "test_images": len(held), "kinds": list(kinds),
+            "epochs": opened.config.run.epochs, "seeds": list(range(seed, seed + seeds)),
+            "seen_unlabelled": split.fingerprint == opened.fingerprint,
+        },
+        "figures": {name: summarise(values) for name, values in measured.items()},
+    }  # fmt: skip
+    folder = opened.path / "probes"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{Path(data).stem}-{kind}.json"
+    write_json(path, result)
+    if not quiet:
+        print_table(Console(), probe_table(result))
+        Console(stderr=True).print(f"written: {path}", highlight=False, markup=False)
+    return result
+
+
+def summarise(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, spread (standard deviation) and n over seeds of top-1 and balanced accuracy."""
+    summary: dict[str, Any] = {"n": len(values), "by_seed": values}
+    for measure in ("top1", "balanced", "worst_class"):
+        figures = [value[measure] for value in values]
+        spread = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
+        summary[measure] = {"mean": float(np.mean(figures)), "spread": spread}
+    return summary
+
+
+def probe_table(result: dict[str, Any]) -> Table:
+    """Representations by classifiers and views, top-1 with balanced accuracy beside it."""
+    figures, protocol = result["figures"], result["protocol"]
+    columns = list(dict.fromkeys(name.split("/", 2)[2] for name in figures))
+    rows: list[list[str | float | None]] = []
+    for row in dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in figures):
+        origin, part = row
+        cells: list[str | float | None] = [f"{part}, {origin}"]
+        for column in columns:
+            found = figures[f"{origin}/{part}/{column}"]
+            cells.append(_cell(found["top1"], found["balanced"]))
+        rows.append(cells)
+    note = (
+        f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training images; "
+        f"{protocol['test_images']:,} test images: {protocol['test']}; "
+        f"n = {len(protocol['seeds'])} seeds"
+    )
+    if protocol["seen_unlabelled"]:
+        note += "; the run has learned from these images, the test ones included, without labels"
+    return Table(
+        "Probes on frozen features",
+        ["features", *(c.replace("/", ", ") for c in columns)],
+        rows,
+        note=note,
+    )
+
+
+def _cell(top1: dict[str, Any], balanced: dict[str, Any]) -> str:
+    spread = "" if top1["spread"] is None else f" ± {100 * top1['spread']:.1f}"
+    return f"{100 * top1['mean']:.1f}{spread} ({100 * balanced['mean']:.1f})"
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Labelled images, with a test part of their own or to be parted by seed."""
+
+    train: ImageSet
+    test: ImageSet | None
+    description: str
+    fingerprint: str
+
+    def parts(self, seed: int) -> tuple[ImageSet, ImageSet]:
+        if self.test is not None:
+            return self.train, self.test
+        assert self.train.labels is not None
+        train, test = stratified_split(self.train.labels, TEST_FRACTION, seed)
+        if len(test) == 0:
+            raise DataError(
+                f"{len(self.train)} images are too few to hold out {TEST_FRACTION:.0%} of each "
+                "class; give --test DATA"
+            )
+        return self.train.subset(train), self.train.subset(test)
+
+
+def _open(data: str, test: str | None, limit: int | None, config: Config) -> _Split:
+    source = open_source(data, max_bad_fraction=config.data.max_bad_fraction)
+    train = limit_images(_labelled(source.train, data), limit)
+    other, description = source.test, f"the split {source.test_name!r}"
+    if test is not None:
+        other, description = open_source(test).train, test
+    fingerprint = train.fingerprint()
+    if other is None:
+        description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
+    else:
+        other = limit_images(_matched(_labelled(other, description), train), limit)
+    return _Split(train, other, description, fingerprint)
+
+
+def _labelled(images: ImageSet, data: str) -> ImageSet:
+    if images.labels is None:
+        raise DataError(
+            f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
+            "in the .npz file"
+        )
+    return images
+
+
+def _matched(test: ImageSet, train: ImageSet) -> ImageSet:
+    """The test images under the training set's class numbers."""
+    number = {name: i for i, name in enumerate(train.class_names)}
+    if missing := [name for name in test.class_names if name not in number]:
+        raise DataError(f"test classes that the training images lack: {', '.join(missing[:10])}")
+    assert test.labels is not None
+    matched = test.subset(np.arange(len(test)))
+    matched.labels = np.array([number[name] for name in test.class_names])[test.labels]
+    matched.class_names = train.class_names
+    return matched

@@ -1,0 +1,33 @@
+"""Files shrunk into memory, so that a small collection is decoded once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.imageset import ArrayImages, ImageSet
+
+
+def in_memory(images: ImageSet, side: int, workers: int = 0) -> tuple[ArrayImages, dict[str, str]]:
+    """The centre squares of all images, ``side`` pixels wide, as one array.
+
+    Returns:
+        The images that could be decoded, and the others by name with the reason.
+    """
+    plain = DataConfig(image_size=side, eval_crop=1.0, mean=(0, 0, 0), std=(1, 1, 1))
+    failed: dict[int, str] = {}
+    pixels, indices = [], []
+    for batch in evaluation_batches(images, plain, workers=workers, failed=failed):
+        pixels.append((batch.images * 255).round().byte().permute(0, 2, 3, 1).numpy())
+        indices.append(batch.indices.numpy())
+    kept = np.concatenate(indices)
+    return (
+        ArrayImages(
+            np.concatenate(pixels),
+            [images.names[i] for i in kept],
+            None if images.labels is None else images.labels[kept],
+            images.class_names,
+        ),
+        {images.names[i]: reason for i, reason in failed.items()},
+    )

@@ -1,0 +1,1 @@
+"""What a representation is worth: probes on frozen features, and diagnostics while it trains."""

@@ -1,0 +1,97 @@
+"""What a training is doing to its features, measured on held-out images without labels.
+
+Shapes: n images in R = 4 copies; D feature width; E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.evaluation.features import extract
+from quarterturn.evaluation.linear import linear_classifier
+from quarterturn.methods.base import Network
+from quarterturn.metrics import effective_rank, embedding_spread
+from quarterturn.rotation import rotate4
+
+FRESH_HEAD_ITERATIONS = 100
+COLLAPSED_SPREAD = 0.02
+"""Below this variance of the unit embeddings they are called collapsed; see ``docs/log.md``."""
+
+
+def diagnose(
+    network: Network,
+    images: ImageSet,
+    crop: DataConfig,
+    *,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+) -> Iterator[tuple[str, float]]:
+    """Measure a network on held-out images.
+
+    Yields:
+        ``rotation_accuracy``: by the rotation head, on all four copies of each image.
+        ``leakage_same_head``: accuracy of that same trained head on the invariant half (the
+        paper's figure); 0.25 is chance.
+        ``leakage_fresh_head``: accuracy of a new linear classifier on each copy's invariant half,
+        trained on one half of the images and tested on the other.
+        ``spread`` and ``effective_rank`` of the embeddings; see `quarterturn.metrics`.
+    """
+
+    def four_copies(views: Tensor) -> Tensor:
+        return network.backbone(rotate4(views).flatten(0, 1)).unflatten(0, (-1, 4))
+
+    was_training = network.training
+    network.eval()
+    found = extract(images, crop, four_copies, device=device, workers=workers, batch_size=64)
+    features = torch.from_numpy(found.values).to(device)  # (n, 4, D)
+    with torch.no_grad():
+        if network.rotation_head is not None:
+            yield "rotation_accuracy", rotation_accuracy(network.rotation_logits(features))
+        if network.decoupled:
+            invariant = network.parts(features)["invariant"]  # (n, 4, D/2)
+            assert network.rotation_head is not None
+            yield "leakage_same_head", rotation_accuracy(network.rotation_head(invariant))
+            yield "leakage_fresh_head", fresh_head_accuracy(invariant)
+        if network.embedding_head is not None:
+            views = features.mean(dim=1) if network.decoupled else features[:, 0]
+            embeddings = network.embed(views)
+            yield "spread", embedding_spread(embeddings)
+            yield "effective_rank", effective_rank(embeddings)
+    network.train(was_training)
+
+
+def rotation_accuracy(logits: Tensor) -> float:
+    """Share of copies whose turn is predicted: (n, 4, 4) logits, copy by class."""
+    return float((logits.argmax(dim=2).cpu() == torch.arange(4)).float().mean())
+
+
+def fresh_head_accuracy(invariant: Tensor) -> float:
+    """How well a new linear classifier reads the turn off (n, 4, D/2) invariant halves."""
+    values = invariant.cpu().numpy()
+    middle = len(values) // 2
+    turns = np.tile(np.arange(4), len(values)).reshape(-1, 4)
+    head = linear_classifier(
+        values[:middle].reshape(-1, values.shape[2]),
+        turns[:middle].ravel(),
+        FRESH_HEAD_ITERATIONS,
+    )
+    predicted = head.predict(values[middle:].reshape(-1, values.shape[2]))
+    return float((predicted == turns[middle:].ravel()).mean())
+
+
+def collapse_warning(values: dict[str, float]) -> str | None:
+    """A sentence for the user when the embeddings have become one, else None."""
+    spread = values.get("spread")
+    if spread is None or spread >= COLLAPSED_SPREAD:
+        return None
+    return (
+        f"warning: the embeddings have collapsed: their spread is {spread:.4f} (1 when spread "
+        f"evenly, 0 when all are one; below {COLLAPSED_SPREAD} is called collapsed). A larger "
+        "--instance-weight, a smaller --invariance-weight or a lower --learning-rate may help"
+    )

@@ -1,0 +1,1 @@
+"""What a run has to say: tables, figures, pictures, and one HTML page that holds them all."""

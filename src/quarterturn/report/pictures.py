@@ -1,0 +1,50 @@
+"""Thumbnails: the centre crop that the network sees, upright or turned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from quarterturn.config import DataConfig
+from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
+from quarterturn.data.decode import UnreadableImageError
+from quarterturn.data.imageset import ImageSet
+
+THUMBNAIL_SIDE = 128
+"""Pixels; shown at about 96, so that fine screens have something to show."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of the set, upright, by the centre crop that the network sees."""
+
+    index: int
+    name: str
+    image: Image.Image
+
+
+def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
+    """The centre crop of an image, about `THUMBNAIL_SIDE` pixels a side.
+
+    Crops that the network sees smaller keep the pixels it sees, enlarged.
+    """
+    side = min(crop.image_size, THUMBNAIL_SIDE)
+    size = torch.from_numpy(images.sizes[index : index + 1])
+    box = centre_crops(size, crop.eval_crop).boxes[0]
+    height, width = size[0].tolist()
+    try:
+        image = images.read(index, shrink=shrink_for(box, side))
+    except UnreadableImageError:  # it was read a moment ago; a grey square shows that it is gone
+        return Image.new("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE), "grey")
+    pixels = crop_file_image(image, (height, width), box, False, side)
+    small = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    enlarged = side * max(1, round(THUMBNAIL_SIDE / side))
+    return small.resize((enlarged, enlarged), Image.Resampling.NEAREST)
+
+
+def turn_picture(image: Image.Image, turn: int) -> Image.Image:
+    """A picture after quarter turns counter-clockwise, as `quarterturn.rotation` counts them."""
+    return Image.fromarray(np.ascontiguousarray(np.rot90(np.asarray(image), turn)))

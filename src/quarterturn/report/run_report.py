@@ -1,0 +1,117 @@
+"""The report of a run: from what a training leaves behind to one page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from quarterturn.data.imageset import ImageSet
+from quarterturn.engine.telemetry import duration
+from quarterturn.methods.base import Network
+from quarterturn.report.figures import diagnostic_curves, loss_curves, save_figure
+from quarterturn.report.gallery import build_gallery
+from quarterturn.report.page import Page, write_page
+from quarterturn.report.tables import Table
+from quarterturn.report.words import METHODS, glossary, measures
+from quarterturn.runs import Run
+
+
+def write_run_report(
+    run: Run,
+    *,
+    source_lines: list[str],
+    unreadable: dict[str, str],
+    tables: list[Table],
+    warnings: list[str],
+    images: ImageSet | None,
+    network: Network | None,
+    command: str,
+) -> Path:
+    """Write a run's figures and its ``report.html``.
+
+    Args:
+        run: The run; its metrics are read from it.
+        source_lines: What the data held, a line each; indented lines, which list files one by
+            one, are left out, since ``unreadable`` does so.
+        unreadable: Image files that could not be read, with the reason.
+        tables: Results.
+        warnings: What the reader must not overlook.
+        images: Images to show pictures of, held out where there are any; None shows none.
+        network: The trained network, on any device; None shows no pictures.
+        command: The command line, as the user wrote it.
+
+    Returns:
+        The page's path.
+    """
+    train, diagnostics = run.read_metrics("train"), run.read_metrics("diagnostics")
+    figures = [f for f in (loss_curves(train), diagnostic_curves(diagnostics)) if f is not None]
+    for figure in figures:
+        save_figure(run.figures, figure)
+    gallery = None
+    if images is not None and network is not None:
+        gallery = build_gallery(
+            network, images, run.config.data,
+            seed=run.config.run.seed, workers=run.config.machine.workers,
+        )  # fmt: skip
+    method = run.config.method.method
+    path = run.path / "report.html"
+    write_page(
+        path,
+        Page(
+            title=f"{METHODS[method][0]} on {Path(run.data).name or run.data}",
+            date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            command=command,
+            summary=_summary(run, train),
+            warnings=[_sentence(w.removeprefix("warning: ")) for w in warnings],
+            facts=[line.rstrip(":") for line in source_lines if not line.startswith(" ")],
+            unreadable=unreadable,
+            measures=measures(
+                diagnostics[-1] if diagnostics else {}, run.config.model.embedding_dim
+            ),
+            tables=tables,
+            words=glossary(decoupled=method == "decoupling", has_tables=bool(tables)),
+            figures=figures,
+            gallery=gallery,
+            times=_times(run, train),
+            settings=run.config.to_dict(),
+            environment=run.read_json("environment.json"),
+        ),
+    )
+    return path
+
+
+def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
+    name, meaning = METHODS[run.config.method.method]
+    side, backbone = run.config.data.image_size, run.config.model.backbone
+    if not train:
+        return [
+            f"An untrained {backbone}, a baseline: no epoch was trained, so every figure below "
+            "says what its random weights give on crops of "
+            f"{side} by {side} pixels."
+        ]
+    epochs = train[-1]["epoch"] + 1
+    return [
+        f"A {backbone} learned without labels by {name} for {epochs:,} "
+        f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
+        f"{duration(train[-1]['elapsed_s'])}.",
+        _sentence(f"By this method {meaning}."),
+    ]
+
+
+def _times(run: Run, train: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    if not train:
+        return []
+    # The first line has the warming up in it: its pace is lower than the rest's.
+    paces = sorted(line["images_per_s"] for line in train[1:] or train)
+    turns = "" if run.config.method.method == "instance" else ", each in four turns"
+    return [
+        ("training, diagnostics included", duration(train[-1]["elapsed_s"])),
+        ("steps", f"{train[-1]['step'] + 1:,}"),
+        ("images a second", f"{paces[len(paces) // 2]:,.0f}{turns} (median)"),
+    ]
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."

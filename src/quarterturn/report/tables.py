@@ -1,0 +1,111 @@
+"""One result table: on a terminal, on the page and in JSON, with the same figures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import rich.table
+from rich.console import Console
+from rich.text import Text
+
+Cell = str | float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results in rows.
+
+    Attributes:
+        title: What the table shows.
+        columns: Headings.
+        rows: Words, numbers or None, as many in a row as there are columns. A float is a fraction
+            and shows as percent; an int is a count.
+        note: A sentence below the table: where the figures come from.
+        plain: Columns whose floats are no fractions and show as they are.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[Cell]]
+    note: str = ""
+    plain: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"a row of {len(row)} cells in a table of {len(self.columns)} columns: {row}"
+                )
+        if unknown := sorted(set(self.plain) - set(self.columns)):
+            raise ValueError(f"plain names columns {unknown}; there are {self.columns}")
+
+    def cells(self) -> list[list[str]]:
+        """Every cell as it is shown, on a terminal and on the page."""
+        return [
+            [
+                format_cell(value, plain=column in self.plain)
+                for column, value in zip(self.columns, row, strict=True)
+            ]
+            for row in self.rows
+        ]
+
+    def numeric(self) -> list[bool]:
+        """For each column, whether it holds numbers, which are set flush right."""
+        return [
+            any(isinstance(row[i], int | float) for row in self.rows)
+            for i in range(len(self.columns))
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, unrounded; numbers that are not finite become None."""
+        return {
+            "title": self.title,
+            "columns": list(self.columns),
+            "rows": [[value if _is_known(value) else None for value in row] for row in self.rows],
+            "note": self.note,
+            "plain": list(self.plain),
+        }
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table for a person."""
+    # Text objects, not strings: rich would take square brackets in a file name for markup.
+    shown = rich.table.Table(
+        title=Text(table.title, style="bold"),
+        caption=Text(table.note) if table.note else None,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for column, is_numeric in zip(table.columns, table.numeric(), strict=True):
+        shown.add_column(Text(column), justify="right" if is_numeric else "left")
+    for row in table.cells():
+        shown.add_row(*(Text(cell) for cell in row))
+    console.print(shown)
+
+
+def format_cell(value: Cell, *, plain: bool = False) -> str:
+    """A value as people read it: ``93.4 %``, ``1,347``, ``0.0213``, and ``-`` where none is."""
+    if not _is_known(value):
+        return "-"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    assert value is not None
+    return number(value) if plain else percent(value)
+
+
+def percent(fraction: float) -> str:
+    """A fraction as percent with one decimal."""
+    return f"{100 * fraction:.1f} %"
+
+
+def number(value: float) -> str:
+    """Four significant digits, without powers of ten for everyday sizes."""
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def _is_known(value: Cell) -> bool:
+    return isinstance(value, str) or (value is not None and math.isfinite(value))

@@ -1,0 +1,233 @@
+"""A run directory: what a training leaves behind, and what others read from it."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import json
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quarterturn.config import Config
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import Source
+from quarterturn.engine.checkpoint import load_checkpoint
+from quarterturn.engine.runtime import Runtime
+from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.methods.base import Network
+from quarterturn.methods.registry import build_network
+from quarterturn.models.backbone import Backbone
+
+PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory.
+
+    Attributes:
+        path: The directory.
+        data: DATA as the user wrote it.
+        config: All settings.
+        fingerprint: Of the images that are learned from.
+    """
+
+    path: Path
+    data: str
+    config: Config
+    fingerprint: str
+
+    @classmethod
+    def create(
+        cls, path: Path, data: str, config: Config, fingerprint: str, *, overwrite: bool = False
+    ) -> Run:
+        """Make a directory for a new run, with its ``config.json``.
+
+        Raises:
+            ConfigError: The directory is there already.
+        """
+        prepare_directory(path, overwrite=overwrite)
+        run = cls(path, data, config, fingerprint)
+        for folder in (run.checkpoint.parent, run.figures):
+            folder.mkdir()
+        stored = {"data": data, "fingerprint": fingerprint, "config": config.to_dict()}
+        write_json(path / "config.json", stored)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """An existing run.
+
+        Raises:
+            CheckpointError: There is no run.
+        """
+        path = Path(path)
+        try:
+            stored = json.loads((path / "config.json").read_text())
+            config = Config.from_dict(stored["config"])
+            return cls(path, stored["data"], config, stored["fingerprint"])
+        except (FileNotFoundError, NotADirectoryError):
+            raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: losses and diagnostics."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of figures, each with its data."""
+        return self.path / "figures"
+
+    def read_metrics(self, kind: str) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` of one kind: ``train`` or ``diagnostics``."""
+        if not self.metrics.exists():
+            return []
+        lines = [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        return [line for line in lines if line["kind"] == kind]
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run, ``{}`` where it has none of that name."""
+        path = self.path / name
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def load_network(self) -> Network:
+        """Backbone and heads from the last checkpoint, in eval mode, on the CPU."""
+        state = load_checkpoint(self.checkpoint)
+        network = build_network(self.config)
+        try:
+            network.load_state_dict(state["network"])
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.checkpoint} does not fit the run's config.json: {error}"
+            ) from error
+        return network.eval()
+
+
+def load_backbone(run_or_file: str | Path) -> Backbone:
+    """A trained backbone in eval mode.
+
+    ``m(x)`` gives (B, D) features of normalised images (B, 3, S, S), and
+    ``m.features(x, layers=[...])`` the named layers that ``m.layers`` lists.
+
+    Args:
+        run_or_file: A run directory, or the checkpoint within one.
+
+    Raises:
+        CheckpointError: There is no run, or its checkpoint cannot be read.
+    """
+    path = Path(run_or_file)
+    if path.suffix == ".ckpt":
+        path = path.parent.parent
+    return Run.open(path).load_network().backbone
+
+
+def prepare_directory(path: Path, *, overwrite: bool) -> None:
+    """Make an empty directory, deleting an earlier run only when told to.
+
+    Raises:
+        ConfigError: Something is there that may not be deleted.
+    """
+    if path.exists() or path.is_symlink():
+        if not overwrite:
+            raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
+        if not (path / "config.json").is_file():
+            raise ConfigError(
+                f"{path} is no run directory (it has no config.json), so --overwrite does not "
+                "delete it; choose another --out"
+            )
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make {path}: {error.strerror}") from error
+
+
+def next_directory(name: str, parent: Path = Path("runs")) -> Path:
+    """``runs/<name>-<n>`` with the first free n."""
+    n = 1
+    while (parent / f"{name}-{n}").exists():
+        n += 1
+    return parent / f"{name}-{n}"
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write readable JSON, atomically."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n")
+    partial.replace(path)
+
+
+def environment(runtime: Runtime, config: Config) -> dict[str, Any]:
+    """Versions, commit, device, precision in force, threads and seed."""
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "commit": _commit(),
+        "device": _device_name(runtime.device),
+        "precision": runtime.precision,
+        "processes": runtime.world_size,
+        "threads": torch.get_num_threads(),
+        "seed": config.run.seed,
+    }
+
+
+def write_items(
+    path: Path,
+    source: Source,
+    train: ImageSet,
+    held_out: ImageSet | None,
+    failed: dict[int, str],
+) -> None:
+    """Write ``items.csv``: every image file, its number in the training, size and status.
+
+    Args:
+        path: Where.
+        source: The data, with what could not be read.
+        train: The images that are learned from; their order gives the numbers.
+        held_out: Images kept out for diagnostics.
+        failed: Images of ``train`` that could not be decoded after all.
+    """
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["index", "path", "height", "width", "status"])
+        for i, (name, (height, width)) in enumerate(zip(train.names, train.sizes, strict=True)):
+            status = f"unreadable: {failed[i]}" if i in failed else "trained on"
+            writer.writerow([i, name, height, width, status])
+        if held_out is not None:
+            for name, (height, width) in zip(held_out.names, held_out.sizes, strict=True):
+                writer.writerow(["", name, height, width, "held out"])
+        for name, reason in source.unreadable.items():
+            writer.writerow(["", name, "", "", f"unreadable: {reason}"])
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+def _commit() -> str | None:
+    """The commit of a source checkout; None for an installed package."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
