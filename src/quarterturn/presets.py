@@ -34,7 +34,7 @@ def digits() -> Config:
         ),
         model=ModelConfig(backbone="convnet", embedding_dim=64),
         method=MethodConfig(num_noise=512),
-        optimizer=OptimizerConfig(learning_rate=0.05),
+        optimizer=OptimizerConfig(optimizer="adamw", learning_rate=2e-3),
         run=RunConfig(epochs=25, batch_size=64, log_every=21),
     )
 

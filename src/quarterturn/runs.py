@@ -43,22 +43,21 @@ class Run:
     config: Config
     fingerprint: str
 
-    @classmethod
-    def create(
-        cls, path: Path, data: str, config: Config, fingerprint: str, *, overwrite: bool = False
-    ) -> Run:
-        """Make a directory for a new run, with its ``config.json``.
+    def create(self, *, overwrite: bool = False) -> None:
+        """Make the directory of a new run, with its ``config.json``.
 
         Raises:
             ConfigError: The directory is there already.
         """
-        prepare_directory(path, overwrite=overwrite)
-        run = cls(path, data, config, fingerprint)
-        for folder in (run.checkpoint.parent, run.figures):
+        prepare_directory(self.path, overwrite=overwrite)
+        for folder in (self.checkpoint.parent, self.figures):
             folder.mkdir()
-        stored = {"data": data, "fingerprint": fingerprint, "config": config.to_dict()}
-        write_json(path / "config.json", stored)
-        return run
+        stored = {
+            "data": self.data,
+            "fingerprint": self.fingerprint,
+            "config": self.config.to_dict(),
+        }
+        write_json(self.path / "config.json", stored)
 
     @classmethod
     def open(cls, path: Path | str) -> Run:

@@ -92,7 +92,8 @@ def demo(
         console.print(images.description, highlight=False, markup=False)
     config = fit_batch_size(config, len(images.train), console)
     path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
-    run = Run.create(path, data, config, images.train.fingerprint(), overwrite=overwrite)
+    run = Run(path, data, config, images.train.fingerprint())
+    run.create(overwrite=overwrite)
     write_json(path / "environment.json", environment(runtime, config))
 
     rows: dict[str, Cells] = {}
@@ -211,10 +212,15 @@ def _measure_all(
     if images.train.labels is not None:
         supervised = _supervised(config, len(images.train.class_names), runtime)
         seconds = _fit(supervised, config, images, runtime, console, "supervised")
-        yield from rows_of(supervised.network, "supervised, turned copies (ceiling)", seconds)
+        yield from rows_of(supervised.network, "supervised with turned copies (ceiling)", seconds)
 
 
-_PART_NAMES = {"rotation": "rotation half", "invariant": "invariant half", "both": "both halves"}
+_PART_NAMES = {
+    "rotation": "rotation half",
+    "invariant": "invariant half",
+    "both": "both halves",
+    "logits": "logits",
+}
 
 
 def _supervised(config: Config, num_classes: int, runtime: Runtime) -> SupervisedTurned:

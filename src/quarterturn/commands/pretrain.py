@@ -66,12 +66,12 @@ def pretrain(
         images = open_images(data, config)
         config = fit_batch_size(config, len(images.train), console)
         path = Path(out) if out is not None else next_directory(images.source.name)
-        fingerprint = images.train.fingerprint()
+        path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
+        run = Run(path, data, config, images.train.fingerprint())
         if runtime.is_main:
-            run = Run.create(path, data, config, fingerprint, overwrite=overwrite)
+            run.create(overwrite=overwrite)
             write_json(path / "environment.json", environment(runtime, config))
-        else:
-            run = Run(path, data, config, fingerprint)
+        runtime.barrier()
         return _train(run, images, runtime, console)
     finally:
         runtime.close()

@@ -172,7 +172,7 @@ def evaluation_batches(
         failed: Filled with the images that cannot be decoded, which are left out.
 
     Yields:
-        Batches with labels where the images have them.
+        Batches with labels where the images have them; none without images.
     """
     device = torch.device(device)
     slices = batch_slices(len(images), batch_size, smallest=1)
@@ -197,6 +197,8 @@ def evaluation_batches(
     for part in decoded:
         if failed is not None:
             failed.update(part.failed)
+        if not len(part.indices):
+            continue  # every file of the batch has failed
         of_part = None if labels is None else labels[part.indices].to(device)
         yield Batch(part.indices.to(device), normalise(part.crops.to(device), crop), of_part)
 

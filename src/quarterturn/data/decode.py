@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import zlib
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, TiffImagePlugin
 
 READABLE = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -16,6 +19,17 @@ READABLE = frozenset(
 
 HEIC = frozenset({".heic", ".heif", ".hif"})
 """Suffixes of images that are read where the extra ``heic`` is installed."""
+
+TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientations and what brings the stored pixels upright."""
 
 SIDEWAYS = frozenset({5, 6, 7, 8})
 """EXIF orientations in which the stored width is the upright height."""
@@ -45,8 +59,11 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS
-            return (width, height) if sideways else (height, width)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                # Pillow has exchanged the two of a sideways TIFF already; these are as stored.
+                width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
+                height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+            return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
     except _FAILURES as error:
         raise UnreadableImageError(_reason(path, error)) from error
 
@@ -69,34 +86,39 @@ def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
         with Image.open(path) as image:
             if shrink > 1:
                 width, height = image.size
-                image.draft(image.mode, (round(width / shrink), round(height / shrink)))
+                image.draft(image.mode, (math.ceil(width / shrink), math.ceil(height / shrink)))
             image.load()
-            return ImageOps.exif_transpose(to_rgb(image))
+            # Not ImageOps.exif_transpose: it writes the metadata anew, and fails where they are
+            # damaged although the picture is whole.
+            transpose = TO_UPRIGHT.get(_orientation(image))
+            rgb = to_rgb(image)
+            return rgb if transpose is None else rgb.transpose(transpose)
     except _FAILURES as error:
         raise UnreadableImageError(_reason(path, error)) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB; keeps the EXIF orientation tag."""
-    exif = image.getexif()
+    """Any Pillow mode as RGB, as it is stored: the EXIF orientation is not applied."""
     if image.mode.startswith(("I", "F")):
-        rgb = Image.fromarray(_to_8bit(np.asarray(image))).convert("RGB")
-    elif image.has_transparency_data:
+        return Image.fromarray(_to_8bit(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
-        rgb = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    else:
-        rgb = image.convert("RGB")
-    if ExifTags.Base.Orientation in exif:
-        rgb.getexif()[ExifTags.Base.Orientation] = exif[ExifTags.Base.Orientation]
-    return rgb
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _to_8bit(values: np.ndarray) -> np.ndarray:
     """Scale wide integers and floats to 0..255.
 
     16-bit values are divided by 257, so that 65535 becomes 255. Wider ones, and floats beyond
-    [0, 1], have no agreed white: their own maximum becomes 255.
+    [0, 1], have no agreed white: their own maximum becomes 255. What is not a finite number,
+    where a measurement is missing, becomes 0.
     """
+    values = np.where(np.isfinite(values), values, 0)
     largest = float(values.max(initial=0))
     agreed = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
     white = max(agreed, largest)
@@ -109,9 +131,11 @@ _FAILURES = (
     SyntaxError,
     ValueError,
     EOFError,
-    IndexError,
+    LookupError,
     TypeError,
-    OverflowError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 
@@ -122,4 +146,6 @@ def _reason(path: Path, error: Exception) -> str:
             return "the file is empty"
     except OSError as cannot_stat:
         return cannot_stat.strerror or "cannot be opened"
-    return str(error).replace(str(path), path.name) or type(error).__name__
+    # Pillow writes the path with %r, in which it may look otherwise than plain.
+    shown, name = repr(str(path))[1:-1], repr(path.name)[1:-1]
+    return str(error).replace(shown, name).replace(str(path), path.name) or type(error).__name__

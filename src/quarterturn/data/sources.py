@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,7 +95,8 @@ def open_source(data: str, *, max_bad_fraction: float = 0.05, verify: bool = Fal
         source = _npz(path)
     elif path.is_dir():
         source = _folder(path, verify=verify)
-        check_bad_fraction(source.unreadable, len(source.train), max_bad_fraction)
+        num_good = len(source.train) + (0 if source.test is None else len(source.test))
+        check_bad_fraction(source.unreadable, num_good, max_bad_fraction)
     else:
         raise DataError(
             f"no data at {data!r}: expected a folder of images, a .npz file with train_images, or "
@@ -159,7 +162,7 @@ def _npz(path: Path) -> Source:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is not a readable .npz file: {error}") from error
     if "train_images" not in arrays:
         raise DataError(f"{path} has no train_images; it has {', '.join(arrays) or 'nothing'}")
@@ -185,14 +188,15 @@ def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayIm
     class_names: list[str] = []
     if labels is not None:
         labels = labels.reshape(len(labels), -1)
-        if len(labels) != len(pixels) or labels.shape[1] != 1:
+        is_whole = np.issubdtype(labels.dtype, np.integer)
+        if labels.shape != (len(pixels), 1) or not is_whole or labels.min(initial=0) < 0:
             raise DataError(
-                f"{path}: {split}_labels is {labels.shape}; expected one label for each of the "
-                f"{len(pixels)} images"
+                f"{path}: {split}_labels is {labels.dtype} {labels.shape}; expected one label for "
+                f"each of the {len(pixels)} images, an integer from 0 on"
             )
         labels = labels[:, 0].astype(np.int64)
         every = np.concatenate([arrays[k].ravel() for k in arrays if k.endswith("_labels")])
-        class_names = [str(c) for c in range(int(every.max()) + 1)]
+        class_names = [str(c) for c in range(int(every.max(initial=-1)) + 1)]
     return ArrayImages(pixels, [f"{split}[{i}]" for i in range(len(pixels))], labels, class_names)
 
 
@@ -203,8 +207,8 @@ def _folder(root: Path, *, verify: bool) -> Source:
         source.train = _index(root, source, verify=verify)
         return source
     source.test_name = "test" if "test" in splits else "val"
-    source.train = _index(root / "train", source, verify=verify)
-    source.test = _index(root / source.test_name, source, verify=verify)
+    source.train = _index(root, source, "train", verify=verify)
+    source.test = _index(root, source, source.test_name, verify=verify)
     if source.test.class_names != source.train.class_names:
         raise DataError(
             f"{root}: the splits train and {source.test_name} have different sub-folders: "
@@ -222,8 +226,9 @@ def _difference(train: list[str], test: list[str]) -> str:
     return f"only in train {only_train[:5]}, only in the other {only_test[:5]}"
 
 
-def _index(root: Path, source: Source, *, verify: bool) -> FileImages:
-    """Read the headers below ``root``, and note in ``source`` what is left out."""
+def _index(data: Path, source: Source, split: str = "", *, verify: bool) -> FileImages:
+    """Read the headers below ``data / split``, and note in ``source`` what is left out."""
+    root = data / split
     readable = READABLE | HEIC if heic_is_readable() else READABLE
     candidates = []
     for path in _walk(root):
@@ -253,7 +258,7 @@ def _index(root: Path, source: Source, *, verify: bool) -> FileImages:
         for path, found in zip(candidates, pool.map(inspect, candidates), strict=True):
             name = str(path.relative_to(root))
             if isinstance(found, str):
-                source.unreadable[name] = found
+                source.unreadable[str(path.relative_to(data))] = found  # two splits may share names
             else:
                 names.append(name)
                 sizes.append(found[0])
@@ -277,23 +282,35 @@ def _walk(root: Path) -> Iterator[Path]:
     """
     entries = sorted(root.iterdir(), key=lambda p: p.name)
     yield from (p for p in entries if not p.is_dir())
+    above = _with_parents(os.path.realpath(root))
     for directory in (p for p in entries if p.is_dir() and not p.name.startswith(".")):
-        for folder, subfolders, files in sorted(_walk_once(directory)):
-            subfolders.sort()
+        if os.path.realpath(directory) in above:
+            continue
+        for folder, files in sorted(_walk_once(directory, above)):
             yield from (Path(folder) / name for name in sorted(files))
 
 
-def _walk_once(directory: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """``os.walk`` with links followed, but never into a folder that contains itself."""
+def _walk_once(directory: Path, above: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Folders and their files, with links followed, but never into a folder that contains itself.
+
+    Args:
+        directory: Where to begin.
+        above: Real paths of the folders that led there.
+    """
+    led_here = {str(directory): above}
     for folder, subfolders, files in os.walk(directory, followlinks=True):
-        parents = {os.path.realpath(folder)}
-        parents.update(map(str, Path(os.path.realpath(folder)).parents))
+        containing = led_here.pop(folder) | _with_parents(os.path.realpath(folder))
         subfolders[:] = [
             s
             for s in subfolders
-            if not s.startswith(".") and os.path.realpath(os.path.join(folder, s)) not in parents
+            if not s.startswith(".") and os.path.realpath(os.path.join(folder, s)) not in containing
         ]
-        yield folder, subfolders, files
+        led_here.update((os.path.join(folder, s), containing) for s in subfolders)
+        yield folder, files
+
+
+def _with_parents(folder: str) -> set[str]:
+    return {folder, *map(str, Path(folder).parents)}
 
 
 def _labels_of(names: list[str]) -> tuple[NDArray[np.int64] | None, list[str]]:

@@ -42,28 +42,38 @@ def diagnose(
         trained on one half of the images and tested on the other.
         ``spread`` and ``effective_rank`` of the embeddings; see `quarterturn.metrics`.
     """
+    was_training = network.training
+    network.eval()
+    try:
+        # All of it before anything is yielded: whoever asks goes on with the network as it was,
+        # and with gradients.
+        measured = list(_measure(network, images, crop, device, workers))
+    finally:
+        network.train(was_training)
+    yield from measured
 
+
+@torch.no_grad()
+def _measure(
+    network: Network, images: ImageSet, crop: DataConfig, device: torch.device | str, workers: int
+) -> Iterator[tuple[str, float]]:
     def four_copies(views: Tensor) -> Tensor:
         return network.backbone(rotate4(views).flatten(0, 1)).unflatten(0, (-1, 4))
 
-    was_training = network.training
-    network.eval()
     found = extract(images, crop, four_copies, device=device, workers=workers, batch_size=64)
     features = torch.from_numpy(found.values).to(device)  # (n, 4, D)
-    with torch.no_grad():
-        if network.rotation_head is not None:
-            yield "rotation_accuracy", rotation_accuracy(network.rotation_logits(features))
-        if network.decoupled:
-            invariant = network.parts(features)["invariant"]  # (n, 4, D/2)
-            assert network.rotation_head is not None
-            yield "leakage_same_head", rotation_accuracy(network.rotation_head(invariant))
-            yield "leakage_fresh_head", fresh_head_accuracy(invariant)
-        if network.embedding_head is not None:
-            views = features.mean(dim=1) if network.decoupled else features[:, 0]
-            embeddings = network.embed(views)
-            yield "spread", embedding_spread(embeddings)
-            yield "effective_rank", effective_rank(embeddings)
-    network.train(was_training)
+    if network.rotation_head is not None:
+        yield "rotation_accuracy", rotation_accuracy(network.rotation_logits(features))
+    if network.decoupled:
+        invariant = network.parts(features)["invariant"]  # (n, 4, D/2)
+        assert network.rotation_head is not None
+        yield "leakage_same_head", rotation_accuracy(network.rotation_head(invariant))
+        yield "leakage_fresh_head", fresh_head_accuracy(invariant)
+    if network.embedding_head is not None:
+        views = features.mean(dim=1) if network.decoupled else features[:, 0]
+        embeddings = network.embed(views)
+        yield "spread", embedding_spread(embeddings)
+        yield "effective_rank", effective_rank(embeddings)
 
 
 def rotation_accuracy(logits: Tensor) -> float:

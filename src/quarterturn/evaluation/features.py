@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import list_of_bad
+from quarterturn.errors import DataError
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
 
@@ -56,23 +58,32 @@ def extract(
         device: Where the model is.
         workers: Processes that decode files.
         batch_size: Images at a time.
+
+    Raises:
+        DataError: Not one image could be decoded.
     """
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     values, indices, labels = [], [], []
-    for batch in evaluation_batches(
-        images, crop, batch_size=batch_size, device=device, workers=workers
-    ):
-        views = batch.images
-        if turns is not None:
-            views = rotate_each(views, turns.to(views.device)[batch.indices])
-        values.append(model(views).float().cpu())
-        indices.append(batch.indices.cpu())
-        if batch.labels is not None:
-            labels.append(batch.labels.cpu())
-    if was_training and isinstance(model, nn.Module):
-        model.train()
+    failed: dict[int, str] = {}
+    try:
+        for batch in evaluation_batches(
+            images, crop, batch_size=batch_size, device=device, workers=workers, failed=failed
+        ):
+            views = batch.images
+            if turns is not None:
+                views = rotate_each(views, turns.to(views.device)[batch.indices])
+            values.append(model(views).float().cpu())
+            indices.append(batch.indices.cpu())
+            if batch.labels is not None:
+                labels.append(batch.labels.cpu())
+    finally:
+        if was_training and isinstance(model, nn.Module):
+            model.train()
+    if not values:
+        bad = {images.names[i]: reason for i, reason in failed.items()}
+        raise DataError("none of the images can be decoded:\n" + "\n".join(list_of_bad(bad)))
     return Features(
         torch.cat(values).numpy(),
         torch.cat(indices).numpy(),

@@ -19,6 +19,10 @@ class ClassifierNetwork(Network):
         super().__init__(backbone)
         self.classifier = LinearHead(backbone.feature_dim, num_classes)
 
+    def parts(self, features: Tensor) -> dict[str, Tensor]:
+        """The class logits: what such a network knows that turning does not change."""
+        return {"logits": self.classifier(features)}
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 4, C) logits."""
         features = self.backbone(rotate4(images).flatten(0, 1))

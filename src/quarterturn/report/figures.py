@@ -23,13 +23,13 @@ NOT_TERMS = frozenset(
     {"kind", "step", "epoch", "learning_rate", "loss", "images_per_s", "elapsed_s"}
 )
 UNITS = {
-    "rotation": " (cross-entropy, nats)",
-    "invariance": " (mean squared error)",
-    "instance": " (cross-entropy, nats)",
+    "rotation": " (nats)",
+    "invariance": " (squared error)",
+    "instance": " (nats)",
 }
 INK, FAINT = "#2b2f36", "#8a9099"
 COLOURS = {"rotation": "#2a6ca8", "invariance": "#b5621b", "instance": "#4d8250"}
-WIDTH_INCHES = 6.0
+WIDTH_INCHES = 5.2
 STYLE: Any = {
     "font.size": 9.5, "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.titlepad": 7,
     "axes.titlecolor": INK, "axes.edgecolor": "#b9bec6", "axes.labelcolor": INK,
@@ -81,8 +81,10 @@ def loss_curves(train_lines: Lines) -> Figure | None:
     """
     if not train_lines:
         return None
-    # The last line of each epoch is written at its end, so the first epoch tells its length.
-    steps_per_epoch = 1 + max(x["step"] for x in train_lines if x["epoch"] == 0)
+    # The last line of each epoch is written at its end, so the first one tells its length.
+    first_epoch = train_lines[0]["epoch"]
+    first_steps = 1 + max(x["step"] for x in train_lines if x["epoch"] == first_epoch)
+    steps_per_epoch = first_steps / (first_epoch + 1)
     epochs = [(x["step"] + 1) / steps_per_epoch for x in train_lines]
     terms = [name for name in train_lines[0] if name not in NOT_TERMS]
     panels = [
@@ -99,7 +101,7 @@ def loss_curves(train_lines: Lines) -> Figure | None:
         _curve(axes, epochs, series[key], colour)
         axes.set_title(title)
         if key in ("learning_rate", "images_per_s"):
-            axes.set_ylim(bottom=0)
+            _from_zero(axes)
 
     first, last = train_lines[0], train_lines[-1]
     return Figure(
@@ -109,7 +111,7 @@ def loss_curves(train_lines: Lines) -> Figure | None:
         "should fall and level off."
         if len(terms) > 1
         else "Each point is a mean over a few steps. The loss should fall and level off.",
-        _render(draw, len(panels), columns=2, height=1.55),
+        _render(draw, len(panels), height=1.5),
         {"epochs_done": epochs, **series},
         f"Curves over {epochs[-1]:.0f} epochs. "
         + ", ".join(
@@ -165,7 +167,7 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
     def draw_rank(axes: Axes) -> None:
         _curve(axes, epochs, series["effective_rank"], COLOURS["instance"], marker="o")
         axes.set_title("effective rank (directions)")
-        axes.set_ylim(bottom=0)
+        _from_zero(axes)
 
     if turns:
         panels.append(draw_turns)
@@ -179,7 +181,10 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
         "On held-out images",
         " ".join(_diagnostic_captions(series)),
         _render(
-            lambda i, axes: panels[i](axes), len(panels), columns=2, height=1.7, wide=bool(turns)
+            lambda i, axes: panels[i](axes),
+            len(panels),
+            height=1.6,
+            extra_height=0.5 if turns else 0.0,  # the legend
         ),
         {"epochs_done": epochs, "chance": CHANCE, **series},
         f"Curves over the epochs. At the end: {', '.join(shown)}",
@@ -189,7 +194,7 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
 def _diagnostic_captions(series: dict[str, list[float | None]]) -> list[str]:
     captions = []
     if "rotation_accuracy" in series:
-        captions.append("The rotation head should rise well above the 25 % of guessing.")
+        captions.append("The rotation head should rise well above the 25\u00a0% of guessing.")
     if "leakage_fresh_head" in series:
         captions.append("What is read off the invariant half should stay close to it.")
     if "spread" in series:
@@ -223,31 +228,37 @@ def _curve(
 
 
 def _render(
-    draw: Callable[[int, Axes], None],
-    num_panels: int,
-    *,
-    columns: int,
-    height: float,
-    wide: bool = False,
+    draw: Callable[[int, Axes], None], num_panels: int, *, height: float, extra_height: float = 0.0
 ) -> bytes:
-    """Panels in a grid over a common axis of epochs; a wide first one takes a row and more."""
-    rows = -(-(num_panels + (columns - 1 if wide else 0)) // columns)
+    """Panels in two columns over an axis of epochs; of an odd number the first takes a row.
+
+    Args:
+        draw: Draws panel i.
+        num_panels: How many there are.
+        height: Of a row, in inches.
+        extra_height: For what stands between the rows, in inches.
+    """
+    wide = num_panels % 2
+    rows = (num_panels + 1) // 2
     with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(WIDTH_INCHES, height * rows + (1.0 if wide else 0.1)))
+        drawing = Drawing(figsize=(WIDTH_INCHES, height * (rows + 0.3 * wide) + extra_height))
         drawing.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08, hspace=0.04)
-        grid = drawing.add_gridspec(
-            rows, columns, height_ratios=[1.35 if wide else 1] + [1] * (rows - 1)
-        )
+        grid = drawing.add_gridspec(rows, 2, height_ratios=[1 + 0.3 * wide] + [1] * (rows - 1))
         for i in range(num_panels):
-            row, column = divmod(i + columns - 1 if wide and i else i, columns)
-            place = grid[0, :] if wide and i == 0 else grid[row, column]
-            axes = drawing.add_subplot(place)
+            row, column = divmod(i + wide, 2) if i else (0, 0)
+            axes = drawing.add_subplot(grid[0, :] if wide and i == 0 else grid[row, column])
             draw(i, axes)
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-            if row == rows - 1 or i + columns >= num_panels or (wide and i == 0):
+            if row == rows - 1 or (wide and i == 0):
                 axes.set_xlabel("epochs")
         buffer = io.BytesIO()
         # Without the version of matplotlib, so that equal data gives equal files.
         drawing.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _from_zero(axes: Axes) -> None:
+    """Show zero, and some room above the highest value."""
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))

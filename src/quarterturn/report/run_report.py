@@ -70,7 +70,7 @@ def write_run_report(
                 diagnostics[-1] if diagnostics else {}, run.config.model.embedding_dim
             ),
             tables=tables,
-            words=glossary(decoupled=method == "decoupling", has_tables=bool(tables)),
+            words=glossary(decoupled=method == "decoupling", tables=tables),
             figures=figures,
             gallery=gallery,
             times=_times(run, train),

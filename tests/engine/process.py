@@ -1,0 +1,109 @@
+"""Run the command line in a process of its own, and kill it where a test wants it."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+import quarterturn.engine.loop as loop
+from quarterturn.cli import main
+
+# Children are forked from a server that has the heavy imports behind it, which saves seconds each.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload([__name__, "quarterturn.commands.pretrain", "sklearn.datasets"])
+
+
+def kill_at_step(step: int) -> None:
+    """Arrange that this process is killed before the given step is made.
+
+    SIGKILL cannot be caught: what is on the disk is what a power cut would leave.
+    """
+    plain = loop.training_step
+
+    def training_step(training: loop.Training, *rest: Any) -> dict[str, torch.Tensor]:
+        if training.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(training, *rest)
+
+    loop.training_step = training_step
+
+
+def kill_while_writing(checkpoint: int) -> None:
+    """Arrange that this process is killed when half of the n-th checkpoint is written."""
+    plain, written = torch.save, []
+
+    def save(state: dict[str, Any], file: BinaryIO) -> None:
+        written.append(state["step"])
+        if len(written) == checkpoint:
+            whole = io.BytesIO()
+            plain(state, whole)
+            file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        plain(state, file)
+
+    torch.save = save
+
+
+def _child(words: list[str], sabotage: tuple[Callable[[int], None], int] | None, log: str) -> None:
+    with open(log, "w") as file:
+        sys.stdout = sys.stderr = file
+        torch.set_num_threads(1)
+        if sabotage is not None:
+            sabotage[0](sabotage[1])
+        sys.exit(main(words))
+
+
+def quarterturn(
+    *words: object, log: Path, sabotage: tuple[Callable[[int], None], int] | None = None
+) -> int:
+    """Run a command; returns its exit status, -9 when it was killed. Its words go to ``log``."""
+    child = processes.Process(target=_child, args=([str(w) for w in words], sabotage, str(log)))
+    child.start()
+    child.join()
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def metrics_without_times(run: Path) -> list[dict[str, object]]:
+    """The lines of metrics.jsonl, less what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in line.items() if k not in ("elapsed_s", "images_per_s")} for line in lines
+    ]
+
+
+def assert_same_checkpoint(one: Path, other: Path) -> None:
+    """Two runs ended with the same bits: weights, optimizer, bank."""
+    states = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (one, other)
+    ]
+    for state in states:
+        del state["telemetry"]  # times, and bytes of lines that hold times
+    assert_same(states[0], states[1], "checkpoint")
+
+
+def assert_same(one: object, other: object, where: str) -> None:
+    """Equal to the last bit, through nested lists and dicts."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict) and isinstance(other, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{where}/{i}")
+    elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        assert torch.equal(one, other), where
+    else:
+        assert one == other, where

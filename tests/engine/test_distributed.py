@@ -1,0 +1,95 @@
+"""Two processes on gloo train as one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import quarterturn.commands.pretrain as pretrain_command
+import quarterturn.engine.loop as loop
+from quarterturn.cli import main
+
+from .process import processes
+
+EPOCHS, IMAGES = 2, 101  # batches of 16; the last, of 5, is uneven over two processes
+WORDS = (
+    "pretrain", "digits", "--epochs", EPOCHS, "--batch-size", 16, "--limit", IMAGES,
+    "--num-noise", 16, "--device", "cpu", "--log-every", 1, "--no-diagnostics",
+    "--instance-loss", "nce", "--noise", "per-image",
+)  # fmt: skip
+
+
+def train_and_tell(rank: int, world_size: int, port: int, folder: str) -> None:
+    """Run the command as one of several processes, and write down what it saw and ended with."""
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    seen, plain_step, plain_fit = [], loop.training_step, loop.fit
+
+    def training_step(training: loop.Training, *rest: object) -> dict[str, torch.Tensor]:
+        seen.append((training.step, rest[1].indices.tolist()))
+        return plain_step(training, *rest)
+
+    def fit(training: loop.Training) -> None:
+        plain_fit(training)
+        bank = training.method.discrimination.bank
+        told = {
+            "seen": seen,
+            "rows": bank.rows,
+            "normalizer": bank.normalizer,
+            "weights": {k: v for k, v in training.method.network.named_parameters()},
+        }
+        torch.save(told, f"{folder}/rank{rank}.pt")
+
+    loop.training_step = training_step
+    pretrain_command.fit = fit
+    assert main([str(w) for w in WORDS] + ["--out", f"{folder}/run"]) == 0
+
+
+def train(world_size: int, folder: Path) -> list[dict]:
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [
+        processes.Process(target=train_and_tell, args=(rank, world_size, port, str(folder)))
+        for rank in range(world_size)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(world_size)]
+
+
+def test_two_processes_end_with_equal_banks_and_see_what_one_sees(tmp_path: Path) -> None:
+    (alone,) = train(1, tmp_path / "one")
+    first, second = train(2, tmp_path / "two")
+
+    assert torch.equal(first["rows"], second["rows"])
+    assert torch.equal(first["normalizer"], second["normalizer"])
+    assert all(torch.equal(w, second["weights"][k]) for k, w in first["weights"].items())
+
+    # Each batch of the single process is parted between the two, none seen twice.
+    for (step, images), (step1, part1), (step2, part2) in zip(
+        alone["seen"], first["seen"], second["seen"], strict=True
+    ):
+        assert step == step1 == step2
+        assert sorted(part1 + part2) == sorted(images)
+    for epoch in range(EPOCHS):
+        steps = range(epoch * 7, (epoch + 1) * 7)
+        images = [i for step, part in first["seen"] + second["seen"] if step in steps for i in part]
+        assert sorted(images) == list(range(IMAGES))
+
+    # The rows have moved from where they began, and Z is near the single process's: batch norm
+    # sees half a batch, so not the same.
+    start = torch.empty_like(first["rows"])
+    bound = 1 / np.sqrt(start.shape[1] / 3)
+    assert first["rows"].abs().max() > bound
+    assert abs(first["normalizer"] / alone["normalizer"] - 1) < 0.2

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quarterturn.config import OptimizerConfig
+from quarterturn.engine.optimizer import build_optimizer
+
+
+def small_network():
+    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weight_decay_covers_every_parameter(name):
+    network = small_network()
+    settings = OptimizerConfig(optimizer=name, learning_rate=0.03, weight_decay=0.25)
+    optimizer = build_optimizer(network, settings)
+    covered = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(covered) == sorted(id(p) for p in network.parameters())
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.25}
+    assert {group["lr"] for group in optimizer.param_groups} == {0.03}
+
+
+def test_without_gradients_decay_alone_shrinks_every_parameter():
+    network = small_network()
+    nn.init.constant_(network[1].bias, 0.5)
+    settings = OptimizerConfig(learning_rate=0.1, momentum=0.0, weight_decay=0.5)
+    optimizer = build_optimizer(network, settings)
+    before = [p.detach().clone() for p in network.parameters()]
+    for p in network.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert len(before) == 6
+    for old, new in zip(before, network.parameters(), strict=True):
+        assert old.abs().sum() > 0
+        torch.testing.assert_close(new.detach(), old * (1 - 0.1 * 0.5))
+
+
+@pytest.mark.parametrize("momentum", [0.9, 0.5, 0.0])
+def test_sgd_is_nesterovs(momentum, rng):
+    parameter = nn.Parameter(torch.tensor(rng.normal(size=4)))
+    network = nn.Module()
+    network.weight = parameter
+    rate, decay = 0.05, 5e-4
+    settings = OptimizerConfig(learning_rate=rate, momentum=momentum, weight_decay=decay)
+    optimizer = build_optimizer(network, settings)
+    p, velocity = parameter.detach().numpy().copy(), np.zeros(4)
+    for _ in range(4):
+        gradient = rng.normal(size=4)
+        parameter.grad = torch.tensor(gradient)
+        optimizer.step()
+        decayed = gradient + decay * p
+        velocity = momentum * velocity + decayed
+        p = p - rate * (decayed + momentum * velocity)
+        np.testing.assert_allclose(parameter.detach().numpy(), p, rtol=1e-12)
+
+
+def test_defaults_are_the_papers():
+    optimizer = build_optimizer(small_network(), OptimizerConfig())
+    group = optimizer.param_groups[0]
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
+
+
+def test_adamw_decays_apart_from_the_gradient():
+    network = small_network()
+    settings = OptimizerConfig(optimizer="adamw", learning_rate=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(network, settings)
+    assert isinstance(optimizer, torch.optim.AdamW)
+    old = network[3].weight.detach().clone()
+    for p in network.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    # Adam's first step is the rate times the gradient's sign.
+    torch.testing.assert_close(network[3].weight.detach(), old * (1 - 0.05) - 0.1)

@@ -1,0 +1,78 @@
+import math
+from fractions import Fraction
+
+import pytest
+
+from quarterturn.config import Config, OptimizerConfig
+from quarterturn.engine.schedule import learning_rate
+from quarterturn.presets import preset
+
+PAPER = preset("imagenet-alexnet").optimizer
+
+
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [
+        (0, 0.01),
+        (89, 0.01),
+        (90, 1e-3),
+        (129, 1e-3),
+        (130, 1e-4),
+        (189, 1e-4),
+        (190, 1e-5),
+        (209, 1e-5),
+        (210, 1e-4),
+        (229, 1e-4),
+        (230, 1e-5),
+        (244, 1e-5),
+    ],
+)
+def test_the_papers_rates(epoch, rate):
+    assert learning_rate(epoch, 245, PAPER) == pytest.approx(rate, rel=1e-12)
+
+
+def test_the_papers_rates_survive_json():
+    config = preset("imagenet-alexnet")
+    stored = Config.from_dict(config.to_dict()).optimizer
+    assert [learning_rate(e, 245, stored) for e in range(245)] == [
+        learning_rate(e, 245, PAPER) for e in range(245)
+    ]
+
+
+@pytest.mark.parametrize("epochs", [1, 10, 49, 100, 245, 490, 1225])
+def test_the_whole_schedule_scales_with_the_epochs(epochs):
+    changes = [Fraction(m, 245) for m in (90, 130, 190, 210, 230)]
+    rates = [0.01, 1e-3, 1e-4, 1e-5, 1e-4, 1e-5]
+    for epoch in range(epochs):
+        passed = sum(Fraction(epoch, epochs) >= change for change in changes)
+        assert learning_rate(epoch, epochs, PAPER) == pytest.approx(rates[passed], rel=1e-12)
+
+
+def test_twice_the_epochs_change_at_twice_the_epoch():
+    for before, after in [(179, 180), (259, 260), (379, 380), (419, 420), (459, 460)]:
+        assert learning_rate(before, 490, PAPER) == learning_rate(before // 2, 245, PAPER)
+        assert learning_rate(after, 490, PAPER) == learning_rate(after // 2, 245, PAPER)
+        assert learning_rate(before, 490, PAPER) != learning_rate(after, 490, PAPER)
+
+
+def test_cosine_by_hand():
+    settings = OptimizerConfig(learning_rate=0.4)
+    rates = [learning_rate(epoch, 4, settings) for epoch in range(4)]
+    # (1 + cos) / 2 at 0, 45, 90, 135 degrees.
+    half = math.sqrt(0.5)
+    assert rates == pytest.approx([0.4, 0.2 * (1 + half), 0.2, 0.2 * (1 - half)], rel=1e-12)
+
+
+def test_warm_up_rises_to_the_base_rate():
+    settings = OptimizerConfig(learning_rate=1.0, warmup=0.2)
+    rates = [learning_rate(epoch, 20, settings) for epoch in range(20)]
+    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0], rel=1e-12)
+    falling = [(1 + math.cos(math.pi * i / 16)) / 2 for i in range(16)]
+    assert rates[4:] == pytest.approx(falling, rel=1e-12)
+    assert all(rate > 0 for rate in rates)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.5, 0.9])
+def test_a_single_epoch_has_a_rate(warmup):
+    rate = learning_rate(0, 1, OptimizerConfig(learning_rate=0.1, warmup=warmup))
+    assert 0 < rate <= 0.1

@@ -1,0 +1,243 @@
+from itertools import pairwise
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from quarterturn.errors import ConfigError
+from quarterturn.models.alexnet import alexnet
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.convnet import convnet
+from quarterturn.models.registry import BACKBONES, build_backbone
+from quarterturn.models.resnet import resnet18
+
+SMALLEST = {"alexnet": 63, "resnet18": 32, "convnet": 16}
+
+
+@pytest.fixture(scope="module", params=list(BACKBONES))
+def small(request):
+    """Each backbone in eval mode with three images of the smallest usual size."""
+    side = SMALLEST[request.param]
+    images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return build_backbone(request.param, side).eval(), images
+
+
+@pytest.fixture(scope="module")
+def paper_alexnet():
+    return build_backbone("alexnet", 224).eval()
+
+
+class Untouchable(nn.Module):
+    def forward(self, x):
+        raise AssertionError("a stage beyond the last layer was computed")
+
+
+@torch.no_grad()
+def test_forward_gives_the_last_layer(small):
+    net, images = small
+    features = net(images)
+    assert features.shape == (3, net.feature_dim)
+    assert net.feature_dim % 2 == 0
+    last = net.layers[-1]
+    assert torch.equal(net.features(images, [last])[last], features)
+
+
+@torch.no_grad()
+def test_features_are_those_of_the_chain(small):
+    net, images = small
+    found = net.features(images, net.layers)
+    assert tuple(found) == net.layers
+    x = images
+    for name, stage in net.stages.items():
+        x = stage(x)
+        if name in net.layers:
+            assert torch.equal(found[name], x)
+
+
+@torch.no_grad()
+def test_features_are_not_negative_and_not_all_zero(small):
+    net, images = small
+    for values in net.features(images, net.layers).values():
+        assert values.min() >= 0
+        assert values.max() > 0
+
+
+@torch.no_grad()
+def test_features_stop_early(small):
+    net, images = small
+    expected = net.features(images, net.layers)
+    names = list(net.stages)
+    for layer, following in pairwise(net.layers):
+        stages = [(n, m) for n, m in net.stages.items()]
+        after = names.index(layer) + 1
+        cut = [(n, Untouchable() if i >= after else m) for i, (n, m) in enumerate(stages)]
+        early = Backbone(cut, net.layers, net.feature_dim).eval()
+        assert torch.equal(early.features(images, [layer])[layer], expected[layer])
+        with pytest.raises(AssertionError, match="beyond"):
+            early.features(images, [following])
+
+
+def test_order_and_repetition_of_names_do_not_matter(small):
+    net, images = small
+    first, third = net.layers[0], net.layers[2]
+    with torch.no_grad():
+        assert list(net.features(images, [third, first, third])) == [first, third]
+        assert net.features(images, []) == {}
+
+
+def test_unknown_layers_are_named_with_those_there_are(small):
+    net, images = small
+    with pytest.raises(ValueError, match="conv99") as caught:
+        net.features(images, [net.layers[0], "conv99"])
+    for layer in net.layers:
+        assert layer in str(caught.value)
+
+
+def test_weights_follow_from_the_seed_alone():
+    before = torch.random.get_rng_state()
+    first = build_backbone("convnet", 16, seed=5).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(77)
+    again = build_backbone("convnet", 16, seed=5).state_dict()
+    other = build_backbone("convnet", 16, seed=6).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["stages.conv1.0.weight"], other["stages.conv1.0.weight"])
+
+
+def test_unknown_backbones_are_named_with_those_there_are():
+    with pytest.raises(ConfigError, match="'vgg'; there are alexnet, resnet18, convnet"):
+        build_backbone("vgg", 64)
+
+
+# AlexNet
+
+
+@torch.no_grad()
+def test_alexnet_has_the_papers_shapes(paper_alexnet):
+    found = paper_alexnet.features(torch.randn(1, 3, 224, 224), paper_alexnet.layers)
+    assert {name: tuple(values.shape[1:]) for name, values in found.items()} == {
+        "conv1": (64, 55, 55),
+        "conv2": (192, 27, 27),
+        "conv3": (384, 13, 13),
+        "conv4": (256, 13, 13),
+        "conv5": (256, 13, 13),
+        "fc6": (4096,),
+        "fc7": (4096,),
+    }
+    assert paper_alexnet.feature_dim == 4096
+
+
+def test_alexnet_has_the_papers_parameters(paper_alexnet):
+    convolutions = [(3, 64, 11), (64, 192, 5), (192, 384, 3), (384, 256, 3), (256, 256, 3)]
+    weights_and_biases = sum(i * o * k * k + o for i, o, k in convolutions)
+    linear = 256 * 6 * 6 * 4096 + 4096 * 4096
+    norms = 2 * (64 + 192 + 384 + 256 + 256 + 4096 + 4096)
+    expected = weights_and_biases + linear + norms
+    assert expected == 57_014_336  # 2,469,696 + 54,525,952 + 18,688
+    assert sum(p.numel() for p in paper_alexnet.parameters()) == expected
+
+
+def test_alexnet_has_biases_on_convolutions_alone_and_no_dropout(paper_alexnet):
+    kinds = [type(m) for m in paper_alexnet.modules()]
+    convolutions = [m for m in paper_alexnet.modules() if isinstance(m, nn.Conv2d)]
+    linears = [m for m in paper_alexnet.modules() if isinstance(m, nn.Linear)]
+    assert [c.bias is not None for c in convolutions] == [True] * 5
+    assert [fc.bias is None for fc in linears] == [True] * 2
+    assert kinds.count(nn.BatchNorm2d) == 5
+    assert kinds.count(nn.BatchNorm1d) == 2
+    assert kinds.count(nn.ReLU) == 7
+    assert not any(issubclass(kind, nn.modules.dropout._DropoutNd) for kind in kinds)
+
+
+@torch.no_grad()
+def test_alexnets_layers_are_after_norm_and_relu_and_before_the_pool():
+    net = alexnet(63).train()
+    images = torch.randn(4, 3, 63, 63)
+    conv1 = net.stages["conv1"][0](images)
+    mean = conv1.mean(dim=(0, 2, 3), keepdim=True)
+    variance = conv1.var(dim=(0, 2, 3), keepdim=True, unbiased=False)
+    expected = ((conv1 - mean) / (variance + 1e-5).sqrt()).clamp(min=0)
+    torch.testing.assert_close(net.features(images, ["conv1"])["conv1"], expected)
+    pooled = nn.functional.max_pool2d(expected, 3, 2)
+    found = net.features(images, ["conv2"])["conv2"]
+    torch.testing.assert_close(found, net.stages["conv2"](pooled))
+
+
+def test_alexnet_needs_63_pixels():
+    with torch.no_grad():
+        assert alexnet(63).eval()(torch.zeros(1, 3, 63, 63)).shape == (1, 4096)
+    with pytest.raises(ValueError, match="63 px or more, found 62"):
+        alexnet(62)
+    with pytest.raises(ConfigError, match="found 62"):
+        build_backbone("alexnet", 62)
+
+
+# ResNet-18
+
+
+@torch.no_grad()
+def test_resnet18_is_torchvisions():
+    ours = resnet18(128).eval()
+    theirs = torchvision.models.resnet18(weights=None).eval()
+    renamed = {"stem.0.": "conv1.", "stem.1.": "bn1."}
+    state = {}
+    for name, values in ours.state_dict().items():
+        name = name.removeprefix("stages.")
+        for mine, its in renamed.items():
+            name = name.replace(mine, its)
+        state[name] = values
+    theirs.fc = nn.Identity()
+    theirs.load_state_dict(state)  # every name is there: strict
+    images = torch.randn(2, 3, 128, 128)
+    torch.testing.assert_close(ours(images), theirs(images))
+    found = ours.features(images, ours.layers)
+    assert {name: tuple(values.shape[1:]) for name, values in found.items()} == {
+        "stem": (64, 64, 64),
+        "layer1": (64, 32, 32),
+        "layer2": (128, 16, 16),
+        "layer3": (256, 8, 8),
+        "layer4": (512, 4, 4),
+        "pool": (512,),
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("side", "stem", "layer4"), [(32, 32, 4), (95, 95, 12), (96, 48, 3), (97, 49, 4)]
+)
+def test_resnet18_keeps_the_resolution_of_small_images(side, stem, layer4):
+    net = resnet18(side).eval()
+    found = net.features(torch.randn(1, 3, side, side), ["stem", "layer4"])
+    assert found["stem"].shape[1:] == (64, stem, stem)
+    assert found["layer4"].shape[1:] == (512, layer4, layer4)
+    assert net.stages["stem"][0].kernel_size == ((3, 3) if side < 96 else (7, 7))
+
+
+# Convnet
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("side", [8, 9, 12, 16, 28, 32, 33, 63, 64, 100])
+def test_convnet_takes_any_side(side):
+    net = convnet(side, feature_dim=10).eval()
+    found = net.features(torch.randn(1, 3, side, side), net.layers)
+    assert found["fc"].shape == (1, 10)
+    widths = [values.shape[1] for name, values in found.items() if name != "fc"]
+    assert widths == [32, 64, 128, 256, 256][: len(widths)]
+    last = found[net.layers[-2]]
+    assert last.shape[2] == last.shape[3] <= 4
+
+
+@pytest.mark.parametrize("width", [2, 10, 256])
+def test_convnet_has_any_even_width(width):
+    net = convnet(16, feature_dim=width)
+    assert net.feature_dim == width
+    assert net(torch.randn(2, 3, 16, 16)).shape == (2, width)
+
+
+@pytest.mark.parametrize(("side", "convolutions"), [(8, 2), (16, 3), (32, 4), (64, 4)])
+def test_convnet_grows_with_the_side(side, convolutions):
+    net = convnet(side)
+    assert net.layers == (*(f"conv{i + 1}" for i in range(convolutions)), "fc")
+    assert all(m.bias is None for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear))

@@ -1,0 +1,182 @@
+import json
+
+import pytest
+
+from quarterturn.cli import Demo, Embed, Pretrain, Probe, main, parse
+from quarterturn.config import Config
+from quarterturn.errors import ConfigError
+from quarterturn.presets import preset
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run directory that holds nothing but its configuration, and that configuration."""
+    config = preset("digits").with_settings(epochs=7, temperature=0.3, crop_scale=(0.5, 0.9))
+    stored = {"data": "digits", "fingerprint": "0", "config": config.to_dict()}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    return tmp_path, config
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["digits"], "digits"),
+        (["photos"], "folder"),
+        (["set.npz"], "folder"),
+        (["photos", "--preset", "imagenet-alexnet"], "imagenet-alexnet"),
+        (["--preset", "digits", "photos"], "digits"),
+        (["photos", "--preset=digits"], "digits"),
+        (["digits", "--preset", "folder"], "folder"),
+    ],
+)
+def test_defaults_are_the_presets(words, name):
+    command = parse(["pretrain", *words])
+    assert isinstance(command, Pretrain)
+    assert command.config == preset(name)
+    assert command.data == next(w for w in words if w in ("digits", "photos", "set.npz"))
+
+
+OVERRIDES = {
+    "--epochs 3": {"epochs": 3},
+    "--batch-size 32 --seed 5": {"batch_size": 32, "seed": 5},
+    "--backbone convnet": {"backbone": "convnet"},
+    "--method rotnet": {"method": "rotnet"},
+    "--instance-loss nce --noise per-image": {"instance_loss": "nce", "noise": "per-image"},
+    "--crop-scale 0.5 0.75": {"crop_scale": (0.5, 0.75)},
+    "--flip": {"flip": True},
+    "--no-flip": {"flip": False},
+    "--limit 100": {"limit": 100},
+    "--schedule step --milestones 0.5 0.8 --factors 1 0.1 0.01": {
+        "schedule": "step",
+        "milestones": (0.5, 0.8),
+        "factors": (1.0, 0.1, 0.01),
+    },
+    "--workers 0 --device cpu": {"workers": 0, "device": "cpu"},
+}
+
+
+@pytest.mark.parametrize("words", OVERRIDES)
+@pytest.mark.parametrize("data", ["digits", "photos"])
+def test_options_override_the_preset_alone_by_name(data, words):
+    base = preset("digits" if data == "digits" else "folder")
+    assert parse(["pretrain", data, *words.split()]).config == base.with_settings(
+        **OVERRIDES[words]
+    )
+
+
+def test_options_may_stand_before_the_data():
+    command = parse(["pretrain", "--epochs", "3", "--out", "here", "digits"])
+    assert command.config == preset("digits").with_settings(epochs=3)
+    assert str(command.out) == "here"
+    assert not command.overwrite
+
+
+def test_resume_takes_the_runs_configuration(run):
+    path, config = run
+    command = parse(["pretrain", "--resume", str(path)])
+    assert command.resume == path
+    assert command.data is None
+    assert command.config == config
+    assert parse(["pretrain", f"--resume={path}"]).config == config
+    changed = parse(["pretrain", "--resume", str(path), "--workers", "0"]).config
+    assert changed == config.with_settings(workers=0)
+
+
+def test_a_resumed_run_refuses_other_settings(run, capsys):
+    path, _ = run
+    assert main(["pretrain", "--resume", str(path), "--epochs", "9"]) == 2
+    assert "epochs: 9 -> 7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["digits"], ["--out", "x"], ["--preset", "digits"]])
+def test_resume_goes_with_nothing_else(run, words, capsys):
+    path, _ = run
+    assert main(["pretrain", "--resume", str(path), *words]) == 2
+    assert "--resume RUN takes" in capsys.readouterr().err
+
+
+def test_resuming_what_is_no_run_exits_with_2(tmp_path, capsys):
+    assert main(["pretrain", "--resume", str(tmp_path / "nothing")]) == 2
+    assert "no config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "{}", "[]", '{"config": {"run": {"epochz": 3}}}', '{"config": {"run": 3}}'],
+    ids=["cut off", "no settings", "a list", "unknown setting", "no group"],
+)
+def test_resuming_a_damaged_run_exits_with_2(tmp_path, capsys, text):
+    (tmp_path / "config.json").write_text(text)
+    assert main(["pretrain", "--resume", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("quarterturn: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pretrain", "digits", "--epoch", "3"],
+        ["pretrain", "digits", "--epochs", "many"],
+        ["pretrain", "digits", "--method", "simclr"],
+        ["pretrain", "digits", "--flip", "--no-such-option"],
+        ["demo", "--epochs", "3"],
+        ["probe", "run"],
+        ["embed", "run"],
+        ["no-such-command"],
+        [],
+    ],
+)
+def test_what_cannot_be_parsed_exits_with_2(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err != ""
+
+
+def test_an_unknown_preset_names_those_there_are(capsys):
+    with pytest.raises(ConfigError, match="'fodler'"):
+        parse(["pretrain", "photos", "--preset", "fodler"])
+    assert main(["pretrain", "photos", "--preset", "fodler"]) == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "quarterturn: unknown preset 'fodler'; there are digits, folder, imagenet-alexnet\n"
+    )
+
+
+def test_pretrain_without_data_says_what_it_expects(capsys):
+    assert main(["pretrain"]) == 2
+    assert "expected DATA" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed"])
+def test_help_exits_with_0(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"] if command else ["--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    assert "quarterturn" in printed
+    assert "%%" not in printed
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    name, number = capsys.readouterr().out.split()
+    assert name == "quarterturn"
+    assert number[0].isdigit()
+
+
+def test_the_other_commands():
+    assert parse(["demo"]) == Demo()
+    assert parse(["demo", "photos", "--limit", "50"]) == Demo("photos", limit=50)
+    probe = parse(["probe", "runs/x-1", "photos", "--kind", "knn", "--seeds", "3"])
+    assert isinstance(probe, Probe)
+    assert (str(probe.run_directory), probe.data) == ("runs/x-1", "photos")
+    assert (probe.kind, probe.seeds, probe.test) == ("knn", 3, None)
+    embed = parse(["embed", "runs/x-1", "--out", "e.npz", "--half", "rotation"])
+    assert isinstance(embed, Embed)
+    assert (str(embed.out), embed.data, embed.half) == ("e.npz", None, "rotation")
+
+
+def test_the_library_default_is_the_folder_recipe():
+    # Config() is what `--help` shows for pretrain; only length and size of batch are the preset's.
+    assert Config().data == preset("folder").data
+    assert Config().method == preset("folder").method

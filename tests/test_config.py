@@ -1,0 +1,134 @@
+import dataclasses
+import json
+
+import pytest
+
+from quarterturn.config import Config, DataConfig, OptimizerConfig
+from quarterturn.errors import ConfigError
+from quarterturn.presets import PRESETS, demo_folder
+
+RECIPES = {**PRESETS, "demo": demo_folder}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_trip_through_json_changes_nothing(name, tmp_path):
+    config = RECIPES[name]().with_settings(limit=100)
+    assert Config.from_dict(config.to_dict()) == config
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"data": "x", "config": config.to_dict()}))
+    assert Config.read(path) == config
+
+
+def test_settings_are_frozen():
+    config = Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.run.epochs = 3
+
+
+def test_every_setting_has_one_group():
+    groups = [getattr(Config(), f.name) for f in dataclasses.fields(Config)]
+    names = [f.name for group in groups for f in dataclasses.fields(group)]
+    assert len(names) == len(set(names))  # `with_settings` and the flags have no group in them
+
+
+def test_with_settings_finds_the_group_and_leaves_the_rest():
+    before = Config()
+    after = before.with_settings(epochs=3, seed=4, image_size=32, workers=0, backbone="convnet")
+    assert (after.run.epochs, after.run.seed) == (3, 4)
+    assert (after.data.image_size, after.machine.workers) == (32, 0)
+    assert after.model.backbone == "convnet"
+    assert after.method == before.method
+    assert after.optimizer == before.optimizer
+    assert before == Config()
+    assert before.with_settings() == before
+
+
+def test_with_settings_refuses_unknown_names():
+    with pytest.raises(ConfigError, match="'epoch'"):
+        Config().with_settings(epoch=3)
+
+
+def test_differences_name_both_values():
+    a = Config().with_settings(epochs=10, crop_scale=(0.1, 1.0))
+    b = Config().with_settings(epochs=20)
+    assert a.differences(b) == ["crop_scale: (0.1, 1.0) -> (0.2, 1.0)", "epochs: 10 -> 20"]
+    assert a.differences(a) == []
+
+
+def test_from_dict_takes_defaults_for_what_is_left_out():
+    assert Config.from_dict({}) == Config()
+    config = Config.from_dict({"data": {"crop_scale": [0.5, 0.75]}})
+    assert config.data == DataConfig(crop_scale=(0.5, 0.75))
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"dta": {}}, "'dta'"),
+        ({"run": {"epochs": 3, "epoch": 3}}, r"\['epoch'\]"),
+    ],
+)
+def test_from_dict_refuses_what_it_does_not_know(values, word):
+    with pytest.raises(ConfigError, match=word):
+        Config.from_dict(values)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_pass_the_check(name):
+    RECIPES[name]().check()
+
+
+@pytest.mark.parametrize(
+    ("setting", "bad", "good"),
+    [
+        ("epochs", -1, 0),
+        ("batch_size", 1, 2),
+        ("checkpoint_every", -1, 0),
+        ("log_every", 0, 1),
+        ("limit", 7, 8),
+        ("holdout", 1.0, 0.0),
+        ("holdout", -0.1, 0.99),
+        ("max_bad_fraction", 1.1, 1.0),
+        ("max_bad_fraction", -0.1, 0.0),
+        ("image_size", 7, 8),
+        ("eval_crop", 0.0, 0.01),
+        ("eval_crop", 1.1, 1.0),
+        ("crop_scale", (0.0, 1.0), (0.01, 1.0)),
+        ("crop_scale", (0.5, 0.4), (0.5, 0.5)),
+        ("crop_scale", (0.5, 1.1), (0.5, 1.0)),
+        ("crop_ratio", (0.0, 1.0), (0.1, 1.0)),
+        ("crop_ratio", (2.0, 1.0), (1.0, 1.0)),
+        ("std", (0.2, 0.0, 0.2), (0.2, 0.1, 0.2)),
+        ("temperature", 0.0, 0.01),
+        ("num_noise", 0, 1),
+        ("bank_momentum", 1.0, 0.99),
+        ("bank_momentum", -0.1, 0.0),
+        ("learning_rate", 0.0, 1e-9),
+        ("warmup", 1.0, 0.5),
+        ("warmup", -0.1, 0.0),
+        ("workers", -1, 0),
+    ],
+)
+def test_check_names_the_flag_and_the_value(setting, bad, good):
+    flag = "--" + setting.replace("_", "-")
+    with pytest.raises(ConfigError) as caught:
+        Config().with_settings(**{setting: bad}).check()
+    assert str(caught.value).startswith(f"{flag} is {bad}; expected ")
+    Config().with_settings(**{setting: good}).check()
+
+
+@pytest.mark.parametrize(
+    ("milestones", "factors", "flag"),
+    [
+        ((0.5, 0.4), (1.0, 0.1, 0.01), "--milestones"),
+        ((0.0,), (1.0, 0.1), "--milestones"),
+        ((1.0,), (1.0, 0.1), "--milestones"),
+        ((0.5,), (1.0,), "--factors"),
+        ((), (1.0, 0.1), "--factors"),
+    ],
+)
+def test_check_wants_one_more_factor_than_milestones(milestones, factors, flag):
+    optimizer = OptimizerConfig(schedule="step", milestones=milestones, factors=factors)
+    with pytest.raises(ConfigError, match=f"^{flag} is"):
+        Config(optimizer=optimizer).check()

@@ -1,0 +1,141 @@
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+
+from quarterturn.config import Config
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.engine.loop import Training, training_step
+from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry
+from quarterturn.errors import ConfigError
+from quarterturn.methods.registry import build_method
+from quarterturn.presets import PRESETS, default_preset, demo_folder, preset
+
+RECIPES = {**PRESETS, "demo": demo_folder}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_docstring_names_paper_command_and_expectation(name):
+    text = " ".join(RECIPES[name].__doc__.split())
+    assert "Paper: " in text
+    assert "Command: ``quarterturn " in text
+    expected = text.split("Expected: ")[1]
+    assert "not run" in expected or "docs/results.md" in expected
+
+
+def one_step(config: Config, images, precision: str = "32-true"):
+    """Train one step on the CPU.
+
+    Returns:
+        (terms, network's parameters before, training, indices of the batch).
+    """
+    runtime = Runtime("cpu", precision)
+    method = build_method(config, len(images))
+    batches = TrainingBatches(
+        images, config.data, batch_size=config.run.batch_size, seed=config.run.seed
+    )
+    telemetry = Telemetry(None, total_steps=1, steps_per_epoch=1)
+    optimizer = build_optimizer(method.network, config.optimizer)
+    training = Training(
+        method, batches, optimizer, config.optimizer, runtime, telemetry, config.run.epochs
+    )
+    before = [p.detach().clone() for p in method.network.parameters()]
+    batch = next(iter(batches.epoch(0)))
+    terms = training_step(training, method.network.train(), batch)
+    return terms, before, training, batch.indices
+
+
+SIDES = {"digits": 8, "folder": 150, "demo": 80, "imagenet-alexnet": 224}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_one_training_step(name, random_images):
+    config = RECIPES[name]().with_settings(batch_size=8)
+    terms, before, training, indices = one_step(config, random_images(12, SIDES[name]))
+
+    assert set(terms) == {"loss", "rotation", "invariance", "instance"}
+    values = {name: float(value) for name, value in terms.items()}
+    assert all(math.isfinite(value) for value in values.values())
+    sum_of_terms = values["rotation"] + values["invariance"] + values["instance"]
+    assert values["loss"] == pytest.approx(sum_of_terms, rel=1e-6)
+    assert 0.3 < values["rotation"] < 3  # about log 4 before anything is learned
+
+    names = [n for n, _ in training.method.network.named_parameters()]
+    after = list(training.method.network.parameters())
+    same = [n for n, a, b in zip(names, before, after, strict=True) if torch.equal(a, b)]
+    assert same == []
+    assert all(bool(p.isfinite().all()) for p in after)
+
+    rows = training.method.discrimination.bank.rows
+    fresh = build_method(config.with_settings(backbone="convnet", image_size=8), 12)
+    moved = (rows != fresh.discrimination.bank.rows).any(dim=1)
+    assert sorted(indices.tolist()) == moved.nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("method", ["rotnet", "instance"])
+def test_one_training_step_of_the_other_methods(method, random_images):
+    config = preset("digits").with_settings(batch_size=8, method=method)
+    terms, before, training, _ = one_step(config, random_images(12, 8))
+    assert set(terms) == {"loss", {"rotnet": "rotation"}.get(method, method)}
+    assert math.isfinite(float(terms["loss"]))
+    after = list(training.method.network.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("instance_loss", ["nce", "infonce"])
+@pytest.mark.parametrize("noise", ["per-image", "shared"])
+def test_a_step_in_mixed_precision_is_close_to_one_in_float32(instance_loss, noise, random_images):
+    config = preset("digits").with_settings(
+        batch_size=12, instance_loss=instance_loss, noise=noise, num_noise=64
+    )
+    images = random_images(24, 8)
+    exact, *_ = one_step(config, images)
+    mixed, *_ = one_step(config, images, "bf16-mixed")
+    for name, value in exact.items():
+        assert mixed[name].dtype == torch.float32
+        assert float(mixed[name]) == pytest.approx(float(value), rel=0.02)
+
+
+def test_term_weights_multiply_the_terms(random_images):
+    weights = {"rotation_weight": 2.0, "invariance_weight": 0.5, "instance_weight": 0.0}
+    config = preset("digits").with_settings(batch_size=8, **weights)
+    terms, *_ = one_step(config, random_images(12, 8))
+    expected = 2 * float(terms["rotation"]) + 0.5 * float(terms["invariance"])
+    assert float(terms["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_papers_recipe():
+    config = preset("imagenet-alexnet")
+    assert config.model.backbone == "alexnet"
+    assert config.model.embedding_dim == 128
+    assert config.data.image_size == 224
+    assert config.data.flip
+    assert config.data.mean == (0.485, 0.456, 0.406)
+    assert config.data.std == (0.229, 0.224, 0.225)
+    m = config.method
+    assert (m.method, m.instance_loss, m.noise) == ("decoupling", "nce", "per-image")
+    assert (m.num_noise, m.temperature, m.bank_momentum) == (4096, 0.07, 0.5)
+    assert (m.rotation_weight, m.invariance_weight, m.instance_weight) == (1, 1, 1)
+    o = config.optimizer
+    assert (o.optimizer, o.momentum, o.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert (config.run.epochs, config.run.batch_size) == (245, 192)
+    epochs = [Fraction(x).limit_denominator(1000) * 245 for x in o.milestones]
+    assert epochs == [90, 130, 190, 210, 230]
+
+
+def test_presets_by_name():
+    assert set(PRESETS) == {"digits", "folder", "imagenet-alexnet"}
+    assert preset("folder") == PRESETS["folder"]()
+    with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, imagenet-alexnet"):
+        preset("demo")
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("digits", "digits"), ("photos", "folder"), ("./digits", "folder"), ("x.npz", "folder")],
+)
+def test_default_preset_follows_the_data(data, name):
+    assert default_preset(data) == name

@@ -1,0 +1,85 @@
+import subprocess
+import sys
+
+import pytest
+
+import quarterturn
+
+NAMES = {
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "InstanceBank",
+    "QuarterturnError",
+    "demo",
+    "embed",
+    "infonce_loss",
+    "invariance_loss",
+    "load_backbone",
+    "nce_loss",
+    "pretrain",
+    "probe",
+    "pu_weights",
+    "resume",
+    "rotate4",
+    "rotation_loss",
+}
+HEAVY = ["torch", "torchvision", "sklearn", "matplotlib", "PIL"]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The heavy packages that a statement loads in a fresh interpreter."""
+    code = f"import sys\n{statement}\nprint(*(n for n in {HEAVY} if n in sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(found.stdout.split())
+
+
+def test_no_name_is_lost():
+    assert set(quarterturn.__all__) >= NAMES
+    assert len(quarterturn.__all__) == len(set(quarterturn.__all__))
+
+
+@pytest.mark.parametrize("name", quarterturn.__all__)
+def test_name_is_importable(name):
+    value = getattr(quarterturn, name)
+    assert callable(value)
+    assert value.__name__ == name
+    assert value.__module__.startswith("quarterturn.")
+    assert name in dir(quarterturn)
+
+
+def test_star_import_brings_all_names():
+    names: dict[str, object] = {}
+    exec("from quarterturn import *", names)
+    assert set(names) >= set(quarterturn.__all__)
+
+
+def test_errors_are_one_family():
+    for error in (quarterturn.ConfigError, quarterturn.DataError, quarterturn.CheckpointError):
+        assert issubclass(error, quarterturn.QuarterturnError)
+    assert not issubclass(quarterturn.ConfigError, quarterturn.DataError)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="'rotate5'"):
+        quarterturn.rotate5  # noqa: B018
+    assert not hasattr(quarterturn, "torch")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import quarterturn",
+        "import quarterturn; dir(quarterturn); quarterturn.QuarterturnError",
+        "import quarterturn.cli",
+        "import quarterturn.config, quarterturn.presets, quarterturn.errors",
+        "from quarterturn.cli import parse; parse(['pretrain', 'digits', '--epochs', '3'])",
+    ],
+)
+def test_nothing_heavy_is_loaded(statement):
+    assert loaded_by(statement) == set()
+
+
+def test_a_name_loads_what_it_needs():
+    # The other side of the test above: it can tell when torch is loaded.
+    assert "torch" in loaded_by("from quarterturn import rotate4")
