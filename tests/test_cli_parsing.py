@@ -18,22 +18,22 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "name"),
+    ("words", "data", "name"),
     [
-        (["digits"], "digits"),
-        (["photos"], "folder"),
-        (["set.npz"], "folder"),
-        (["photos", "--preset", "imagenet-alexnet"], "imagenet-alexnet"),
-        (["--preset", "digits", "photos"], "digits"),
-        (["photos", "--preset=digits"], "digits"),
-        (["digits", "--preset", "folder"], "folder"),
+        ("digits", "digits", "digits"),
+        ("photos", "photos", "folder"),
+        ("set.npz", "set.npz", "folder"),
+        ("photos --preset imagenet-alexnet", "photos", "imagenet-alexnet"),
+        ("--preset digits photos", "photos", "digits"),
+        ("photos --preset=digits", "photos", "digits"),
+        ("digits --preset folder", "digits", "folder"),
     ],
 )
-def test_defaults_are_the_presets(words, name):
-    command = parse(["pretrain", *words])
+def test_defaults_are_the_presets(words, data, name):
+    command = parse(["pretrain", *words.split()])
     assert isinstance(command, Pretrain)
     assert command.config == preset(name)
-    assert command.data == next(w for w in words if w in ("digits", "photos", "set.npz"))
+    assert command.data == data
 
 
 OVERRIDES = {

@@ -53,7 +53,7 @@ def unit_rows(rng, n, width):
 
 
 def test_spread_is_the_mean_squared_distance_to_the_mean(rng):
-    rows = unit_rows(rng, 40, 6) + [0.5, 0, 0, 0, 0, 0]
+    rows = unit_rows(rng, 40, 6) + np.array([0.5, 0, 0, 0, 0, 0])
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     expected = np.mean([np.sum((row - rows.mean(axis=0)) ** 2) for row in rows])
     assert embedding_spread(torch.from_numpy(rows).float()) == pytest.approx(expected, abs=1e-6)

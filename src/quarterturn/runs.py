@@ -6,8 +6,10 @@ import csv
 import importlib.metadata
 import json
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,10 +172,19 @@ def write_json(path: Path, values: Any) -> None:
     partial.replace(path)
 
 
+def command_line() -> str:
+    """The command as the user wrote it; the program's name alone when called from Python."""
+    program = Path(sys.argv[0]).name
+    if program not in ("quarterturn", "__main__.py"):
+        return "called from Python"
+    return shlex.join(["quarterturn", *sys.argv[1:]])
+
+
 def environment(runtime: Runtime, config: Config) -> dict[str, Any]:
     """Versions, commit, device, precision in force, threads and seed."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {**versions, "torch": torch.__version__},  # with the build: +cpu, +cu130
         "python": platform.python_version(),
         "platform": platform.platform(),
         "commit": _commit(),

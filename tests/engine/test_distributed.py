@@ -42,7 +42,7 @@ def train_and_tell(rank: int, world_size: int, port: int, folder: str) -> None:
             "seen": seen,
             "rows": bank.rows,
             "normalizer": bank.normalizer,
-            "weights": {k: v for k, v in training.method.network.named_parameters()},
+            "weights": dict(training.method.network.named_parameters()),
         }
         torch.save(told, f"{folder}/rank{rank}.pt")
 

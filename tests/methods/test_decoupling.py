@@ -97,12 +97,12 @@ def test_terms_are_the_three_losses(make, batch):
             logits = weight @ copies[k, : D // 2] + bias
             rotation += np.log(np.exp(logits).sum()) - logits[k]
             invariance += ((copies[k, D // 2 :] - mean) ** 2).sum()
-    assert float(output.terms["rotation"]) == pytest.approx(rotation / 20, rel=1e-5)
-    assert float(output.terms["invariance"]) == pytest.approx(invariance / (20 * 6), rel=1e-4)
+    assert output.terms["rotation"].item() == pytest.approx(rotation / 20, rel=1e-5)
+    assert output.terms["invariance"].item() == pytest.approx(invariance / (20 * 6), rel=1e-4)
 
     embedding = method.network(batch.images)[2]
     instance, _ = method.discrimination.loss(embedding, batch.indices, 4)
-    assert float(output.terms["instance"]) == pytest.approx(float(instance), rel=1e-6)
+    assert output.terms["instance"].item() == pytest.approx(instance.item(), rel=1e-6)
     torch.testing.assert_close(output.embeddings, embedding)
     assert output.normalizer is None
 
@@ -135,7 +135,7 @@ def test_losses_change_no_state(make, batch, state_of, unchanged, instance_loss,
     assert torch.equal(method.copy_weights, weights)
     again = method.losses(method.network, batch, step=2)
     for name, term in first.terms.items():
-        assert float(again.terms[name]) == float(term)
+        assert again.terms[name].item() == term.item()
 
 
 def test_losses_go_through_the_network_that_is_given(make, batch):
@@ -148,7 +148,7 @@ def test_losses_go_through_the_network_that_is_given(make, batch):
     method.network.eval()
     plain = method.losses(method.network, batch, 0).terms["invariance"]
     doubled = method.losses(Doubled(), batch, 0).terms["invariance"]
-    assert float(doubled) == pytest.approx(4 * float(plain), rel=1e-5)
+    assert doubled.item() == pytest.approx(4 * plain.item(), rel=1e-5)
 
 
 def test_after_step_moves_the_rows_of_the_batch(make, batch):

@@ -64,7 +64,7 @@ def test_the_term_is_the_instance_loss(make, batch):
     with torch.no_grad():
         embedding = method.network(batch.images)
         expected, _ = method.discrimination.loss(embedding, batch.indices, 6)
-    assert float(output.terms["instance"]) == pytest.approx(float(expected), rel=1e-6)
+    assert output.terms["instance"].item() == pytest.approx(expected.item(), rel=1e-6)
     torch.testing.assert_close(output.embeddings, embedding)
     assert not output.embeddings.requires_grad
     assert output.terms["instance"].requires_grad

@@ -25,7 +25,7 @@ def test_forward_is_a_loop_over_turned_images(method, batch):
             total += np.log(np.exp(expected).sum()) - expected[k]
     output = method.losses(network, batch, step=0)
     assert list(output.terms) == ["rotation"]
-    assert float(output.terms["rotation"]) == pytest.approx(total / 20, rel=1e-5)
+    assert output.terms["rotation"].item() == pytest.approx(total / 20, rel=1e-5)
 
 
 def test_the_whole_feature_predicts_the_turn(method, batch):

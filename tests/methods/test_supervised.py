@@ -27,7 +27,7 @@ def test_forward_and_loss_are_a_loop_over_turned_images(method, batch):
             total += np.log(np.exp(expected).sum()) - expected[int(batch.labels[i])]
     output = method.losses(network, batch, step=0)
     assert list(output.terms) == ["classification"]
-    assert float(output.terms["classification"]) == pytest.approx(total / 20, rel=1e-5)
+    assert output.terms["classification"].item() == pytest.approx(total / 20, rel=1e-5)
     assert output.embeddings is None
 
 

@@ -156,6 +156,15 @@ def test_files_that_fail_to_decode_are_left_out(tmp_path, network):
     assert by_name == {f"{i:02d}.jpg" for i in range(12)} - {"03.jpg", "07.jpg"}
 
 
+def test_a_set_without_any_readable_image_has_no_gallery(tmp_path, network, config):
+    for i in range(8):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{i}.png")
+    images = open_source(str(tmp_path)).train
+    for i in range(8):
+        (tmp_path / f"{i}.png").unlink()
+    assert build_gallery(network, images, config.data) is None
+
+
 def test_a_file_that_is_gone_after_all_is_a_grey_square(tmp_path, digits, config):
     for i in range(8):
         Image.new("RGB", (32, 32), (i, 0, 0)).save(tmp_path / f"{i}.png")

@@ -65,7 +65,8 @@ def write_report(
     folder, *, config, images, network, train=None, diagnostics=None, tables=(TABLE,), **more
 ):
     """The report of a run that has such lines in its metrics: the run, and the page's text."""
-    run = Run.create(folder / "run", "digits", config, "fingerprint")
+    run = Run(folder / "run", "digits", config, "fingerprint")
+    run.create()
     lines = train_lines() if train is None else train
     lines = lines + (diagnostics_lines() if diagnostics is None else diagnostics)
     run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from quarterturn.data.sources import MIN_IMAGES, Source, check_bad_fraction, ope
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import Telemetry, stderr_console
+from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_console
 from quarterturn.errors import DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.evaluation.probe import Probe, Representation, finds_itself
@@ -33,8 +32,15 @@ from quarterturn.models.registry import build_backbone
 from quarterturn.presets import demo_folder, digits
 from quarterturn.randomness import permutation
 from quarterturn.report.run_report import write_run_report
-from quarterturn.report.tables import Table, print_table
-from quarterturn.runs import Run, environment, next_directory, write_items, write_json
+from quarterturn.report.tables import Table, format_cell, print_table
+from quarterturn.runs import (
+    Run,
+    command_line,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
 
 TEST_FRACTION = 0.25
 PHOTOS = 1000
@@ -44,8 +50,7 @@ K = 20
 
 Cells = dict[str, float | None]
 COLUMNS = [
-    "kNN, upright", "kNN, turned", "linear, upright", "linear, turned",
-    "rotation accuracy", "finds itself turned", "training, s",
+    "kNN", "kNN turned", "linear", "linear turned", "rotation", "finds itself", "train s",
 ]  # fmt: skip
 
 
@@ -100,7 +105,7 @@ def demo(
     for name, cells in _measure_all(run, images, runtime, console):
         rows[name] = cells
         if console is not None:
-            told = [f"{c} {100 * v:.1f} %" for c, v in cells.items() if v and c != COLUMNS[-1]]
+            told = [f"{c} {format_cell(v)}" for c, v in cells.items() if v and c != COLUMNS[-1]]
             console.print(f"  {name}: {', '.join(told)}", highlight=False, markup=False)
     table = _table(rows, images)
     elapsed_s = time.perf_counter() - start
@@ -112,16 +117,16 @@ def demo(
     warning = collapse_warning(diagnostics[-1]) if diagnostics else None
     page = write_run_report(
         run,
-        source_lines=[source.summary()[0], images.description],
+        source_lines=[*source.summary(), images.description],
         unreadable=source.unreadable,
         tables=[table],
         warnings=[warning] if warning else [],
         images=images.test,
         network=run.load_network(),
-        command="quarterturn " + " ".join(sys.argv[1:]),
+        command=command_line(),
     )
     if not quiet:
-        print_table(Console(), table)
+        print_table(stdout_console(), table)
         stderr_console().print(
             f"{elapsed_s:.0f} s in all; report: {page}", highlight=False, markup=False
         )
@@ -191,17 +196,17 @@ def _measure_all(
             ]
         for part, cells in measure(Representation.of_network(network)).items():
             reads_rotation = part in ("rotation", "whole")
-            cells["rotation accuracy"] = accuracy if reads_rotation else None
-            cells["training, s"] = seconds
-            yield name if part == "whole" else f"{name}, {_PART_NAMES[part]}", cells
+            cells["rotation"] = accuracy if reads_rotation else None
+            cells["train s"] = seconds
+            yield name if part == "whole" else f"{name}: {part}", cells
 
     pixels = Representation.of_pixels()
     yield "raw pixels", measure(pixels)["pixels"]
     if images.train.labels is not None:
-        yield "raw pixels, trained in four turns", measure(pixels, turn_training=True)["pixels"]
+        yield "raw pixels, four turns", measure(pixels, turn_training=True)["pixels"]
     untrained = build_network(config.with_settings(method="rotnet")).to(runtime.device)
     yield from rows_of(untrained, "untrained backbone", None)
-    for name, title in [("rotnet", "RotNet"), ("instance", "instance discrimination")]:
+    for name, title in [("rotnet", "RotNet"), ("instance", "instance alone")]:
         other = config.with_settings(method=name)
         method = build_method(other, len(images.train), device=runtime.device)
         seconds = _fit(method, other, images, runtime, console, title)
@@ -212,15 +217,7 @@ def _measure_all(
     if images.train.labels is not None:
         supervised = _supervised(config, len(images.train.class_names), runtime)
         seconds = _fit(supervised, config, images, runtime, console, "supervised")
-        yield from rows_of(supervised.network, "supervised with turned copies (ceiling)", seconds)
-
-
-_PART_NAMES = {
-    "rotation": "rotation half",
-    "invariant": "invariant half",
-    "both": "both halves",
-    "logits": "logits",
-}
+        yield from rows_of(supervised.network, "supervised, turned (ceiling)", seconds)
 
 
 def _supervised(config: Config, num_classes: int, runtime: Runtime) -> SupervisedTurned:
@@ -273,7 +270,7 @@ def _measure(
     found: dict[str, Cells] = {}
     itself = finds_itself(representation, images.test, config.data, device=runtime.device)
     for part, value in itself.items():
-        found[part] = {"finds itself turned": value}
+        found[part] = {"finds itself": value}
     if images.train.labels is not None:
         one = Probe(
             images.train, images.test, config.data,
@@ -281,20 +278,27 @@ def _measure(
         )  # fmt: skip
         for name, metrics in one.run(representation):
             part, classifier, view = name.split("/")
-            found[part][f"{_CLASSIFIERS[classifier]}, {view}"] = metrics["top1"]
+            found[part][_CLASSIFIERS[classifier] + _VIEWS[view]] = metrics["top1"]
     return found
 
 
 _CLASSIFIERS = {f"knn-{K}": "kNN", "linear": "linear"}
+_VIEWS = {"upright": "", "turned": " turned"}
 
 
 def _table(rows: dict[str, Cells], images: _Images) -> Table:
     columns = [c for c in COLUMNS if any(cells.get(c) is not None for cells in rows.values())]
-    note = f"top-1 accuracy in %, kNN with k = {K}; {images.description}; one seed (n = 1)"
+    note = f"{images.description}; one seed (n = 1). "
+    if images.train.labels is not None:
+        note += f"kNN (k = {K}) and linear: top-1, learned upright, tested upright and turned. "
+    note += (
+        "rotation: quarter turns told on test images; finds itself: a turned test image is nearest "
+        "to its own upright view"
+    )
     return Table(
         title="What each representation is worth",
         columns=["features", *columns],
         rows=[[name, *(cells.get(c) for c in columns)] for name, cells in rows.items()],
         note=note,
-        plain=("training, s",),
+        plain=("train s",),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,15 +18,23 @@ from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import Telemetry, stderr_console
+from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_console
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.methods.registry import build_method
+from quarterturn.models.registry import check_backbone
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
 from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import Table, print_table
-from quarterturn.runs import Run, environment, next_directory, write_items, write_json
+from quarterturn.runs import (
+    Run,
+    command_line,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
 
 
 def pretrain(
@@ -60,6 +67,7 @@ def pretrain(
     base = config or preset_named(preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
+    check_backbone(config.model.backbone, config.data.image_size)
     runtime = Runtime(config.machine.device, config.run.precision)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
@@ -262,19 +270,19 @@ def _conclude(run: Run, images: Images, failed: dict[int, str], console: Console
     write_run_report(
         run,
         source_lines=[
-            *images.source.summary()[: 2 if images.source.test is not None else 1],
+            *images.source.summary(),
             f"{len(images.train):,} images were learned from; no labels were read",
         ],
         unreadable=images.source.unreadable | by_name,
-        tables=[table] if last else [],
+        tables=[],  # the page shows the diagnostics in words of its own
         warnings=[warning] if warning else [],
         images=images.held_out if images.held_out is not None else images.train,
         network=run.load_network(),
-        command="quarterturn " + " ".join(sys.argv[1:]),
+        command=command_line(),
     )
     if console is not None:
         if last:
-            print_table(Console(), table)
+            print_table(stdout_console(), table)
         if failed:
             console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
         console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)

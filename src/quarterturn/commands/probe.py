@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import limit_images, stratified_split
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import DataError
 from quarterturn.evaluation.probe import Probe, Representation
 from quarterturn.methods.registry import build_network
@@ -88,8 +88,8 @@ def probe(
     path = folder / f"{Path(data).stem}-{kind}.json"
     write_json(path, result)
     if not quiet:
-        print_table(Console(), probe_table(result))
-        Console(stderr=True).print(f"written: {path}", highlight=False, markup=False)
+        print_table(stdout_console(), probe_table(result))
+        stderr_console().print(f"written: {path}", highlight=False, markup=False)
     return result
 
 
@@ -110,7 +110,7 @@ def probe_table(result: dict[str, Any]) -> Table:
     rows: list[list[str | float | None]] = []
     for row in dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in figures):
         origin, part = row
-        cells: list[str | float | None] = [f"{part}, {origin}"]
+        cells: list[str | float | None] = [f"{origin}: {part}"]
         for column in columns:
             found = figures[f"{origin}/{part}/{column}"]
             cells.append(_cell(found["top1"], found["balanced"]))
@@ -124,7 +124,7 @@ def probe_table(result: dict[str, Any]) -> Table:
         note += "; the run has learned from these images, the test ones included, without labels"
     return Table(
         "Probes on frozen features",
-        ["features", *(c.replace("/", ", ") for c in columns)],
+        ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
         rows,
         note=note,
     )

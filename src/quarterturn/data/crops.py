@@ -9,6 +9,7 @@ Shapes: n images; H, W height and width; S side of the result.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -122,7 +123,7 @@ def crop_file_image(
         (3, S, S) uint8.
     """
     top, left, height, width = box.tolist()
-    y, x = image.height / size[0], image.width / size[1]  # 1 unless decoded at a reduced size
+    y, x = _reduction(size[0], image.height), _reduction(size[1], image.width)
     resized = image.resize(
         (side, side),
         Image.Resampling.BILINEAR,
@@ -137,6 +138,18 @@ def crop_file_image(
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8)
     return pixels.view(side, side, 3).permute(2, 0, 1)
+
+
+def _reduction(original: int, decoded: int) -> float:
+    """By how much a side was reduced in decoding: 1, 1/2, 1/4 or 1/8.
+
+    Not the plain quotient: the last pixel of a reduced side may stand for fewer pixels than the
+    others do, and the crop would be stretched by that.
+    """
+    for divisor in (1, 2, 4, 8):
+        if math.ceil(original / divisor) == decoded:
+            return 1 / divisor
+    return decoded / original  # the file has changed since it was indexed
 
 
 def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:

@@ -158,7 +158,8 @@ def _digits() -> Source:
 def _npz(path: Path) -> Source:
     """MedMNIST layout: {train,val,test}_images (N, H, W[, 3]) uint8 and {...}_labels (N[, 1])."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
@@ -196,7 +197,7 @@ def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayIm
             )
         labels = labels[:, 0].astype(np.int64)
         every = np.concatenate([arrays[k].ravel() for k in arrays if k.endswith("_labels")])
-        class_names = [str(c) for c in range(int(every.max(initial=-1)) + 1)]
+        class_names = [str(c) for c in range(int(every.max(initial=0)) + 1)]
     return ArrayImages(pixels, [f"{split}[{i}]" for i in range(len(pixels))], labels, class_names)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -70,7 +69,7 @@ class Telemetry:
                     f"{self.path} is shorter than when the checkpoint was written; put it back, "
                     "or begin again with --overwrite"
                 )
-            self._file = open(self.path, "a+b")  # noqa: SIM115
+            self._file = open(self.path, "a+b")
             self._file.truncate(self._bytes)
         self._start = self._interval_start = time.perf_counter()
         self._progress = None
@@ -227,4 +226,15 @@ def duration(seconds: float) -> str:
 
 def stderr_console() -> Console:
     """The console that progress goes to, so that standard output stays for results."""
-    return Console(file=sys.stderr)
+    return _console(stderr=True)
+
+
+def stdout_console() -> Console:
+    """The console that results go to."""
+    return _console(stderr=False)
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console; where it is no terminal, lines are long, so that a log keeps them whole."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)

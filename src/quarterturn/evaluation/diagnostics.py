@@ -21,7 +21,9 @@ from quarterturn.rotation import rotate4
 
 FRESH_HEAD_ITERATIONS = 100
 COLLAPSED_SPREAD = 0.02
-"""Below this variance of the unit embeddings they are called collapsed; see ``docs/log.md``."""
+COLLAPSED_RANK = 1.5
+"""Below this variance, or this number of directions, the unit embeddings are called collapsed: all
+one, or all on a line. Measured healthy and collapsed values are in ``docs/log.md``."""
 
 
 def diagnose(
@@ -96,12 +98,15 @@ def fresh_head_accuracy(invariant: Tensor) -> float:
 
 
 def collapse_warning(values: dict[str, float]) -> str | None:
-    """A sentence for the user when the embeddings have become one, else None."""
-    spread = values.get("spread")
-    if spread is None or spread >= COLLAPSED_SPREAD:
+    """A sentence for the user when the embeddings are all one or all on a line, else None."""
+    spread, rank = values.get("spread"), values.get("effective_rank")
+    if spread is None or rank is None:
+        return None
+    if spread >= COLLAPSED_SPREAD and rank >= COLLAPSED_RANK:
         return None
     return (
-        f"warning: the embeddings have collapsed: their spread is {spread:.4f} (1 when spread "
-        f"evenly, 0 when all are one; below {COLLAPSED_SPREAD} is called collapsed). A larger "
-        "--instance-weight, a smaller --invariance-weight or a lower --learning-rate may help"
+        f"warning: the embeddings have collapsed: spread {spread:.3f} (0 when all are one, 1 when "
+        f"spread evenly), {rank:.1f} directions in use; below {COLLAPSED_SPREAD} or "
+        f"{COLLAPSED_RANK} is called collapsed. --instance-loss infonce, a lower --learning-rate "
+        "or --weight-decay, or a larger --instance-weight may help"
     )

@@ -43,8 +43,14 @@ class Representation:
 
     @classmethod
     def of_network(cls, network: Network) -> Representation:
-        """A network's backbone, its features by halves where it has them."""
-        return cls(network.backbone, network.parts)
+        """A network's backbone, its features by the parts that the network names."""
+        device = next(network.parameters()).device
+
+        def parts(features: Tensor) -> dict[str, Tensor]:
+            found = network.parts(features.to(device))
+            return {name: part.cpu() for name, part in found.items()}
+
+        return cls(network.backbone, parts)
 
     @classmethod
     def of_pixels(cls) -> Representation:
@@ -147,6 +153,7 @@ class Probe:
         )  # fmt: skip
 
 
+@torch.no_grad()
 def split_parts(
     representation: Representation, features: Features
 ) -> dict[str, NDArray[np.float32]]:

@@ -37,7 +37,7 @@ STYLE: Any = {
     "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e6e8ec", "grid.linewidth": 0.8,
     "axes.axisbelow": True, "xtick.color": "#5b616b", "ytick.color": "#5b616b",
     "xtick.major.size": 3, "ytick.major.size": 0, "lines.linewidth": 1.7,
-    "lines.solid_capstyle": "round", "axes.formatter.limits": (-3, 4),
+    "lines.solid_capstyle": "round", "axes.formatter.limits": (-5, 6),
 }  # fmt: skip
 
 
@@ -153,6 +153,7 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
         axes.axhline(CHANCE, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
         axes.set_title("turn told correctly (% of held-out copies)")
         axes.set_ylim(0, 1.02)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.legend(
             frameon=False, fontsize=8.5, labelcolor=INK, ncols=2, columnspacing=1.6,
@@ -161,7 +162,7 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
 
     def draw_spread(axes: Axes) -> None:
         _curve(axes, epochs, series["spread"], COLOURS["instance"], marker="o")
-        axes.set_title("spread of the embeddings (0 to 1)")
+        axes.set_title("spread (0 to 1)")
         axes.set_ylim(0, 1.05)
 
     def draw_rank(axes: Axes) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import DataError
 from quarterturn.evaluation.features import extract
 from quarterturn.methods.base import Network
 from quarterturn.randomness import integers, permutation
@@ -140,8 +141,9 @@ def build_gallery(
     Returns:
         None where no image could be read.
     """
-    views = look(network, images, crop, seed=seed, most=most, workers=workers)
-    if not len(views):
+    try:
+        views = look(network, images, crop, seed=seed, most=most, workers=workers)
+    except DataError:  # the files are gone; a finished training is to have its page all the same
         return None
     return Gallery(
         len(views),

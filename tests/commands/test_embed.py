@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quarterturn import ConfigError, embed, load_backbone
+from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.sources import open_source
+from quarterturn.runs import Run
+
+
+def test_npz_holds_the_invariant_half_of_every_image(digits_run: Run, tmp_path: Path) -> None:
+    out = embed(digits_run.path, out=tmp_path / "digits.npz", quiet=True)
+    found = np.load(out, allow_pickle=False)
+    assert found["embeddings"].shape == (1797, 128)
+    assert found["embeddings"].dtype == np.float32
+    assert found["names"].dtype.kind == found["splits"].dtype.kind == "U"
+    source = open_source("digits")
+    assert found["names"].tolist() == [*source.train.names, *source.test.names]
+    assert (found["splits"] == "test").sum() == 450
+    np.testing.assert_array_equal(found["labels"][:1347], source.train.labels)
+
+    backbone = load_backbone(digits_run.path)
+    batch = next(evaluation_batches(source.train, digits_run.config.data))
+    with torch.no_grad():
+        whole = backbone(batch.images).numpy()
+    np.testing.assert_array_equal(found["embeddings"][: len(whole)], whole[:, 128:])
+
+
+@pytest.mark.parametrize(
+    ("options", "width"),
+    [({"half": "rotation"}, 128), ({"half": "both"}, 256), ({"layer": "conv2"}, 64)],
+)
+def test_parts_and_layers(
+    digits_run: Run, tmp_path: Path, options: dict[str, str], width: int
+) -> None:
+    out = embed(digits_run.path, out=tmp_path / "x.npz", quiet=True, **options)
+    assert np.load(out)["embeddings"].shape == (1797, width)
+
+
+def test_csv_has_the_same_numbers(digits_run: Run, photos: Path, tmp_path: Path) -> None:
+    arguments = {"workers": 0, "quiet": True}
+    embed(digits_run.path, str(photos), out=tmp_path / "x.csv", **arguments)
+    embed(digits_run.path, str(photos), out=tmp_path / "x.npz", **arguments)
+    arrays = np.load(tmp_path / "x.npz")
+    with open(tmp_path / "x.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert rows[0]["name"] == "blue/00.png"
+    assert {row["label"] for row in rows} == {"blue", "red"}
+    values = np.array([[float(row[f"f{i}"]) for i in range(128)] for row in rows])
+    np.testing.assert_allclose(values, arrays["embeddings"], rtol=1e-6)
+
+
+def test_what_is_refused(digits_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must end in \.npz or \.csv"):
+        embed(digits_run.path, out=tmp_path / "x.parquet")
+    with pytest.raises(ConfigError, match="no layer 'conv9'; the backbone has conv1, conv2"):
+        embed(digits_run.path, out=tmp_path / "x.npz", layer="conv9")
+    (tmp_path / "x.csv").write_text("mine")
+    with pytest.raises(ConfigError, match="exists"):
+        embed(digits_run.path, out=tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == "mine"

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import quarterturn.engine.checkpoint as checkpoint
+from quarterturn import ConfigError, DataError, load_backbone, pretrain, resume
+from quarterturn.cli import main
+from quarterturn.errors import CheckpointError, TrainingError
+from quarterturn.runs import Run
+
+from .conftest import QUICK
+
+
+def test_a_run_directory_holds_what_it_promises(digits_run: Run) -> None:
+    run = digits_run.path
+    for name in ("config.json", "environment.json", "items.csv", "metrics.jsonl", "report.html"):
+        assert (run / name).stat().st_size > 0, name
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["precision"] in ("32-true", "bf16-mixed")
+    assert environment["seed"] == 0
+    assert environment["versions"]["torch"] == torch.__version__
+    with open(run / "items.csv", newline="") as file:
+        items = list(csv.DictReader(file))
+    assert [row["index"] for row in items] == [str(i) for i in range(120)]
+    assert {row["status"] for row in items} == {"trained on"}
+
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = [line for line in lines if line["kind"] == "train"][-1]
+    assert last["loss"] == pytest.approx(last["rotation"] + last["invariance"] + last["instance"])
+    measured = [line for line in lines if line["kind"] == "diagnostics"][-1]
+    assert 0.25 < measured["rotation_accuracy"] <= 1
+    assert {"leakage_same_head", "leakage_fresh_head", "spread"} <= measured.keys()
+    assert list(run.glob("figures/*.png"))
+
+
+def test_load_backbone_gives_the_trained_weights(digits_run: Run) -> None:
+    backbone = load_backbone(digits_run.path)
+    assert not backbone.training
+    images = torch.rand(3, 3, 16, 16)
+    assert backbone(images).shape == (3, 256)
+    assert set(backbone.features(images, ["conv2"])) == {"conv2"}
+    stored = torch.load(digits_run.checkpoint, weights_only=True)["network"]
+    for name, weight in backbone.state_dict().items():
+        assert torch.equal(weight, stored[f"backbone.{name}"])
+
+
+def test_labels_are_never_read(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
+    runs = []
+    for name, labels in [("a", np.arange(40) % 3), ("b", np.arange(40) % 2)]:
+        np.savez(tmp_path / f"{name}.npz", train_images=pixels, train_labels=labels)
+        settings = {**QUICK, "image_size": 12, "backbone": "convnet", "epochs": 1}
+        runs.append(
+            pretrain(str(tmp_path / f"{name}.npz"), out=tmp_path / name, quiet=True, **settings)
+        )
+    states = [torch.load(run.checkpoint, weights_only=True)["network"] for run in runs]
+    assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
+
+
+@pytest.mark.parametrize("method", ["rotnet", "instance"])
+def test_the_other_methods_run(method: str, tmp_path: Path) -> None:
+    run = pretrain("digits", out=tmp_path / "run", quiet=True, method=method, **QUICK)
+    measured = run.read_metrics("diagnostics")[-1]
+    assert ("rotation_accuracy" in measured) == (method == "rotnet")
+    assert ("spread" in measured) == (method == "instance")
+    assert "leakage_same_head" not in measured
+
+
+def test_no_epochs_keep_the_untrained_backbone(tmp_path: Path) -> None:
+    run = pretrain("digits", out=tmp_path / "run", quiet=True, **{**QUICK, "epochs": 0})
+    assert run.read_metrics("train") == []
+    assert load_backbone(run.path)(torch.rand(2, 3, 16, 16)).shape == (2, 256)
+    assert (run.path / "report.html").exists()
+    before = run.checkpoint.stat().st_mtime_ns
+    resume(run.path, quiet=True)
+    assert run.checkpoint.stat().st_mtime_ns == before
+
+
+def test_a_batch_larger_than_the_data_shrinks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "pretrain digits --batch-size 4096 --epochs 1 --limit 40 --num-noise 8 --device cpu"
+    assert main([*words.split(), "--out", str(tmp_path / "run")]) == 0
+    assert "batch size 4096 is larger than the data: using 40" in capsys.readouterr().err
+    assert Run.open(tmp_path / "run").config.run.batch_size == 40
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("pretrain digits --backbone vgg", "unknown backbone 'vgg'; there are alexnet, resnet18"),
+        ("pretrain digits --epochs -1", "--epochs is -1; expected 0"),
+        ("pretrain digits --preset best", "unknown preset 'best'; there are digits, folder"),
+        ("pretrain nowhere", "no data at 'nowhere'"),
+        ("pretrain digits --limit 5", "--limit is 5; expected at least 8"),
+        ("pretrain digits --backbone alexnet", "alexnet needs images of 63 px or more, found 16"),
+        ("pretrain digits --device tpu", "--device tpu cannot be used here"),
+        ("pretrain", "expected DATA"),
+        ("pretrain --resume nowhere", "nowhere is no run directory"),
+        ("probe nowhere digits", "nowhere is no run directory"),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_line(
+    words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "run")] if words.startswith("pretrain digits") else []
+    assert main([*words.split(), *out]) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_existing_directory_is_left_alone(
+    digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = digits_run.checkpoint.read_bytes()
+    with pytest.raises(ConfigError, match="exists; choose another --out"):
+        pretrain("digits", out=digits_run.path, quiet=True, **QUICK)
+    assert digits_run.checkpoint.read_bytes() == before
+
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="no run directory"):
+        pretrain("digits", out=tmp_path, overwrite=True, quiet=True, **QUICK)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_overwrite_deletes_an_earlier_run(digits_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(digits_run.path, tmp_path / "run")
+    (tmp_path / "run" / "left-over").touch()
+    settings = {**QUICK, "epochs": 1}
+    pretrain("digits", out=tmp_path / "run", overwrite=True, quiet=True, **settings)
+    assert not (tmp_path / "run" / "left-over").exists()
+    assert Run.open(tmp_path / "run").config.run.epochs == 1
+
+
+def test_a_finished_run_is_left_as_it_is(digits_run: Run) -> None:
+    def stamps() -> dict[Path, int]:
+        files = [p for p in digits_run.path.rglob("*") if p.is_file()]
+        return {p: p.stat().st_mtime_ns for p in files}
+
+    before = stamps()
+    assert main(["pretrain", "--resume", str(digits_run.path)]) == 0
+    assert stamps() == before
+
+
+def test_changed_options_are_refused_by_name(
+    digits_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pretrain", "--resume", str(digits_run.path), "--epochs", "5", "--seed", "3"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "epochs: 5 -> 2" in said
+    assert "seed: 3 -> 0" in said
+    same = ["pretrain", "--resume", str(digits_run.path), "--epochs", "2", "--workers", "0"]
+    assert main(same) == 0
+
+
+def test_changed_images_are_refused(tmp_path: Path, photos: Path) -> None:
+    data = shutil.copytree(photos, tmp_path / "photos")
+    settings = {**QUICK, "image_size": 24, "backbone": "convnet", "workers": 0, "epochs": 1}
+    run = pretrain(str(data), out=tmp_path / "run", quiet=True, **settings)
+    Image.new("RGB", (30, 30)).save(data / "red" / "another.png")
+    with pytest.raises(DataError, match="not those the run began with"):
+        resume(run.path, quiet=True)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no longer finite at step \d+ .*last good checkpoint"):
+        pretrain(
+            "digits", out=tmp_path / "run", quiet=True, optimizer="sgd",
+            **{**QUICK, "epochs": 3}, learning_rate=1e20, log_every=1,
+        )  # fmt: skip
+    state = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    if state.exists():
+        weights = torch.load(state, weights_only=True)["network"]
+        assert all(w.isfinite().all() for w in weights.values())
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, saved = checkpoint.torch.save, []
+
+    def save(state: dict, file: object) -> None:
+        saved.append(state["step"])
+        if len(saved) == 2:
+            raise OSError(28, "No space left on device")
+        plain(state, file)
+
+    monkeypatch.setattr(checkpoint.torch, "save", save)
+    words = "pretrain digits --epochs 3 --limit 64 --batch-size 32 --num-noise 8 --device cpu"
+    run = tmp_path / "run"
+    assert main([*words.split(), "--out", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device; the checkpoint before it is whole" in said
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["step"] == 2
+    assert not list(run.glob("checkpoints/*.partial"))
+    monkeypatch.undo()
+    assert main(["pretrain", "--resume", str(run)]) == 0
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["step"] == 6
+
+
+def test_a_shortened_log_is_noticed(tmp_path: Path) -> None:
+    run = pretrain("digits", out=tmp_path / "run", quiet=True, **QUICK)
+    (run.path / "report.html").unlink()  # as if it had been cut off before its end
+    run.metrics.write_text("")
+    with pytest.raises(CheckpointError, match="shorter than when the checkpoint was written"):
+        resume(run.path, quiet=True)
+
+
+def test_collapse_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = (
+        "pretrain digits --epochs 4 --limit 200 --batch-size 32 --num-noise 8 --device cpu "
+        "--optimizer sgd --learning-rate 0.05 --weight-decay 0.5"
+    )
+    assert main([*words.split(), "--out", str(tmp_path / "run")]) == 0
+    assert "the embeddings have collapsed" in capsys.readouterr().err
+    assert "have collapsed" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_no_warning_on_digits(digits_run: Run) -> None:
+    assert "have collapsed" not in (digits_run.path / "report.html").read_text()

@@ -1,0 +1,332 @@
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import Batch, TrainingBatches, batch_slices, evaluation_batches
+from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
+from quarterturn.data.imageset import ArrayImages, FileImages
+from quarterturn.data.sources import open_source
+from quarterturn.errors import DataError
+
+from .pictures import noise, save_photo, truncate
+
+CROP = DataConfig(image_size=16, max_bad_fraction=0.05)
+MEAN, STD = torch.tensor(CROP.mean)[:, None, None], torch.tensor(CROP.std)[:, None, None]
+
+
+def photos(root: Path, n: int) -> FileImages:
+    """n photos of different sizes, PNG and JPEG, in two class folders."""
+    for i in range(n):
+        suffix = "jpg" if i % 3 == 0 else "png"
+        save_photo(root / "ab"[i % 2] / f"{i:02d}.{suffix}", i, 30 + i % 7, 50 - i % 11)
+    return open_source(str(root)).train
+
+
+@pytest.fixture
+def files(tmp_path) -> FileImages:
+    return photos(tmp_path, 23)
+
+
+@pytest.fixture
+def arrays() -> ArrayImages:
+    return ArrayImages(
+        noise(0, 23, 24, 24, 3), [f"{i}" for i in range(23)], np.arange(23) % 4, list("abcd")
+    )
+
+
+def batches_of(images, crop: DataConfig = CROP, **options) -> TrainingBatches:
+    return TrainingBatches(images, crop, **({"batch_size": 8, "seed": 7} | options))
+
+
+def assert_same(found: list[Batch], expected: list[Batch]) -> None:
+    assert [b.indices.tolist() for b in found] == [b.indices.tolist() for b in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.images, other.images)
+
+
+class TestSlices:
+    @pytest.mark.parametrize(
+        ("n", "batch_size", "smallest", "lengths"),
+        [
+            (24, 8, 2, [8, 8, 8]),
+            (23, 8, 2, [8, 8, 7]),  # the short rest is kept
+            (18, 8, 2, [8, 8, 2]),
+            (17, 8, 2, [8, 9]),  # a single image joins
+            (17, 8, 1, [8, 8, 1]),
+            (19, 8, 4, [8, 11]),
+            (5, 8, 2, [5]),
+            (1, 8, 2, [1]),
+            (8, 8, 2, [8]),
+            (9, 8, 2, [9]),
+        ],
+    )
+    def test_lengths(self, n, batch_size, smallest, lengths):
+        slices = batch_slices(n, batch_size, smallest)
+        assert [s.stop - s.start for s in slices] == lengths
+        assert [i for s in slices for i in range(n)[s]] == list(range(n))
+
+
+class TestEpoch:
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    def test_every_image_once(self, kind, request):
+        batches = batches_of(request.getfixturevalue(kind))
+        orders = []
+        for epoch in range(2):
+            found = list(batches.epoch(epoch))
+            assert [len(b) for b in found] == [8, 8, 7]
+            assert len(found) == batches.steps_per_epoch
+            for b in found:
+                assert b.images.shape == (len(b), 3, 16, 16)
+                assert b.images.dtype == torch.float32
+                assert b.indices.dtype == torch.int64
+            orders.append(torch.cat([b.indices for b in found]).tolist())
+            assert sorted(orders[-1]) == list(range(23))
+        assert orders[0] != orders[1]
+        assert orders[0] != list(range(23))
+
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    def test_is_a_function_of_seed_and_epoch(self, kind, request):
+        images = request.getfixturevalue(kind)
+        batches = batches_of(images)
+        second = list(batches.epoch(1))
+        assert_same(list(batches_of(images).epoch(1)), second)
+        other = list(batches_of(images, seed=8).epoch(1))
+        assert [b.indices.tolist() for b in other] != [b.indices.tolist() for b in second]
+        by_index = [
+            {int(i): image for b in found for i, image in zip(b.indices, b.images, strict=True)}
+            for found in (second, list(batches.epoch(2)))
+        ]
+        changed = [not torch.equal(by_index[0][i], by_index[1][i]) for i in range(23)]
+        assert np.mean(changed) > 0.9  # each epoch shows other crops
+
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    def test_resumes_in_the_middle(self, kind, request):
+        batches = batches_of(request.getfixturevalue(kind))
+        whole = list(batches.epoch(3))
+        for first in range(4):
+            assert_same(list(batches.epoch(3, first=first)), whole[first:])
+
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    def test_two_processes_share_each_batch(self, kind, request):
+        images = request.getfixturevalue(kind)
+        single = list(batches_of(images).epoch(0))
+        shares = [list(batches_of(images, rank=r, world_size=2).epoch(0)) for r in range(2)]
+        for whole, *parts in zip(single, *shares, strict=True):
+            indices = torch.cat([part.indices for part in parts])
+            pixels = torch.cat([part.images for part in parts])
+            order, expected = indices.argsort(), whole.indices.argsort()
+            assert torch.equal(indices[order], whole.indices[expected])
+            torch.testing.assert_close(
+                pixels[order], whole.images[expected], rtol=0, atol=1e-5 if kind == "arrays" else 0
+            )
+            assert abs(len(parts[0]) - len(parts[1])) <= 1
+
+    def test_each_process_keeps_two_images(self):
+        images = ArrayImages(noise(0, 19, 8, 8, 3), [str(i) for i in range(19)])
+        for rank in range(2):  # the rest of 3 joins: 8 and 11 images
+            found = list(batches_of(images, rank=rank, world_size=2).epoch(0))
+            assert [len(b) for b in found] == [4, 6 - rank]
+
+    def test_nobody_elses_random_numbers_are_touched(self, files, arrays):
+        def states() -> list:
+            return [torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()]  # noqa: NPY002
+
+        before = states()
+        for images, workers in [(files, 0), (files, 2), (arrays, 0)]:
+            assert len(list(batches_of(images, workers=workers).epoch(0))) == 3
+            assert len(list(evaluation_batches(images, CROP, workers=workers))) == 1
+        after = states()
+        assert torch.equal(before[0], after[0])
+        np.testing.assert_array_equal(before[1], after[1])
+        assert before[2] == after[2]
+
+    def test_others_random_numbers_change_nothing(self, files):
+        torch.manual_seed(1)
+        one = list(batches_of(files).epoch(0))
+        torch.manual_seed(2)
+        assert_same(list(batches_of(files).epoch(0)), one)
+
+
+class TestWorkers:
+    def test_change_no_bit(self, files):
+        alone, helped = batches_of(files), batches_of(files, workers=2)
+        for epoch in range(2):
+            assert_same(list(helped.epoch(epoch)), list(alone.epoch(epoch)))
+
+    def test_an_epoch_may_be_left_and_another_begun(self, files):
+        batches = batches_of(files, workers=2)
+        left = batches.epoch(0)
+        assert len(next(left)) == 8
+        left.close()
+        assert_same(list(batches.epoch(1, first=1)), list(batches_of(files).epoch(1))[1:])
+
+    def test_real_photos(self, houses):
+        images = open_source(str(houses)).train
+        assert len(images) == 48
+        assert images.class_names == ["bathroom", "bedroom", "frontal", "kitchen"]
+        crop = replace(CROP, image_size=32)
+        found = list(batches_of(images, crop, workers=2, batch_size=16).epoch(0))
+        assert_same(found, list(batches_of(images, crop, batch_size=16).epoch(0)))
+        pixels = torch.cat([b.images for b in found]) * STD + MEAN
+        assert pixels.min() > -0.01
+        assert pixels.max() < 1.01
+        assert 0.3 < pixels.mean() < 0.7
+        assert pixels.std(dim=(0, 2, 3)).min() > 0.15
+
+
+class TestSourcesAgree:
+    def test_arrays_and_files_of_the_same_pixels(self, arrays, tmp_path):
+        for i, pixels in enumerate(arrays.pixels):
+            Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
+        files = open_source(str(tmp_path)).train
+        of_arrays, of_files = list(batches_of(arrays).epoch(0)), list(batches_of(files).epoch(0))
+        of_arrays += list(evaluation_batches(arrays, CROP, batch_size=10))
+        of_files += list(evaluation_batches(files, CROP, batch_size=10))
+        assert len(of_arrays) == 6
+        for one, other in zip(of_arrays, of_files, strict=True):
+            assert torch.equal(one.indices, other.indices)
+            # The worker rounds to whole grey levels, at most 1.01 away.
+            assert ((one.images - other.images) * STD * 255).abs().max() <= 1.01
+
+    def test_normalised(self):
+        colours = noise(0, 9, 1, 1, 3)
+        images = ArrayImages(np.broadcast_to(colours, (9, 20, 20, 3)).copy(), list("abcdefghi"))
+        (found,) = batches_of(images, batch_size=9).epoch(0)
+        expected = (torch.from_numpy(colours[:, 0, 0]) / 255 - MEAN.flatten()) / STD.flatten()
+        torch.testing.assert_close(
+            found.images, expected[found.indices][:, :, None, None].expand(-1, -1, 16, 16),
+            rtol=0, atol=1e-4,
+        )  # fmt: skip
+
+
+class Unlabelled(ArrayImages):
+    """Its labels may be set, but not looked at."""
+
+    @property
+    def labels(self):
+        raise AssertionError("somebody read the labels")
+
+    @labels.setter
+    def labels(self, value):
+        pass
+
+
+class TestLabels:
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    def test_come_only_when_asked(self, kind, request):
+        images = request.getfixturevalue(kind)
+        assert all(b.labels is None for b in batches_of(images).epoch(0))
+        for b in batches_of(images, with_labels=True).epoch(0):
+            assert b.labels.tolist() == images.labels[b.indices].tolist()
+
+    def test_are_not_even_looked_at(self, arrays):
+        images = Unlabelled(arrays.pixels, arrays.names)
+        with pytest.raises(AssertionError, match="read the labels"):
+            batches_of(images, with_labels=True)
+        assert len(list(batches_of(images).epoch(0))) == 3
+
+
+class TestFailures:
+    @pytest.fixture
+    def forty(self, tmp_path) -> FileImages:
+        return photos(tmp_path, 40)
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_a_file_keeps_its_number_and_drops_out(self, forty, workers):
+        whole = list(batches_of(forty).epoch(0))
+        truncate(forty.path(11), 0.6)
+        forty.path(30).unlink()
+        batches = batches_of(forty, workers=workers, with_labels=True)
+        for _ in range(2):  # counted once, not each epoch
+            found = list(batches.epoch(0))
+            assert len(found) == len(whole) == 5
+            for one, other in zip(found, whole, strict=True):
+                kept = [j for j, i in enumerate(other.indices.tolist()) if i not in (11, 30)]
+                assert one.indices.tolist() == other.indices[kept].tolist()
+                assert torch.equal(one.images, other.images[kept])
+                assert one.labels.tolist() == forty.labels[one.indices].tolist()
+            assert sum(map(len, found)) == 38
+            assert sorted(batches.failed) == [11, 30]
+            assert batches.failed[30] == "No such file or directory"
+
+    def stop_of(self, batches: TrainingBatches) -> str:
+        # Not by pytest.raises: what it keeps holds the loader, and torch waits ten seconds for
+        # workers whose loader goes as part of a reference cycle.
+        try:
+            list(batches.epoch(0))
+        except DataError as error:
+            return str(error)
+        return "did not stop"
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_too_many_stop(self, forty, workers):
+        broken = [3, 11, 30]
+        for i in broken:
+            truncate(forty.path(i), 0.6)
+        message = self.stop_of(batches_of(forty, workers=workers))
+        assert message.startswith("3 of 40 image files cannot be read (7.5%")
+        for i in broken:
+            assert f"  {forty.names[i]}: " in message
+        allowed = batches_of(forty, replace(CROP, max_bad_fraction=0.08))
+        assert sum(len(b) for b in allowed.epoch(0)) == 37
+
+    def test_those_left_out_at_indexing_count(self, forty):
+        for i in (3, 11):
+            truncate(forty.path(i), 0.6)
+        assert sum(len(b) for b in batches_of(forty).epoch(0)) == 38  # 2 of 40
+        batches = batches_of(forty, unreadable={"empty.jpg": "the file is empty"})
+        message = self.stop_of(batches)
+        assert message.startswith("3 of 41 image files")
+        assert "  empty.jpg: the file is empty" in message
+
+    def test_a_batch_of_nothing_is_still_a_batch(self, forty):
+        crop = replace(CROP, max_bad_fraction=0.5)
+        second = list(batches_of(forty, crop).epoch(0))[1].indices.tolist()
+        for i in second:
+            forty.path(i).unlink()
+        found = list(batches_of(forty, crop).epoch(0))
+        assert [len(b) for b in found] == [8, 0, 8, 8, 8]  # steps stay in step
+
+    def test_a_file_that_has_shrunk_meanwhile(self, forty):
+        save_photo(forty.path(4), 4, 12, 9)
+        found = list(batches_of(forty).epoch(0))
+        assert sum(map(len, found)) == 40
+
+
+class TestEvaluation:
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_every_image_in_order_by_its_centre(self, kind, workers, request):
+        images = request.getfixturevalue(kind)
+        found = list(evaluation_batches(images, CROP, batch_size=11, workers=workers))
+        assert [len(b) for b in found] == [11, 11, 1]
+        assert torch.cat([b.indices for b in found]).tolist() == list(range(23))
+        assert torch.cat([b.labels for b in found]).tolist() == images.labels.tolist()
+        pixels = (torch.cat([b.images for b in found]) * STD + MEAN) * 255
+        for i in range(23):
+            size = tuple(images.sizes[i].tolist())
+            box = centre_crops(torch.tensor([size]), 0.875).boxes[0]
+            expected = crop_file_image(images.read(i, shrink_for(box, 16)), size, box, False, 16)
+            assert (pixels[i] - expected).abs().max() <= 1.01
+
+    def test_without_labels(self, arrays):
+        arrays.labels = None
+        assert [b.labels for b in evaluation_batches(arrays, CROP)] == [None]
+
+    def test_failures_are_told_and_empty_batches_left_out(self, files):
+        for i in (2, 22):
+            truncate(files.path(i), 0.6)
+        failed: dict[int, str] = {}
+        found = list(evaluation_batches(files, CROP, batch_size=11, failed=failed))
+        assert sorted(failed) == [2, 22]
+        assert [b.indices.tolist() for b in found] == [
+            [0, 1, *range(3, 11)],
+            list(range(11, 22)),
+        ]
+        assert found[0].labels.tolist() == files.labels[found[0].indices].tolist()

@@ -1,0 +1,276 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, RandomResizedCrop, Resize
+
+from quarterturn.data.crops import (
+    Crops,
+    centre_crops,
+    crop_batch,
+    crop_file_image,
+    draw_crops,
+    shrink_for,
+)
+from quarterturn.data.decode import read_image
+
+from .pictures import noise, photo, save
+
+SCALE, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
+
+
+def draw(sizes, indices, *, seed=0, epoch=0, scale=SCALE, ratio=RATIO, flip=True) -> Crops:
+    return draw_crops(
+        torch.as_tensor(sizes), torch.as_tensor(indices),
+        seed=seed, epoch=epoch, scale=scale, ratio=ratio, flip=flip,
+    )  # fmt: skip
+
+
+def many(height: int, width: int, n: int, **options) -> Crops:
+    return draw(torch.tensor([[height, width]]).repeat(n, 1), torch.arange(n), **options)
+
+
+def furthest_apart(a: np.ndarray, b: np.ndarray) -> float:
+    """Kolmogorov and Smirnov's distance: the largest gap between two empirical distributions."""
+    values = np.concatenate([a, b])
+    below = [np.searchsorted(np.sort(x), values, side="right") / len(x) for x in (a, b)]
+    return float(np.abs(below[0] - below[1]).max())
+
+
+class TestDraws:
+    def test_do_not_depend_on_the_batch(self):
+        sizes = torch.from_numpy(noise(0, 50, 2).astype(np.int64) + 20)
+        indices = torch.randperm(500, generator=torch.Generator().manual_seed(0))[:50]
+        all_at_once = draw(sizes, indices, seed=3, epoch=2)
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(1))
+        shuffled = draw(sizes[order], indices[order], seed=3, epoch=2)
+        torch.testing.assert_close(shuffled.boxes, all_at_once.boxes[order], rtol=0, atol=0)
+        assert torch.equal(shuffled.flips, all_at_once.flips[order])
+        for i in range(50):
+            alone = draw(sizes[i : i + 1], indices[i : i + 1], seed=3, epoch=2)
+            assert torch.equal(alone.boxes[0], all_at_once.boxes[i])
+            assert alone.flips[0] == all_at_once.flips[i]
+
+    @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 1}])
+    def test_change_with_seed_and_epoch(self, other):
+        one, two = many(100, 120, 200), many(100, 120, 200, **other)
+        assert (one.boxes != two.boxes).any(dim=1).float().mean() > 0.99
+        assert 0.3 < (one.flips != two.flips).float().mean() < 0.7
+
+    @pytest.mark.parametrize(
+        ("height", "width", "scale"),
+        [(100, 140, (0.2, 1.0)), (300, 90, (0.08, 0.6)), (9, 8, SCALE)],
+    )
+    def test_lie_inside_at_whole_pixels(self, height, width, scale):
+        boxes = many(height, width, 2000, scale=scale).boxes
+        top, left, box_h, box_w = boxes.unbind(dim=1)
+        assert torch.equal(boxes, boxes.round())
+        assert min(top.min(), left.min()) >= 0
+        assert min(box_h.min(), box_w.min()) >= 1
+        assert (top + box_h).max() == height  # the last row is reached, and no more
+        assert (left + box_w).max() == width
+
+    @pytest.mark.parametrize(
+        ("height", "width", "scale", "ratio"),
+        [
+            (100, 140, (0.2, 1.0), RATIO),
+            (224, 224, (0.08, 1.0), RATIO),
+            (300, 120, (0.3, 0.9), (0.5, 1.5)),  # many attempts do not fit
+        ],
+    )
+    def test_are_distributed_as_torchvisions(self, height, width, scale, ratio):
+        n = 4000
+        boxes = many(height, width, n, scale=scale, ratio=ratio, seed=5).boxes.numpy()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            image = torch.empty(1, height, width)
+            theirs = np.array(
+                [RandomResizedCrop.get_params(image, list(scale), list(ratio)) for _ in range(n)]
+            )
+
+        def measures(b: np.ndarray) -> dict[str, np.ndarray]:
+            top, left, box_h, box_w = b.T
+            return {
+                "area": box_h * box_w / (height * width),
+                "log ratio": np.log(box_w / box_h),
+                "top": top / height,
+                "left": left / width,
+            }
+
+        ours, reference = measures(boxes), measures(theirs)
+        for name, values in ours.items():
+            # Two samples of one distribution are further apart than this once in 1,000 times.
+            assert furthest_apart(values, reference[name]) < 1.95 * math.sqrt(2 / n), name
+        assert ours["area"].min() > scale[0] * 0.97
+        assert ours["area"].max() < scale[1] * 1.03
+        assert abs(np.corrcoef(ours["area"], ours["log ratio"])[0, 1]) < 0.06 or height != width
+
+    def test_half_are_flipped(self):
+        flips = many(50, 50, 4000).flips
+        assert abs(flips.float().mean() - 0.5) < 4 * 0.5 / math.sqrt(4000)
+        assert not many(50, 50, 4000, flip=False).flips.any()
+
+    def test_flips_are_independent_of_boxes(self):
+        crops = many(100, 100, 4000)
+        centres = crops.boxes[:, 1] + crops.boxes[:, 3] / 2
+        mean_by_flip = [centres[crops.flips == flag].mean() for flag in (True, False)]
+        assert abs(mean_by_flip[0] - mean_by_flip[1]) < 2
+
+    @pytest.mark.parametrize(
+        ("height", "width", "expected"),
+        [
+            (10, 1000, (0, 493, 10, 13)),  # as wide as 4 : 3 allows
+            (1000, 10, (493, 0, 13, 10)),
+            (100, 100, (0, 0, 100, 100)),  # the whole image has an allowed ratio
+            (1, 100, (0, 49, 1, 1)),
+        ],
+    )
+    def test_centre_where_nothing_fits(self, height, width, expected):
+        # The whole area at a ratio that is hardly ever the image's own.
+        boxes = many(height, width, 50, scale=(1.0, 1.0)).boxes
+        fitted = (boxes[:, 2] * boxes[:, 3]) > 0.98 * height * width
+        centred = boxes[~fitted] if height != width else boxes
+        assert len(centred) > 45
+        assert (centred == torch.tensor(expected)).all(dim=1).float().mean() > 0.8
+        if height != width:
+            theirs = RandomResizedCrop.get_params(
+                torch.empty(1, height, width), [1.0, 1.0], list(RATIO)
+            )
+            assert tuple(theirs) == expected
+            assert (centred == torch.tensor(expected)).all()
+
+
+class TestCentre:
+    @pytest.mark.parametrize(
+        "size", [(256, 300), (480, 640), (333, 500), (1000, 700), (97, 61), (256, 256)]
+    )
+    def test_is_the_usual_resize_and_crop(self, size):
+        height, width = size
+        box = centre_crops(torch.tensor([size]), 0.875).boxes[0]
+        # torchvision's: the short side to 256, then 224 around the centre; in original pixels.
+        factor = min(size) / 256
+        resized = [int(256 * side / min(size)) for side in size]
+        expected = [round((side - 224) / 2) * factor for side in resized] + [224 * factor] * 2
+        assert (box - torch.tensor(expected)).abs().max() <= max(1.0, factor)
+        assert box[2] == box[3]
+        assert box[0] + box[2] <= height
+        assert box[1] + box[3] <= width
+
+    def test_pixels_are_those_of_torchvision(self):
+        pixels = noise(1, 256, 300, 3)
+        image = Image.fromarray(pixels)
+        expected = np.asarray(CenterCrop(224)(Resize(256)(image)))
+        crops = centre_crops(torch.tensor([[256, 300]]), 0.875)
+        ours = crop_file_image(image, (256, 300), crops.boxes[0], False, 224)
+        np.testing.assert_array_equal(ours.permute(1, 2, 0).numpy(), expected)
+        assert not crops.flips.any()
+
+    def test_scaled_pixels_are_nearly_torchvisions(self):
+        image = Image.fromarray(photo(2, 512, 700))
+        expected = np.asarray(CenterCrop(224)(Resize(256)(image)), float)
+        crops = centre_crops(torch.tensor([[512, 700]]), 0.875)
+        ours = crop_file_image(image, (512, 700), crops.boxes[0], False, 224)
+        assert np.abs(ours.permute(1, 2, 0).numpy() - expected).max() <= 2
+
+    def test_whole_short_side(self):
+        boxes = centre_crops(torch.tensor([[30, 50], [51, 30], [1, 9]]), 1.0).boxes
+        assert boxes.tolist() == [[0, 10, 30, 30], [10, 0, 30, 30], [0, 4, 1, 1]]
+
+
+def triangle_resampled(image: np.ndarray, box: list[float], flip: bool, side: int) -> np.ndarray:
+    """Antialiased bilinear resampling, by the definition: (H, W, 3) to (side, side, 3)."""
+
+    def weights(start: float, length: float, size: int) -> list[list[float]]:
+        scale = length / side
+        rows = []
+        for i in range(side):
+            centre = start + (i + 0.5) * scale
+            row = [max(0.0, 1 - abs(p + 0.5 - centre) / max(scale, 1.0)) for p in range(size)]
+            rows.append([w / sum(row) for w in row])
+        return rows
+
+    top, left, height, width = box
+    vertical = weights(top, height, image.shape[0])
+    horizontal = weights(left, width, image.shape[1])
+    result = np.zeros((side, side, 3))
+    for y in range(side):
+        for x in range(side):
+            for row, wy in enumerate(vertical[y]):
+                for column, wx in enumerate(horizontal[x]):
+                    if wy * wx > 0:
+                        result[y, x] += wy * wx * image[row, column]
+    return result[:, ::-1] if flip else result
+
+
+BOXES = {
+    "down-scaled": [3, 5, 33, 40],
+    "up-scaled": [10, 12, 7, 5],
+    "as it is": [4, 9, 12, 12],
+    "whole image": [0, 0, 40, 52],
+    "up and down": [30, 0, 8, 52],
+    "one pixel": [39, 51, 1, 1],
+}
+
+
+class TestAppliers:
+    @pytest.mark.parametrize("flip", [False, True])
+    @pytest.mark.parametrize("box", BOXES.values(), ids=BOXES.keys())
+    def test_device_applier_is_the_triangle_filter(self, box, flip):
+        image = noise(3, 40, 52, 3)
+        crops = Crops(torch.tensor([box], dtype=torch.float64), torch.tensor([flip]))
+        found = crop_batch(torch.from_numpy(image)[None], crops, 12)
+        assert found.dtype == torch.float32
+        expected = triangle_resampled(image, box, flip, 12)
+        np.testing.assert_allclose(found[0].permute(1, 2, 0), expected, rtol=0, atol=2e-3)
+
+    @pytest.mark.parametrize("side", [8, 24, 96])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_worker_and_device_agree_to_a_grey_level(self, side, flip):
+        n = 40
+        images = noise(4, n, 40, 52, 3)
+        drawn = many(40, 52, n, scale=(0.02, 1.0), ratio=(0.4, 2.5), seed=side)
+        boxes = drawn.boxes
+        boxes[: len(BOXES)] = torch.tensor(list(BOXES.values()))
+        crops = Crops(boxes, torch.full((n,), flip))
+        on_device = crop_batch(torch.from_numpy(images), crops, side)
+        for i in range(n):
+            by_worker = crop_file_image(
+                Image.fromarray(images[i]), (40, 52), crops.boxes[i], flip, side
+            )
+            assert by_worker.dtype == torch.uint8
+            assert by_worker.shape == (3, side, side)
+            # Pillow rounds twice, after the columns and after the rows.
+            assert (by_worker.float() - on_device[i]).abs().max() <= 1.01
+
+    def test_each_image_has_its_own_box_and_flip(self):
+        images = torch.from_numpy(noise(5, 3, 20, 20, 3))
+        crops = Crops(
+            torch.tensor([[0, 0, 8, 8], [12, 4, 8, 8], [5, 12, 8, 8]], dtype=torch.float64),
+            torch.tensor([False, True, False]),
+        )
+        found = crop_batch(images, crops, 8).permute(0, 2, 3, 1)
+        torch.testing.assert_close(found[0], images[0, :8, :8].float())
+        torch.testing.assert_close(found[1], images[1, 12:, 4:12].flip(1).float())
+        torch.testing.assert_close(found[2], images[2, 5:13, 12:].float())
+
+    def test_reduced_decoding_gives_nearly_the_same_crop(self, tmp_path):
+        side, size = 32, (404, 590)  # not multiples of 8
+        path = save(tmp_path / "x.jpg", photo(6, *size), quality=95)
+        whole = read_image(path)
+        drawn = many(*size, 20, scale=(0.3, 1.0)).boxes
+        reduced = 0
+        for box in drawn:
+            shrink = shrink_for(box, side)
+            small = read_image(path, shrink)
+            reduced += small.width < whole.width
+            full = crop_file_image(whole, size, box, False, side).float()
+            quick = crop_file_image(small, size, box, False, side).float()
+            assert (full - quick).abs().mean() < 0.8  # a shift of half a pixel makes 1.5
+            assert (full - quick).abs().max() < 6
+        assert reduced == len(drawn)
+
+    def test_shrink_leaves_the_box_enough_pixels(self):
+        assert shrink_for(torch.tensor([0.0, 0.0, 300.0, 200.0]), 50) == 4
+        assert shrink_for(torch.tensor([0.0, 0.0, 30.0, 200.0]), 50) == 1
