@@ -17,6 +17,12 @@ from quarterturn.methods.base import Method
 from quarterturn.models.backbone import Backbone
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """On tensors this small a second thread costs more than it gives."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed() -> None:
     """Networks that a test builds have the same weights each time."""

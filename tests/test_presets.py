@@ -11,7 +11,7 @@ from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
-from quarterturn.methods.registry import build_method
+from quarterturn.methods.registry import build_method, build_network
 from quarterturn.presets import PRESETS, default_preset, demo_folder, preset
 
 RECIPES = {**PRESETS, "demo": demo_folder}
@@ -105,6 +105,21 @@ def test_term_weights_multiply_the_terms(random_images):
     terms, *_ = one_step(config, random_images(12, 8))
     expected = 2 * float(terms["rotation"]) + 0.5 * float(terms["invariance"])
     assert float(terms["loss"]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
+def test_first_weights_follow_from_the_seed_alone(method):
+    config = preset("digits").with_settings(method=method)
+    before = torch.random.get_rng_state()
+    first = build_network(config).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(99)
+    again = build_network(config).state_dict()
+    other = build_network(config.with_settings(seed=1)).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    drawn = [name for name in first if "head" in name or name.endswith("conv1.0.weight")]
+    assert len(drawn) >= 3
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
 def test_the_papers_recipe():

@@ -87,7 +87,7 @@ class Probe:
     data: Data
     """Labelled images: sub-folders are the labels."""
     test: str | None = None
-    """Other data to test on; by default a split of DATA, or a stratified 20 %%."""
+    """Other data to test on; by default a split of DATA, or a stratified 20 %."""
     kind: Literal["all", "knn", "linear"] = "all"
     """Which classifiers."""
     limit: int | None = None
@@ -190,7 +190,7 @@ def _parse(words: list[str], config: Config) -> Demo | Pretrain | Probe | Embed:
 
 def _option(words: list[str], name: str) -> str | None:
     """The value of an option, before the words are parsed."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         if word == name:
             return following
         if word.startswith(f"{name}="):

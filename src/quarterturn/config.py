@@ -243,8 +243,15 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Config:
-        """Read a run's ``config.json``; its ``config`` key holds the settings."""
-        return cls.from_dict(json.loads(path.read_text())["config"])
+        """Read a run's ``config.json``; its ``config`` key holds the settings.
+
+        Raises:
+            ConfigError: The file is damaged, or of another version.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text())["config"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} cannot be read as a run's configuration: {error}") from error
 
     def _group_of(self, name: str) -> str:
         for group in dataclasses.fields(self):

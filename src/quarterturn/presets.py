@@ -50,6 +50,7 @@ def folder() -> Config:
     return Config(
         data=DataConfig(image_size=128),
         model=ModelConfig(backbone="resnet18"),
+        optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=100, batch_size=64),
     )
 
@@ -65,7 +66,7 @@ def demo_folder() -> Config:
         data=DataConfig(image_size=64, crop_scale=(0.3, 1.0), eval_crop=1.0),
         model=ModelConfig(backbone="convnet"),
         method=MethodConfig(num_noise=512),
-        optimizer=OptimizerConfig(learning_rate=0.05),
+        optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=15, batch_size=64, log_every=12),
     )
 

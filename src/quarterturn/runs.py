@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
@@ -75,7 +77,7 @@ class Run:
             return cls(path, stored["data"], config, stored["fingerprint"])
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
 
     @property
@@ -201,7 +203,7 @@ def write_items(
     source: Source,
     train: ImageSet,
     held_out: ImageSet | None,
-    failed: dict[int, str],
+    failed: dict[str, str],
 ) -> None:
     """Write ``items.csv``: every image file, its number in the training, size and status.
 
@@ -210,17 +212,21 @@ def write_items(
         source: The data, with what could not be read.
         train: The images that are learned from; their order gives the numbers.
         held_out: Images kept out for diagnostics.
-        failed: Images of ``train`` that could not be decoded after all.
+        failed: Images of either that could not be decoded after all, by name, with the reason.
     """
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "path", "height", "width", "status"])
-        for i, (name, (height, width)) in enumerate(zip(train.names, train.sizes, strict=True)):
-            status = f"unreadable: {failed[i]}" if i in failed else "trained on"
-            writer.writerow([i, name, height, width, status])
+
+        def write(index: int | str, name: str, size: NDArray[np.int64], status: str) -> None:
+            status = f"unreadable: {failed[name]}" if name in failed else status
+            writer.writerow([index, name, *size, status])
+
+        for i, (name, size) in enumerate(zip(train.names, train.sizes, strict=True)):
+            write(i, name, size, "trained on")
         if held_out is not None:
-            for name, (height, width) in zip(held_out.names, held_out.sizes, strict=True):
-                writer.writerow(["", name, height, width, "held out"])
+            for name, size in zip(held_out.names, held_out.sizes, strict=True):
+                write("", name, size, "held out")
         for name, reason in source.unreadable.items():
             writer.writerow(["", name, "", "", f"unreadable: {reason}"])
 

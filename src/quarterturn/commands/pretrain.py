@@ -203,17 +203,20 @@ def _train(run: Run, images: Images, runtime: Runtime, console: Console | None) 
     if console is not None:
         _introduce(console, run, images, runtime, training)
 
+    failed: dict[str, str] = {}
     every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
 
     def after_epoch(done: int) -> None:
         due = done % every == 0 or done == config.run.epochs
         if config.run.diagnostics and due and runtime.is_main and images.held_out is not None:
+            undecoded: dict[int, str] = {}
             values = dict(
                 diagnose(
                     method.network, images.held_out, config.data,
-                    device=runtime.device, workers=config.machine.workers,
+                    device=runtime.device, workers=config.machine.workers, failed=undecoded,
                 )
             )  # fmt: skip
+            failed.update({images.held_out.names[i]: why for i, why in undecoded.items()})
             telemetry.record("diagnostics", step=training.step - 1, epoch=done, **values)
             if warning := collapse_warning(values):
                 telemetry.say(warning)
@@ -222,7 +225,8 @@ def _train(run: Run, images: Images, runtime: Runtime, console: Console | None) 
     with telemetry:
         fit(training)
     if runtime.is_main:
-        _conclude(run, images, batches.failed, console)
+        failed.update({images.train.names[i]: why for i, why in batches.failed.items()})
+        _conclude(run, images, failed, console)
     return run
 
 
@@ -257,7 +261,7 @@ def _introduce(
         console.print(f"going on after step {training.step}")
 
 
-def _conclude(run: Run, images: Images, failed: dict[int, str], console: Console | None) -> None:
+def _conclude(run: Run, images: Images, failed: dict[str, str], console: Console | None) -> None:
     """Write what a finished run holds beside its checkpoint, and say where it is."""
     held_out = images.held_out if images.are_in_training_source else None
     write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
@@ -265,7 +269,6 @@ def _conclude(run: Run, images: Images, failed: dict[int, str], console: Console
     last = diagnostics[-1] if diagnostics else {}
     table = diagnostics_table(last, images)
     write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
-    by_name = {images.train.names[i]: reason for i, reason in failed.items()}
     warning = collapse_warning(last)
     write_run_report(
         run,
@@ -273,7 +276,7 @@ def _conclude(run: Run, images: Images, failed: dict[int, str], console: Console
             *images.source.summary(),
             f"{len(images.train):,} images were learned from; no labels were read",
         ],
-        unreadable=images.source.unreadable | by_name,
+        unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own
         warnings=[warning] if warning else [],
         images=images.held_out if images.held_out is not None else images.train,

@@ -20,7 +20,7 @@ from quarterturn.metrics import effective_rank, embedding_spread
 from quarterturn.rotation import rotate4
 
 FRESH_HEAD_ITERATIONS = 100
-COLLAPSED_SPREAD = 0.02
+COLLAPSED_SPREAD = 0.001
 COLLAPSED_RANK = 1.5
 """Below this variance, or this number of directions, the unit embeddings are called collapsed: all
 one, or all on a line. Measured healthy and collapsed values are in ``docs/log.md``."""
@@ -33,8 +33,17 @@ def diagnose(
     *,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    failed: dict[int, str] | None = None,
 ) -> Iterator[tuple[str, float]]:
     """Measure a network on held-out images.
+
+    Args:
+        network: Backbone and heads.
+        images: The held-out images.
+        crop: Crop and normalisation settings.
+        device: Where the network is.
+        workers: Processes that decode files.
+        failed: Filled with the images that could not be decoded, which are left out.
 
     Yields:
         ``rotation_accuracy``: by the rotation head, on all four copies of each image.
@@ -49,7 +58,7 @@ def diagnose(
     try:
         # All of it before anything is yielded: whoever asks goes on with the network as it was,
         # and with gradients.
-        measured = list(_measure(network, images, crop, device, workers))
+        measured = list(_measure(network, images, crop, device, workers, failed))
     finally:
         network.train(was_training)
     yield from measured
@@ -57,12 +66,25 @@ def diagnose(
 
 @torch.no_grad()
 def _measure(
-    network: Network, images: ImageSet, crop: DataConfig, device: torch.device | str, workers: int
+    network: Network,
+    images: ImageSet,
+    crop: DataConfig,
+    device: torch.device | str,
+    workers: int,
+    failed: dict[int, str] | None,
 ) -> Iterator[tuple[str, float]]:
     def four_copies(views: Tensor) -> Tensor:
         return network.backbone(rotate4(views).flatten(0, 1)).unflatten(0, (-1, 4))
 
-    found = extract(images, crop, four_copies, device=device, workers=workers, batch_size=64)
+    found = extract(
+        images,
+        crop,
+        four_copies,
+        device=device,
+        workers=workers,
+        batch_size=64,
+        failed=failed,
+    )
     features = torch.from_numpy(found.values).to(device)  # (n, 4, D)
     if network.rotation_head is not None:
         yield "rotation_accuracy", rotation_accuracy(network.rotation_logits(features))
@@ -105,8 +127,8 @@ def collapse_warning(values: dict[str, float]) -> str | None:
     if spread >= COLLAPSED_SPREAD and rank >= COLLAPSED_RANK:
         return None
     return (
-        f"warning: the embeddings have collapsed: spread {spread:.3f} (0 when all are one, 1 when "
-        f"spread evenly), {rank:.1f} directions in use; below {COLLAPSED_SPREAD} or "
-        f"{COLLAPSED_RANK} is called collapsed. --instance-loss infonce, a lower --learning-rate "
-        "or --weight-decay, or a larger --instance-weight may help"
+        f"warning: the embeddings have collapsed: spread {spread:.4f} (0 when all are one, 1 when "
+        f"spread evenly; collapsed below {COLLAPSED_SPREAD}), {rank:.1f} directions in use "
+        f"(collapsed below {COLLAPSED_RANK}). --instance-loss infonce, a lower --learning-rate or "
+        "--weight-decay, or a larger --instance-weight may help"
     )

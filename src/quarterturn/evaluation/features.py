@@ -47,6 +47,7 @@ def extract(
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
+    failed: dict[int, str] | None = None,
 ) -> Features:
     """Run a model over the centre crops of a set.
 
@@ -58,6 +59,7 @@ def extract(
         device: Where the model is.
         workers: Processes that decode files.
         batch_size: Images at a time.
+        failed: Filled with the images that cannot be decoded, which are left out.
 
     Raises:
         DataError: Not one image could be decoded.
@@ -66,7 +68,7 @@ def extract(
     if isinstance(model, nn.Module):
         model.eval()
     values, indices, labels = [], [], []
-    failed: dict[int, str] = {}
+    failed = {} if failed is None else failed
     try:
         for batch in evaluation_batches(
             images, crop, batch_size=batch_size, device=device, workers=workers, failed=failed

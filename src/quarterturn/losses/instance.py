@@ -99,9 +99,11 @@ def _cosines(
 ) -> tuple[Tensor, Tensor]:
     """(B,) logits of the positives and (B, K) of the noise, in float32."""
     embedding, positive, noise = embedding.float(), positive.float(), noise.float()
-    of_positive = (embedding * positive).sum(dim=1)
-    if noise.ndim == 2:
-        of_noise = embedding @ noise.T
-    else:
-        of_noise = torch.bmm(noise, embedding[:, :, None]).squeeze(2)
+    # Autocast would lower the products to bfloat16 again, which has three digits.
+    with torch.autocast(embedding.device.type, enabled=False):
+        of_positive = (embedding * positive).sum(dim=1)
+        if noise.ndim == 2:
+            of_noise = embedding @ noise.T
+        else:
+            of_noise = torch.bmm(noise, embedding[:, :, None]).squeeze(2)
     return of_positive / temperature, of_noise / temperature

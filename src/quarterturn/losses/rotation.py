@@ -28,7 +28,7 @@ def rotation_loss(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     targets = torch.arange(4, device=logits.device).repeat(num_images)
     per_copy = F.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
     if weights is not None:
-        per_copy = per_copy * weights.flatten()
+        per_copy = per_copy * weights.float().flatten()
     return per_copy.sum() / (4 * num_images)
 
 

@@ -78,7 +78,9 @@ class Decoupling(Method):
             "invariance": invariance_weight,
             "instance": instance_weight,
         }
-        self.copy_weights = None if p_upright is None else pu_weights(p_upright, gamma)
+        self.copy_weights: Tensor | None = None
+        if p_upright is not None:
+            self.copy_weights = pu_weights(p_upright.to(discrimination.bank.rows.device), gamma)
         self.noise_aware_from = noise_aware_from
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:

@@ -146,15 +146,15 @@ _IN_COLUMNS = [
     (
         "itself",
         (
-            "finds itself turned",
+            "finds itself",
             "How often a turned test image is nearest to its own upright view, among those of all "
             "test images; it needs no labels.",
         ),
     ),
     (
-        "rotation accuracy",
+        "rotation",
         (
-            "rotation accuracy",
+            "rotation",
             "How often the turn of a test image is told; guessing gives 25\u00a0%.",
         ),
     ),

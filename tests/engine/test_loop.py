@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from quarterturn.config import OptimizerConfig
+from quarterturn.data.batches import Batch
+from quarterturn.engine.loop import Training, fit, training_step
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry
+
+STEP = OptimizerConfig(
+    learning_rate=0.02, schedule="step", milestones=(0.5,), factors=(1.0, 0.5), momentum=0.0
+)
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.weight * images.flatten()
+
+
+class Slope:
+    """Two terms of a line's values; the embeddings are what the bank would get."""
+
+    def __init__(self) -> None:
+        self.network = Line()
+        self.term_weights = {"square": 1.0, "size": 0.5}
+        self.updates: list[tuple[Tensor, Tensor]] = []
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> SimpleNamespace:
+        values = network(batch.images)
+        terms = {"square": values.square().mean(), "size": values.abs().mean()}
+        return SimpleNamespace(terms=terms, embeddings=values.detach(), normalizer=None)
+
+    def after_step(self, indices: Tensor, embeddings: Tensor, normalizer: None) -> None:
+        self.updates.append((indices, embeddings))
+
+    def state_dict(self) -> dict:
+        return {}
+
+
+class Batches:
+    """Two epochs of three batches, the last of one image too few for batch norm."""
+
+    steps_per_epoch = 3
+    failed: dict[int, str] = {}  # noqa: RUF012
+
+    def epoch(self, epoch: int, first: int = 0) -> list[Batch]:
+        images = [[1.0, 2.0], [3.0, 1.0], [9.0]]
+        return [
+            Batch(torch.arange(len(x)), torch.tensor(x).view(-1, 1, 1, 1)) for x in images[first:]
+        ]
+
+
+def training(method: Slope, **options: object) -> Training:
+    return Training(
+        method, Batches(), torch.optim.SGD(method.network.parameters(), lr=9.0), STEP,
+        Runtime("cpu", "32-true"),
+        Telemetry(None, total_steps=6, steps_per_epoch=3), epochs=2, **options,
+    )  # fmt: skip
+
+
+def gradient(weight: float, images: list[float], share: float = 1.0) -> float:
+    """Of mean (w x)^2 + 0.5 mean |w x|, worked out by hand for positive w and x."""
+    squares = sum(2 * weight * x * x for x in images) / len(images)
+    return share * (squares + 0.5 * sum(images) / len(images))
+
+
+def test_fit_makes_the_steps_that_one_makes_by_hand() -> None:
+    method, epochs_done = Slope(), []
+    t = training(method, after_epoch=epochs_done.append)
+    with t.telemetry:
+        fit(t)
+    weight = 2.0
+    for rate in (0.02, 0.01):  # the milestone is at half of the epochs
+        for images in ([1.0, 2.0], [3.0, 1.0]):  # the batch of one image is left out
+            weight -= rate * gradient(weight, images)
+    assert method.network.weight.item() == pytest.approx(weight, rel=1e-5)
+    assert t.step == 6
+    assert epochs_done == [1, 2]
+    assert len(method.updates) == 4
+
+
+def test_the_bank_gets_the_embeddings_of_the_step_itself() -> None:
+    method = Slope()
+    batch = Batches().epoch(0)[0]
+    terms = training_step(training(method), method.network, batch)
+    indices, embeddings = method.updates[0]
+    assert torch.equal(indices, batch.indices)
+    assert embeddings.tolist() == [2.0, 4.0]  # by the weight before the step
+    assert float(terms["loss"]) == pytest.approx(10 + 0.5 * 3)
+    assert float(terms["square"]) == pytest.approx(10)
+
+
+def test_a_process_with_fewer_images_counts_for_less() -> None:
+    """Gradients of 3 and 1 images, averaged by share, are the gradient of all 4."""
+    shares = {3: 3 * 2 / 4, 1: 1 * 2 / 4}
+    parts = {3: [1.0, 2.0, 4.0], 1: [3.0]}
+    gradients = []
+    for count, images in parts.items():
+        method = Slope()
+        batch = Batch(torch.arange(count), torch.tensor(images).view(-1, 1, 1, 1))
+        t = training(method)
+        t.optimizer = torch.optim.SGD(method.network.parameters(), lr=1.0)
+        training_step(t, method.network, batch, shares[count])
+        gradients.append(2.0 - method.network.weight.item())
+    whole = gradient(2.0, [1.0, 2.0, 4.0, 3.0])
+    assert sum(gradients) / 2 == pytest.approx(whole, rel=1e-5)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from quarterturn.config import Config
+from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.runs import Run, command_line, load_backbone, next_directory, prepare_directory
+
+
+def test_what_is_created_is_opened(tmp_path: Path) -> None:
+    config = Config().with_settings(epochs=7, crop_scale=(0.3, 0.9))
+    run = Run(tmp_path / "deep" / "run", "photos", config, "abc")
+    run.create()
+    assert Run.open(run.path) == run
+
+
+def test_next_directory_is_the_first_free_number(tmp_path: Path) -> None:
+    assert next_directory("x", tmp_path) == tmp_path / "x-1"
+    (tmp_path / "x-1").mkdir()
+    (tmp_path / "x-3").mkdir()
+    assert next_directory("x", tmp_path) == tmp_path / "x-2"
+
+
+def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "photo.jpg").touch()
+    with pytest.raises(ConfigError, match="exists"):
+        prepare_directory(mine, overwrite=False)
+    with pytest.raises(ConfigError, match="does not delete it"):
+        prepare_directory(mine, overwrite=True)
+    assert (mine / "photo.jpg").exists()
+    (mine / "config.json").touch()
+    prepare_directory(mine, overwrite=True)
+    assert list(mine.iterdir()) == []
+
+
+def test_a_link_to_nowhere_is_something_that_exists(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError, match="exists"):
+        prepare_directory(tmp_path / "link", overwrite=False)
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot make"):
+        prepare_directory(tmp_path / "file" / "run", overwrite=False)
+
+
+def test_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no run directory"):
+        load_backbone(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Run.open(tmp_path)
+    run = Run(tmp_path / "run", "digits", Config().with_settings(backbone="convnet"), "abc")
+    run.create()
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        load_backbone(run.path)
+
+
+def test_the_command_line_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/quarterturn", "pretrain", "my photos"])
+    assert command_line() == "quarterturn pretrain 'my photos'"
+    monkeypatch.setattr(sys, "argv", ["script.py", "x"])
+    assert command_line() == "called from Python"
