@@ -37,6 +37,18 @@ def test_holds_the_centre_squares(folder):
         np.testing.assert_array_equal(shrunk.pixels[i], np.asarray(expected))
 
 
+def test_arrays_are_rounded_to_the_nearest_level(folder):
+    files = open_source(str(folder)).train
+    large, _ = in_memory(files, 2 * SIDE)
+    small, _ = in_memory(large, SIDE)
+    gap = small.pixels.astype(float) - [
+        np.asarray(large.read(i).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+        for i in range(len(large))
+    ]
+    assert np.abs(gap).max() <= 1
+    assert abs(gap.mean()) < 0.1  # cut off instead of rounded, it is -0.5
+
+
 def test_what_fails_is_left_out_and_named(folder):
     files = open_source(str(folder)).train
     whole, _ = in_memory(files, SIDE)

@@ -156,6 +156,20 @@ class TestSpread:
         assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
         assert collapse_warning(found) is not None
 
+    def test_copies_count_by_their_mean_only_where_they_are_learned_as_one(self, with_sky, crop):
+        def alternating(views: Tensor) -> Tensor:
+            """An image's own features, by turns with their opposite: of mean zero."""
+            own = views.flatten(2).mean(dim=2) + 0.4
+            upright_or_half = (edges(views) == 1).float() @ torch.tensor([1.0, -1, 1, -1])
+            return torch.cat([own, own[:, :1] - own[:, 1:2]], dim=1) * upright_or_half[:, None]
+
+        network, images = decoupled(edges, alternating), with_sky(40)
+        assert dict(diagnose(network, images, crop))["spread"] == pytest.approx(0, abs=1e-6)
+        network = InstanceNetwork(Fixed(alternating), 4)
+        network.embedding_head.weight.data = torch.eye(4)
+        network.embedding_head.bias.data.zero_()
+        assert dict(diagnose(network, images, crop))["spread"] > 0.1
+
 
 class TestChangesNothing:
     @pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.memory import in_memory
-from quarterturn.data.selection import limit_images, stratified_split
+from quarterturn.data.selection import limit_images, match_classes, stratified_split
 from quarterturn.data.sources import MIN_IMAGES, Source, check_bad_fraction, open_source
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
@@ -146,8 +146,13 @@ def _split(source: Source, config: Config, limit: int | None) -> _Images:
     """The data's own split, or one by seed; photos are shrunk into memory."""
     if source.test is not None:
         train = _small(source, source.train, config, limit)
-        test = _small(source, source.test, config, limit)
+        test: ImageSet = _small(source, source.test, config, limit)
         how = f"the data's own split {source.test_name!r}"
+        if train.labels is not None and test.labels is not None:
+            test = match_classes(test, train)
+        else:
+            # Without labels on both sides nothing can be probed.
+            train = replace(train, labels=None, class_names=[])
     else:
         images = _small(source, source.train, config, limit)
         if images.labels is not None:
@@ -168,7 +173,7 @@ def _split(source: Source, config: Config, limit: int | None) -> _Images:
     return _Images(train, test, f"{len(train):,} to learn from, {len(test):,} to test on: {how}")
 
 
-def _small(source: Source, images: ImageSet, config: Config, limit: int | None) -> ImageSet:
+def _small(source: Source, images: ImageSet, config: Config, limit: int | None) -> ArrayImages:
     chosen = limit_images(images, limit)
     if isinstance(chosen, ArrayImages):
         return chosen

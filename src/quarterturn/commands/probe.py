@@ -10,7 +10,7 @@ import numpy as np
 
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.selection import limit_images, stratified_split
+from quarterturn.data.selection import limit_images, match_classes, stratified_split
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
@@ -167,7 +167,7 @@ def _open(data: str, test: str | None, limit: int | None, config: Config) -> _Sp
     if other is None:
         description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
     else:
-        other = limit_images(_matched(_labelled(other, description), train), limit)
+        other = limit_images(match_classes(_labelled(other, description), train), limit)
     return _Split(train, other, description, fingerprint)
 
 
@@ -178,15 +178,3 @@ def _labelled(images: ImageSet, data: str) -> ImageSet:
             "in the .npz file"
         )
     return images
-
-
-def _matched(test: ImageSet, train: ImageSet) -> ImageSet:
-    """The test images under the training set's class numbers."""
-    number = {name: i for i, name in enumerate(train.class_names)}
-    if missing := [name for name in test.class_names if name not in number]:
-        raise DataError(f"test classes that the training images lack: {', '.join(missing[:10])}")
-    assert test.labels is not None
-    matched = test.subset(np.arange(len(test)))
-    matched.labels = np.array([number[name] for name in test.class_names])[test.labels]
-    matched.class_names = train.class_names
-    return matched

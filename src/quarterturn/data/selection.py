@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import DataError
 from quarterturn.randomness import permutation
 
 SELECTION_SEED = 0
@@ -60,3 +61,19 @@ def stratified_split(
         members = np.flatnonzero(labels == label)
         in_test[random.permutation(members)[: round(len(members) * test_fraction)]] = True
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
+
+
+def match_classes(test: ImageSet, train: ImageSet) -> ImageSet:
+    """Labelled test images under the class numbers of the training images.
+
+    Raises:
+        DataError: A class that the training images lack.
+    """
+    number = {name: i for i, name in enumerate(train.class_names)}
+    if missing := [name for name in test.class_names if name not in number]:
+        raise DataError(f"test classes that the training images lack: {', '.join(missing[:10])}")
+    assert test.labels is not None
+    matched = test.subset(np.arange(len(test)))
+    matched.labels = np.array([number[name] for name in test.class_names])[test.labels]
+    matched.class_names = train.class_names
+    return matched

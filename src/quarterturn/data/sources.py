@@ -210,21 +210,11 @@ def _folder(root: Path, *, verify: bool) -> Source:
     source.test_name = "test" if "test" in splits else "val"
     source.train = _index(root, source, "train", verify=verify)
     source.test = _index(root, source, source.test_name, verify=verify)
-    if source.test.class_names != source.train.class_names:
-        raise DataError(
-            f"{root}: the splits train and {source.test_name} have different sub-folders: "
-            f"{_difference(source.train.class_names, source.test.class_names)}"
-        )
     return source
 
 
 _NO_SIZES = np.empty((0, 2), dtype=np.int64)
 _NO_BYTES = np.empty(0, dtype=np.int64)
-
-
-def _difference(train: list[str], test: list[str]) -> str:
-    only_train, only_test = sorted(set(train) - set(test)), sorted(set(test) - set(train))
-    return f"only in train {only_train[:5]}, only in the other {only_test[:5]}"
 
 
 def _index(data: Path, source: Source, split: str = "", *, verify: bool) -> FileImages:
