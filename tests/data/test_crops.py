@@ -115,7 +115,7 @@ class TestDraws:
         crops = many(100, 100, 4000)
         top, left, box_h, box_w = crops.boxes.numpy().T
         drawn = [
-            top / (101 - box_h), left / (101 - box_w),
+            (top + 0.5) / (101 - box_h), (left + 0.5) / (101 - box_w),
             box_h * box_w, np.log(box_w / box_h), crops.flips.numpy(),
         ]  # fmt: skip
         correlations = np.corrcoef(np.stack(drawn)) - np.eye(len(drawn))

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.selection import hold_out, limit_images, stratified_split
+from quarterturn.data.selection import (
+    hold_out,
+    limit_images,
+    match_classes,
+    stratified_split,
+)
+from quarterturn.errors import DataError
 
 
 def numbered(n: int) -> ArrayImages:
@@ -90,3 +96,28 @@ class TestStratifiedSplit:
         assert one == again
         assert one != other
         assert set(one) != set(range(10)) | set(range(50, 60))
+
+
+class TestMatchClasses:
+    def labelled(self, labels: list[int], class_names: list[str]) -> ArrayImages:
+        return ArrayImages(
+            np.zeros((len(labels), 1, 1, 3), np.uint8),
+            [str(i) for i in range(len(labels))],
+            np.array(labels),
+            class_names,
+        )
+
+    def test_takes_the_numbers_of_the_training_images(self):
+        train = self.labelled([0, 1, 2, 3], ["ant", "bee", "cat", "dog"])
+        test = self.labelled([1, 0, 0, 1], ["bee", "dog"])
+        matched = match_classes(test, train)
+        assert matched.labels.tolist() == [3, 1, 1, 3]
+        assert matched.class_names == train.class_names
+        assert list(matched.names) == list(test.names)
+        assert test.labels.tolist() == [1, 0, 0, 1]  # as it was
+        assert test.class_names == ["bee", "dog"]
+
+    def test_a_class_that_training_lacks(self):
+        train = self.labelled([0, 1], ["ant", "bee"])
+        with pytest.raises(DataError, match="that the training images lack: cat, dog"):
+            match_classes(self.labelled([0, 1, 2], ["bee", "cat", "dog"]), train)

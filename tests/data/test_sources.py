@@ -209,11 +209,20 @@ class TestSplits:
         assert source.test is None
         assert len(source.train) == 11 * len(folders)
 
-    def test_must_have_the_same_classes(self, tmp_path):
+    def test_may_have_different_classes(self, tmp_path):
         class_tree(tmp_path / "train", {"a": 6, "b": 5})
-        class_tree(tmp_path / "test", {"a": 6, "c": 5})
-        with pytest.raises(DataError, match=r"only in train \['b'\], only in the other \['c'\]"):
-            open_source(str(tmp_path))
+        class_tree(tmp_path / "test", {"b": 2, "c": 3})
+        source = open_source(str(tmp_path))
+        assert source.train.class_names == ["a", "b"]
+        assert source.test.class_names == ["b", "c"]
+        assert source.test.labels.tolist() == [0, 0, 1, 1, 1]  # numbers of its own
+
+    def test_may_have_labels_in_one_alone(self, tmp_path):
+        class_tree(tmp_path / "train", {"a": 6, "b": 5})
+        class_tree(tmp_path, {"val": 4})
+        source = open_source(str(tmp_path))
+        assert source.train.labels is not None
+        assert source.test.labels is None
 
     def test_unreadable_files_of_both_are_listed(self, tmp_path):
         for split in ("train", "test"):

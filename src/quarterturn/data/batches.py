@@ -138,7 +138,7 @@ class TrainingBatches:
     def _from_files(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         plan = self._loader.batch_sampler
         assert isinstance(plan, _Plan)
-        plan.batches = [[(epoch, i) for i in share.tolist()] for share in shares]
+        plan.epoch, plan.batches = epoch, shares
         for decoded in self._loader:
             self._note_failed(decoded.failed)
             yield decoded.indices, decoded.crops
@@ -192,7 +192,7 @@ def evaluation_batches(
         loader = _decoding_loader(images, crop, None, workers, device)
         plan = loader.batch_sampler
         assert isinstance(plan, _Plan)
-        plan.batches = [[(0, i) for i in range(s.start, s.stop)] for s in slices]
+        plan.batches = [torch.arange(s.start, s.stop) for s in slices]
         decoded = loader
     for part in decoded:
         if failed is not None:
@@ -234,10 +234,12 @@ class _Plan:
     """A batch sampler whose batches are set anew for each epoch."""
 
     def __init__(self) -> None:
-        self.batches: list[list[tuple[int, int]]] = []
+        self.epoch = 0
+        self.batches: list[Tensor] = []
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return iter(self.batches)
+        for indices in self.batches:
+            yield [(self.epoch, index) for index in indices.tolist()]
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -55,11 +55,9 @@ class Telemetry:
         self._elapsed_before = 0.0
         self._steps_here = 0
         self._file: BinaryIO | None = None
+        self._last_step = -1
         self._tensorboard: Any = None
-        if tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(tensorboard))
+        self._tensorboard_folder = tensorboard
 
     def __enter__(self) -> Telemetry:
         """Open the log, cut back to what the checkpoint knows of."""
@@ -71,6 +69,13 @@ class Telemetry:
                 )
             self._file = open(self.path, "a+b")
             self._file.truncate(self._bytes)
+        if self._tensorboard_folder is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Steps after the checkpoint are made again, so what is there of them is dropped.
+            self._tensorboard = SummaryWriter(
+                str(self._tensorboard_folder), purge_step=self._last_step + 1
+            )
         self._start = self._interval_start = time.perf_counter()
         self._progress = None
         if self.console is not None and self.console.is_terminal:
@@ -149,6 +154,7 @@ class Telemetry:
             learning_rate=self._rate, **means,
             images_per_s=self._images / max(now - self._interval_start, 1e-9),
         )  # fmt: skip
+        self._last_step = steps[-1]
         self._tell_progress(steps[-1], means["loss"])
         self._pending, self._images, self._interval_start = [], 0, now
 
@@ -184,11 +190,16 @@ class Telemetry:
         if self._file is not None:
             os.fsync(self._file.fileno())
             self._bytes = self._file.tell()
-        return {"bytes": self._bytes, "elapsed_s": self.elapsed_s}
+        return {
+            "bytes": self._bytes,
+            "elapsed_s": self.elapsed_s,
+            "last_step": self._last_step,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue a log; lines after the checkpoint are cut off when it is opened."""
         self._bytes, self._elapsed_before = state["bytes"], state["elapsed_s"]
+        self._last_step = state["last_step"]
 
     def _tell_progress(self, step: int, loss: float) -> None:
         if self._progress is not None:
