@@ -214,7 +214,8 @@ def write_items(
         held_out: Images kept out for diagnostics.
         failed: Images of either that could not be decoded after all, by name, with the reason.
     """
-    with open(path, "w", newline="") as file:
+    # A file name need not be UTF-8; its odd bytes are written as they are.
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "path", "height", "width", "status"])
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from quarterturn import ConfigError, embed, load_backbone
+from quarterturn import ConfigError, embed, load_backbone, pretrain
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
@@ -65,3 +67,38 @@ def test_what_is_refused(digits_run: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="exists"):
         embed(digits_run.path, out=tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text() == "mine"
+
+
+def test_splits_that_number_their_classes_differently(digits_run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for split, classes in [("train", "abc"), ("test", "bd")]:
+        for name in classes:
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for i in range(4):
+                pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    out = embed(
+        digits_run.path, str(tmp_path / "data"), out=tmp_path / "x.npz", workers=0, quiet=True
+    )
+    found = np.load(out)
+    assert found["class_names"].tolist() == ["a", "b", "c", "d"]
+    for name, label in zip(found["names"], found["labels"], strict=True):
+        assert found["class_names"][label] == name.split("/")[0]
+
+
+def test_names_that_are_not_utf8(digits_run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(9):
+        name = os.fsencode(str(folder)) + b"/\xff%d.png" % i
+        with open(name, "wb") as file:
+            pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(file, "PNG")
+    arguments = {"workers": 0, "quiet": True}
+    out = embed(digits_run.path, str(folder), out=tmp_path / "x.csv", **arguments)
+    assert b"\n\xff0.png,train,," in out.read_bytes()
+    settings = {"epochs": 1, "num_noise": 8, "image_size": 16, "backbone": "convnet"}
+    run = pretrain(str(folder), out=tmp_path / "run", **settings, **arguments)
+    assert b"\xff0.png,20,20,trained on" in (run.path / "items.csv").read_bytes()

@@ -11,7 +11,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import Batch, TrainingBatches, batch_slices, evaluation_batches
 from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
 from quarterturn.data.imageset import ArrayImages, FileImages
-from quarterturn.data.sources import open_source
+from quarterturn.data.sources import Source, open_source
 from quarterturn.errors import DataError
 
 from .pictures import noise, save_photo, truncate
@@ -280,10 +280,20 @@ class TestFailures:
         for i in (3, 11):
             truncate(forty.path(i), 0.6)
         assert sum(len(b) for b in batches_of(forty).epoch(0)) == 38  # 2 of 40
-        batches = batches_of(forty, unreadable={"empty.jpg": "the file is empty"})
+        batches = batches_of(
+            forty, source=Source("x", forty, unreadable={"empty.jpg": "the file is empty"})
+        )
         message = self.stop_of(batches)
         assert message.startswith("3 of 41 image files")
         assert "  empty.jpg: the file is empty" in message
+
+    def test_files_left_out_elsewhere_do_not_stop_a_part_of_the_data(self, forty):
+        """30 unreadable files of 630, and one of the 40 in use: neither is too many."""
+        bad = {f"{i}.jpg": "the file is empty" for i in range(30)}
+        everything = ArrayImages(np.zeros((600, 8, 8, 3), np.uint8), [str(i) for i in range(600)])
+        truncate(forty.path(5), 0.6)
+        batches = batches_of(forty, source=Source("x", everything, unreadable=bad))
+        assert sum(len(b) for b in batches.epoch(0)) == 39
 
     def test_a_batch_of_nothing_is_still_a_batch(self, forty):
         crop = replace(CROP, max_bad_fraction=0.5)

@@ -3,9 +3,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from quarterturn.config import Config
+from quarterturn.data.sources import open_source
 from quarterturn.evaluation.diagnostics import (
     COLLAPSED_RANK,
     COLLAPSED_SPREAD,
@@ -122,6 +124,16 @@ class TestDiagnose:
         assert found["rotation_accuracy"] == 1.0
         assert found["leakage_fresh_head"] == 0.25
 
+    def test_files_that_fail_are_left_out_and_told(self, with_sky, crop, tmp_path):
+        for i, pixels in enumerate(with_sky(12).pixels):
+            Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
+        files = open_source(str(tmp_path)).train
+        files.path(5).unlink()
+        failed: dict[int, str] = {}
+        found = dict(diagnose(decoupled(edges, colours), files, crop, failed=failed))
+        assert failed == {5: "No such file or directory"}
+        assert found["rotation_accuracy"] == 1.0
+
 
 class TestSpread:
     def of(self, views_to_features, images, crop) -> dict[str, float]:
@@ -219,7 +231,7 @@ class TestCollapseWarning:
     def test_fires(self, spread, rank):
         message = collapse_warning({"spread": spread, "effective_rank": rank})
         assert message.startswith("warning: the embeddings have collapsed")
-        assert f"spread {spread:.3f}" in message
+        assert f"spread {spread:.4f}" in message
         assert f"{rank:.1f} directions" in message
 
     @pytest.mark.parametrize(

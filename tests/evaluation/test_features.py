@@ -64,7 +64,11 @@ class TestExtract:
         for i in (0, 6):
             files.path(i).unlink()
         turns = torch.arange(12) % 4
-        found = extract(files, crop, network, turns=turns, batch_size=5)
+        with pytest.raises(DataError, match=r"2 of 12 image files cannot be read \(16.7%"):
+            extract(files, crop, network, turns=turns)
+        failed: dict[int, str] = {}
+        found = extract(files, crop, network, turns=turns, batch_size=5, failed=failed)
+        assert sorted(failed) == [0, 6]
         kept = [i for i in range(12) if i not in (0, 6)]
         assert found.indices.tolist() == kept
         assert found.labels is None
@@ -73,7 +77,7 @@ class TestExtract:
         for i in kept:
             files.path(i).unlink()
         with pytest.raises(DataError, match=r"none of the images can be decoded:\n  00.png: No"):
-            extract(files, crop, network)
+            extract(files, crop, network, failed={})
 
     @pytest.mark.parametrize("training", [True, False])
     def test_mode_is_eval_meanwhile_and_then_as_before(self, noise, crop, network, training):

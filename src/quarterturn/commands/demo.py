@@ -17,7 +17,7 @@ from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.memory import in_memory
 from quarterturn.data.selection import limit_images, match_classes, stratified_split
-from quarterturn.data.sources import MIN_IMAGES, Source, check_bad_fraction, open_source
+from quarterturn.data.sources import MIN_IMAGES, Source, open_source
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
@@ -179,8 +179,8 @@ def _small(source: Source, images: ImageSet, config: Config, limit: int | None) 
         return chosen
     side = round(config.data.image_size * STORED_SIDE)
     shrunk, failed = in_memory(chosen, side, config.machine.workers)
+    source.check_failures(failed, len(chosen), config.data.max_bad_fraction)
     source.unreadable |= failed
-    check_bad_fraction(source.unreadable, len(shrunk), config.data.max_bad_fraction)
     return shrunk
 
 

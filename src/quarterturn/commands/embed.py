@@ -75,6 +75,7 @@ def embed(
     splits: dict[str, ImageSet] = {"train": source.train}
     if source.test is not None:
         splits[source.test_name] = source.test
+    class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
     values, names, labels, of_split = [], [], [], []
     for split, images in splits.items():
         found = extract(images, opened.config.data, model, device=runtime.device, workers=workers)
@@ -82,10 +83,12 @@ def embed(
         names += [images.names[i] for i in found.indices]
         of_split += [split] * len(found.indices)
         if found.labels is not None:
-            labels.append(found.labels)
+            # Splits may number their classes differently: the names are what they share.
+            numbers = np.array([class_names.index(name) for name in images.class_names])
+            labels.append(numbers[found.labels])
     embeddings = np.concatenate(values)
     all_labels = np.concatenate(labels) if len(labels) == len(splits) else None
-    _write(out, embeddings, names, of_split, all_labels, source.train.class_names)
+    _write(out, embeddings, names, of_split, all_labels, class_names)
     if not quiet:
         what = layer or part
         left_out = sum(map(len, splits.values())) - len(embeddings) + len(source.unreadable)
@@ -134,7 +137,7 @@ def _write(
             with open(partial, "wb") as binary:
                 np.savez(binary, **arrays)
         else:
-            with open(partial, "w", newline="") as text:
+            with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
                 writer = csv.writer(text)
                 columns = [f"f{i}" for i in range(embeddings.shape[1])]
                 writer.writerow(["name", "split", "label", *columns])

@@ -176,7 +176,7 @@ def _train(run: Run, images: Images, runtime: Runtime, console: Console | None) 
         images.train, config.data,
         batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
         workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
-        unreadable=images.source.unreadable,
+        source=images.source,
     )  # fmt: skip
     total_steps = batches.steps_per_epoch * config.run.epochs
     if state is not None and state["step"] >= total_steps and (run.path / "report.html").exists():

@@ -23,7 +23,7 @@ from quarterturn.data.crops import (
 )
 from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.sources import check_bad_fraction
+from quarterturn.data.sources import Source, check_bad_fraction
 from quarterturn.randomness import permutation
 
 
@@ -72,8 +72,8 @@ class TrainingBatches:
         rank: This process's number; it takes every ``world_size``-th image of each batch.
         world_size: Number of processes.
         with_labels: Hand out labels. Off, labels are not even looked at.
-        unreadable: Image files that were left out when the data was indexed; together with those
-            that fail later they may not be more than ``crop.max_bad_fraction``.
+        source: Where the images are from: the files that could not be read when it was indexed
+            count as well against ``crop.max_bad_fraction``.
 
     Attributes:
         failed: Images that could not be decoded, by number, with the reason. They keep their
@@ -92,14 +92,14 @@ class TrainingBatches:
         rank: int = 0,
         world_size: int = 1,
         with_labels: bool = False,
-        unreadable: dict[str, str] | None = None,
+        source: Source | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(len(images), batch_size, smallest=2 * world_size)
         self.failed: dict[int, str] = {}
-        self._unreadable = unreadable or {}
+        self._source = source
         self._labels = torch.from_numpy(images.labels) if with_labels else None
         self._sizes = torch.from_numpy(images.sizes)
         self._pixels: Tensor | None = None
@@ -147,9 +147,12 @@ class TrainingBatches:
         if failed.keys() <= self.failed.keys():
             return
         self.failed.update(failed)
-        bad = self._unreadable | {self.images.names[i]: why for i, why in self.failed.items()}
-        num_good = len(self.images) - len(self.failed)
-        check_bad_fraction(bad, num_good, self.crop.max_bad_fraction)
+        bad = {self.images.names[i]: reason for i, reason in self.failed.items()}
+        limit = self.crop.max_bad_fraction
+        if self._source is not None:
+            self._source.check_failures(bad, len(self.images), limit)
+        else:
+            check_bad_fraction(bad, len(self.images) - len(bad), limit)
 
 
 def evaluation_batches(

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 READABLE = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -63,6 +63,8 @@ def read_size(path: Path) -> tuple[int, int]:
                 # Pillow has exchanged the two of a sideways TIFF already; these are as stored.
                 width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
                 height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+            if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, path):
+                return height, width  # asking Pillow would decode the whole picture
             return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
     except _FAILURES as error:
         raise UnreadableImageError(_reason(path, error)) from error
@@ -105,6 +107,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:
+    """Whether a PNG file has EXIF metadata, also behind its pixels, by its chunks' headers."""
+    if "exif" in image.info or "Raw profile type exif" in image.info:
+        return True
+    with open(path, "rb") as file:
+        file.seek(8)  # the signature
+        while len(header := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind == b"eXIf":
+                return True
+            file.seek(length + 4, 1)  # the chunk and its checksum
+    return False
 
 
 def _orientation(image: Image.Image) -> int:

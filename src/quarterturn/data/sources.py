@@ -56,6 +56,28 @@ class Source:
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
 
+    @property
+    def num_indexed(self) -> int:
+        """Images whose headers could be read, in all splits."""
+        return len(self.train) + (0 if self.test is None else len(self.test))
+
+    def check_failures(
+        self, failed: dict[str, str], num_used: int, max_bad_fraction: float
+    ) -> None:
+        """Stop when too many files cannot be read: of those in use, or of all.
+
+        Args:
+            failed: Files in use that could not be decoded after all, with the reason.
+            num_used: Images in use, the failed ones among them.
+            max_bad_fraction: The most that may fail.
+
+        Raises:
+            DataError: Lists the files.
+        """
+        check_bad_fraction(failed, num_used - len(failed), max_bad_fraction)
+        num_good = self.num_indexed - len(failed)
+        check_bad_fraction(self.unreadable | failed, num_good, max_bad_fraction)
+
     def summary(self) -> list[str]:
         """What was read, left out and ignored, a line each."""
         lines = [f"{len(self.train):,} images in {self.name}"]
@@ -95,8 +117,7 @@ def open_source(data: str, *, max_bad_fraction: float = 0.05, verify: bool = Fal
         source = _npz(path)
     elif path.is_dir():
         source = _folder(path, verify=verify)
-        num_good = len(source.train) + (0 if source.test is None else len(source.test))
-        check_bad_fraction(source.unreadable, num_good, max_bad_fraction)
+        source.check_failures({}, source.num_indexed, max_bad_fraction)
     else:
         raise DataError(
             f"no data at {data!r}: expected a folder of images, a .npz file with train_images, or "

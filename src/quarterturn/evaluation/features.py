@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import list_of_bad
+from quarterturn.data.sources import check_bad_fraction, list_of_bad
 from quarterturn.errors import DataError
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
@@ -62,12 +62,14 @@ def extract(
         failed: Filled with the images that cannot be decoded, which are left out.
 
     Raises:
-        DataError: Not one image could be decoded.
+        DataError: Not one image could be decoded; or, where nobody asks for those that failed,
+            more than ``crop.max_bad_fraction`` of them.
     """
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     values, indices, labels = [], [], []
+    limit = crop.max_bad_fraction if failed is None else 1.0
     failed = {} if failed is None else failed
     try:
         for batch in evaluation_batches(
@@ -83,8 +85,9 @@ def extract(
     finally:
         if was_training and isinstance(model, nn.Module):
             model.train()
+    bad = {images.names[i]: reason for i, reason in failed.items()}
+    check_bad_fraction(bad, len(images) - len(bad), limit)
     if not values:
-        bad = {images.names[i]: reason for i, reason in failed.items()}
         raise DataError("none of the images can be decoded:\n" + "\n".join(list_of_bad(bad)))
     return Features(
         torch.cat(values).numpy(),
