@@ -94,7 +94,7 @@ class Probe:
     """Use at most this many images of each part."""
     seed: int = 0
     """First seed, of turns and held-out parts."""
-    seeds: int = 1
+    seeds: int = 3
     """How many seeds; mean and spread are over them."""
     device: str = "auto"
     """auto, cpu, cuda ..."""
@@ -121,7 +121,7 @@ class Embed:
     out: Path
     """A file ending in .npz or .csv."""
     data: tyro.conf.Positional[str | None] = None
-    """Images; by default those of the run."""
+    """Images; by default all of the run's DATA."""
     half: Literal["invariant", "rotation", "both"] | None = None
     """Part of the features; the invariant half by default."""
     layer: str | None = None
@@ -155,8 +155,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QuarterturnError as error:
         print(f"quarterturn: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno is None:  # not from the operating system: a defect of ours
+            raise
+        print(f"quarterturn: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print("quarterturn: interrupted; pretrain --resume RUN goes on", file=sys.stderr)
+        hint = "; pretrain --resume RUN goes on" if "pretrain" in words[:1] else ""
+        print(f"quarterturn: interrupted{hint}", file=sys.stderr)
         return 130
     return 0
 

@@ -213,6 +213,7 @@ class Config:
         """
         d, m, o, r = self.data, self.method, self.optimizer, self.run
         _require(r.epochs >= 0, "epochs", r.epochs, "0 (untrained) or more")
+        _require(r.seed >= 0, "seed", r.seed, "0 or more")
         _require(r.batch_size >= 2, "batch-size", r.batch_size, "at least 2 images")
         _require(r.checkpoint_every >= 0, "checkpoint-every", r.checkpoint_every, "0 or more")
         _require(r.log_every >= 1, "log-every", r.log_every, "1 or more")
@@ -229,6 +230,13 @@ class Config:
         _require(m.temperature > 0, "temperature", m.temperature, "a positive number")
         _require(m.num_noise >= 1, "num-noise", m.num_noise, "at least 1")
         _require(0 <= m.bank_momentum < 1, "bank-momentum", m.bank_momentum, "0 to below 1")
+        _require(
+            self.model.embedding_dim >= 1, "embedding-dim", self.model.embedding_dim, "1 or more"
+        )
+        every = r.diagnostics_every
+        _require(every is None or every >= 1, "diagnostics-every", every, "1 or more")
+        _require(o.weight_decay >= 0, "weight-decay", o.weight_decay, "0 or more")
+        _require(0 <= o.momentum < 1, "momentum", o.momentum, "0 to below 1")
         _require(o.learning_rate > 0, "learning-rate", o.learning_rate, "a positive number")
         _require(0 <= o.warmup < 1, "warmup", o.warmup, "a fraction from 0 to below 1")
         _require(self.machine.workers >= 0, "workers", self.machine.workers, "0 or more")

@@ -29,13 +29,12 @@ def hash64(seed: int, purpose: str, *counters: Tensor | int) -> Tensor:
     Returns:
         int64 tensor of the counters' common shape, on their device.
     """
-    device = next((c.device for c in counters if isinstance(c, Tensor)), torch.device("cpu"))
     digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest()
-    bits = torch.tensor(int.from_bytes(digest, "little", signed=True), device=device)
+    # Plain integers become tensors without dimensions, whose overflow wraps as wanted. They stay on
+    # the CPU, from where they combine with a device's tensors without a copy that waits for it.
+    bits = torch.tensor(int.from_bytes(digest, "little", signed=True))
     for counter in counters:
-        # A plain integer is wrapped in a tensor: 64-bit overflow must wrap, not raise.
-        value = torch.as_tensor(counter, dtype=torch.int64, device=device)
-        bits = _splitmix((bits ^ value) + _GOLDEN)
+        bits = _splitmix((bits ^ torch.as_tensor(counter, dtype=torch.int64)) + _GOLDEN)
     return bits
 
 

@@ -23,7 +23,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.errors import CheckpointError, ConfigError, QuarterturnError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 from quarterturn.models.backbone import Backbone
@@ -147,16 +147,24 @@ def prepare_directory(path: Path, *, overwrite: bool) -> None:
     if path.exists() or path.is_symlink():
         if not overwrite:
             raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
-        if not (path / "config.json").is_file():
+        if path.is_symlink() or not _is_run(path):
             raise ConfigError(
-                f"{path} is no run directory (it has no config.json), so --overwrite does not "
-                "delete it; choose another --out"
+                f"{path} is no run directory (it has no config.json of ours), so --overwrite does "
+                "not delete it; choose another --out"
             )
         shutil.rmtree(path)
     try:
         path.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"cannot make {path}: {error.strerror}") from error
+
+
+def _is_run(path: Path) -> bool:
+    try:
+        Run.open(path)
+    except QuarterturnError:
+        return False
+    return True
 
 
 def next_directory(name: str, parent: Path = Path("runs")) -> Path:
@@ -228,6 +236,10 @@ def write_items(
         if held_out is not None:
             for name, size in zip(held_out.names, held_out.sizes, strict=True):
                 write("", name, size, "held out")
+        in_use = {*train.names, *(held_out.names if held_out is not None else [])}
+        for name, size in zip(source.train.names, source.train.sizes, strict=True):
+            if name not in in_use:
+                write("", name, size, "not used")
         for name, reason in source.unreadable.items():
             writer.writerow(["", name, "", "", f"unreadable: {reason}"])
 
@@ -240,11 +252,17 @@ def _device_name(device: torch.device) -> str:
 
 def _commit() -> str | None:
     """The commit of a source checkout; None for an installed package."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
         )
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie within somebody's repository, which is not ours.
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()

@@ -17,7 +17,7 @@ from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.memory import in_memory
 from quarterturn.data.selection import limit_images, match_classes, stratified_split
-from quarterturn.data.sources import MIN_IMAGES, Source, open_source
+from quarterturn.data.sources import MIN_IMAGES, Source, locate, open_source
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
@@ -55,7 +55,7 @@ COLUMNS = [
 
 
 def demo(
-    data: str = "digits",
+    data: Path | str = "digits",
     *,
     out: Path | str | None = None,
     limit: int | None = None,
@@ -84,20 +84,22 @@ def demo(
     Raises:
         QuarterturnError: The data or the output directory do not allow it.
     """
-    start = time.perf_counter()
+    start, data = time.perf_counter(), str(data)
     console = None if quiet else stderr_console()
     source = open_source(data)
     config = (config or (digits() if data == "digits" else demo_folder())).with_settings(seed=seed)
     config.check()
     runtime = Runtime(config.machine.device, config.run.precision)
     images = _split(source, config, limit if limit or data == "digits" else PHOTOS)
+    if images.train.labels is not None and len(np.unique(images.train.labels)) < 2:
+        raise DataError(f"all labels of {data} are the same: leave them out, or give more classes")
     if console is not None:
         for line in source.summary():
             console.print(line, highlight=False, markup=False)
         console.print(images.description, highlight=False, markup=False)
     config = fit_batch_size(config, len(images.train), console)
     path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
-    run = Run(path, data, config, images.train.fingerprint())
+    run = Run(path, locate(data), config, images.train.fingerprint())
     run.create(overwrite=overwrite)
     write_json(path / "environment.json", environment(runtime, config))
 

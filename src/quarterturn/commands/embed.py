@@ -24,7 +24,7 @@ SUFFIXES = (".npz", ".csv")
 
 def embed(
     run: Path | str,
-    data: str | None = None,
+    data: Path | str | None = None,
     *,
     out: Path | str,
     half: str | None = None,
@@ -38,7 +38,8 @@ def embed(
 
     Args:
         run: The run directory.
-        data: DATA; by default what the run has learned from. All splits are embedded.
+        data: DATA; by default the run's, all of it, also where the run had a ``--limit``. Its
+            training images and its test split are embedded.
         out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
             ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
             ``class_names``) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
@@ -60,6 +61,8 @@ def embed(
         raise ConfigError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; choose another --out, or give --overwrite")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no directory {out.parent}")
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
     network = opened.load_network().to(runtime.device)
@@ -71,7 +74,9 @@ def embed(
             return values.mean(dim=(2, 3)) if values.ndim == 4 else values
         return network.parts(network.backbone(images))[part]
 
-    source = open_source(data or opened.data, max_bad_fraction=opened.config.data.max_bad_fraction)
+    source = open_source(
+        str(data or opened.data), max_bad_fraction=opened.config.data.max_bad_fraction
+    )
     splits: dict[str, ImageSet] = {"train": source.train}
     if source.test is not None:
         splits[source.test_name] = source.test

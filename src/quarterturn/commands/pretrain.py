@@ -13,7 +13,7 @@ from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import MAX_HELD_OUT, hold_out, limit_images
-from quarterturn.data.sources import MIN_IMAGES, Source, open_source
+from quarterturn.data.sources import MIN_IMAGES, Source, locate, open_source
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
@@ -38,7 +38,7 @@ from quarterturn.runs import (
 
 
 def pretrain(
-    data: str,
+    data: Path | str,
     *,
     out: Path | str | None = None,
     preset: str | None = None,
@@ -64,6 +64,7 @@ def pretrain(
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
     """
+    data = str(data)
     base = config or preset_named(preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
@@ -73,12 +74,18 @@ def pretrain(
     try:
         images = open_images(data, config)
         config = fit_batch_size(config, len(images.train), console)
+        if config.run.batch_size < 2 * runtime.world_size:
+            raise ConfigError(
+                f"--batch-size {config.run.batch_size} over {runtime.world_size} processes: each "
+                "needs at least 2 images of a batch"
+            )
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
-        run = Run(path, data, config, images.train.fingerprint())
+        run = Run(path, locate(data), config, images.train.fingerprint())
         if runtime.is_main:
             run.create(overwrite=overwrite)
             write_json(path / "environment.json", environment(runtime, config))
+            _write_items(run, images, {})
         runtime.barrier()
         return _train(run, images, runtime, console)
     finally:
@@ -111,6 +118,11 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     stored = run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
     runtime = Runtime(run.config.machine.device, precision)
+    if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
+        raise ConfigError(
+            f"the run began with {before} processes and cannot go on with {runtime.world_size}: "
+            "batch norm would see other batches"
+        )
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = open_images(run.data, run.config)
@@ -146,7 +158,7 @@ def open_images(data: str, config: Config) -> Images:
     settings = config.data
     source = open_source(data, max_bad_fraction=settings.max_bad_fraction, verify=settings.verify)
     train = limit_images(source.train, settings.limit)
-    if source.test is not None:
+    if source.test is not None and len(source.test) >= MIN_IMAGES:
         return Images(source, train, limit_images(source.test, MAX_HELD_OUT), False)
     train, held_out = hold_out(train, settings.holdout)
     if len(train) < MIN_IMAGES:
@@ -263,8 +275,7 @@ def _introduce(
 
 def _conclude(run: Run, images: Images, failed: dict[str, str], console: Console | None) -> None:
     """Write what a finished run holds beside its checkpoint, and say where it is."""
-    held_out = images.held_out if images.are_in_training_source else None
-    write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
+    _write_items(run, images, failed)
     diagnostics = run.read_metrics("diagnostics")
     last = diagnostics[-1] if diagnostics else {}
     table = diagnostics_table(last, images)
@@ -289,6 +300,11 @@ def _conclude(run: Run, images: Images, failed: dict[str, str], console: Console
         if failed:
             console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
         console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def _write_items(run: Run, images: Images, failed: dict[str, str]) -> None:
+    held_out = images.held_out if images.are_in_training_source else None
+    write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
 
 
 def diagnostics_table(last: dict[str, Any], images: Images) -> Table:

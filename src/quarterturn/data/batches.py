@@ -52,6 +52,8 @@ def batch_slices(num_images: int, batch_size: int, smallest: int = 2) -> list[sl
     batch before it.
     """
     starts = list(range(0, num_images, batch_size))
+    if not starts:
+        return []
     if len(starts) > 1 and num_images - starts[-1] < smallest:
         starts.pop()
     return [
@@ -140,10 +142,15 @@ class TrainingBatches:
         assert isinstance(plan, _Plan)
         plan.epoch, plan.batches = epoch, shares
         for decoded in self._loader:
-            self._note_failed(decoded.failed)
+            self.note_failed(decoded.failed)
             yield decoded.indices, decoded.crops
 
-    def _note_failed(self, failed: dict[int, str]) -> None:
+    def note_failed(self, failed: dict[int, str]) -> None:
+        """Add images that could not be decoded, here or by another process.
+
+        Raises:
+            DataError: There are too many of them now.
+        """
         if failed.keys() <= self.failed.keys():
             return
         self.failed.update(failed)

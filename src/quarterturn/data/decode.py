@@ -110,14 +110,14 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:
-    """Whether a PNG file has EXIF metadata, also behind its pixels, by its chunks' headers."""
-    if "exif" in image.info or "Raw profile type exif" in image.info:
+    """Whether a PNG file may have an orientation, also behind its pixels, by chunk headers."""
+    if {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return True
     with open(path, "rb") as file:
         file.seek(8)  # the signature
         while len(header := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", header)
-            if kind == b"eXIf":
+            if kind in (b"eXIf", b"iTXt", b"zTXt"):  # the latter two may hold XMP or EXIF
                 return True
             file.seek(length + 4, 1)  # the chunk and its checksum
     return False

@@ -46,6 +46,7 @@ class Source:
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are no images, counted by suffix.
         num_heic: HEIC files, where the extra that reads them is not installed.
+        notes: What else the user should know of the data, a line each.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Source:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
+    notes: list[str] = field(default_factory=list)
 
     @property
     def num_indexed(self) -> int:
@@ -93,6 +95,7 @@ class Source:
                 f"left out: {self.num_heic} HEIC files; to read them: "
                 "pip install 'quarterturn[heic]'"
             )
+        lines += self.notes
         if self.unreadable:
             lines.append(f"{len(self.unreadable)} image files cannot be read and are left out:")
             lines += list_of_bad(self.unreadable)
@@ -129,6 +132,11 @@ def open_source(data: str, *, max_bad_fraction: float = 0.05, verify: bool = Fal
             + "\n".join(source.summary()[1:])
         )
     return source
+
+
+def locate(data: str) -> str:
+    """DATA in a form that means the same from any working directory."""
+    return data if data == "digits" else str(Path(data).expanduser().resolve())
 
 
 def check_bad_fraction(bad: dict[str, str], num_good: int, max_bad_fraction: float) -> None:
@@ -194,7 +202,10 @@ def _npz(path: Path) -> Source:
         if f"{split}_images" in arrays
     }
     test_name = "test" if "test" in splits else "val" if "val" in splits else ""
-    return Source(path.stem, splits["train"], splits.get(test_name), test_name)
+    source = Source(path.stem, splits["train"], splits.get(test_name), test_name)
+    if "train_labels" in arrays and source.train.labels is None:
+        source.notes.append("several labels an image: taken as unlabelled")
+    return source
 
 
 def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayImages:
@@ -208,6 +219,8 @@ def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayIm
         )
     labels = arrays.get(f"{split}_labels")
     class_names: list[str] = []
+    if labels is not None and labels.ndim == 2 and labels.shape[1] > 1:
+        labels = None  # several an image, which no probe here can use
     if labels is not None:
         labels = labels.reshape(len(labels), -1)
         is_whole = np.issubdtype(labels.dtype, np.integer)
@@ -228,9 +241,11 @@ def _folder(root: Path, *, verify: bool) -> Source:
     if "train" not in splits or len(splits) < 2:
         source.train = _index(root, source, verify=verify)
         return source
-    source.test_name = "test" if "test" in splits else "val"
     source.train = _index(root, source, "train", verify=verify)
-    source.test = _index(root, source, source.test_name, verify=verify)
+    for source.test_name in [s for s in ("test", "val") if s in splits]:
+        source.test = _index(root, source, source.test_name, verify=verify)
+        if source.test.labels is not None:
+            break  # a test split often comes without labels, and then val serves better
     return source
 
 

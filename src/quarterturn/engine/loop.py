@@ -95,8 +95,8 @@ def fit(training: Training) -> None:
             within = t.step % steps_per_epoch
             if within and t.checkpoint_every and t.step % t.checkpoint_every == 0:
                 keep(t)
-        for failed in runtime.gather_objects(t.batches.failed):
-            t.batches.failed.update(failed)
+        for failed in runtime.gather_objects(dict(t.batches.failed)):
+            t.batches.note_failed(failed)
         t.telemetry.flush()
         t.after_epoch(epoch + 1)
         keep(t)

@@ -36,6 +36,10 @@ class Runtime:
         self.world_size = int(os.environ.get("WORLD_SIZE", 1))
         self.device = _resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
+        if self.device.type == "cuda":
+            # The same bits after an interruption, and 32-true that is not TF32 in convolutions.
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.allow_tf32 = self.precision != "32-true"
         self._owns_group = self.world_size > 1 and not dist.is_initialized()
         if self._owns_group:
             # Counts travel by gloo, so that no step waits for the GPU to learn them.
@@ -114,12 +118,12 @@ def _resolve_device(name: str) -> torch.device:
         name = "cpu" if accelerator is None else accelerator.type
     try:
         device = torch.device(name)
-        if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         if device.type == "cuda":
+            if device.index is None:
+                device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
             torch.cuda.set_device(device)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(f"--device {name} cannot be used here: {error}") from error
     return device
 

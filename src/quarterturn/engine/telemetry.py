@@ -6,9 +6,10 @@ import json
 import math
 import os
 import time
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -54,7 +55,7 @@ class Telemetry:
         self._bytes = 0
         self._elapsed_before = 0.0
         self._steps_here = 0
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._last_step = -1
         self._tensorboard: Any = None
         self._tensorboard_folder = tensorboard
@@ -67,8 +68,9 @@ class Telemetry:
                     f"{self.path} is shorter than when the checkpoint was written; put it back, "
                     "or begin again with --overwrite"
                 )
-            self._file = open(self.path, "a+b")
+            self._file = open(self.path, "a+b", buffering=0)
             self._file.truncate(self._bytes)
+            self._file.seek(self._bytes)
         if self._tensorboard_folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -165,7 +167,6 @@ class Telemetry:
             line["elapsed_s"] = round(self.elapsed_s, 3)
             try:
                 self._file.write(json.dumps(line).encode() + b"\n")
-                self._file.flush()
             except OSError as error:
                 raise CheckpointError(
                     f"cannot write {self.path}: {error.strerror}; the last good checkpoint: "

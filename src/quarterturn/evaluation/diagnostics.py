@@ -17,7 +17,6 @@ from quarterturn.evaluation.features import extract
 from quarterturn.evaluation.linear import linear_classifier
 from quarterturn.methods.base import Network
 from quarterturn.metrics import effective_rank, embedding_spread
-from quarterturn.rotation import rotate4
 
 FRESH_HEAD_ITERATIONS = 100
 COLLAPSED_SPREAD = 0.001
@@ -73,13 +72,10 @@ def _measure(
     workers: int,
     failed: dict[int, str] | None,
 ) -> Iterator[tuple[str, float]]:
-    def four_copies(views: Tensor) -> Tensor:
-        return network.backbone(rotate4(views).flatten(0, 1)).unflatten(0, (-1, 4))
-
     found = extract(
         images,
         crop,
-        four_copies,
+        network.features_of_turns,
         device=device,
         workers=workers,
         batch_size=64,
@@ -95,7 +91,7 @@ def _measure(
         yield "leakage_fresh_head", fresh_head_accuracy(invariant)
     if network.embedding_head is not None:
         views = features.mean(dim=1) if network.decoupled else features[:, 0]
-        embeddings = network.embed(views)
+        embeddings = network.embed(views).cpu()
         yield "spread", embedding_spread(embeddings)
         yield "effective_rank", effective_rank(embeddings)
 
@@ -108,15 +104,15 @@ def rotation_accuracy(logits: Tensor) -> float:
 def fresh_head_accuracy(invariant: Tensor) -> float:
     """How well a new linear classifier reads the turn off (n, 4, D/2) invariant halves."""
     values = invariant.cpu().numpy()
-    middle = len(values) // 2
-    turns = np.tile(np.arange(4), len(values)).reshape(-1, 4)
-    head = linear_classifier(
-        values[:middle].reshape(-1, values.shape[2]),
-        turns[:middle].ravel(),
-        FRESH_HEAD_ITERATIONS,
-    )
-    predicted = head.predict(values[middle:].reshape(-1, values.shape[2]))
-    return float((predicted == turns[middle:].ravel()).mean())
+    # Every other image: held-out images come folder by folder, and both parts should have all.
+    train, test = values[::2], values[1::2]
+
+    def flat(copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return copies.reshape(-1, values.shape[2]), np.tile(np.arange(4), len(copies))
+
+    head = linear_classifier(*flat(train), FRESH_HEAD_ITERATIONS)
+    features, turns = flat(test)
+    return float((head.predict(features) == turns).mean())
 
 
 def collapse_warning(values: dict[str, float]) -> str | None:

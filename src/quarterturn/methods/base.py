@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
+from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
+from quarterturn.rotation import rotate4
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Network(nn.Module):
         self.rotation_head = None
         self.embedding_head = None
 
+    def features_of_turns(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, 4, D): the features of every image in its four rotations."""
+        copies = rotate4(images).flatten(0, 1)  # (B*4, 3, S, S): one batch for batch norm
+        return self.backbone(copies).unflatten(0, (-1, 4))
+
     def parts(self, features: Tensor) -> dict[str, Tensor]:
         """The features by the names a user knows: both halves and their union, or the whole."""
         if not self.decoupled:
@@ -73,11 +80,13 @@ class Method:
     Attributes:
         network: What is trained.
         term_weights: Weight of each loss term in the total.
+        discrimination: The instance loss with its memory bank, or None.
         reads_labels: Whether batches must bring labels.
     """
 
     network: Network
     term_weights: dict[str, float]
+    discrimination: InstanceDiscrimination | None = None
     reads_labels = False
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
@@ -93,17 +102,21 @@ class Method:
     def after_step(
         self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
     ) -> None:
-        """Update what is not learned by gradients, such as a memory bank.
+        """Update what is not learned by gradients: the memory bank, where there is one.
 
         Args:
             indices: (B,) numbers of the images, gathered over all processes.
             embeddings: (B, E) their embeddings, gathered likewise.
             normalizer: Z, where this step has estimated it.
         """
+        if self.discrimination is not None:
+            self.discrimination.after_step(indices, embeddings, normalizer)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
-        return {}
+        return {} if self.discrimination is None else self.discrimination.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
+        if self.discrimination is not None:
+            self.discrimination.load_state_dict(state)

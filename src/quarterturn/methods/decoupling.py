@@ -8,8 +8,6 @@ Shapes: B images in R = 4 copies; D feature width; E embedding width; N images i
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
@@ -19,7 +17,6 @@ from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
-from quarterturn.rotation import rotate4
 
 
 class DecoupledNetwork(Network):
@@ -37,8 +34,7 @@ class DecoupledNetwork(Network):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, 3, S, S) to rotation logits, invariant halves and embeddings."""
-        copies = rotate4(images).flatten(0, 1)  # (B*4, 3, S, S): one batch for batch norm
-        features = self.backbone(copies).unflatten(0, (-1, 4))  # (B, 4, D)
+        features = self.features_of_turns(images)  # (B, 4, D)
         rotation, invariant = split_halves(features)  # (B, 4, D/2) each
         logits = self.rotation_head(rotation)  # (B, 4, 4)
         embedding = self.embedding_head(invariant.mean(dim=1))  # (B, E)
@@ -89,6 +85,7 @@ class Decoupling(Method):
         weights = None
         if self.copy_weights is not None and step >= self.noise_aware_from:
             weights = self.copy_weights[batch.indices]  # (B, 4)
+        assert self.discrimination is not None
         instance, normalizer = self.discrimination.loss(embedding, batch.indices, step)
         terms = {
             "rotation": rotation_loss(logits, weights),
@@ -96,17 +93,3 @@ class Decoupling(Method):
             "instance": instance,
         }
         return StepOutput(terms, embedding.detach(), normalizer)
-
-    def after_step(
-        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
-    ) -> None:
-        """Move the images' rows in the memory bank."""
-        self.discrimination.after_step(indices, embeddings, normalizer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The memory bank."""
-        return self.discrimination.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the memory bank of a checkpoint."""
-        self.discrimination.load_state_dict(state)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
@@ -44,19 +42,6 @@ class Instance(Method):
     def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
         """The instance loss of a batch."""
         embedding = network(batch.images)
+        assert self.discrimination is not None
         loss, normalizer = self.discrimination.loss(embedding, batch.indices, step)
         return StepOutput({"instance": loss}, embedding.detach(), normalizer)
-
-    def after_step(
-        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
-    ) -> None:
-        """Move the images' rows in the memory bank."""
-        self.discrimination.after_step(indices, embeddings, normalizer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The memory bank."""
-        return self.discrimination.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the memory bank of a checkpoint."""
-        self.discrimination.load_state_dict(state)

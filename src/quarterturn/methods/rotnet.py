@@ -9,7 +9,6 @@ from quarterturn.losses.rotation import rotation_loss
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import LinearHead
-from quarterturn.rotation import rotate4
 
 
 class RotationNetwork(Network):
@@ -23,8 +22,7 @@ class RotationNetwork(Network):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 4, 4) logits, copy by class."""
-        features = self.backbone(rotate4(images).flatten(0, 1))
-        return self.rotation_head(features).unflatten(0, (-1, 4))
+        return self.rotation_head(self.features_of_turns(images))
 
 
 class RotNet(Method):

@@ -9,7 +9,6 @@ from quarterturn.data.batches import Batch
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import LinearHead
-from quarterturn.rotation import rotate4
 
 
 class ClassifierNetwork(Network):
@@ -25,8 +24,7 @@ class ClassifierNetwork(Network):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 4, C) logits."""
-        features = self.backbone(rotate4(images).flatten(0, 1))
-        return self.classifier(features).unflatten(0, (-1, 4))
+        return self.classifier(self.features_of_turns(images))
 
 
 class SupervisedTurned(Method):

@@ -21,7 +21,6 @@ from quarterturn.evaluation.features import extract
 from quarterturn.methods.base import Network
 from quarterturn.randomness import integers, permutation
 from quarterturn.report.pictures import Picture, thumbnail, turn_picture
-from quarterturn.rotation import rotate4
 
 
 @dataclass(frozen=True)
@@ -178,17 +177,17 @@ def look(
         drawn = permutation(len(images), seed, "gallery")[:most].sort().values
         images = images.subset(drawn.numpy())
 
-    def four_copies(views: Tensor) -> Tensor:
-        return network.backbone(rotate4(views).flatten(0, 1)).unflatten(0, (-1, 4))
-
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
-    found = extract(images, crop, four_copies, device=device, workers=workers, batch_size=64)
+    found = extract(
+        images, crop, network.features_of_turns,
+        device=device, workers=workers, batch_size=64, failed={},
+    )  # fmt: skip
     features = torch.from_numpy(found.values).to(device)  # (n, 4, D)
     probabilities = None
     if network.rotation_head is not None:
-        probabilities = network.rotation_logits(features).double().softmax(dim=-1).cpu()
+        probabilities = network.rotation_logits(features).cpu().double().softmax(dim=-1)
     network.train(was_training)
     parts = {
         name: F.normalize(part, dim=-1).cpu()
