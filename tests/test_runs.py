@@ -33,9 +33,18 @@ def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not delete it"):
         prepare_directory(mine, overwrite=True)
     assert (mine / "photo.jpg").exists()
-    (mine / "config.json").touch()
-    prepare_directory(mine, overwrite=True)
-    assert list(mine.iterdir()) == []
+    (mine / "config.json").write_text('{"architectures": ["SomebodyElses"]}')
+    with pytest.raises(ConfigError, match="does not delete it"):
+        prepare_directory(mine, overwrite=True)
+    assert (mine / "photo.jpg").exists()
+
+    ours = Run(tmp_path / "ours", "digits", Config(), "abc")
+    ours.create()
+    (tmp_path / "link").symlink_to(ours.path)
+    with pytest.raises(ConfigError, match="does not delete it"):
+        prepare_directory(tmp_path / "link", overwrite=True)
+    prepare_directory(ours.path, overwrite=True)
+    assert list(ours.path.iterdir()) == []
 
 
 def test_a_link_to_nowhere_is_something_that_exists(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ def test_a_run_directory_holds_what_it_promises(digits_run: Run) -> None:
     assert environment["versions"]["torch"] == torch.__version__
     with open(run / "items.csv", newline="") as file:
         items = list(csv.DictReader(file))
-    assert [row["index"] for row in items] == [str(i) for i in range(120)]
-    assert {row["status"] for row in items} == {"trained on"}
+    trained_on = [row["index"] for row in items if row["status"] == "trained on"]
+    assert trained_on == [str(i) for i in range(120)]
+    assert [row["status"] for row in items[120:]] == ["not used"] * (1347 - 120)
 
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if line["kind"] == "train"][-1]
@@ -101,6 +102,10 @@ def test_a_batch_larger_than_the_data_shrinks(
         ("pretrain digits --preset best", "unknown preset 'best'; there are digits, folder"),
         ("pretrain nowhere", "no data at 'nowhere'"),
         ("pretrain digits --limit 5", "--limit is 5; expected at least 8"),
+        ("pretrain digits --weight-decay -1", "--weight-decay is -1.0; expected 0 or more"),
+        ("pretrain digits --embedding-dim 0", "--embedding-dim is 0; expected 1 or more"),
+        ("pretrain digits --seed -1", "--seed is -1; expected 0 or more"),
+        ("pretrain digits --diagnostics-every 0", "--diagnostics-every is 0; expected 1 or more"),
         ("pretrain digits --backbone alexnet", "alexnet needs images of 63 px or more, found 16"),
         ("pretrain digits --device tpu", "--device tpu cannot be used here"),
         ("pretrain", "expected DATA"),
@@ -225,6 +230,48 @@ def test_collapse_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main([*words.split(), "--out", str(tmp_path / "run")]) == 0
     assert "the embeddings have collapsed" in capsys.readouterr().err
     assert "have collapsed" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_test_split_too_small_for_diagnostics(tmp_path: Path, photos: Path) -> None:
+    shutil.copytree(photos / "red", tmp_path / "data" / "train")
+    settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
+    (tmp_path / "data" / "val").mkdir()
+    for number in range(2):  # none, then one image in the split
+        run = pretrain(tmp_path / "data", out=tmp_path / str(number), quiet=True, **settings)
+        assert run.read_metrics("diagnostics") == []
+        shutil.copy(photos / "blue" / "00.png", tmp_path / "data" / "val" / "0.png")
+
+
+def test_a_run_means_the_same_from_another_directory(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
+    run = pretrain(photos.name, out=tmp_path / "run", quiet=True, **settings)
+    assert run.data == str(photos)
+
+
+def test_items_are_listed_although_the_run_is_stopped(tmp_path: Path, photos: Path) -> None:
+    data = shutil.copytree(photos, tmp_path / "photos")
+    for i in range(6):
+        whole = (data / "red" / f"{i:02d}.png").read_bytes()
+        (data / "red" / f"{i:02d}.png").write_bytes(whole[: len(whole) // 2])
+    settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "limit": 50}
+    with pytest.raises(DataError, match="image files cannot be read"):
+        pretrain(data, out=tmp_path / "run", quiet=True, **settings)
+    with open(tmp_path / "run" / "items.csv", newline="") as file:
+        statuses = [row["status"] for row in csv.DictReader(file)]
+    assert len(statuses) == 60
+    assert statuses.count("not used") == 10
+
+
+def test_another_number_of_processes_is_refused(
+    digits_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = digits_run.read_json("environment.json")
+    monkeypatch.setattr(Run, "read_json", lambda *_: {**stored, "processes": 4})
+    with pytest.raises(ConfigError, match="began with 4 processes"):
+        resume(digits_run.path, quiet=True)
 
 
 def test_no_warning_on_digits(digits_run: Run) -> None:

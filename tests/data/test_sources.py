@@ -351,16 +351,24 @@ class TestNpz:
         "labels",
         [
             np.zeros(7, int),
-            np.zeros((8, 2), int),
             np.zeros(8),
             np.array(["cat"] * 8),
             np.full(8, -1),
         ],
-        ids=["too-few", "multi-label", "float", "text", "negative"],
+        ids=["too-few", "float", "text", "negative"],
     )
     def test_other_labels_are_refused(self, tmp_path, labels):
         with pytest.raises(DataError, match="expected one label for each of the 8 images"):
             open_source(self.write(tmp_path, train_images=noise(0, 8, 5, 5), train_labels=labels))
+
+    def test_several_labels_an_image_are_none(self, tmp_path):
+        """As in MedMNIST's ChestMNIST: whoever reads no labels must not be stopped by them."""
+        labels = np.zeros((8, 14), int)
+        source = open_source(
+            self.write(tmp_path, train_images=noise(0, 8, 5, 5), train_labels=labels)
+        )
+        assert source.train.labels is None
+        assert "several labels an image: taken as unlabelled" in source.summary()
 
     def test_without_train_images(self, tmp_path):
         data = self.write(tmp_path, images=noise(0, 8, 5, 5), labels=np.zeros(8))

@@ -52,6 +52,9 @@ class Batches:
     steps_per_epoch = 3
     failed: dict[int, str] = {}  # noqa: RUF012
 
+    def note_failed(self, failed: dict[int, str]) -> None:
+        assert failed == {}
+
     def epoch(self, epoch: int, first: int = 0) -> list[Batch]:
         images = [[1.0, 2.0], [3.0, 1.0], [9.0]]
         return [

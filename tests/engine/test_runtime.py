@@ -49,3 +49,14 @@ def test_autocast(precision: str, dtype: torch.dtype) -> None:
 def test_a_device_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="--device nonsense cannot be used here"):
         Runtime("nonsense")
+
+
+def test_a_bare_cuda_device_gets_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.cuda.set_device refuses a device without one."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    assert runtime._resolve_device("cuda") == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert runtime._resolve_device("cuda") == torch.device("cuda", 3)
+    assert chosen == [torch.device("cuda", 0), torch.device("cuda", 3)]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from quarterturn.commands.pretrain import open_images
 from quarterturn.config import Config
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.selection import limit_images, match_classes, stratified_split
-from quarterturn.data.sources import open_source
+from quarterturn.data.sources import locate, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import DataError
+from quarterturn.errors import ConfigError, DataError, QuarterturnError
+from quarterturn.evaluation.features import extract
 from quarterturn.evaluation.probe import Probe, Representation
 from quarterturn.methods.registry import build_network
 from quarterturn.report.tables import Table, print_table
@@ -25,13 +29,13 @@ TEST_FRACTION = 0.2
 
 def probe(
     run: Path | str,
-    data: str,
+    data: Path | str,
     *,
     test: str | None = None,
     kind: str = "all",
     limit: int | None = None,
     seed: int = 0,
-    seeds: int = 1,
+    seeds: int = 3,
     device: str = "auto",
     workers: int = 2,
     quiet: bool = False,
@@ -58,6 +62,9 @@ def probe(
     Raises:
         DataError: No labels, or test classes that training lacks.
     """
+    if seed < 0 or seeds < 1:
+        raise ConfigError(f"--seed {seed} --seeds {seeds}: expected 0 or more, and 1 or more")
+    data = str(data)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
     network = opened.load_network().to(runtime.device)
@@ -65,27 +72,40 @@ def probe(
     split = _open(data, test, limit, opened.config)
     kinds = ("knn", "linear") if kind == "all" else (kind,)
     measured: dict[str, list[dict[str, Any]]] = {}
-    for number in range(seed, seed + seeds):
-        train, held = split.parts(number)
-        one = Probe(
-            train, held, opened.config.data,
-            kinds=kinds, seed=number, device=runtime.device, workers=workers,
+    for origin, model in [("trained", network), ("untrained", untrained)]:
+        representation = Representation.of_network(model)
+        look = partial(
+            extract,
+            crop=opened.config.data, model=representation.model,
+            device=runtime.device, workers=workers,
         )  # fmt: skip
-        for origin, model in [("trained", network), ("untrained", untrained)]:
-            for name, value in one.run(Representation.of_network(model)):
+        # What does not depend on the seed is extracted once.
+        all_known = look(split.train)
+        all_tests = all_known if split.test is None else look(split.test)
+        for number in range(seed, seed + seeds):
+            train, held = split.parts(number)
+            one = Probe(
+                split.train.subset(train), split.tests.subset(held), opened.config.data,
+                kinds=kinds, seed=number, device=runtime.device, workers=workers,
+            )  # fmt: skip
+            known, upright = all_known.of(train), all_tests.of(held)
+            for name, value in one.compare(representation, known, upright):
                 measured.setdefault(f"{origin}/{name}", []).append(value)
+    learned = _identities_learned(opened)
+    tested = _identities(split.tests.subset(held), locate(test or data))
     result = {
         "protocol": {
             "run": str(opened.path), "data": data, "test": split.description,
             "training_images": len(train), "test_images": len(held), "kinds": list(kinds),
             "epochs": opened.config.run.epochs, "seeds": list(range(seed, seed + seeds)),
-            "seen_unlabelled": split.fingerprint == opened.fingerprint,
+            "test_images_learned_from": None if learned is None else len(learned & tested),
         },
         "figures": {name: summarise(values) for name, values in measured.items()},
     }  # fmt: skip
     folder = opened.path / "probes"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{Path(data).stem}-{kind}.json"
+    name = "-".join(Path(locate(data)).with_suffix("").parts[-2:])
+    path = folder / f"{name}-{kind}.json"
     write_json(path, result)
     if not quiet:
         print_table(stdout_console(), probe_table(result))
@@ -120,8 +140,11 @@ def probe_table(result: dict[str, Any]) -> Table:
         f"{protocol['test_images']:,} test images: {protocol['test']}; "
         f"n = {len(protocol['seeds'])} seeds"
     )
-    if protocol["seen_unlabelled"]:
-        note += "; the run has learned from these images, the test ones included, without labels"
+    learned = protocol["test_images_learned_from"]
+    if learned is None:
+        note += "; whether the run has learned from them is not known, its data is gone"
+    elif learned:
+        note += f"; the run has learned from {learned:,} of the test images, without labels"
     return Table(
         "Probes on frozen features",
         ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
@@ -142,11 +165,16 @@ class _Split:
     train: ImageSet
     test: ImageSet | None
     description: str
-    fingerprint: str
 
-    def parts(self, seed: int) -> tuple[ImageSet, ImageSet]:
+    @property
+    def tests(self) -> ImageSet:
+        """The images that test images are taken from."""
+        return self.train if self.test is None else self.test
+
+    def parts(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the training and of the test images."""
         if self.test is not None:
-            return self.train, self.test
+            return np.arange(len(self.train)), np.arange(len(self.test))
         assert self.train.labels is not None
         train, test = stratified_split(self.train.labels, TEST_FRACTION, seed)
         if len(test) == 0:
@@ -154,7 +182,7 @@ class _Split:
                 f"{len(self.train)} images are too few to hold out {TEST_FRACTION:.0%} of each "
                 "class; give --test DATA"
             )
-        return self.train.subset(train), self.train.subset(test)
+        return train, test
 
 
 def _open(data: str, test: str | None, limit: int | None, config: Config) -> _Split:
@@ -163,12 +191,11 @@ def _open(data: str, test: str | None, limit: int | None, config: Config) -> _Sp
     other, description = source.test, f"the split {source.test_name!r}"
     if test is not None:
         other, description = open_source(test).train, test
-    fingerprint = train.fingerprint()
     if other is None:
         description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
     else:
         other = limit_images(match_classes(_labelled(other, description), train), limit)
-    return _Split(train, other, description, fingerprint)
+    return _Split(train, other, description)
 
 
 def _labelled(images: ImageSet, data: str) -> ImageSet:
@@ -177,4 +204,21 @@ def _labelled(images: ImageSet, data: str) -> ImageSet:
             f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
             "in the .npz file"
         )
+    if len(np.unique(images.labels)) < 2:
+        raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")
     return images
+
+
+def _identities_learned(run: Run) -> set[str] | None:
+    """What the run has learned from; None where its data cannot be read any more."""
+    try:
+        return _identities(open_images(run.data, run.config).train, run.data)
+    except QuarterturnError:
+        return None
+
+
+def _identities(images: ImageSet, data: str) -> set[str]:
+    """A word for each image that is the same wherever the image turns up."""
+    if isinstance(images, FileImages):
+        return {str(images.path(i).resolve()) for i in range(len(images))}
+    return {f"{data}:{name}" for name in images.names}

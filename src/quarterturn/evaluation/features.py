@@ -36,6 +36,12 @@ class Features:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64] | None
 
+    def of(self, chosen: NDArray[np.int64]) -> Features:
+        """The features of some images, by number; those that could not be read are left out."""
+        rows = np.flatnonzero(np.isin(self.indices, chosen))
+        labels = None if self.labels is None else self.labels[rows]
+        return Features(self.values[rows], self.indices[rows], labels)
+
 
 @torch.no_grad()
 def extract(

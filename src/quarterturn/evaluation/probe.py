@@ -92,12 +92,16 @@ class Probe:
             ``"<part>/<classifier>/<view>"``, such as ``"invariant/knn-20/turned"``, and the
             metrics of `quarterturn.metrics.classification_metrics`.
         """
-        turns = random_turns(len(self.test), self.seed)
         known = self._training_features(representation)
-        tests = {
-            "upright": self._extract(self.test, representation),
-            "turned": self._extract(self.test, representation, turns),
-        }
+        upright = self._extract(self.test, representation)
+        yield from self.compare(representation, known, upright)
+
+    def compare(
+        self, representation: Representation, known: Features, upright: Features
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """`run`, where the features of the training and of the upright test images are at hand."""
+        turns = random_turns(len(self.test), self.seed)
+        tests = {"upright": upright, "turned": self._extract(self.test, representation, turns)}
         assert known.labels is not None
         class_names = self.train.class_names
         parts = split_parts(representation, known)
