@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from quarterturn import DataError, pretrain, probe
-from quarterturn.commands.pretrain import open_images
-from quarterturn.data.selection import stratified_split
+from quarterturn.data.selection import select_images, stratified_split
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
 
@@ -69,7 +68,7 @@ def test_images_that_the_run_has_learned_from_are_counted(
 ) -> None:
     settings = {"epochs": 1, "image_size": 16, "backbone": "convnet", "num_noise": 8, "workers": 0}
     run = pretrain(photos, out=tmp_path / "run", quiet=True, holdout=0.2, **settings)
-    learned = set(open_images(str(photos), run.config).train.names)
+    learned = set(select_images(str(photos), run.config.data).train.names)
     result = probe(run.path, photos, kind="knn", seeds=1, workers=0)
     source = open_source(str(photos)).train
     _, held = stratified_split(source.labels, 0.2, seed=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,8 @@ from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
-from quarterturn.data.imageset import ImageSet
-from quarterturn.data.selection import MAX_HELD_OUT, hold_out, limit_images
-from quarterturn.data.sources import MIN_IMAGES, Source, locate, open_source
+from quarterturn.data.selection import Selection, select_images
+from quarterturn.data.sources import locate
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.optimizer import build_optimizer
@@ -72,7 +71,7 @@ def pretrain(
     runtime = Runtime(config.machine.device, config.run.precision)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = open_images(data, config)
+        images = select_images(data, config.data)
         config = fit_batch_size(config, len(images.train), console)
         if config.run.batch_size < 2 * runtime.world_size:
             raise ConfigError(
@@ -125,7 +124,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         )
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = open_images(run.data, run.config)
+        images = select_images(run.data, run.config.data)
         if (found := images.train.fingerprint()) != run.fingerprint:
             raise DataError(
                 f"the images of {run.data} are not those the run began with (fingerprint {found}, "
@@ -134,39 +133,6 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         return _train(run, images, runtime, console)
     finally:
         runtime.close()
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images of a run.
-
-    Attributes:
-        source: Where they are from, and what was left out.
-        train: Those to learn from.
-        held_out: Those for diagnostics, or None.
-        are_in_training_source: Whether the held-out ones were taken away from the training.
-    """
-
-    source: Source
-    train: ImageSet
-    held_out: ImageSet | None
-    are_in_training_source: bool
-
-
-def open_images(data: str, config: Config) -> Images:
-    """Open DATA and part it as the configuration says."""
-    settings = config.data
-    source = open_source(data, max_bad_fraction=settings.max_bad_fraction, verify=settings.verify)
-    train = limit_images(source.train, settings.limit)
-    if source.test is not None and len(source.test) >= MIN_IMAGES:
-        return Images(source, train, limit_images(source.test, MAX_HELD_OUT), False)
-    train, held_out = hold_out(train, settings.holdout)
-    if len(train) < MIN_IMAGES:
-        raise DataError(
-            f"--holdout {settings.holdout} leaves {len(train)} images to learn from; at least "
-            f"{MIN_IMAGES} are needed"
-        )
-    return Images(source, train, held_out, True)
 
 
 def fit_batch_size(config: Config, num_images: int, console: Console | None) -> Config:
@@ -181,7 +147,7 @@ def fit_batch_size(config: Config, num_images: int, console: Console | None) -> 
     return config.with_settings(batch_size=num_images)
 
 
-def _train(run: Run, images: Images, runtime: Runtime, console: Console | None) -> Run:
+def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
     config = run.config
     state = load_checkpoint(run.checkpoint) if run.checkpoint.exists() else None
     batches = TrainingBatches(
@@ -251,7 +217,7 @@ def _wants_tensorboard(config: Config, runtime: Runtime) -> bool:
 
 
 def _introduce(
-    console: Console, run: Run, images: Images, runtime: Runtime, training: Training
+    console: Console, run: Run, images: Selection, runtime: Runtime, training: Training
 ) -> None:
     """Say what is about to happen."""
     config = run.config
@@ -273,7 +239,7 @@ def _introduce(
         console.print(f"going on after step {training.step}")
 
 
-def _conclude(run: Run, images: Images, failed: dict[str, str], console: Console | None) -> None:
+def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Console | None) -> None:
     """Write what a finished run holds beside its checkpoint, and say where it is."""
     _write_items(run, images, failed)
     diagnostics = run.read_metrics("diagnostics")
@@ -302,12 +268,12 @@ def _conclude(run: Run, images: Images, failed: dict[str, str], console: Console
         console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
 
 
-def _write_items(run: Run, images: Images, failed: dict[str, str]) -> None:
-    held_out = images.held_out if images.are_in_training_source else None
+def _write_items(run: Run, images: Selection, failed: dict[str, str]) -> None:
+    held_out = images.held_out if images.held_out_of_train else None
     write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
 
 
-def diagnostics_table(last: dict[str, Any], images: Images) -> Table:
+def diagnostics_table(last: dict[str, Any], images: Selection) -> Table:
     """The last diagnostics in words."""
     held = 0 if images.held_out is None else len(images.held_out)
     rows: list[list[str | float | None]] = [

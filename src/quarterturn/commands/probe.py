@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.commands.pretrain import open_images
 from quarterturn.config import Config
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.selection import limit_images, match_classes, stratified_split
+from quarterturn.data.selection import (
+    limit_images,
+    match_classes,
+    select_images,
+    stratified_split,
+)
 from quarterturn.data.sources import locate, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
@@ -212,7 +216,7 @@ def _labelled(images: ImageSet, data: str) -> ImageSet:
 def _identities_learned(run: Run) -> set[str] | None:
     """What the run has learned from; None where its data cannot be read any more."""
     try:
-        return _identities(open_images(run.data, run.config).train, run.data)
+        return _identities(select_images(run.data, run.config.data).train, run.data)
     except QuarterturnError:
         return None
 

@@ -10,18 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crops import (
-    Crops,
-    centre_crops,
-    crop_batch,
-    crop_file_image,
-    draw_crops,
-    shrink_for,
-)
-from quarterturn.data.decode import UnreadableImageError
+from quarterturn.data.crops import centre_crops, crop_batch
+from quarterturn.data.decoding import Decoded, Plan, decoding_loader, random_crops
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import Source, check_bad_fraction
 from quarterturn.randomness import permutation
@@ -108,7 +100,7 @@ class TrainingBatches:
         if isinstance(images, ArrayImages):
             self._pixels = torch.from_numpy(images.pixels).to(self.device)
         else:
-            self._loader = _decoding_loader(images, crop, seed, workers, self.device)
+            self._loader = decoding_loader(images, crop, seed, workers, self.device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -139,7 +131,7 @@ class TrainingBatches:
 
     def _from_files(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         plan = self._loader.batch_sampler
-        assert isinstance(plan, _Plan)
+        assert isinstance(plan, Plan)
         plan.epoch, plan.batches = epoch, shares
         for decoded in self._loader:
             self.note_failed(decoded.failed)
@@ -187,11 +179,11 @@ def evaluation_batches(
     device = torch.device(device)
     slices = batch_slices(len(images), batch_size, smallest=1)
     labels = None if images.labels is None else torch.from_numpy(images.labels)
-    decoded: Iterable[_Decoded]
+    decoded: Iterable[Decoded]
     if isinstance(images, ArrayImages):
         sizes, pixels = torch.from_numpy(images.sizes), torch.from_numpy(images.pixels)
         decoded = (
-            _Decoded(
+            Decoded(
                 torch.arange(s.start, s.stop),
                 crop_batch(pixels[s], centre_crops(sizes[s], crop.eval_crop), crop.image_size),
                 {},
@@ -199,9 +191,9 @@ def evaluation_batches(
             for s in slices
         )
     else:
-        loader = _decoding_loader(images, crop, None, workers, device)
+        loader = decoding_loader(images, crop, None, workers, device)
         plan = loader.batch_sampler
-        assert isinstance(plan, _Plan)
+        assert isinstance(plan, Plan)
         plan.batches = [torch.arange(s.start, s.stop) for s in slices]
         decoded = loader
     for part in decoded:
@@ -213,92 +205,8 @@ def evaluation_batches(
         yield Batch(part.indices.to(device), normalise(part.crops.to(device), crop), of_part)
 
 
-def random_crops(sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int) -> Crops:
-    """`draw_crops` with a configuration's settings."""
-    return draw_crops(
-        sizes, indices, seed=seed, epoch=epoch,
-        scale=crop.crop_scale, ratio=crop.crop_ratio, flip=crop.flip,
-    )  # fmt: skip
-
-
 def normalise(crops: Tensor, crop: DataConfig) -> Tensor:
     """(n, 3, S, S) values 0..255 to float32 of the configured mean and deviation."""
     mean = torch.tensor(crop.mean, device=crops.device)[:, None, None] * 255
     std = torch.tensor(crop.std, device=crops.device)[:, None, None] * 255
     return (crops.float() - mean) / std
-
-
-@dataclass
-class _Decoded:
-    """A batch as a worker hands it over: (n,) numbers, (n, 3, S, S) uint8 crops, failures."""
-
-    indices: Tensor
-    crops: Tensor
-    failed: dict[int, str]
-
-    def pin_memory(self) -> _Decoded:
-        return _Decoded(self.indices, self.crops.pin_memory(), self.failed)
-
-
-class _Plan:
-    """A batch sampler whose batches are set anew for each epoch."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.batches: list[Tensor] = []
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for indices in self.batches:
-            yield [(self.epoch, index) for index in indices.tolist()]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-class _CroppedFiles(Dataset):
-    """(epoch, index) to that image's crop, or to the reason why it cannot be read."""
-
-    def __init__(self, images: ImageSet, crop: DataConfig, seed: int | None) -> None:
-        self.images, self.crop, self.seed = images, crop, seed
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
-        epoch, index = key
-        size = torch.from_numpy(self.images.sizes[index : index + 1])
-        if self.seed is None:
-            crops = centre_crops(size, self.crop.eval_crop)
-        else:
-            crops = random_crops(size, torch.tensor([index]), self.crop, self.seed, epoch)
-        side = self.crop.image_size
-        try:
-            image = self.images.read(index, shrink=shrink_for(crops.boxes[0], side))
-        except UnreadableImageError as error:
-            return index, str(error)
-        height, width = size[0].tolist()
-        cropped = crop_file_image(
-            image, (height, width), crops.boxes[0], bool(crops.flips[0]), side
-        )
-        return index, cropped
-
-
-def _collate(items: list[tuple[int, Tensor | str]]) -> _Decoded:
-    good = [(index, crop) for index, crop in items if isinstance(crop, Tensor)]
-    return _Decoded(
-        torch.tensor([index for index, _ in good], dtype=torch.int64),
-        torch.stack([crop for _, crop in good]) if good else torch.empty(0, 3, 1, 1),
-        {index: reason for index, reason in items if isinstance(reason, str)},
-    )
-
-
-def _decoding_loader(
-    images: ImageSet, crop: DataConfig, seed: int | None, workers: int, device: torch.device
-) -> DataLoader:
-    return DataLoader(
-        _CroppedFiles(images, crop, seed),
-        batch_sampler=_Plan(),
-        num_workers=workers,
-        collate_fn=_collate,
-        pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
-        # torch would draw a base seed from the global generator; nothing here may touch that.
-        generator=torch.Generator().manual_seed(0),
-    )

@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import MIN_IMAGES, Source, open_source
 from quarterturn.errors import DataError
 from quarterturn.randomness import permutation
 
 SELECTION_SEED = 0
 """Fixed, so that runs with different seeds learn from the same images."""
 MAX_HELD_OUT = 1000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The images of a run.
+
+    Attributes:
+        source: Where they are from, and what was left out.
+        train: Those to learn from.
+        held_out: Those for diagnostics, or None.
+        held_out_of_train: Whether these were taken away from the training images.
+    """
+
+    source: Source
+    train: ImageSet
+    held_out: ImageSet | None
+    held_out_of_train: bool
+
+
+def select_images(data: str, settings: DataConfig) -> Selection:
+    """Open DATA and part it as the settings say.
+
+    Held out is the test split of the data where it has one of 8 images or more, at most 1,000 of
+    it; else a fraction of the training images.
+
+    Raises:
+        DataError: DATA cannot be read, or leaves too few images.
+    """
+    source = open_source(data, max_bad_fraction=settings.max_bad_fraction, verify=settings.verify)
+    train = limit_images(source.train, settings.limit)
+    if source.test is not None and len(source.test) >= MIN_IMAGES:
+        return Selection(source, train, limit_images(source.test, MAX_HELD_OUT), False)
+    train, held_out = hold_out(train, settings.holdout)
+    if len(train) < MIN_IMAGES:
+        raise DataError(
+            f"--holdout {settings.holdout} leaves {len(train)} images to learn from; at least "
+            f"{MIN_IMAGES} are needed"
+        )
+    return Selection(source, train, held_out, True)
 
 
 def limit_images(images: ImageSet, limit: int | None) -> ImageSet:

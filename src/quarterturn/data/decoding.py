@@ -1,0 +1,112 @@
+"""Image files through worker processes: decoded, cropped, and handed over in batches.
+
+Shapes: n images; S the side of a crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from quarterturn.config import DataConfig
+from quarterturn.data.crops import Crops, centre_crops, crop_file_image, draw_crops, shrink_for
+from quarterturn.data.decode import UnreadableImageError
+from quarterturn.data.imageset import ImageSet
+
+
+def random_crops(sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int) -> Crops:
+    """`draw_crops` with a configuration's settings."""
+    return draw_crops(
+        sizes, indices, seed=seed, epoch=epoch,
+        scale=crop.crop_scale, ratio=crop.crop_ratio, flip=crop.flip,
+    )  # fmt: skip
+
+
+@dataclass
+class Decoded:
+    """A batch as a worker hands it over: (n,) numbers, (n, 3, S, S) uint8 crops, failures."""
+
+    indices: Tensor
+    crops: Tensor
+    failed: dict[int, str]
+
+    def pin_memory(self) -> Decoded:
+        """Called by torch's loader, for quick copies to a GPU."""
+        return Decoded(self.indices, self.crops.pin_memory(), self.failed)
+
+
+class Plan:
+    """A batch sampler whose batches are set anew for each epoch."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.batches: list[Tensor] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for indices in self.batches:
+            yield [(self.epoch, index) for index in indices.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _CroppedFiles(Dataset):
+    """(epoch, index) to that image's crop, or to the reason why it cannot be read."""
+
+    def __init__(self, images: ImageSet, crop: DataConfig, seed: int | None) -> None:
+        self.images, self.crop, self.seed = images, crop, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
+        epoch, index = key
+        size = torch.from_numpy(self.images.sizes[index : index + 1])
+        if self.seed is None:
+            crops = centre_crops(size, self.crop.eval_crop)
+        else:
+            crops = random_crops(size, torch.tensor([index]), self.crop, self.seed, epoch)
+        side = self.crop.image_size
+        try:
+            image = self.images.read(index, shrink=shrink_for(crops.boxes[0], side))
+        except UnreadableImageError as error:
+            return index, str(error)
+        height, width = size[0].tolist()
+        cropped = crop_file_image(
+            image, (height, width), crops.boxes[0], bool(crops.flips[0]), side
+        )
+        return index, cropped
+
+
+def _collate(items: list[tuple[int, Tensor | str]]) -> Decoded:
+    good = [(index, crop) for index, crop in items if isinstance(crop, Tensor)]
+    return Decoded(
+        torch.tensor([index for index, _ in good], dtype=torch.int64),
+        torch.stack([crop for _, crop in good]) if good else torch.empty(0, 3, 1, 1),
+        {index: reason for index, reason in items if isinstance(reason, str)},
+    )
+
+
+def decoding_loader(
+    images: ImageSet, crop: DataConfig, seed: int | None, workers: int, device: torch.device
+) -> DataLoader:
+    """A loader that decodes and crops what its `Plan` (its ``batch_sampler``) says.
+
+    Args:
+        images: The files.
+        crop: Crop settings.
+        seed: Fixes the random crops; None takes centre crops.
+        workers: Processes; 0 decodes in this one.
+        device: Where the batches will go: memory is pinned for CUDA.
+    """
+    return DataLoader(
+        _CroppedFiles(images, crop, seed),
+        batch_sampler=Plan(),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        # torch would draw a base seed from the global generator; nothing here may touch that.
+        generator=torch.Generator().manual_seed(0),
+    )
