@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
@@ -222,26 +220,20 @@ def write_items(
         held_out: Images kept out for diagnostics.
         failed: Images of either that could not be decoded after all, by name, with the reason.
     """
+    every = [images for images in (held_out, source.train) if images is not None]
+    sizes = {n: s for images in every for n, s in zip(images.names, images.sizes, strict=True)}
+    status = dict.fromkeys(source.train.names, "not used")
+    status |= dict.fromkeys(held_out.names if held_out is not None else [], "held out")
+    status |= dict.fromkeys(train.names, "trained on")
+    status |= {name: f"unreadable: {why}" for name, why in (source.unreadable | failed).items()}
+    numbers = {name: i for i, name in enumerate(train.names)}
     # A file name need not be UTF-8; its odd bytes are written as they are.
     with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(["index", "path", "height", "width", "status"])
-
-        def write(index: int | str, name: str, size: NDArray[np.int64], status: str) -> None:
-            status = f"unreadable: {failed[name]}" if name in failed else status
-            writer.writerow([index, name, *size, status])
-
-        for i, (name, size) in enumerate(zip(train.names, train.sizes, strict=True)):
-            write(i, name, size, "trained on")
-        if held_out is not None:
-            for name, size in zip(held_out.names, held_out.sizes, strict=True):
-                write("", name, size, "held out")
-        in_use = {*train.names, *(held_out.names if held_out is not None else [])}
-        for name, size in zip(source.train.names, source.train.sizes, strict=True):
-            if name not in in_use:
-                write("", name, size, "not used")
-        for name, reason in source.unreadable.items():
-            writer.writerow(["", name, "", "", f"unreadable: {reason}"])
+        for name in [*train.names, *(name for name in status if name not in numbers)]:
+            size = sizes.get(name, ("", ""))
+            writer.writerow([numbers.get(name, ""), name, *size, status[name]])
 
 
 def _device_name(device: torch.device) -> str:
