@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from quarterturn.errors import QuarterturnError
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
 
-Data = tyro.conf.Positional[str]
+Data = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
+MaybeData = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="DATA")]
+RunDirectory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+MaybeRun = Annotated[Path | None, tyro.conf.arg(metavar="RUN")]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Demo:
 
     data: Data = "digits"
     """digits, a folder of images, or a .npz file."""
-    out: Path | None = None
+    out: MaybeRun = None
     """Run directory; runs/<data>-demo-<n> by default."""
     limit: int | None = None
     """Images to use; 1,000 photos by default."""
@@ -51,13 +55,13 @@ class Demo:
 class Pretrain:
     """Learn a representation from unlabelled images: DATA, or --resume RUN."""
 
-    data: tyro.conf.Positional[str | None] = None
+    data: MaybeData = None
     """A folder of images, a .npz file, or digits."""
-    out: Path | None = None
+    out: MaybeRun = None
     """Run directory; runs/<data>-<n> by default."""
-    preset: str | None = None
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """digits, folder or imagenet-alexnet; the defaults shown here are the preset's."""
-    resume: Path | None = None
+    resume: MaybeRun = None
     """Go on with this run; other settings than the run's are refused."""
     overwrite: bool = False
     """Delete an earlier run at --out."""
@@ -82,7 +86,7 @@ class Pretrain:
 class Probe:
     """Read labels off a run's frozen features by simple classifiers, upright and turned."""
 
-    run_directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run_directory: RunDirectory
     """The run."""
     data: Data
     """Labelled images: sub-folders are the labels."""
@@ -116,11 +120,11 @@ class Probe:
 class Embed:
     """Write the features of every image to a file."""
 
-    run_directory: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    run_directory: RunDirectory
     """The run."""
     out: Path
     """A file ending in .npz or .csv."""
-    data: tyro.conf.Positional[str | None] = None
+    data: MaybeData = None
     """Images; by default all of the run's DATA."""
     half: Literal["invariant", "rotation", "both"] | None = None
     """Part of the features; the invariant half by default."""
@@ -155,6 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QuarterturnError as error:
         print(f"quarterturn: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.errno is None:  # not from the operating system: a defect of ours
             raise
