@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -204,7 +205,7 @@ def _parse(words: list[str], config: Config) -> Demo | Pretrain | Probe | Embed:
 
 def _option(words: list[str], name: str) -> str | None:
     """The value of an option, before the words are parsed."""
-    for word, following in zip(words, [*words[1:], ""], strict=False):
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
         if word == name:
             return following
         if word.startswith(f"{name}="):
