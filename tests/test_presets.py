@@ -48,7 +48,7 @@ def one_step(config: Config, images, precision: str = "32-true"):
     return terms, before, training, batch.indices
 
 
-STORED = {"digits": 8, "folder": 150, "demo": 80, "imagenet-alexnet": 224}
+STORED = {"digits": 8, "folder": 150, "demo": 80, "imagenet-alexnet": 224, "cifar10-resnet18": 32}
 """Sides of the images that are cropped."""
 
 
@@ -142,7 +142,7 @@ def test_the_papers_recipe():
 
 
 def test_presets_by_name():
-    assert set(PRESETS) == {"digits", "folder", "imagenet-alexnet"}
+    assert set(PRESETS) == {"digits", "folder", "imagenet-alexnet", "cifar10-resnet18"}
     assert preset("folder") == PRESETS["folder"]()
     with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, imagenet-alexnet"):
         preset("demo")

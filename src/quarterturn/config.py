@@ -43,6 +43,9 @@ class DataConfig:
     """A random crop covers between these fractions of an image's area."""
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """A random crop's width over height lies between these."""
+    crop_padding: int = 0
+    """Instead of random resized crops, pad the centre square by so many black pixels and crop it
+    back at a random place, as is usual on CIFAR; 0 for random resized crops."""
     flip: bool = True
     """Mirror half of the crops, left to right."""
     eval_crop: float = 0.875
@@ -139,6 +142,9 @@ class MachineConfig:
     """auto, cpu, cuda, cuda:1, mps ..."""
     workers: int = 2
     """Processes that decode image files; the result does not depend on it."""
+    compile: bool = False
+    """Compile the network by torch.compile: a minute or two at the start (a processor needs a C++
+    compiler), then quicker steps. Figures differ from those without by rounding."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard as well (extra: tensorboard)."""
 
@@ -226,6 +232,10 @@ class Config:
         _require(0 < low <= high <= 1, "crop-scale", d.crop_scale, "0 < low <= high <= 1")
         low, high = d.crop_ratio
         _require(0 < low <= high, "crop-ratio", d.crop_ratio, "0 < low <= high")
+        _require(
+            0 <= d.crop_padding < d.image_size,
+            "crop-padding", d.crop_padding, f"0 to below --image-size {d.image_size}",
+        )  # fmt: skip
         _require(min(d.std) > 0, "std", d.std, "three positive numbers")
         _require(m.temperature > 0, "temperature", m.temperature, "a positive number")
         _require(m.num_noise >= 1, "num-noise", m.num_noise, "at least 1")

@@ -63,6 +63,18 @@ def test_cosine_by_hand():
     assert rates == pytest.approx([0.4, 0.2 * (1 + half), 0.2, 0.2 * (1 - half)], rel=1e-12)
 
 
+def test_the_cosine_falls_within_an_epoch_and_steps_do_not():
+    cosine = OptimizerConfig(learning_rate=0.4)
+    half = math.sqrt(0.5)
+    assert learning_rate(0.5, 2, cosine) == pytest.approx(0.2 * (1 + half), rel=1e-12)
+    assert learning_rate(1 - 1e-9, 1, cosine) == pytest.approx(0, abs=1e-12)
+    steps = OptimizerConfig(
+        learning_rate=0.4, schedule="step", milestones=(0.5,), factors=(1.0, 0.1)
+    )
+    # Half of five epochs is amid the third; the rate changes with the fourth.
+    assert [learning_rate(e, 5, steps) for e in (2.0, 2.9, 3.0)] == pytest.approx([0.4, 0.4, 0.04])
+
+
 def test_warm_up_rises_to_the_base_rate():
     settings = OptimizerConfig(learning_rate=1.0, warmup=0.2)
     rates = [learning_rate(epoch, 20, settings) for epoch in range(20)]

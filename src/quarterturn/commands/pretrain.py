@@ -68,7 +68,7 @@ def pretrain(
     config = base.with_settings(**settings)
     config.check()
     check_backbone(config.model.backbone, config.data.image_size)
-    runtime = Runtime(config.machine.device, config.run.precision)
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = select_images(data, config.data)
@@ -116,7 +116,8 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         run = replace(run, config=replace(run.config, machine=config.machine))
     stored = run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
-    runtime = Runtime(run.config.machine.device, precision)
+    machine = run.config.machine
+    runtime = Runtime(machine.device, precision, compile=machine.compile)
     if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
         raise ConfigError(
             f"the run began with {before} processes and cannot go on with {runtime.world_size}: "

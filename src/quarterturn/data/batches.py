@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,6 +95,7 @@ class TrainingBatches:
         self.slices = batch_slices(len(images), batch_size, smallest=2 * world_size)
         self.failed: dict[int, str] = {}
         self._source = source
+        self._normalise = Normalise(crop, self.device)
         self._labels = torch.from_numpy(images.labels) if with_labels else None
         self._sizes = torch.from_numpy(images.sizes)
         self._pixels: Tensor | None = None
@@ -118,15 +120,16 @@ class TrainingBatches:
         in_memory = self._pixels is not None
         parts = self._from_memory if in_memory else self._from_files
         for indices, crops in parts(epoch, shares):
-            labels = None if self._labels is None else self._labels[indices].to(self.device)
-            images = normalise(crops.to(self.device, non_blocking=True), self.crop)
-            yield Batch(indices.to(self.device), images, labels)
+            # Nothing here waits for the device.
+            there: Any = {"device": self.device, "non_blocking": True}
+            labels = None if self._labels is None else self._labels[indices].to(**there)
+            yield Batch(indices.to(**there), self._normalise(crops.to(**there)), labels)
 
     def _from_memory(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         assert self._pixels is not None
         for indices in shares:
             crops = random_crops(self._sizes[indices], indices, self.crop, self.seed, epoch)
-            pixels = self._pixels[indices.to(self.device)]
+            pixels = self._pixels[indices.to(self.device, non_blocking=True)]
             yield indices, crop_batch(pixels, crops, self.crop.image_size)
 
     def _from_files(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -196,17 +199,23 @@ def evaluation_batches(
         assert isinstance(plan, Plan)
         plan.batches = [torch.arange(s.start, s.stop) for s in slices]
         decoded = loader
+    normalise = Normalise(crop, device)
     for part in decoded:
         if failed is not None:
             failed.update(part.failed)
         if not len(part.indices):
             continue  # every file of the batch has failed
         of_part = None if labels is None else labels[part.indices].to(device)
-        yield Batch(part.indices.to(device), normalise(part.crops.to(device), crop), of_part)
+        yield Batch(part.indices.to(device), normalise(part.crops.to(device)), of_part)
 
 
-def normalise(crops: Tensor, crop: DataConfig) -> Tensor:
-    """(n, 3, S, S) values 0..255 to float32 of the configured mean and deviation."""
-    mean = torch.tensor(crop.mean, device=crops.device)[:, None, None] * 255
-    std = torch.tensor(crop.std, device=crops.device)[:, None, None] * 255
-    return (crops.float() - mean) / std
+class Normalise:
+    """Pixels to values of mean 0 and deviation 1, by the configured constants."""
+
+    def __init__(self, crop: DataConfig, device: torch.device) -> None:
+        self.mean = torch.tensor(crop.mean, device=device)[:, None, None] * 255
+        self.std = torch.tensor(crop.std, device=device)[:, None, None] * 255
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """(n, 3, S, S) values 0..255 to float32."""
+        return (crops.float() - self.mean) / self.std

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from quarterturn.randomness import uniforms
+from quarterturn.randomness import integers, uniforms
 
 ATTEMPTS = 10
 """Boxes tried for an image, as in torchvision's RandomResizedCrop, before the centre is taken."""
@@ -24,15 +25,25 @@ ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Crops:
-    """Boxes and flips for n images.
+    """Boxes, shifts and flips for n images, applied in this order.
 
     Attributes:
         boxes: (n, 4) float64: top, left, height, width in pixels of the upright image.
         flips: (n,) bool: mirrored left to right.
+        shifts: (n, 2) int64: how far the window moves down and right over the resized box, in its
+            pixels; what it uncovers is black. None moves nothing.
     """
 
     boxes: Tensor
     flips: Tensor
+    shifts: Tensor | None = None
+
+    def shift(self, i: int) -> tuple[int, int]:
+        """Shift of one image."""
+        if self.shifts is None:
+            return 0, 0
+        down, right = self.shifts[i].tolist()
+        return down, right
 
 
 def draw_crops(
@@ -90,6 +101,26 @@ def draw_crops(
     return Crops(boxes, flips)
 
 
+def draw_shifts(
+    sizes: Tensor, indices: Tensor, *, seed: int, epoch: int, padding: int, flip: bool
+) -> Crops:
+    """Whole centre squares, padded and cropped back at a random place: usual on CIFAR.
+
+    As torchvision's ``RandomCrop(S, padding=padding)`` on an image of S pixels: black borders of
+    ``padding`` pixels, then a window of S pixels anywhere within (He et al., CVPR 2016, section
+    4.2). Arguments as for `draw_crops`; ``padding`` is in pixels of the result.
+    """
+    shifts = torch.stack(
+        [
+            integers(2 * padding + 1, seed, f"shift-{axis}", epoch, indices) - padding
+            for axis in ("down", "right")
+        ],
+        dim=1,
+    )
+    flips = uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
+    return Crops(centre_crops(sizes, 1.0).boxes, flips, shifts)
+
+
 def centre_crops(sizes: Tensor, fraction: float) -> Crops:
     """The centre square whose side is a fraction of the short side; no flips.
 
@@ -108,7 +139,12 @@ def shrink_for(box: Tensor, side: int) -> float:
 
 
 def crop_file_image(
-    image: Image.Image, size: tuple[int, int], box: Tensor, flip: bool, side: int
+    image: Image.Image,
+    size: tuple[int, int],
+    box: Tensor,
+    flip: bool,
+    side: int,
+    shift: tuple[int, int] = (0, 0),
 ) -> Tensor:
     """Apply one crop to a decoded image: the worker's applier.
 
@@ -118,6 +154,7 @@ def crop_file_image(
         box: (4,) top, left, height, width.
         flip: Mirror left to right.
         side: S.
+        shift: How far the window moves down and right, in pixels of the result.
 
     Returns:
         (3, S, S) uint8.
@@ -134,6 +171,9 @@ def crop_file_image(
             min((top + height) * y, image.height),
         ),
     )
+    if shift != (0, 0):
+        down, right = shift
+        resized = resized.crop((right, down, right + side, down + side))  # black where it is beyond
     if flip:
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8)
@@ -156,31 +196,41 @@ def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
     """Apply a crop to each image of a batch on its device.
 
     Resampling is linear and separable: each output row is a weighted sum of input rows, and so are
-    columns. Box, scale and flip are all in the two matrices of weights.
+    columns. Box, scale, shift and flip are all in the two matrices of weights.
 
     Args:
         images: (n, H, W, 3) uint8.
-        crops: n boxes and flips.
+        crops: n boxes, shifts and flips.
         side: S.
 
     Returns:
         (n, 3, S, S) float32 in 0..255.
     """
     height, width = images.shape[1:3]
-    top, left, box_h, box_w = crops.boxes.unbind(dim=1)
-    rows = _resampling(top, box_h, height, side)
-    columns = _resampling(left, box_w, width, side)
-    columns = torch.where(crops.flips[:, None, None], columns.flip(1), columns)
-    rows, columns = rows.to(images.device)[:, None], columns.to(images.device)[:, None]
+    # The few numbers of the boxes travel to the device, not the matrices.
+    there: Any = {"device": images.device, "non_blocking": True}
+    top, left, box_h, box_w = crops.boxes.float().to(**there).unbind(dim=1)
+    flips = crops.flips.to(**there)[:, None, None]
+    down, right = (None, None) if crops.shifts is None else crops.shifts.to(**there).unbind(dim=1)
+    rows = _resampling(top, box_h, height, side, down)
+    columns = _resampling(left, box_w, width, side, right)
+    columns = torch.where(flips, columns.flip(1), columns)
     planes = images.permute(0, 3, 1, 2).float()  # (n, 3, H, W)
-    return rows @ planes @ columns.transpose(2, 3)
+    return rows[:, None] @ planes @ columns[:, None].transpose(2, 3)
 
 
-def _resampling(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
+def _resampling(
+    start: Tensor, length: Tensor, size: int, side: int, shift: Tensor | None
+) -> Tensor:
     """(n, S, size) float32 weights of Pillow's triangle filter from an interval to S pixels."""
     scale = length / side
-    centres = start[:, None] + (torch.arange(side) + 0.5) * scale[:, None]  # (n, S)
-    pixels = torch.arange(size) + 0.5
+    places = torch.arange(side, device=start.device)
+    if shift is not None:
+        places = places + shift[:, None]
+    inside = (places >= 0) & (places < side)
+    places = places.clamp(0, side - 1)
+    centres = start[:, None] + (places + 0.5) * scale[:, None]  # (n, S)
+    pixels = torch.arange(size, device=start.device) + 0.5
     distance = (pixels - centres[:, :, None]).abs()  # (n, S, size)
     weights = (1 - distance / scale.clamp(min=1)[:, None, None]).clamp(min=0)
-    return (weights / weights.sum(dim=2, keepdim=True)).float()
+    return weights / weights.sum(dim=2, keepdim=True) * inside[..., None]

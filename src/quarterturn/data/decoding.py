@@ -13,13 +13,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crops import Crops, centre_crops, crop_file_image, draw_crops, shrink_for
+from quarterturn.data.crops import (
+    Crops,
+    centre_crops,
+    crop_file_image,
+    draw_crops,
+    draw_shifts,
+    shrink_for,
+)
 from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 
 
 def random_crops(sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int) -> Crops:
-    """`draw_crops` with a configuration's settings."""
+    """The crops of an epoch by a configuration: `draw_crops`, or `draw_shifts` with a padding."""
+    if crop.crop_padding:
+        return draw_shifts(
+            sizes, indices, seed=seed, epoch=epoch, padding=crop.crop_padding, flip=crop.flip
+        )
     return draw_crops(
         sizes, indices, seed=seed, epoch=epoch,
         scale=crop.crop_scale, ratio=crop.crop_ratio, flip=crop.flip,
@@ -74,7 +85,7 @@ class _CroppedFiles(Dataset):
             return index, str(error)
         height, width = size[0].tolist()
         cropped = crop_file_image(
-            image, (height, width), crops.boxes[0], bool(crops.flips[0]), side
+            image, (height, width), crops.boxes[0], bool(crops.flips[0]), side, crops.shift(0)
         )
         return index, cropped
 

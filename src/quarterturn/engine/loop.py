@@ -81,12 +81,12 @@ def fit(training: Training) -> None:
     if t.step == 0 and t.epochs == 0:
         keep(t)
     for epoch in range(t.step // steps_per_epoch, t.epochs):
-        rate = learning_rate(epoch, t.epochs, t.settings)
-        for group in t.optimizer.param_groups:
-            group["lr"] = rate
         network.train()
         for batch in t.batches.epoch(epoch, first=t.step % steps_per_epoch):
             counts = runtime.gather_counts(len(batch))
+            rate = learning_rate(t.step / steps_per_epoch, t.epochs, t.settings)
+            for group in t.optimizer.param_groups:
+                group["lr"] = rate
             if min(counts) >= 2:  # unreadable files drop out; batch norm needs two images
                 share = len(batch) * len(counts) / sum(counts)
                 terms = training_step(t, network, batch, share)

@@ -6,8 +6,9 @@ Several processes are started by ``torchrun``; without it there is one.
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,7 @@ class Runtime:
     Args:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``32-true`` or ``bf16-mixed``; ``auto`` is resolved here.
+        compile: Compile what is trained, by ``torch.compile``.
 
     Attributes:
         device: The device in force.
@@ -31,11 +33,16 @@ class Runtime:
         world_size: Number of processes.
     """
 
-    def __init__(self, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self, device: str = "auto", precision: str = "auto", *, compile: bool = False
+    ) -> None:
         self.rank = int(os.environ.get("RANK", 0))
         self.world_size = int(os.environ.get("WORLD_SIZE", 1))
         self.device = _resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
+        self.compile = compile
+        if compile and self.device.type == "cpu" and not _has_compiler():
+            raise ConfigError("--compile needs a C++ compiler on a processor: g++, or CXX set")
         if self.device.type == "cuda":
             # The same bits after an interruption, and 32-true that is not TF32 in convolutions.
             torch.backends.cudnn.deterministic = True
@@ -57,13 +64,15 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed)
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network, its gradients averaged over the processes where there are several.
+        """The network as it is trained: compiled on demand, gradients averaged over processes.
 
         Batch norm sees one process's share of the batch, all four copies of each image.
         """
-        if self.world_size == 1:
-            return network
-        return DistributedDataParallel(network)
+        if self.world_size > 1:
+            network = DistributedDataParallel(network)
+        if self.compile:
+            network = cast(nn.Module, torch.compile(network))
+        return network
 
     def mean(self, value: Tensor) -> Tensor:
         """A scalar averaged over the processes."""
@@ -138,6 +147,10 @@ def _resolve_precision(name: str, device: torch.device) -> str:
     # Without these instructions bfloat16 is emulated on a processor, slower than float32.
     native = device.type == "cpu" and _cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"}
     return "bf16-mixed" if native else "32-true"
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
 def _cpu_flags() -> set[str]:

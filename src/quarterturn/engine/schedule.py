@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the epoch."""
+"""Learning rates as pure functions of the time."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import math
 from quarterturn.config import OptimizerConfig
 
 
-def learning_rate(epoch: int, epochs: int, settings: OptimizerConfig) -> float:
-    """The learning rate of an epoch, counted from 0.
+def learning_rate(epoch: float, epochs: int, settings: OptimizerConfig) -> float:
+    """The learning rate at a time, in epochs since the beginning; 2.5 is amid the third.
 
     A step schedule's milestones are fractions of all epochs: the factor changes at the first epoch
-    with ``epoch / epochs >= milestone``. A cosine schedule falls from the base rate at the first
-    epoch towards zero after the last (Loshchilov and Hutter, ICLR 2017), after a linear warm-up
-    where one is set.
+    with ``epoch / epochs >= milestone``. A cosine schedule falls step by step from the base rate to
+    zero at the end (Loshchilov and Hutter, ICLR 2017), after a linear warm-up where one is set.
 
     Args:
-        epoch: 0..epochs-1.
+        epoch: From 0 to below ``epochs``.
         epochs: Epochs in the whole run.
         settings: Base rate and schedule.
     """
     if settings.schedule == "step":
-        passed = sum(epoch / epochs >= milestone for milestone in settings.milestones)
+        passed = sum(math.floor(epoch) / epochs >= milestone for milestone in settings.milestones)
         return settings.learning_rate * settings.factors[passed]
     warmup = round(settings.warmup * epochs)
     if epoch < warmup:
