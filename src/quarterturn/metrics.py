@@ -5,12 +5,18 @@ Shapes: n examples; C classes; E embedding width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 Integers = NDArray[np.int64]
+
+MANY, FEW = 100, 20
+"""Training images of a class: more than the first is many, fewer than the second is few."""
 
 
 def per_class_accuracy(predictions: Integers, targets: Integers, num_classes: int) -> np.ndarray:
@@ -20,9 +26,43 @@ def per_class_accuracy(predictions: Integers, targets: Integers, num_classes: in
     return np.divide(hits, counts, out=np.full(num_classes, np.nan), where=counts > 0)
 
 
+def group_accuracy(
+    by_class: np.ndarray, train_counts: Integers, *, many: int = MANY, few: int = FEW
+) -> dict[str, float | None]:
+    """Mean accuracy over classes with many, a medium number of, and few training images.
+
+    The groups are those of Liu et al. (CVPR 2019): more than 100, 20 to 100, fewer than 20.
+
+    Args:
+        by_class: (C,) accuracy within each class; NaN for a class without test examples.
+        train_counts: (C,) training images of each class.
+        many: Least count of ``many``, exclusive.
+        few: Greatest count of ``few``, exclusive.
+
+    Returns:
+        ``{"many", "medium", "few"}``; None for a group without classes.
+    """
+    groups = {
+        "many": train_counts > many,
+        "medium": (train_counts <= many) & (train_counts >= few),
+        "few": train_counts < few,
+    }
+    known = ~np.isnan(by_class)
+    return {
+        name: float(by_class[members & known].mean()) if (members & known).any() else None
+        for name, members in groups.items()
+    }
+
+
 def classification_metrics(
-    predictions: Integers, targets: Integers, class_names: list[str]
-) -> dict[str, object]:
+    predictions: Integers,
+    targets: Integers,
+    class_names: list[str],
+    train_counts: Integers | None = None,
+    *,
+    many: int = MANY,
+    few: int = FEW,
+) -> dict[str, Any]:
     """Top-1, balanced, worst-class and per-class accuracy, as fractions.
 
     Balanced accuracy is the plain mean over the classes that have examples.
@@ -31,12 +71,19 @@ def classification_metrics(
         predictions: (n,) predicted classes.
         targets: (n,) true classes.
         class_names: (C,) names.
+        train_counts: (C,) training images of each class, for `group_accuracy`.
+        many: See `group_accuracy`, as for the next.
+        few: See there.
 
     Returns:
-        ``{"top1", "balanced", "worst_class", "worst_class_name", "per_class", "n"}``.
+        ``{"top1", "balanced", "worst_class", "worst_class_name", "per_class", "n"}``, and
+        ``"many"``, ``"medium"`` and ``"few"`` where the training images were counted.
     """
     by_class = per_class_accuracy(predictions, targets, len(class_names))
     worst = int(np.nanargmin(by_class))
+    groups = {}
+    if train_counts is not None:
+        groups = group_accuracy(by_class, train_counts, many=many, few=few)
     return {
         "top1": float((predictions == targets).mean()),
         "balanced": float(np.nanmean(by_class)),
@@ -47,7 +94,21 @@ def classification_metrics(
             for name, value in zip(class_names, by_class, strict=True)
         },
         "n": len(targets),
+        **groups,
     }
+
+
+def mean_and_spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Mean and standard deviation (with n - 1) of repeated figures.
+
+    Returns:
+        ``{"mean", "spread"}``: no spread for fewer than two figures, nothing where one is missing.
+    """
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return {"mean": None, "spread": None}
+    spread = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return {"mean": float(np.mean(known)), "spread": spread}
 
 
 def embedding_spread(embeddings: Tensor) -> float:

@@ -25,6 +25,7 @@ from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_conso
 from quarterturn.errors import DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.evaluation.probe import Probe, Representation, finds_itself
+from quarterturn.evaluation.representation import NetworkFeatures, Pixels
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.registry import build_method, build_network
 from quarterturn.methods.supervised import ClassifierNetwork, SupervisedTurned
@@ -201,13 +202,13 @@ def _measure_all(
             accuracy = dict(diagnose(network, images.test, config.data, device=runtime.device))[
                 "rotation_accuracy"
             ]
-        for part, cells in measure(Representation.of_network(network)).items():
+        for part, cells in measure(NetworkFeatures(network)).items():
             reads_rotation = part in ("rotation", "whole")
             cells["rotation"] = accuracy if reads_rotation else None
             cells["train s"] = seconds
             yield name if part == "whole" else f"{name}: {part}", cells
 
-    pixels = Representation.of_pixels()
+    pixels = Pixels()
     yield "raw pixels", measure(pixels)["pixels"]
     if images.train.labels is not None:
         yield "raw pixels, four turns", measure(pixels, turn_training=True)["pixels"]

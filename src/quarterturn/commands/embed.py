@@ -16,6 +16,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.features import extract
+from quarterturn.evaluation.representation import pooled
 from quarterturn.methods.base import Network
 from quarterturn.runs import Run
 
@@ -70,8 +71,7 @@ def embed(
 
     def model(images: Tensor) -> Tensor:
         if layer is not None:
-            values = network.backbone.features(images, [layer])[layer]
-            return values.mean(dim=(2, 3)) if values.ndim == 4 else values
+            return pooled(network.backbone.features(images, [layer])[layer])
         return network.parts(network.backbone(images))[part]
 
     source = open_source(

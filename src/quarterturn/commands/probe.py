@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from quarterturn.config import Config
-from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.selection import (
-    limit_images,
-    match_classes,
-    select_images,
-    stratified_split,
-)
-from quarterturn.data.sources import locate, open_source
+from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
+from quarterturn.data.selection import select_images
+from quarterturn.data.sources import locate
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import ConfigError, DataError, QuarterturnError
-from quarterturn.evaluation.features import extract
-from quarterturn.evaluation.probe import Probe, Representation
+from quarterturn.errors import ConfigError, QuarterturnError
+from quarterturn.evaluation.probe import Probe
+from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.registry import build_network
-from quarterturn.report.tables import Table, print_table
+from quarterturn.metrics import FEW, MANY, mean_and_spread
+from quarterturn.report.probe_tables import groups_table, probe_table
+from quarterturn.report.tables import print_table
 from quarterturn.runs import Run, write_json
 
-TEST_FRACTION = 0.2
+MEASURES = ("top1", "balanced", "worst_class", "many", "medium", "few")
 
 
 def probe(
@@ -37,14 +31,21 @@ def probe(
     *,
     test: str | None = None,
     kind: str = "all",
+    layers: tuple[str, ...] | None = None,
+    grid: int = 1,
     limit: int | None = None,
     seed: int = 0,
     seeds: int = 3,
+    many: int = MANY,
+    few: int = FEW,
     device: str = "auto",
     workers: int = 2,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Probe a run's features, beside those of the untrained backbone.
+
+    Features are extracted once and kept, memory-mapped, in ``RUN/features``; deleting that folder
+    costs nothing but the time to make them again.
 
     Args:
         run: The run directory.
@@ -52,177 +53,119 @@ def probe(
             stratified 20 % is held out by each seed.
         test: Other DATA to test on.
         kind: ``knn``, ``linear``, or ``all``.
+        layers: Layers of the backbone, by name; ``("all",)`` takes every one, and None the last.
+            The last is probed by its halves, where the run has halves.
+        grid: Maps are averaged over a grid of so many squares a side; 1 averages the whole map.
         limit: Use at most this many images of each part.
         seed: The first seed.
         seeds: How many seeds; they fix turns and held-out parts.
+        many: Classes with more training images than this are counted as ``many``.
+        few: Classes with fewer training images than this are counted as ``few``.
         device: Where to compute.
         workers: Processes that decode files.
         quiet: Print nothing.
 
     Returns:
         What is written to ``RUN/probes/``: protocol, and for each representation and measure its
-        mean, spread and values over the seeds.
+        mean, spread and values over the seeds. Figures of an earlier probe of the same weights by
+        the same protocol are kept beside them.
 
     Raises:
         DataError: No labels, or test classes that training lacks.
+        ConfigError: A layer that the backbone has not.
     """
     if seed < 0 or seeds < 1:
         raise ConfigError(f"--seed {seed} --seeds {seeds}: expected 0 or more, and 1 or more")
+    if not 0 <= few <= many + 1:
+        raise ConfigError(f"--few {few} --many {many}: expected 0 <= few <= many + 1")
     data = str(data)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
-    network = opened.load_network().to(runtime.device)
-    untrained = build_network(opened.config).to(runtime.device)
-    split = _open(data, test, limit, opened.config)
+    networks = {
+        "trained": opened.load_network().to(runtime.device),
+        "untrained": build_network(opened.config).to(runtime.device),
+    }
+    if layers == ("all",):
+        layers = networks["trained"].backbone.layers
+    models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}
+    split = open_labelled(
+        data, test, limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction
+    )
     kinds = ("knn", "linear") if kind == "all" else (kind,)
+    options: dict[str, Any] = {
+        "kinds": kinds, "many": many, "few": few, "device": runtime.device, "workers": workers,
+        "store": FeatureStore(opened.path / "features"),
+    }  # fmt: skip
+    whole = Probe(split.train, split.tests, opened.config.data, **options)
     measured: dict[str, list[dict[str, Any]]] = {}
-    for origin, model in [("trained", network), ("untrained", untrained)]:
-        representation = Representation.of_network(model)
-        look = partial(
-            extract,
-            crop=opened.config.data, model=representation.model,
-            device=runtime.device, workers=workers,
-        )  # fmt: skip
-        # What does not depend on the seed is extracted once.
-        all_known = look(split.train)
-        all_tests = all_known if split.test is None else look(split.test)
+    for origin, model in models.items():
+        # What does not depend on the seed is extracted once, for all seeds.
+        all_known = whole.extract(split.train, model)
+        all_tests = all_known if split.test is None else whole.extract(split.test, model)
         for number in range(seed, seed + seeds):
             train, held = split.parts(number)
             one = Probe(
                 split.train.subset(train), split.tests.subset(held), opened.config.data,
-                kinds=kinds, seed=number, device=runtime.device, workers=workers,
+                seed=number, **options,
             )  # fmt: skip
-            known, upright = all_known.of(train), all_tests.of(held)
-            for name, value in one.compare(representation, known, upright):
+            known = {part: values.of(train) for part, values in all_known.items()}
+            upright = {part: values.of(held) for part, values in all_tests.items()}
+            for name, value in one.compare(model, known, upright):
                 measured.setdefault(f"{origin}/{name}", []).append(value)
-    learned = _identities_learned(opened)
-    tested = _identities(split.tests.subset(held), locate(test or data))
+    protocol = {
+        "data": Path(locate(data)).name, "test": split.description,
+        "training_fingerprint": split.train.fingerprint(),
+        "test_fingerprint": split.tests.fingerprint(),
+        "training_images": len(train), "test_images": len(held),
+        "seeds": list(range(seed, seed + seeds)), "grid": grid, "many": many, "few": few,
+    }  # fmt: skip
     result = {
-        "protocol": {
-            "run": str(opened.path), "data": data, "test": split.description,
-            "training_images": len(train), "test_images": len(held), "kinds": list(kinds),
-            "epochs": opened.config.run.epochs, "seeds": list(range(seed, seed + seeds)),
-            "test_images_learned_from": None if learned is None else len(learned & tested),
-        },
+        "run": str(opened.path), "epochs": opened.config.run.epochs, "data": data,
+        "weights": models["trained"].fingerprint,
+        "test_images_learned_from": _num_learned_from(opened, split, test or data, seed),
+        "protocol": protocol, "protocol_id": protocol_id(protocol),
         "figures": {name: summarise(values) for name, values in measured.items()},
     }  # fmt: skip
-    folder = opened.path / "probes"
-    folder.mkdir(exist_ok=True)
-    name = "-".join(Path(locate(data)).with_suffix("").parts[-2:])
-    path = folder / f"{name}-{kind}.json"
-    write_json(path, result)
+    path = _write(opened, result)
     if not quiet:
-        print_table(stdout_console(), probe_table(result))
+        for table in (probe_table(result), groups_table(result)):
+            if table is not None:
+                print_table(stdout_console(), table)
         stderr_console().print(f"written: {path}", highlight=False, markup=False)
     return result
 
 
+def protocol_id(protocol: dict[str, Any]) -> str:
+    """A short name for a protocol: figures with the same one may stand in one table."""
+    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def summarise(values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, spread (standard deviation) and n over seeds of top-1 and balanced accuracy."""
+    """Mean, spread and n over seeds of every measure."""
     summary: dict[str, Any] = {"n": len(values), "by_seed": values}
-    for measure in ("top1", "balanced", "worst_class"):
-        figures = [value[measure] for value in values]
-        spread = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
-        summary[measure] = {"mean": float(np.mean(figures)), "spread": spread}
+    for measure in MEASURES:
+        summary[measure] = mean_and_spread([value[measure] for value in values])
     return summary
 
 
-def probe_table(result: dict[str, Any]) -> Table:
-    """Representations by classifiers and views, top-1 with balanced accuracy beside it."""
-    figures, protocol = result["figures"], result["protocol"]
-    columns = list(dict.fromkeys(name.split("/", 2)[2] for name in figures))
-    rows: list[list[str | float | None]] = []
-    for row in dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in figures):
-        origin, part = row
-        cells: list[str | float | None] = [f"{origin}: {part}"]
-        for column in columns:
-            found = figures[f"{origin}/{part}/{column}"]
-            cells.append(_cell(found["top1"], found["balanced"]))
-        rows.append(cells)
-    note = (
-        f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training images; "
-        f"{protocol['test_images']:,} test images: {protocol['test']}; "
-        f"n = {len(protocol['seeds'])} seeds"
-    )
-    learned = protocol["test_images_learned_from"]
-    if learned is None:
-        note += "; whether the run has learned from them is not known, its data is gone"
-    elif learned:
-        note += f"; the run has learned from {learned:,} of the test images, without labels"
-    return Table(
-        "Probes on frozen features",
-        ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
-        rows,
-        note=note,
-    )
+def _write(run: Run, result: dict[str, Any]) -> Path:
+    """Write the result, with the figures that an earlier probe has left of the same thing."""
+    folder = run.path / "probes"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{Path(result['protocol']['data']).stem}-{result['protocol_id']}.json"
+    if path.exists():
+        earlier = json.loads(path.read_text())
+        if earlier["weights"] == result["weights"]:
+            result = {**result, "figures": {**earlier["figures"], **result["figures"]}}
+    write_json(path, result)
+    return path
 
 
-def _cell(top1: dict[str, Any], balanced: dict[str, Any]) -> str:
-    spread = "" if top1["spread"] is None else f" ± {100 * top1['spread']:.1f}"
-    return f"{100 * top1['mean']:.1f}{spread} ({100 * balanced['mean']:.1f})"
-
-
-@dataclass(frozen=True)
-class _Split:
-    """Labelled images, with a test part of their own or to be parted by seed."""
-
-    train: ImageSet
-    test: ImageSet | None
-    description: str
-
-    @property
-    def tests(self) -> ImageSet:
-        """The images that test images are taken from."""
-        return self.train if self.test is None else self.test
-
-    def parts(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the training and of the test images."""
-        if self.test is not None:
-            return np.arange(len(self.train)), np.arange(len(self.test))
-        assert self.train.labels is not None
-        train, test = stratified_split(self.train.labels, TEST_FRACTION, seed)
-        if len(test) == 0:
-            raise DataError(
-                f"{len(self.train)} images are too few to hold out {TEST_FRACTION:.0%} of each "
-                "class; give --test DATA"
-            )
-        return train, test
-
-
-def _open(data: str, test: str | None, limit: int | None, config: Config) -> _Split:
-    source = open_source(data, max_bad_fraction=config.data.max_bad_fraction)
-    train = limit_images(_labelled(source.train, data), limit)
-    other, description = source.test, f"the split {source.test_name!r}"
-    if test is not None:
-        other, description = open_source(test).train, test
-    if other is None:
-        description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
-    else:
-        other = limit_images(match_classes(_labelled(other, description), train), limit)
-    return _Split(train, other, description)
-
-
-def _labelled(images: ImageSet, data: str) -> ImageSet:
-    if images.labels is None:
-        raise DataError(
-            f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
-            "in the .npz file"
-        )
-    if len(np.unique(images.labels)) < 2:
-        raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")
-    return images
-
-
-def _identities_learned(run: Run) -> set[str] | None:
-    """What the run has learned from; None where its data cannot be read any more."""
+def _num_learned_from(run: Run, split: LabelledSplit, data: str, seed: int) -> int | None:
+    """How many test images the run has learned from; None where its data is gone."""
     try:
-        return _identities(select_images(run.data, run.config.data).train, run.data)
+        learned = identities(select_images(run.data, run.config.data).train, run.data)
     except QuarterturnError:
         return None
-
-
-def _identities(images: ImageSet, data: str) -> set[str]:
-    """A word for each image that is the same wherever the image turns up."""
-    if isinstance(images, FileImages):
-        return {str(images.path(i).resolve()) for i in range(len(images))}
-    return {f"{data}:{name}" for name in images.names}
+    _, held = split.parts(seed)
+    return len(learned & identities(split.tests.subset(held), locate(data)))

@@ -1,12 +1,13 @@
 """Features of every image of a set, once, without gradients.
 
-Shapes: n images; D feature width.
+Shapes: n images; d width of a named part of the features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +19,11 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import check_bad_fraction, list_of_bad
 from quarterturn.errors import DataError
+from quarterturn.evaluation.store import FeatureStore, InMemory
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
+
+Found = TypeVar("Found", Tensor, dict[str, Tensor])
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Features:
     """Features of the images that could be read.
 
     Attributes:
-        values: (n, D) float32, or (n, ...) for a layer.
+        values: (n, d) float32, or (n, ...) for a map; perhaps memory-mapped.
         indices: (n,) numbers of the images.
         labels: (n,) classes, or None.
     """
@@ -39,11 +43,12 @@ class Features:
     def of(self, chosen: NDArray[np.int64]) -> Features:
         """The features of some images, by number; those that could not be read are left out."""
         rows = np.flatnonzero(np.isin(self.indices, chosen))
+        if len(rows) == len(self.indices):
+            return self
         labels = None if self.labels is None else self.labels[rows]
         return Features(self.values[rows], self.indices[rows], labels)
 
 
-@torch.no_grad()
 def extract(
     images: ImageSet,
     crop: DataConfig,
@@ -71,12 +76,75 @@ def extract(
         DataError: Not one image could be decoded; or, where nobody asks for those that failed,
             more than ``crop.max_bad_fraction`` of them.
     """
+    values, indices = [], []
+    for numbers, found in _batches(images, crop, model, turns, device, workers, batch_size, failed):
+        values.append(found.float().cpu())
+        indices.append(numbers)
+    return _labelled(images, torch.cat(values).numpy(), torch.cat(indices).numpy())
+
+
+def extract_parts(
+    images: ImageSet,
+    crop: DataConfig,
+    model: Callable[[Tensor], dict[str, Tensor]],
+    *,
+    turns: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    batch_size: int = 256,
+    store: FeatureStore | None = None,
+    key: str = "",
+) -> dict[str, Features]:
+    """Run a model that gives several named features, in one pass.
+
+    Args:
+        images: The images.
+        crop: Crop and normalisation settings.
+        model: (B, 3, S, S) to named (B, d); a module is put in eval mode meanwhile.
+        turns: (N,) quarter turns, one for each image; upright without.
+        device: Where the model is.
+        workers: Processes that decode files.
+        batch_size: Images at a time.
+        store: Where to keep the features on disk, and to look for them first. In memory without.
+        key: What the store knows them by; see `FeatureStore`.
+
+    Returns:
+        Name to features.
+
+    Raises:
+        DataError: Too many images, or all, could not be decoded.
+    """
+    if store is not None and store.has(key):
+        numbers, arrays = store.read(key)
+    else:
+        writer = InMemory() if store is None else store.writer(key, len(images))
+        seen = []
+        for part, found in _batches(images, crop, model, turns, device, workers, batch_size):
+            seen.append(part.numpy())
+            for name, values in found.items():
+                writer.append(name, values.float().cpu().numpy())
+        numbers, arrays = writer.finish(np.concatenate(seen))
+    return {name: _labelled(images, values, numbers) for name, values in arrays.items()}
+
+
+@torch.no_grad()
+def _batches(
+    images: ImageSet,
+    crop: DataConfig,
+    model: Callable[[Tensor], Found],
+    turns: Tensor | None,
+    device: torch.device | str,
+    workers: int,
+    batch_size: int,
+    failed: dict[int, str] | None = None,
+) -> Iterator[tuple[Tensor, Found]]:
+    """The numbers of the images of each batch, and what the model makes of them."""
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
-    values, indices, labels = [], [], []
     limit = crop.max_bad_fraction if failed is None else 1.0
     failed = {} if failed is None else failed
+    num_read = 0
     try:
         for batch in evaluation_batches(
             images, crop, batch_size=batch_size, device=device, workers=workers, failed=failed
@@ -84,21 +152,30 @@ def extract(
             views = batch.images
             if turns is not None:
                 views = rotate_each(views, turns.to(views.device)[batch.indices])
-            values.append(model(views).float().cpu())
-            indices.append(batch.indices.cpu())
-            if batch.labels is not None:
-                labels.append(batch.labels.cpu())
+            num_read += len(batch)
+            yield batch.indices.cpu(), model(views)
     finally:
         if was_training and isinstance(model, nn.Module):
             model.train()
     bad = {images.names[i]: reason for i, reason in failed.items()}
     check_bad_fraction(bad, len(images) - len(bad), limit)
-    if not values:
+    if num_read == 0:
         raise DataError("none of the images can be decoded:\n" + "\n".join(list_of_bad(bad)))
+
+
+def _labelled(
+    images: ImageSet, values: NDArray[np.float32], indices: NDArray[np.int64]
+) -> Features:
+    return Features(values, indices, None if images.labels is None else images.labels[indices])
+
+
+def concatenate(features: Sequence[Features]) -> Features:
+    """Rows of several sets of features, which all have labels or all have none."""
+    labels = [f.labels for f in features if f.labels is not None]
     return Features(
-        torch.cat(values).numpy(),
-        torch.cat(indices).numpy(),
-        torch.cat(labels).numpy() if labels else None,
+        np.concatenate([f.values for f in features]),
+        np.concatenate([f.indices for f in features]),
+        np.concatenate(labels) if labels else None,
     )
 
 

@@ -20,42 +20,18 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
-from quarterturn.evaluation.features import Features, extract, random_turns
+from quarterturn.evaluation.features import Features, concatenate, extract_parts, random_turns
 from quarterturn.evaluation.knn import knn_predict
 from quarterturn.evaluation.linear import linear_classifier
-from quarterturn.methods.base import Network
-from quarterturn.metrics import classification_metrics
+from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.evaluation.store import FeatureStore
+from quarterturn.metrics import FEW, MANY, classification_metrics
 
-VIEWS = ("upright", "turned")
+Parts = dict[str, Features]
 
 
-@dataclass(frozen=True)
-class Representation:
-    """Something that turns images into features with named parts.
-
-    Attributes:
-        model: (B, 3, S, S) to (B, D).
-        parts: (n, D) to named (n, d).
-    """
-
-    model: Callable[[Tensor], Tensor]
-    parts: Callable[[Tensor], dict[str, Tensor]]
-
-    @classmethod
-    def of_network(cls, network: Network) -> Representation:
-        """A network's backbone, its features by the parts that the network names."""
-        device = next(network.parameters()).device
-
-        def parts(features: Tensor) -> dict[str, Tensor]:
-            found = network.parts(features.to(device))
-            return {name: part.cpu() for name, part in found.items()}
-
-        return cls(network.backbone, parts)
-
-    @classmethod
-    def of_pixels(cls) -> Representation:
-        """The pixels of the centre crop, which any method has to beat."""
-        return cls(lambda images: images.flatten(1), lambda values: {"pixels": values})
+Representation = Callable[[Tensor], dict[str, Tensor]]
+"""(B, 3, S, S) to named (B, d), such as `quarterturn.evaluation.representation.NetworkFeatures`."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +45,13 @@ class Probe:
         kinds: ``knn``, ``linear``, or both.
         ks: Numbers of neighbours.
         seed: Fixes the test images' turns.
+        many: Classes with more training images than this are ``many``.
+        few: Classes with fewer training images than this are ``few``; the others ``medium``.
         turn_training: Learn from every training image in its four turns instead of upright alone:
             augmentation that knows the symmetry, for baselines.
         device: Where the model is.
         workers: Processes that decode files.
+        store: Where features of networks are kept on disk; in memory without.
     """
 
     train: ImageSet
@@ -81,9 +60,12 @@ class Probe:
     kinds: tuple[str, ...] = ("knn", "linear")
     ks: tuple[int, ...] = (20, 200)
     seed: int = 0
+    many: int = MANY
+    few: int = FEW
     turn_training: bool = False
     device: torch.device | str = "cpu"
     workers: int = 0
+    store: FeatureStore | None = None
 
     def run(self, representation: Representation) -> Iterator[tuple[str, dict[str, Any]]]:
         """Probe a representation.
@@ -93,77 +75,79 @@ class Probe:
             metrics of `quarterturn.metrics.classification_metrics`.
         """
         known = self._training_features(representation)
-        upright = self._extract(self.test, representation)
+        upright = self.extract(self.test, representation)
         yield from self.compare(representation, known, upright)
 
     def compare(
-        self, representation: Representation, known: Features, upright: Features
+        self, representation: Representation, known: Parts, upright: Parts
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """`run`, where the features of the training and of the upright test images are at hand."""
         turns = random_turns(len(self.test), self.seed)
-        tests = {"upright": upright, "turned": self._extract(self.test, representation, turns)}
-        assert known.labels is not None
+        turned = self.extract(self.test, representation, turns)
         class_names = self.train.class_names
-        parts = split_parts(representation, known)
-        views = {view: split_parts(representation, tests[view]) for view in VIEWS}
-        for part, values in parts.items():
-            for view, name, predicted in self._classify(
-                values, known.labels, {view: views[view][part] for view in VIEWS}, len(class_names)
-            ):
+        for part, train in known.items():
+            tests = {"upright": upright[part], "turned": turned[part]}
+            assert train.labels is not None
+            counts = np.bincount(train.labels, minlength=len(class_names))
+            for view, name, predicted in self._classify(train, tests, len(class_names)):
                 labels = tests[view].labels
                 assert labels is not None
                 yield (
                     f"{part}/{name}/{view}",
-                    classification_metrics(predicted, labels, class_names),
+                    classification_metrics(
+                        predicted, labels, class_names, counts, many=self.many, few=self.few
+                    ),
                 )
 
     def _classify(
         self,
-        train: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        tests: dict[str, NDArray[np.float32]],
+        train: Features,
+        tests: dict[str, Features],
         num_classes: int,
     ) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+        assert train.labels is not None
         if "knn" in self.kinds:
             for view, test in tests.items():
-                found = knn_predict(train, labels, test, self.ks, num_classes=num_classes)
+                found = knn_predict(
+                    train.values, train.labels, test.values, self.ks, num_classes=num_classes
+                )
                 for k, predicted in found.items():
                     yield view, f"knn-{k}", predicted
         if "linear" in self.kinds:
-            classifier = linear_classifier(train, labels)
+            classifier = linear_classifier(train.values, train.labels)
             for view, test in tests.items():
-                yield view, "linear", classifier.predict(test)
+                yield view, "linear", classifier.predict(test.values)
 
-    def _training_features(self, representation: Representation) -> Features:
+    def _training_features(self, representation: Representation) -> Parts:
         if not self.turn_training:
-            return self._extract(self.train, representation)
+            return self.extract(self.train, representation)
         copies = [
-            self._extract(self.train, representation, torch.full((len(self.train),), k))
+            self.extract(self.train, representation, torch.full((len(self.train),), k))
             for k in range(4)
         ]
-        labels = [c.labels for c in copies if c.labels is not None]
-        return Features(
-            np.concatenate([c.values for c in copies]),
-            np.concatenate([c.indices for c in copies]),
-            np.concatenate(labels),
-        )
+        return {part: concatenate([copy[part] for copy in copies]) for part in copies[0]}
 
-    def _extract(
+    def extract(
         self, images: ImageSet, representation: Representation, turns: Tensor | None = None
-    ) -> Features:
-        return extract(
-            images, self.crop, representation.model,
-            turns=turns, device=self.device, workers=self.workers,
+    ) -> Parts:
+        """The features of some images, from the store where it has them."""
+        options: dict[str, Any] = {}
+        if self.store is not None and isinstance(representation, NetworkFeatures):
+            about = {
+                "weights": representation.fingerprint,
+                "layers": representation.layers,
+                "grid": representation.grid,
+                "images": images.fingerprint(),
+                "image_size": self.crop.image_size,
+                "eval_crop": self.crop.eval_crop,
+                "mean": self.crop.mean,
+                "std": self.crop.std,
+            }
+            options = {"store": self.store, "key": FeatureStore.key(about, turns)}
+        return extract_parts(
+            images, self.crop, representation,
+            turns=turns, device=self.device, workers=self.workers, **options,
         )  # fmt: skip
-
-
-@torch.no_grad()
-def split_parts(
-    representation: Representation, features: Features
-) -> dict[str, NDArray[np.float32]]:
-    """The named parts of extracted features, as arrays."""
-    parts = representation.parts(torch.from_numpy(features.values))
-    return {name: part.numpy() for name, part in parts.items()}
 
 
 def finds_itself(
@@ -184,13 +168,12 @@ def finds_itself(
     """
     turns = random_turns(len(images), seed)
     options: dict[str, Any] = {"device": device, "workers": workers}
-    upright = extract(images, crop, representation.model, **options)
-    turned = extract(images, crop, representation.model, turns=turns, **options)
+    upright = extract_parts(images, crop, representation, **options)
+    turned = extract_parts(images, crop, representation, turns=turns, **options)
     found = {}
-    turned_parts = split_parts(representation, turned)
-    for part, values in split_parts(representation, upright).items():
-        gallery = F.normalize(torch.from_numpy(values), dim=1)
-        queries = F.normalize(torch.from_numpy(turned_parts[part]), dim=1)
+    for part, features in upright.items():
+        gallery = F.normalize(torch.from_numpy(features.values), dim=1)
+        queries = F.normalize(torch.from_numpy(turned[part].values), dim=1)
         nearest = torch.cat([(q @ gallery.T).argmax(dim=1) for q in queries.split(1024)])
         found[part] = float((nearest == torch.arange(len(nearest))).float().mean())
     return found

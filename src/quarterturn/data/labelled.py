@@ -1,0 +1,100 @@
+"""Labelled images for a probe: a part to learn from and a part to test on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarterturn.data.imageset import FileImages, ImageSet
+from quarterturn.data.selection import limit_images, match_classes, stratified_split
+from quarterturn.data.sources import open_source
+from quarterturn.errors import DataError
+
+TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class LabelledSplit:
+    """Labelled images, with a test part of their own or to be parted by seed.
+
+    Attributes:
+        train: Images to learn from, and to take the test part from where it has none.
+        test: The test part under the class numbers of ``train``, or None.
+        description: How they are parted, in words.
+    """
+
+    train: ImageSet
+    test: ImageSet | None
+    description: str
+
+    @property
+    def tests(self) -> ImageSet:
+        """The images that test images are taken from."""
+        return self.train if self.test is None else self.test
+
+    def parts(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the training and of the test images.
+
+        Raises:
+            DataError: There are too few to hold any out.
+        """
+        if self.test is not None:
+            return np.arange(len(self.train)), np.arange(len(self.test))
+        assert self.train.labels is not None
+        train, test = stratified_split(self.train.labels, TEST_FRACTION, seed)
+        if len(test) == 0:
+            raise DataError(
+                f"{len(self.train)} images are too few to hold out {TEST_FRACTION:.0%} of each "
+                "class; give --test DATA"
+            )
+        return train, test
+
+
+def open_labelled(
+    data: str,
+    test: str | None = None,
+    *,
+    limit: int | None = None,
+    max_bad_fraction: float = 0.05,
+) -> LabelledSplit:
+    """Labelled images of ``DATA``, and where the test part is to come from.
+
+    Args:
+        data: DATA with labels. Without a split of its own, a stratified 20 % is held out.
+        test: Other DATA to test on.
+        limit: Use at most this many images of each part.
+        max_bad_fraction: More unreadable image files than this are an error.
+
+    Raises:
+        DataError: No labels, one class alone, or test classes that training lacks.
+    """
+    source = open_source(data, max_bad_fraction=max_bad_fraction)
+    train = limit_images(_labelled(source.train, data), limit)
+    other, description = source.test, f"the split {source.test_name!r}"
+    if test is not None:
+        other, description = open_source(test, max_bad_fraction=max_bad_fraction).train, test
+    if other is None:
+        description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
+    else:
+        other = limit_images(match_classes(_labelled(other, description), train), limit)
+    return LabelledSplit(train, other, description)
+
+
+def identities(images: ImageSet, data: str) -> set[str]:
+    """A word for each image that is the same wherever the image turns up."""
+    if isinstance(images, FileImages):
+        return {str(images.path(i).resolve()) for i in range(len(images))}
+    return {f"{data}:{name}" for name in images.names}
+
+
+def _labelled(images: ImageSet, data: str) -> ImageSet:
+    if images.labels is None:
+        raise DataError(
+            f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
+            "in the .npz file"
+        )
+    if len(np.unique(images.labels)) < 2:
+        raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")
+    return images

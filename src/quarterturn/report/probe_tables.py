@@ -1,0 +1,78 @@
+"""A probe's figures as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quarterturn.report.tables import Cell, Table
+
+GROUPS = ("many", "medium", "few")
+
+
+def probe_table(result: dict[str, Any]) -> Table:
+    """Representations by classifiers and views, top-1 with balanced accuracy beside it."""
+    figures, protocol = result["figures"], result["protocol"]
+    columns = list(dict.fromkeys(classifier_and_view(name) for name in figures))
+    rows: list[list[Cell]] = []
+    for origin, part in dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in figures):
+        cells: list[Cell] = [f"{origin}: {part}"]
+        for column in columns:
+            found = figures.get(f"{origin}/{part}/{column}")
+            cells.append(None if found is None else _top1_and_balanced(found))
+        rows.append(cells)
+    note = (
+        f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training images; "
+        f"{protocol['test_images']:,} test images: {protocol['test']}; "
+        f"n = {len(protocol['seeds'])} seeds"
+    )
+    learned = result["test_images_learned_from"]
+    if learned is None:
+        note += "; whether the run has learned from them is not known, its data is gone"
+    elif learned:
+        note += f"; the run has learned from {learned:,} of the test images, without labels"
+    return Table(
+        "Probes on frozen features",
+        ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
+        rows,
+        note=note,
+    )
+
+
+def groups_table(result: dict[str, Any]) -> Table | None:
+    """Accuracy over classes with many, medium and few training images; None where all are one."""
+    figures, protocol = result["figures"], result["protocol"]
+    used = [g for g in GROUPS if any(f[g]["mean"] is not None for f in figures.values())]
+    if len(used) < 2:
+        return None
+    rows: list[list[Cell]] = []
+    for name, found in figures.items():
+        origin, part, rest = name.split("/", 2)
+        cells: list[Cell] = [f"{origin}: {part}", rest.replace("/upright", "").replace("/", " ")]
+        cells += [with_spread(found[group]) or "none" for group in GROUPS]
+        rows.append([*cells, with_spread(found["worst_class"])])
+    return Table(
+        "By the number of training images of a class",
+        ["features", "classifier", *GROUPS, "worst class"],
+        rows,
+        note=(
+            f"mean accuracy of the classes in %; many: more than {protocol['many']} training "
+            f"images, few: fewer than {protocol['few']}; n = {len(protocol['seeds'])} seeds"
+        ),
+    )
+
+
+def classifier_and_view(name: str) -> str:
+    """``knn-20/turned`` of ``trained/invariant/knn-20/turned``."""
+    return name.split("/", 2)[2]
+
+
+def with_spread(measure: dict[str, Any]) -> str | None:
+    """``55.1 ± 0.4``, in percent; None where there is no figure."""
+    if measure["mean"] is None:
+        return None
+    spread = "" if measure["spread"] is None else f" ± {100 * measure['spread']:.1f}"
+    return f"{100 * measure['mean']:.1f}{spread}"
+
+
+def _top1_and_balanced(found: dict[str, Any]) -> str:
+    return f"{with_spread(found['top1'])} ({100 * found['balanced']['mean']:.1f})"
