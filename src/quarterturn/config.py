@@ -58,7 +58,7 @@ class ModelConfig:
     """The network."""
 
     backbone: str = "resnet18"
-    """Name of a backbone: alexnet, resnet18, convnet."""
+    """alexnet, resnet18, resnet50, convnet."""
     embedding_dim: int = 128
     """Width of the normalised embedding that the instance loss compares."""
 

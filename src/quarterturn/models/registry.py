@@ -10,11 +10,12 @@ from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.convnet import convnet
-from quarterturn.models.resnet import resnet18
+from quarterturn.models.resnet import resnet18, resnet50
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "alexnet": alexnet,
     "resnet18": resnet18,
+    "resnet50": resnet50,
     "convnet": convnet,
 }
 
