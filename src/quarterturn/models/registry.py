@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -10,12 +11,16 @@ from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.convnet import convnet
+from quarterturn.models.nin import nin
 from quarterturn.models.resnet import resnet18, resnet50
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "alexnet": alexnet,
     "resnet18": resnet18,
     "resnet50": resnet50,
+    "nin": nin,
+    "nin3": partial(nin, num_blocks=3),
+    "nin5": partial(nin, num_blocks=5),
     "convnet": convnet,
 }
 
