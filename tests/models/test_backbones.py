@@ -96,7 +96,7 @@ def test_unknown_layers_are_named_with_those_there_are(small):
         assert layer in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["convnet", "nin", "resnet50"])
+@pytest.mark.parametrize("name", ["convnet", "nin", "resnet20", "resnet50"])
 def test_weights_follow_from_the_seed_alone(name):
     before = torch.random.get_rng_state()
     first = build_backbone(name, 16, seed=5).state_dict()

@@ -10,6 +10,7 @@ import torch
 from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
+from quarterturn.models.cifar_resnet import cifar_resnet
 from quarterturn.models.convnet import convnet
 from quarterturn.models.nin import nin
 from quarterturn.models.resnet import resnet18, resnet50
@@ -18,6 +19,8 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "alexnet": alexnet,
     "resnet18": resnet18,
     "resnet50": resnet50,
+    "resnet20": partial(cifar_resnet, depth=20),
+    "resnet32": partial(cifar_resnet, depth=32),
     "nin": nin,
     "nin3": partial(nin, num_blocks=3),
     "nin5": partial(nin, num_blocks=5),
