@@ -8,10 +8,14 @@ from quarterturn.data.batches import Batch
 from quarterturn.methods.registry import build_method
 from quarterturn.models.registry import BACKBONES
 
+TIMM = ["timm:resnet10t", "timm:vit_tiny_patch16_224"]
+
 
 @pytest.mark.parametrize("method", ["rotnet", "decoupling"])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", [*BACKBONES, *TIMM])
 def test_every_backbone_takes_a_step(backbone, method):
+    if backbone.startswith("timm:"):
+        pytest.importorskip("timm")
     side = {"alexnet": 63}.get(backbone, 16)
     config = Config(
         data=DataConfig(image_size=side),

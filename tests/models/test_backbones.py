@@ -1,4 +1,5 @@
 import inspect
+import sys
 from itertools import pairwise
 
 import pytest
@@ -118,13 +119,20 @@ def test_checking_takes_no_weights_and_no_random_numbers(name):
 
 @pytest.mark.parametrize("build", [build_backbone, check_backbone])
 def test_unknown_backbones_are_named_with_those_there_are(build):
-    with pytest.raises(ConfigError, match=r"'vgg'; there are alexnet, .*, convnet"):
+    with pytest.raises(ConfigError, match=r"'vgg'; there are alexnet, .*, convnet, and timm:NAME"):
         build("vgg", 64)
+
+
+@pytest.mark.parametrize("build", [build_backbone, check_backbone])
+def test_a_timm_network_without_timm_says_what_to_install(build, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"needs an extra: pip install 'quarterturn\[timm\]'"):
+        build("timm:resnet10t", 32)
 
 
 def test_the_setting_names_every_backbone():
     words = inspect.getsource(ModelConfig).split('backbone: str = "resnet18"')[1].split('"""')[1]
-    assert words == ", ".join(BACKBONES) + "."
+    assert words == ", ".join(BACKBONES) + ", or timm:NAME."
 
 
 # AlexNet
