@@ -61,7 +61,7 @@ class ModelConfig:
     """The network."""
 
     backbone: str = "resnet18"
-    """Name of a backbone: alexnet, resnet18, convnet."""
+    """alexnet, resnet18, resnet50, resnet20, resnet32, nin, nin3, nin5, convnet, or timm:NAME."""
     embedding_dim: int = 128
     """Width of the normalised embedding that the instance loss compares."""
 

@@ -43,3 +43,14 @@ def test_it_is_the_one_method_that_reads_labels(method, batch):
     assert method.term_weights == {"classification": 1.0}
     with pytest.raises(AssertionError):
         method.losses(method.network, replace(batch, labels=None), step=0)
+
+
+@torch.no_grad()
+def test_logits_can_be_cosines(tiny_backbone, batch):
+    network = ClassifierNetwork(tiny_backbone, num_classes=3, cosine=True).eval()
+    logits = network(batch.images)
+    assert logits.shape == (5, 4, 3)
+    features = network.features_of_turns(batch.images)
+    expected = torch.cosine_similarity(features[..., None, :], network.classifier.weight, dim=-1)
+    torch.testing.assert_close(logits, expected)
+    assert torch.equal(network.parts(features)["logits"], logits)

@@ -1,3 +1,5 @@
+import inspect
+import sys
 from itertools import pairwise
 
 import pytest
@@ -5,14 +7,15 @@ import torch
 import torchvision
 from torch import nn
 
+from quarterturn.config import ModelConfig
 from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.convnet import convnet
-from quarterturn.models.registry import BACKBONES, build_backbone
-from quarterturn.models.resnet import resnet18
+from quarterturn.models.registry import BACKBONES, build_backbone, check_backbone
+from quarterturn.models.resnet import resnet18, resnet50
 
-SMALL = {"alexnet": 63, "resnet18": 16, "convnet": 16}
+SMALL = dict.fromkeys(BACKBONES, 16) | {"alexnet": 63}
 
 
 @pytest.fixture(scope="module", params=list(BACKBONES))
@@ -94,20 +97,42 @@ def test_unknown_layers_are_named_with_those_there_are(small):
         assert layer in str(caught.value)
 
 
-def test_weights_follow_from_the_seed_alone():
+@pytest.mark.parametrize("name", ["convnet", "nin", "resnet20", "resnet50"])
+def test_weights_follow_from_the_seed_alone(name):
     before = torch.random.get_rng_state()
-    first = build_backbone("convnet", 16, seed=5).state_dict()
+    first = build_backbone(name, 16, seed=5).state_dict()
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(77)
-    again = build_backbone("convnet", 16, seed=5).state_dict()
-    other = build_backbone("convnet", 16, seed=6).state_dict()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["stages.conv1.0.weight"], other["stages.conv1.0.weight"])
+    again = build_backbone(name, 16, seed=5).state_dict()
+    other = build_backbone(name, 16, seed=6).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    weights = [key for key in first if first[key].ndim > 1]
+    assert not any(torch.equal(first[key], other[key]) for key in weights)
 
 
-def test_unknown_backbones_are_named_with_those_there_are():
-    with pytest.raises(ConfigError, match="'vgg'; there are alexnet, resnet18, convnet"):
-        build_backbone("vgg", 64)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_checking_takes_no_weights_and_no_random_numbers(name):
+    before = torch.random.get_rng_state()
+    check_backbone(name, SMALL[name])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("build", [build_backbone, check_backbone])
+def test_unknown_backbones_are_named_with_those_there_are(build):
+    with pytest.raises(ConfigError, match=r"'vgg'; there are alexnet, .*, convnet, and timm:NAME"):
+        build("vgg", 64)
+
+
+@pytest.mark.parametrize("build", [build_backbone, check_backbone])
+def test_a_timm_network_without_timm_says_what_to_install(build, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"needs an extra: pip install 'quarterturn\[timm\]'"):
+        build("timm:resnet10t", 32)
+
+
+def test_the_setting_names_every_backbone():
+    words = inspect.getsource(ModelConfig).split('backbone: str = "resnet18"')[1].split('"""')[1]
+    assert words == ", ".join(BACKBONES) + ", or timm:NAME."
 
 
 # AlexNet
@@ -173,45 +198,61 @@ def test_alexnet_needs_63_pixels():
         build_backbone("alexnet", 62)
 
 
-# ResNet-18
+# ResNet-18 and ResNet-50
 
 
 @torch.no_grad()
-def test_resnet18_is_torchvisions():
-    ours = resnet18(128).eval()
-    theirs = torchvision.models.resnet18(weights=None).eval()
+@pytest.mark.parametrize(
+    ("make", "side", "widths"),
+    [(resnet18, 128, (64, 128, 256, 512)), (resnet50, 96, (256, 512, 1024, 2048))],
+)
+def test_resnets_are_torchvisions(make, side, widths):
+    ours = make(side).eval()
+    theirs = getattr(torchvision.models, make.__name__)(weights=None).eval()
     renamed = {"stem.0.": "conv1.", "stem.1.": "bn1."}
     state = {}
     for name, values in ours.state_dict().items():
         name = name.removeprefix("stages.")
         for mine, its in renamed.items():
-            name = name.replace(mine, its)
+            if name.startswith(mine):
+                name = name.replace(mine, its)
         state[name] = values
     theirs.fc = nn.Identity()
     theirs.load_state_dict(state)  # every name is there: strict
-    images = torch.randn(2, 3, 128, 128)
+    images = torch.randn(2, 3, side, side)
     found = ours.features(images, ours.layers)
     torch.testing.assert_close(found["pool"], theirs(images))
     assert {name: tuple(values.shape[1:]) for name, values in found.items()} == {
-        "stem": (64, 64, 64),
-        "layer1": (64, 32, 32),
-        "layer2": (128, 16, 16),
-        "layer3": (256, 8, 8),
-        "layer4": (512, 4, 4),
-        "pool": (512,),
+        "stem": (64, side // 2, side // 2),
+        **{f"layer{i + 1}": (w, *[side // 2 ** (i + 2)] * 2) for i, w in enumerate(widths)},
+        "pool": widths[-1:],
     }
+    assert ours.feature_dim == widths[-1]
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("side", "stem", "layer4"), [(32, 32, 4), (95, 95, 12), (96, 48, 3), (97, 49, 4)]
+    ("make", "side", "stem", "layer4"),
+    [
+        (resnet18, 32, 32, (512, 4, 4)),
+        (resnet18, 95, 95, (512, 12, 12)),
+        (resnet18, 96, 48, (512, 3, 3)),
+        (resnet18, 97, 49, (512, 4, 4)),
+        (resnet50, 32, 32, (2048, 4, 4)),
+        (resnet50, 96, 48, (2048, 3, 3)),
+    ],
 )
-def test_resnet18_keeps_the_resolution_of_small_images(side, stem, layer4):
-    net = resnet18(side).eval()
+def test_resnets_keep_the_resolution_of_small_images(make, side, stem, layer4):
+    net = make(side).eval()
     found = net.features(torch.randn(1, 3, side, side), ["stem", "layer4"])
     assert found["stem"].shape[1:] == (64, stem, stem)
-    assert found["layer4"].shape[1:] == (512, layer4, layer4)
+    assert found["layer4"].shape[1:] == layer4
     assert net.stages["stem"][0].kernel_size == ((3, 3) if side < 96 else (7, 7))
+
+
+def test_resnet50_has_its_parameters():
+    count = sum(p.numel() for p in resnet50(96).parameters())
+    assert count == 25_557_032 - 2048 * 1000 - 1000  # torchvision's, without the classifier
 
 
 # Convnet

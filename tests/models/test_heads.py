@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
+from quarterturn.models.heads import CosineHead, EmbeddingHead, LinearHead, split_halves
 
 
 @pytest.mark.parametrize("shape", [(6,), (5, 6), (2, 4, 6)])
@@ -48,7 +49,7 @@ def test_an_embedding_is_the_normalised_linear_map():
     torch.testing.assert_close(head(x), expected)
 
 
-@pytest.mark.parametrize("kind", [LinearHead, EmbeddingHead])
+@pytest.mark.parametrize("kind", [LinearHead, EmbeddingHead, CosineHead])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_heads_compute_in_float32_whatever_surrounds_them(kind, dtype):
     head, features = kind(16, 8), torch.randn(5, 16).to(dtype)
@@ -57,3 +58,62 @@ def test_heads_compute_in_float32_whatever_surrounds_them(kind, dtype):
         mixed = head(features)
     assert mixed.dtype == torch.float32
     assert torch.equal(mixed, plain)
+
+
+# Cosines
+
+
+@pytest.mark.parametrize("shape", [(6,), (5, 6), (2, 4, 6)])
+def test_a_cosine_is_that_of_feature_and_class_vector(shape):
+    head = CosineHead(6, 3)
+    with torch.no_grad():
+        head.weight.mul_(torch.tensor([[0.1], [1.0], [20.0]]))  # lengths must not count
+    features = 7 * torch.randn(shape)
+    cosines = head(features)
+    assert cosines.shape == (*shape[:-1], 3)
+    weight = head.weight.detach().double().numpy()
+    for place in np.ndindex(shape[:-1]):
+        x = features[place].double().numpy()
+        for c in range(3):
+            length = np.sqrt((x * x).sum()) * np.sqrt((weight[c] * weight[c]).sum())
+            assert cosines[(*place, c)].item() == pytest.approx(x @ weight[c] / length, abs=1e-6)
+
+
+def test_cosines_know_direction_alone():
+    head, x = CosineHead(6, 4), torch.randn(5, 6)
+    torch.testing.assert_close(head(1e3 * x), head(x))
+    torch.testing.assert_close(head(-x), -head(x))
+    assert head.bias is None
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    with torch.no_grad():
+        head.weight[2] = 3 * x[0]
+    torch.testing.assert_close(head(x)[0, 2].item(), 1.0)
+
+
+def test_a_feature_of_zeros_has_cosines_of_zero():
+    assert CosineHead(6, 4)(torch.zeros(2, 6)).tolist() == [[0.0] * 4] * 2
+
+
+def test_gradients_of_cosines_are_those_in_double_precision():
+    head, x = CosineHead(6, 3), torch.randn(5, 6, requires_grad=True)
+    targets = torch.tensor([0, 2, 1, 1, 0])
+    F.cross_entropy(30 * head(x), targets).backward()
+    weight, exact = head.weight.detach().double().requires_grad_(), x.detach().double()
+    exact.requires_grad_()
+    dots = torch.stack([(exact * w).sum(dim=1) / w.square().sum().sqrt() for w in weight], dim=1)
+    F.cross_entropy(30 * dots / exact.square().sum(dim=1, keepdim=True).sqrt(), targets).backward()
+    torch.testing.assert_close(x.grad, exact.grad.float(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(head.weight.grad, weight.grad.float(), atol=1e-5, rtol=1e-4)
+    # A step along a vector changes no cosine, so no gradient points there.
+    along = (head.weight.grad * head.weight).sum(dim=1)
+    torch.testing.assert_close(along, torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_class_vectors_start_uniform_in_a_cube_with_length_one():
+    weight = CosineHead(8, 4000).weight.detach()
+    torch.testing.assert_close(weight.norm(dim=1), torch.ones(4000))
+    draws = torch.empty(4000, 8).uniform_(-1, 1)
+    expected = (draws / draws.norm(dim=1, keepdim=True)).abs()
+    for power in (1, 2, 4):
+        moments = [values.pow(power).mean().item() for values in (weight.abs(), expected)]
+        assert moments[0] == pytest.approx(moments[1], rel=0.02)

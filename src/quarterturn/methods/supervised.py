@@ -8,15 +8,22 @@ from torch import Tensor, nn
 from quarterturn.data.batches import Batch
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.models.backbone import Backbone
-from quarterturn.models.heads import LinearHead
+from quarterturn.models.heads import CosineHead, LinearHead
 
 
 class ClassifierNetwork(Network):
-    """A backbone with a linear classifier, applied to every turned copy."""
+    """A backbone with a linear classifier, applied to every turned copy.
 
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+    Args:
+        backbone: Images to features of width D.
+        num_classes: C.
+        cosine: Take cosines as logits, for losses that scale them, as LDAM does.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, *, cosine: bool = False) -> None:
         super().__init__(backbone)
-        self.classifier = LinearHead(backbone.feature_dim, num_classes)
+        head = CosineHead if cosine else LinearHead
+        self.classifier: nn.Linear = head(backbone.feature_dim, num_classes)
 
     def parts(self, features: Tensor) -> dict[str, Tensor]:
         """The class logits: what such a network knows that turning does not change."""

@@ -43,8 +43,7 @@ class Backbone(nn.Module):
         Raises:
             ValueError: A layer that this backbone has not; the message lists those it has.
         """
-        if unknown := [name for name in layers if name not in self.layers]:
-            raise ValueError(f"no layers {unknown}; this backbone has {', '.join(self.layers)}")
+        self.refuse_unknown(layers)
         found: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             if len(found) == len(set(layers)):
@@ -53,3 +52,8 @@ class Backbone(nn.Module):
             if name in layers:
                 found[name] = images
         return found
+
+    def refuse_unknown(self, layers: Sequence[str]) -> None:
+        """Raise the ``ValueError`` of `features` if this backbone has not all of these layers."""
+        if unknown := [name for name in layers if name not in self.layers]:
+            raise ValueError(f"no layers {unknown}; this backbone has {', '.join(self.layers)}")

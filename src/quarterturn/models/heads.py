@@ -1,4 +1,4 @@
-"""What stands on a backbone: the split in two halves, the rotation classifier, the embedding.
+"""What stands on a backbone: the split in two halves, the classifiers, the embedding.
 
 Heads compute in float32, whatever the backbone runs in.
 """
@@ -37,3 +37,30 @@ class EmbeddingHead(LinearHead):
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_features) to (B, E), each of length 1."""
         return F.normalize(super().forward(features), dim=-1)
+
+
+class CosineHead(nn.Linear):
+    """Cosines between features and class vectors: the classifier of LDAM, in float32.
+
+    LDAM's margins need logits of one scale for all classes (Cao et al., NeurIPS 2019, section 3.2),
+    so neither the features' lengths nor the vectors' count. `LDAMLoss` multiplies by its scale;
+    plain cross-entropy of values in [-1, 1] would hardly tell classes apart.
+
+    Args:
+        in_features: Width of the features.
+        out_features: Classes. Their vectors start uniform in a cube, brought to length 1.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features, bias=False)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw the class vectors anew."""
+        self.weight.copy_(F.normalize(self.weight.uniform_(-1, 1), dim=-1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., in_features) to (..., out_features) cosines."""
+        with torch.autocast(features.device.type, enabled=False):
+            directions = F.normalize(features.float(), dim=-1)
+            return F.linear(directions, F.normalize(self.weight, dim=-1))

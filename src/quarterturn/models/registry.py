@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
+from quarterturn.models.cifar_resnet import cifar_resnet
 from quarterturn.models.convnet import convnet
-from quarterturn.models.resnet import resnet18
+from quarterturn.models.nin import nin
+from quarterturn.models.resnet import resnet18, resnet50
+from quarterturn.models.timm_backbone import timm_backbone
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "alexnet": alexnet,
     "resnet18": resnet18,
+    "resnet50": resnet50,
+    "resnet20": partial(cifar_resnet, depth=20),
+    "resnet32": partial(cifar_resnet, depth=32),
+    "nin": nin,
+    "nin3": partial(nin, num_blocks=3),
+    "nin5": partial(nin, num_blocks=5),
     "convnet": convnet,
 }
 
@@ -29,18 +39,24 @@ def build_backbone(name: str, image_size: int, *, seed: int = 0) -> Backbone:
     """A freshly initialised backbone.
 
     Args:
-        name: One of `BACKBONES`.
+        name: One of `BACKBONES`, or ``timm:`` and the name of a network of timm.
         image_size: Side of the images in pixels.
         seed: Fixes the initial weights; the global random state is left as it was.
 
     Raises:
-        ConfigError: There is no such backbone, or it does not take images of this size.
+        ConfigError: There is no such backbone, it does not take images of this size, or it needs
+            timm, which is not installed.
     """
-    if name not in BACKBONES:
-        raise ConfigError(f"unknown backbone {name!r}; there are {', '.join(BACKBONES)}")
+    if name.startswith("timm:"):
+        constructor: Callable[[int], Backbone] = partial(timm_backbone, name.removeprefix("timm:"))
+    elif name in BACKBONES:
+        constructor = BACKBONES[name]
+    else:
+        names = ", ".join(BACKBONES)
+        raise ConfigError(f"unknown backbone {name!r}; there are {names}, and timm:NAME")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return BACKBONES[name](image_size)
+            return constructor(image_size)
         except ValueError as error:
             raise ConfigError(str(error)) from error

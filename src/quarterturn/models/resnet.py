@@ -19,7 +19,22 @@ def resnet18(image_size: int = 224) -> Backbone:
     Args:
         image_size: Side of the input in pixels; decides the stem.
     """
-    net = torchvision.models.resnet18(weights=None)
+    return _staged(torchvision.models.resnet18(weights=None), image_size)
+
+
+def resnet50(image_size: int = 224) -> Backbone:
+    """ResNet-50 (He et al., CVPR 2016) by torchvision, features of 2048, halves 1024 + 1024.
+
+    The stem is that of `resnet18`; the stride is in the blocks' 3x3 convolutions, as in
+    torchvision ("v1.5").
+
+    Args:
+        image_size: Side of the input in pixels; decides the stem.
+    """
+    return _staged(torchvision.models.resnet50(weights=None), image_size)
+
+
+def _staged(net: torchvision.models.ResNet, image_size: int) -> Backbone:
     if image_size < SMALL_IMAGE:
         stem_conv = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(stem_conv.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,35 @@
+import math
+
+import pytest
+import torch
+
+from quarterturn.config import Config, DataConfig, MethodConfig, ModelConfig
+from quarterturn.data.batches import Batch
+from quarterturn.methods.registry import build_method
+from quarterturn.models.registry import BACKBONES
+
+TIMM = ["timm:resnet10t", "timm:vit_tiny_patch16_224"]
+
+
+@pytest.mark.parametrize("method", ["rotnet", "decoupling"])
+@pytest.mark.parametrize("backbone", [*BACKBONES, *TIMM])
+def test_every_backbone_takes_a_step(backbone, method):
+    if backbone.startswith("timm:"):
+        pytest.importorskip("timm")
+    side = {"alexnet": 63}.get(backbone, 16)
+    config = Config(
+        data=DataConfig(image_size=side),
+        model=ModelConfig(backbone=backbone, embedding_dim=8),
+        method=MethodConfig(method=method, num_noise=4),
+    )
+    learner = build_method(config, num_instances=6)
+    batch = Batch(torch.tensor([4, 1]), torch.randn(2, 3, side, side), None)
+    network = learner.network.train()
+    output = learner.losses(network, batch, step=0)
+    total = sum(learner.term_weights[name] * term for name, term in output.terms.items())
+    assert math.isfinite(total.item())
+    total.backward()
+    # Every parameter learns: one without a gradient would stop DistributedDataParallel.
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+    assert any(p.grad.any() for p in network.backbone.parameters())
