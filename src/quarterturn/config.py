@@ -120,6 +120,9 @@ class RunConfig:
     """Passes over the images; 0 keeps the untrained backbone, a baseline for probes."""
     batch_size: int = 128
     """Images in a batch, over all processes; each turned image counts as one."""
+    accumulate: int = 1
+    """Compute each batch in so many parts, one after the other, to save memory. The gradient is the
+    whole batch's; batch norm sees one part at a time."""
     seed: int = 0
     """Weights, order, crops and noise follow from it."""
     precision: Precision = "auto"
@@ -221,6 +224,10 @@ class Config:
         _require(r.epochs >= 0, "epochs", r.epochs, "0 (untrained) or more")
         _require(r.seed >= 0, "seed", r.seed, "0 or more")
         _require(r.batch_size >= 2, "batch-size", r.batch_size, "at least 2 images")
+        _require(
+            1 <= r.accumulate <= r.batch_size // 2,
+            "accumulate", r.accumulate, f"1 to half of --batch-size {r.batch_size}",
+        )  # fmt: skip
         _require(r.checkpoint_every >= 0, "checkpoint-every", r.checkpoint_every, "0 or more")
         _require(r.log_every >= 1, "log-every", r.log_every, "1 or more")
         _require(d.limit is None or d.limit >= 8, "limit", d.limit, "at least 8 images")

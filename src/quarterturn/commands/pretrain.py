@@ -20,6 +20,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_console
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
+from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import build_method
 from quarterturn.models.registry import check_backbone
 from quarterturn.presets import default_preset
@@ -174,7 +175,7 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
     )  # fmt: skip
     training = Training(
         method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
-        runtime, telemetry, config.run.epochs,
+        runtime, telemetry, config.run.epochs, config.run.accumulate,
         checkpoint=run.checkpoint, checkpoint_every=config.run.checkpoint_every,
     )  # fmt: skip
     if state is not None:
@@ -234,7 +235,13 @@ def _introduce(
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
     )  # fmt: skip
-    if config.run.epochs == 0:
+    if config.run.epochs:
+        words = memory_words(
+            config, images.train,
+            precision=runtime.precision, processes=runtime.world_size, free=runtime.free_memory(),
+        )  # fmt: skip
+        console.print(words, highlight=False, markup=False)
+    else:
         console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
     if training.step:
         console.print(f"going on after step {training.step}")

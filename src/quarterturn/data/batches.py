@@ -37,6 +37,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def split(self, parts: int) -> list[Batch]:
+        """So many batches of nearly equal size, which make up this one."""
+        labels = [None] * parts if self.labels is None else self.labels.tensor_split(parts)
+        fields = (self.indices.tensor_split(parts), self.images.tensor_split(parts), labels)
+        return [Batch(*values) for values in zip(*fields, strict=True)]
+
 
 def batch_slices(num_images: int, batch_size: int, smallest: int = 2) -> list[slice]:
     """Cut 0..num_images-1 into batches; the last short one is kept.

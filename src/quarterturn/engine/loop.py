@@ -33,6 +33,7 @@ class Training:
         runtime: Device, precision, processes.
         telemetry: Where figures go.
         epochs: Epochs in the whole run.
+        accumulate: Parts that a batch is computed in.
         checkpoint: Where to keep the state; None keeps nothing.
         checkpoint_every: Steps between checkpoints within an epoch; 0 for none.
         after_epoch: Called by every process with the number of epochs done; diagnostics, for
@@ -47,6 +48,7 @@ class Training:
     runtime: Runtime
     telemetry: Telemetry
     epochs: int
+    accumulate: int = 1
     checkpoint: Path | None = None
     checkpoint_every: int = 0
     after_epoch: Callable[[int], None] = lambda epochs_done: None
@@ -89,7 +91,8 @@ def fit(training: Training) -> None:
                 group["lr"] = rate
             if min(counts) >= 2:  # unreadable files drop out; batch norm needs two images
                 share = len(batch) * len(counts) / sum(counts)
-                terms = training_step(t, network, batch, share)
+                parts = min(t.accumulate, min(counts) // 2)
+                terms = training_step(t, network, batch, share, parts)
                 t.telemetry.step(t.step, terms, sum(counts), rate)
             t.step += 1
             within = t.step % steps_per_epoch
@@ -104,7 +107,7 @@ def fit(training: Training) -> None:
 
 
 def training_step(
-    training: Training, network: nn.Module, batch: Batch, share: float = 1.0
+    training: Training, network: nn.Module, batch: Batch, share: float = 1.0, parts: int = 1
 ) -> dict[str, Tensor]:
     """Learn from one batch.
 
@@ -114,22 +117,32 @@ def training_step(
         batch: This process's images.
         share: Weight of this process's mean in the mean over processes, so that every image
             counts the same: its images over the average number of images.
+        parts: Compute the batch in so many parts, whose gradients add up.
 
     Returns:
         The loss and its terms, over all processes, on the device.
     """
     method, runtime = training.method, training.runtime
-    with runtime.autocast():
-        output = method.losses(network, batch, training.step)
-    loss = sum(method.term_weights[name] * term for name, term in output.terms.items())
     training.optimizer.zero_grad(set_to_none=True)
-    (loss * share).backward()
+    values, embeddings, normalizers = [], [], []
+    for number, part in enumerate(batch.split(parts), start=1):
+        weight = len(part) / len(batch)
+        with runtime.gradients_averaged(network, now=number == parts):
+            with runtime.autocast():
+                output = method.losses(network, part, training.step)
+            loss = sum(method.term_weights[name] * term for name, term in output.terms.items())
+            (loss * weight * share).backward()
+        values.append(torch.stack([loss, *output.terms.values()]).detach() * weight * share)
+        if output.embeddings is not None:
+            embeddings.append(output.embeddings)
+        if output.normalizer is not None:
+            normalizers.append(output.normalizer * weight)
     training.optimizer.step()
-    if output.embeddings is not None:
-        indices, embeddings = runtime.gather(batch.indices), runtime.gather(output.embeddings)
-        method.after_step(indices, embeddings, output.normalizer)
-    values = runtime.mean(torch.stack([loss, *output.terms.values()]).detach() * share)
-    return dict(zip(["loss", *output.terms], values, strict=True))
+    if embeddings:
+        indices, rows = runtime.gather(batch.indices), runtime.gather(torch.cat(embeddings))
+        method.after_step(indices, rows, torch.stack(normalizers).sum() if normalizers else None)
+    means = runtime.mean(torch.stack(values).sum(dim=0))
+    return dict(zip(["loss", *output.terms], means, strict=True))
 
 
 def keep(training: Training) -> None:

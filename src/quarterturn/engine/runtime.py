@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -73,6 +73,25 @@ class Runtime:
         if self.compile:
             network = cast(nn.Module, torch.compile(network))
         return network
+
+    def gradients_averaged(self, network: nn.Module, now: bool) -> AbstractContextManager:
+        """Whether the backward passes within are averaged over the processes, or left for later.
+
+        Args:
+            network: As `wrap` gave it.
+            now: False for all parts of a batch but the last.
+        """
+        if now or self.world_size == 1:
+            return nullcontext()
+        return cast(DistributedDataParallel, getattr(network, "_orig_mod", network)).no_sync()
+
+    def free_memory(self) -> int | None:
+        """Bytes that the device has left; None where that is not known."""
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0]
+        if self.device.type == "cpu" and (lines := _lines("/proc/meminfo", "MemAvailable")):
+            return int(lines[0].split()[1]) * 1024
+        return None
 
     def mean(self, value: Tensor) -> Tensor:
         """A scalar averaged over the processes."""
@@ -155,11 +174,14 @@ def _has_compiler() -> bool:
 
 def _cpu_flags() -> set[str]:
     """Instruction sets of this processor, as Linux names them; empty elsewhere."""
+    lines = _lines("/proc/cpuinfo", "flags", "Features")
+    return set(lines[0].split(":", 1)[1].split()) if lines else set()
+
+
+def _lines(path: str, *beginnings: str) -> list[str]:
+    """The lines of one of Linux's files that begin so; none on other systems."""
     try:
-        with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                if line.startswith(("flags", "Features")):
-                    return set(line.split(":", 1)[1].split())
+        with open(path) as lines:
+            return [line for line in lines if line.startswith(beginnings)]
     except OSError:
-        pass
-    return set()
+        return []

@@ -1,0 +1,152 @@
+"""How much memory a training step will need, told before the first one is made.
+
+Shapes: B images in the part of a batch that goes through the network at once; S their side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from quarterturn.config import Config
+from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.methods.registry import build_network
+
+GIGABYTE = 1e9
+OPTIMIZER_COPIES = {"sgd": 1, "adamw": 2}
+"""Values that the optimizer keeps for each parameter."""
+
+SAFE_SHARE = 0.9
+"""Of the free memory: an advice that leaves no more would be none."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes, by what they are for.
+
+    Attributes:
+        weights: Parameters, their gradients, and what the optimizer keeps.
+        bank: The memory bank and the noise of a step.
+        images: Images that are kept on the device.
+        activations: What the forward pass keeps for the backward pass, and the two largest
+            gradients on the way back. What a library's convolutions use besides is not known.
+    """
+
+    weights: int
+    bank: int
+    images: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.bank + self.images + self.activations
+
+    def __str__(self) -> str:
+        parts = {
+            "weights, gradients and optimizer": self.weights,
+            "memory bank and noise": self.bank,
+            "images": self.images,
+            "activations": self.activations,
+        }
+        words = ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size)
+        return f"{gigabytes(self.total)} ({words})"
+
+
+def gigabytes(size: float) -> str:
+    """Bytes as people say them: ``3.1 GB``, ``180 MB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 0.95 * GIGABYTE else f"{size / 1e6:.0f} MB"
+
+
+def estimate_memory(
+    config: Config, images: ImageSet, *, precision: str, processes: int = 1
+) -> MemoryEstimate:
+    """Estimate what a training step needs on each device, computing nothing.
+
+    Args:
+        config: The whole configuration.
+        images: Those to learn from.
+        precision: ``32-true`` or ``bf16-mixed``.
+        processes: That share each batch.
+    """
+    run, method = config.run, config.method
+    part = math.ceil(run.batch_size / processes / run.accumulate)
+    bank = 0
+    if method.method != "rotnet":
+        noise = method.num_noise * (part if method.noise == "per-image" else 1)
+        bank = 4 * config.model.embedding_dim * (len(images) + noise)
+    parameters, activations = _network_memory(
+        lambda: build_network(config), part, config.data.image_size, precision
+    )
+    return MemoryEstimate(
+        weights=4 * parameters * (2 + OPTIMIZER_COPIES[config.optimizer.optimizer]),
+        bank=bank,
+        images=images.pixels.nbytes if isinstance(images, ArrayImages) else 0,
+        activations=activations,
+    )
+
+
+def memory_words(
+    config: Config, images: ImageSet, *, precision: str, processes: int, free: int | None
+) -> str:
+    """What a step will need, and what to do where that is more than there is.
+
+    Arguments as for `estimate_memory`, and ``free``, the bytes that a device has left.
+    """
+
+    def estimate(config: Config) -> MemoryEstimate:
+        return estimate_memory(config, images, precision=precision, processes=processes)
+
+    needed = estimate(config)
+    words = f"memory for a step, estimated: {needed}"
+    if free is None:
+        return words
+    words += f"; {gigabytes(free)} are free"
+    if needed.total <= free:
+        return words
+    words += "\nwarning: that is more than there is; a smaller --batch-size or --image-size helps"
+    for parts in (2**n for n in range(1, 10)):
+        if parts <= config.run.accumulate:
+            continue
+        if 2 * parts * processes > config.run.batch_size:
+            break
+        smaller = estimate(config.with_settings(accumulate=parts))
+        if smaller.total < SAFE_SHARE * free:
+            return f"{words}, or --accumulate {parts}: {gigabytes(smaller.total)}"
+    return words
+
+
+def _network_memory(
+    build: Callable[[], nn.Module], num_images: int, side: int, precision: str
+) -> tuple[int, int]:
+    """Parameters, and bytes of activations, of a network that is trained on (B, 3, S, S).
+
+    The network runs forward on fake tensors, which have shapes and no values, and what autograd
+    would keep is counted.
+    """
+    saved: dict[int, int] = {}
+    kept: list[Tensor] = []  # alive until the end, so that no storage's number is given twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage: Any = tensor.untyped_storage()
+        saved[storage._cdata] = storage.nbytes()
+        kept.append(tensor)
+        return tensor
+
+    with FakeTensorMode():
+        network = build().train()
+        weights = {p.untyped_storage()._cdata for p in network.parameters()}
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
+        ):
+            network(torch.empty(num_images, 3, side, side))
+        parameters = sum(p.numel() for p in network.parameters())
+    sizes = [size for number, size in saved.items() if number not in weights]
+    return parameters, sum(sizes) + 2 * max(sizes, default=0)
