@@ -46,6 +46,8 @@ OVERRIDES = {
     "--flip": {"flip": True},
     "--no-flip": {"flip": False},
     "--limit 100": {"limit": 100},
+    "--long-tail 0.01": {"long_tail": 0.01},
+    "--long-tail 0.1 --long-tail-kind step": {"long_tail": 0.1, "long_tail_kind": "step"},
     "--schedule step --milestones 0.5 0.8 --factors 1 0.1 0.01": {
         "schedule": "step",
         "milestones": (0.5, 0.8),

@@ -66,6 +66,20 @@ def test_labels_are_never_read(tmp_path: Path) -> None:
     assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
 
 
+def test_labels_that_cut_a_long_tail_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "pretrain digits --epochs 1 --num-noise 8 --device cpu --limit 100 --no-diagnostics"
+    told = "labels were read to cut a long tail (exponential, 0.1): 545 of 1,347 images"
+    for name, more in [("cut", ["--long-tail", "0.1"]), ("whole", [])]:
+        assert main([*words.split(), *more, "--out", str(tmp_path / name)]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        page = " ".join((tmp_path / name / "report.html").read_text().split())
+        assert (told in said) == (told in page) == (name == "cut")
+        assert ("no labels are read" in said) == ("no labels were read" in page) == (name != "cut")
+    assert Run.open(tmp_path / "cut").config.data.long_tail == 0.1
+
+
 @pytest.mark.parametrize("method", ["rotnet", "instance"])
 def test_the_other_methods_run(method: str, tmp_path: Path) -> None:
     run = pretrain("digits", out=tmp_path / "run", quiet=True, method=method, **QUICK)

@@ -49,7 +49,8 @@ def pretrain(
     """Learn a representation from unlabelled images.
 
     Args:
-        data: A folder, a ``.npz`` file, or ``digits``. Labels are not read.
+        data: A folder, a ``.npz`` file, or ``digits``. Labels are not read, but to cut
+            a long tail where ``long_tail`` asks for one.
         out: The run directory; by default ``runs/<data>-<n>``.
         preset: Name of a recipe; ``digits`` or ``folder`` by default.
         config: A whole configuration, in place of a preset.
@@ -228,7 +229,7 @@ def _introduce(
     console.print(
         f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
-        f"{held:,} held out for diagnostics; no labels are read\n"
+        f"{held:,} held out for diagnostics; {images.labels_read or 'no labels are read'}\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
@@ -251,7 +252,8 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         run,
         source_lines=[
             *images.source.summary(),
-            f"{len(images.train):,} images were learned from; no labels were read",
+            f"{len(images.train):,} images were learned from; "
+            f"{images.labels_read or 'no labels were read'}",
         ],
         unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own
