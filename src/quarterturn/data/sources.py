@@ -133,13 +133,13 @@ def _of_folder(root: Path, *, verify: bool) -> Source:
     if "train" not in splits or len(splits) == 1:
         splits = ["."]
     found = {split: index_folder(root / split, verify=verify) for split in splits}
-    images = {"train" if split == "." else split: part.images for split, part in found.items()}
+    images = {"train" if split == "." else split: f.files.images for split, f in found.items()}
     source = _of_splits(root.resolve().name or "images", images)
     for split, part in found.items():
-        for name, reason in part.unreadable.items():
+        for name, reason in part.files.unreadable.items():
             source.unreadable[str(Path(split) / name)] = reason  # two splits may share names
         source.ignored += part.ignored
-        source.num_heic += part.num_heic
+        source.num_heic += part.files.num_heic
     return source
 
 
