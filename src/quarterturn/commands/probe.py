@@ -206,7 +206,7 @@ def _labelled(images: ImageSet, data: str) -> ImageSet:
     if images.labels is None:
         raise DataError(
             f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
-            "in the .npz file"
+            "in the .npz or .csv file"
         )
     if len(np.unique(images.labels)) < 2:
         raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")

@@ -1,6 +1,6 @@
 """From ``DATA``, as a user writes it, to indexed images.
 
-DATA is a folder, a ``.npz`` file in the MedMNIST layout, or ``digits``.
+DATA is a folder, a ``.csv`` manifest, a ``.npz`` file in the MedMNIST layout, or ``digits``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from quarterturn.data.arrays import read_digits, read_npz
 from quarterturn.data.folder import index_folder
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.manifest import index_manifest
 from quarterturn.errors import DataError
 
 MIN_IMAGES = 8
@@ -30,6 +31,7 @@ class Source:
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are no images, counted by suffix.
         num_heic: HEIC files, where the extra that reads them is not installed.
+        ignored_columns: Columns of a manifest that mean nothing here.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Source:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
+    ignored_columns: list[str] = field(default_factory=list)
 
     @property
     def num_indexed(self) -> int:
@@ -72,6 +75,8 @@ class Source:
         if self.ignored:
             kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(self.ignored.items()))
             lines.append(f"ignored, not images: {kinds}")
+        if self.ignored_columns:
+            lines.append(f"ignored columns: {', '.join(self.ignored_columns)}")
         if self.num_heic:
             lines.append(
                 f"left out: {self.num_heic} HEIC files; to read them: "
@@ -87,7 +92,7 @@ def open_source(data: str, *, max_bad_fraction: float = 0.05, verify: bool = Fal
     """Find and index the images of ``DATA``.
 
     Args:
-        data: A folder, a ``.npz`` file, or ``digits``.
+        data: A folder, a ``.csv`` manifest, a ``.npz`` file, or ``digits``.
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
 
@@ -97,16 +102,18 @@ def open_source(data: str, *, max_bad_fraction: float = 0.05, verify: bool = Fal
     path = Path(data).expanduser()
     if data == "digits":
         source = _of_splits("digits", read_digits())
-    elif path.suffix == ".npz":
-        source = _of_splits(path.stem, read_npz(path))
     elif path.is_dir():
         source = _of_folder(path, verify=verify)
-        source.check_failures({}, source.num_indexed, max_bad_fraction)
+    elif path.suffix.lower() == ".csv":
+        source = _of_manifest(path, verify=verify)
+    elif path.suffix == ".npz":
+        source = _of_splits(path.stem, read_npz(path))
     else:
         raise DataError(
-            f"no data at {data!r}: expected a folder of images, a .npz file with train_images, or "
-            "the word 'digits'"
+            f"no data at {data!r}: expected a folder of images, a .csv manifest with a column "
+            "'path', a .npz file with train_images, or the word 'digits'"
         )
+    source.check_failures({}, source.num_indexed, max_bad_fraction)
     if len(source.train) < MIN_IMAGES:
         raise DataError(
             f"{data} holds {len(source.train)} readable images; at least {MIN_IMAGES} are needed\n"
@@ -143,9 +150,25 @@ def _of_folder(root: Path, *, verify: bool) -> Source:
     return source
 
 
+def _of_manifest(path: Path, *, verify: bool) -> Source:
+    manifest = index_manifest(path, verify=verify)
+    source = _of_splits(path.stem, {s: files.images for s, files in manifest.splits.items()})
+    for files in manifest.splits.values():
+        source.unreadable |= files.unreadable
+        source.num_heic += files.num_heic
+    source.ignored_columns = manifest.ignored_columns
+    return source
+
+
 def locate(data: str) -> str:
     """DATA in a form that means the same from any working directory."""
-    return data if data == "digits" else str(Path(data).expanduser().resolve())
+    if data == "digits":
+        return data
+    path = Path(data).expanduser()
+    if path.suffix.lower() == ".csv":
+        # What a manifest lists is relative to its folder, from which a link may lead elsewhere.
+        return str(path.parent.resolve() / path.name)
+    return str(path.resolve())
 
 
 def check_bad_fraction(bad: dict[str, str], num_good: int, max_bad_fraction: float) -> None:
