@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from quarterturn.cli import Demo, Embed, Pretrain, Probe, main, parse
+from quarterturn.cli import DATA_WORDS, Demo, Embed, Pretrain, Probe, main, parse
 from quarterturn.config import Config
 from quarterturn.errors import ConfigError
 from quarterturn.presets import preset
@@ -54,6 +54,7 @@ OVERRIDES = {
         "factors": (1.0, 0.1, 0.01),
     },
     "--workers 0 --device cpu": {"workers": 0, "device": "cpu"},
+    "--download": {"download": True},
 }
 
 
@@ -146,7 +147,7 @@ def test_an_unknown_preset_names_those_there_are(capsys):
 
 def test_pretrain_without_data_says_what_it_expects(capsys):
     assert main(["pretrain"]) == 2
-    assert "expected DATA" in capsys.readouterr().err
+    assert "expected DATA: a folder of images, a .csv manifest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed"])
@@ -157,6 +158,14 @@ def test_help_exits_with_0(command, capsys):
     printed = capsys.readouterr().out
     assert "quarterturn" in printed
     assert "%%" not in printed
+
+
+@pytest.mark.parametrize("command", ["demo", "pretrain"])
+def test_help_says_what_data_may_be(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"DATA {DATA_WORDS}." in printed
 
 
 def test_version(capsys):
@@ -173,6 +182,8 @@ def test_the_other_commands():
     assert isinstance(probe, Probe)
     assert (str(probe.run_directory), probe.data) == ("runs/x-1", "photos")
     assert (probe.kind, probe.seeds, probe.test) == ("knn", 3, None)
+    assert not probe.download
+    assert parse(["probe", "run", "cifar10:sets", "--download"]).download
     embed = parse(["embed", "runs/x-1", "--out", "e.npz", "--half", "rotation"])
     assert isinstance(embed, Embed)
     assert (str(embed.out), embed.data, embed.half) == ("e.npz", None, "rotation")

@@ -65,8 +65,8 @@ def test_from_dict_takes_defaults_for_what_is_left_out():
 def test_a_run_of_an_earlier_version_opens():
     """Its config.json lacks the settings that came later, whose defaults are what it did."""
     values = Config().to_dict()
-    for name in ("long_tail", "long_tail_kind"):
-        del values["data"][name]
+    for group, name in [("data", "long_tail"), ("data", "long_tail_kind"), ("machine", "download")]:
+        del values[group][name]
     assert Config.from_dict(values) == Config()
 
 

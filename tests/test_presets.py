@@ -150,7 +150,15 @@ def test_presets_by_name():
 
 @pytest.mark.parametrize(
     ("data", "name"),
-    [("digits", "digits"), ("photos", "folder"), ("./digits", "folder"), ("x.npz", "folder")],
+    [
+        ("digits", "digits"),
+        ("photos", "folder"),
+        ("./digits", "folder"),
+        ("x.npz", "folder"),
+        ("cifar10:sets", "cifar10-resnet18"),
+        ("cifar100:.", "cifar10-resnet18"),
+        ("cifar10", "folder"),
+    ],
 )
 def test_default_preset_follows_the_data(data, name):
     assert default_preset(data) == name

@@ -148,6 +148,8 @@ class MachineConfig:
     """Processes that decode image files; the result does not depend on it."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard as well (extra: tensorboard)."""
+    download: bool = False
+    """Fetch a named data set that is not there; nothing is downloaded without it."""
 
 
 @dataclass(frozen=True)

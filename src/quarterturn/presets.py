@@ -116,4 +116,6 @@ def preset(name: str) -> Config:
 
 def default_preset(data: str) -> str:
     """The preset that fits ``DATA`` when none is named."""
+    if data.startswith(("cifar10:", "cifar100:")):
+        return "cifar10-resnet18"
     return "digits" if data == "digits" else "folder"

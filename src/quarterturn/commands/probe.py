@@ -18,7 +18,7 @@ from quarterturn.data.selection import (
     select_images,
     stratified_split,
 )
-from quarterturn.data.sources import locate, open_source
+from quarterturn.data.sources import locate, open_source, short_name
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, DataError, QuarterturnError
@@ -42,6 +42,7 @@ def probe(
     seeds: int = 3,
     device: str = "auto",
     workers: int = 2,
+    download: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Probe a run's features, beside those of the untrained backbone.
@@ -57,6 +58,7 @@ def probe(
         seeds: How many seeds; they fix turns and held-out parts.
         device: Where to compute.
         workers: Processes that decode files.
+        download: Fetch a named data set that is not there.
         quiet: Print nothing.
 
     Returns:
@@ -73,7 +75,7 @@ def probe(
     runtime = Runtime(device, "32-true")
     network = opened.load_network().to(runtime.device)
     untrained = build_network(opened.config).to(runtime.device)
-    split = _open(data, test, limit, opened.config)
+    split = _open(data, test, limit, opened.config, download)
     kinds = ("knn", "linear") if kind == "all" else (kind,)
     measured: dict[str, list[dict[str, Any]]] = {}
     for origin, model in [("trained", network), ("untrained", untrained)]:
@@ -108,8 +110,7 @@ def probe(
     }  # fmt: skip
     folder = opened.path / "probes"
     folder.mkdir(exist_ok=True)
-    name = "-".join(Path(locate(data)).with_suffix("").parts[-2:])
-    path = folder / f"{name}-{kind}.json"
+    path = folder / f"{short_name(data)}-{kind}.json"
     write_json(path, result)
     if not quiet:
         print_table(stdout_console(), probe_table(result))
@@ -189,12 +190,13 @@ class _Split:
         return train, test
 
 
-def _open(data: str, test: str | None, limit: int | None, config: Config) -> _Split:
-    source = open_source(data, max_bad_fraction=config.data.max_bad_fraction)
+def _open(data: str, test: str | None, limit: int | None, config: Config, download: bool) -> _Split:
+    most_bad = config.data.max_bad_fraction
+    source = open_source(data, max_bad_fraction=most_bad, download=download)
     train = limit_images(_labelled(source.train, data), limit)
     other, description = source.test, f"the split {source.test_name!r}"
     if test is not None:
-        other, description = open_source(test).train, test
+        other, description = open_source(test, download=download).train, test
     if other is None:
         description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
     else:

@@ -38,17 +38,27 @@ class Selection:
     labels_read: str = ""
 
 
-def select_images(data: str, settings: DataConfig) -> Selection:
+def select_images(data: str, settings: DataConfig, *, download: bool = False) -> Selection:
     """Open DATA and part it as the settings say.
 
     A long tail is cut first, and reads the labels; nothing else here does.
     Held out is the test split of the data where it has one of 8 images or more, at most 1,000 of
     it; else a fraction of the training images.
 
+    Args:
+        data: DATA as the user wrote it.
+        settings: Which images.
+        download: Fetch a named data set that is not there.
+
     Raises:
         DataError: DATA cannot be read, or leaves too few images.
     """
-    source = open_source(data, max_bad_fraction=settings.max_bad_fraction, verify=settings.verify)
+    source = open_source(
+        data,
+        max_bad_fraction=settings.max_bad_fraction,
+        verify=settings.verify,
+        download=download,
+    )
     train, labels_read = source.train, ""
     if settings.long_tail is not None:
         train, labels_read = cut_long_tail(train, settings.long_tail, settings.long_tail_kind)
