@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from quarterturn.cli import Demo, Embed, Pretrain, Probe, main, parse
+from quarterturn.cli import DATA_WORDS, Demo, Embed, Pretrain, Probe, main, parse
 from quarterturn.config import Config
 from quarterturn.errors import ConfigError
-from quarterturn.presets import preset
+from quarterturn.presets import PRESETS, preset
 
 
 @pytest.fixture
@@ -46,12 +46,15 @@ OVERRIDES = {
     "--flip": {"flip": True},
     "--no-flip": {"flip": False},
     "--limit 100": {"limit": 100},
+    "--long-tail 0.01": {"long_tail": 0.01},
+    "--long-tail 0.1 --long-tail-kind step": {"long_tail": 0.1, "long_tail_kind": "step"},
     "--schedule step --milestones 0.5 0.8 --factors 1 0.1 0.01": {
         "schedule": "step",
         "milestones": (0.5, 0.8),
         "factors": (1.0, 0.1, 0.01),
     },
     "--workers 0 --device cpu": {"workers": 0, "device": "cpu"},
+    "--download": {"download": True},
 }
 
 
@@ -137,14 +140,12 @@ def test_an_unknown_preset_names_those_there_are(capsys):
         parse(["pretrain", "photos", "--preset", "fodler"])
     assert main(["pretrain", "photos", "--preset", "fodler"]) == 2
     error = capsys.readouterr().err
-    assert error == (
-        "quarterturn: unknown preset 'fodler'; there are digits, folder, imagenet-alexnet\n"
-    )
+    assert error == f"quarterturn: unknown preset 'fodler'; there are {', '.join(PRESETS)}\n"
 
 
 def test_pretrain_without_data_says_what_it_expects(capsys):
     assert main(["pretrain"]) == 2
-    assert "expected DATA" in capsys.readouterr().err
+    assert "expected DATA: a folder of images, a .csv manifest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed"])
@@ -155,6 +156,14 @@ def test_help_exits_with_0(command, capsys):
     printed = capsys.readouterr().out
     assert "quarterturn" in printed
     assert "%%" not in printed
+
+
+@pytest.mark.parametrize("command", ["demo", "pretrain"])
+def test_help_says_what_data_may_be(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"DATA {DATA_WORDS}." in printed
 
 
 def test_version(capsys):
@@ -171,6 +180,8 @@ def test_the_other_commands():
     assert isinstance(probe, Probe)
     assert (str(probe.run_directory), probe.data) == ("runs/x-1", "photos")
     assert (probe.kind, probe.seeds, probe.test) == ("knn", 3, None)
+    assert not probe.download
+    assert parse(["probe", "run", "cifar10:sets", "--download"]).download
     embed = parse(["embed", "runs/x-1", "--out", "e.npz", "--half", "rotation"])
     assert isinstance(embed, Embed)
     assert (str(embed.out), embed.data, embed.half) == ("e.npz", None, "rotation")

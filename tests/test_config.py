@@ -62,6 +62,14 @@ def test_from_dict_takes_defaults_for_what_is_left_out():
     assert config.data == DataConfig(crop_scale=(0.5, 0.75))
 
 
+def test_a_run_of_an_earlier_version_opens():
+    """Its config.json lacks the settings that came later, whose defaults are what it did."""
+    values = Config().to_dict()
+    for group, name in [("data", "long_tail"), ("data", "long_tail_kind"), ("machine", "download")]:
+        del values[group][name]
+    assert Config.from_dict(values) == Config()
+
+
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -87,6 +95,9 @@ def test_recipes_pass_the_check(name):
         ("checkpoint_every", -1, 0),
         ("log_every", 0, 1),
         ("limit", 7, 8),
+        ("long_tail", 0.0, 0.01),
+        ("long_tail", 1.1, 1.0),
+        ("long_tail_kind", "pareto", "step"),
         ("holdout", 1.0, 0.0),
         ("holdout", -0.1, 0.99),
         ("max_bad_fraction", 1.1, 1.0),

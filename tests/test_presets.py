@@ -9,6 +9,7 @@ from quarterturn.data.batches import TrainingBatches
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.schedule import learning_rate
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
 from quarterturn.methods.registry import build_method, build_network
@@ -48,7 +49,9 @@ def one_step(config: Config, images, precision: str = "32-true"):
     return terms, before, training, batch.indices
 
 
-STORED = {"digits": 8, "folder": 150, "demo": 80, "imagenet-alexnet": 224, "cifar10-resnet18": 32}
+STORED = {"digits": 8, "folder": 150, "demo": 80, "imagenet-alexnet": 224} | dict.fromkeys(
+    ["cifar10-nin", "cifar10-resnet18", "cifar10-lt-resnet18"], 32
+)
 """Sides of the images that are cropped."""
 
 
@@ -141,8 +144,44 @@ def test_the_papers_recipe():
     assert epochs == [90, 130, 190, 210, 230]
 
 
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [
+        (0, 0.1),
+        (59, 0.1),
+        (60, 0.02),
+        (119, 0.02),
+        (120, 0.004),
+        (159, 0.004),
+        (160, 8e-4),
+        (199, 8e-4),
+    ],
+)
+def test_rotnets_rates_on_cifar(epoch, rate):
+    settings = preset("cifar10-nin").optimizer
+    assert learning_rate(epoch, 200, settings) == pytest.approx(rate, rel=1e-12)
+
+
+def test_rotnets_recipe_on_cifar():
+    config = preset("cifar10-nin")
+    o, d = config.optimizer, config.data
+    assert (config.model.backbone, config.run.epochs, config.run.batch_size) == ("nin", 200, 128)
+    assert (o.optimizer, o.momentum, o.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert (d.image_size, d.crop_padding, d.flip, d.eval_crop) == (32, 4, True, 1.0)
+    assert [255 * x for x in d.mean] == pytest.approx([125.3, 123.0, 113.9])
+    assert [255 * x for x in d.std] == pytest.approx([63.0, 62.1, 66.7])
+
+
+def test_the_long_tailed_preset_differs_by_the_cut_alone():
+    changed = preset("cifar10-resnet18").differences(preset("cifar10-lt-resnet18"))
+    assert changed == ["long_tail: None -> 0.01"]
+
+
 def test_presets_by_name():
-    assert set(PRESETS) == {"digits", "folder", "imagenet-alexnet", "cifar10-resnet18"}
+    assert list(PRESETS) == [
+        "digits", "folder", "imagenet-alexnet",
+        "cifar10-nin", "cifar10-resnet18", "cifar10-lt-resnet18",
+    ]  # fmt: skip
     assert preset("folder") == PRESETS["folder"]()
     with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, imagenet-alexnet"):
         preset("demo")
@@ -150,7 +189,15 @@ def test_presets_by_name():
 
 @pytest.mark.parametrize(
     ("data", "name"),
-    [("digits", "digits"), ("photos", "folder"), ("./digits", "folder"), ("x.npz", "folder")],
+    [
+        ("digits", "digits"),
+        ("photos", "folder"),
+        ("./digits", "folder"),
+        ("x.npz", "folder"),
+        ("cifar10:sets", "cifar10-resnet18"),
+        ("cifar100:.", "cifar10-resnet18"),
+        ("cifar10", "folder"),
+    ],
 )
 def test_default_preset_follows_the_data(data, name):
     assert default_preset(data) == name

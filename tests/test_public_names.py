@@ -16,6 +16,8 @@ NAMES = {
     "infonce_loss",
     "invariance_loss",
     "load_backbone",
+    "long_tail_counts",
+    "long_tail_indices",
     "nce_loss",
     "pretrain",
     "probe",
@@ -71,6 +73,7 @@ def test_unknown_names_are_attribute_errors():
     [
         "import quarterturn",
         "import quarterturn; dir(quarterturn); quarterturn.QuarterturnError",
+        "from quarterturn import long_tail_counts, long_tail_indices",
         "import quarterturn.cli",
         "import quarterturn.config, quarterturn.presets, quarterturn.errors",
         "from quarterturn.cli import parse; parse(['pretrain', 'digits', '--epochs', '3'])",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quarterturn.commands.embed import embed
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
+    from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
     from quarterturn.losses.instance import infonce_loss, nce_loss
     from quarterturn.losses.invariance import invariance_loss
@@ -31,6 +32,8 @@ _HOME = {
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
     "load_backbone": "runs",
+    "long_tail_counts": "data.long_tail",
+    "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
     "pretrain": "commands.pretrain",
     "probe": "commands.probe",
@@ -51,6 +54,8 @@ __all__ = [
     "infonce_loss",
     "invariance_loss",
     "load_backbone",
+    "long_tail_counts",
+    "long_tail_indices",
     "nce_loss",
     "pretrain",
     "probe",

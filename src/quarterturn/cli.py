@@ -21,6 +21,10 @@ from quarterturn.errors import QuarterturnError
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
 
+DATA_WORDS = (
+    "A folder of images, a .csv manifest, a .npz file, cifar10:ROOT, cifar100:ROOT, or digits"
+)
+
 Data = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
 MaybeData = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="DATA")]
 RunDirectory = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -31,8 +35,7 @@ MaybeRun = Annotated[Path | None, tyro.conf.arg(metavar="RUN")]
 class Demo:
     """Train every method on digits, or on your own folder, and lay the figures side by side."""
 
-    data: Data = "digits"
-    """digits, a folder of images, or a .npz file."""
+    data: Annotated[Data, tyro.conf.arg(metavar="DATA", help=f"{DATA_WORDS}.")] = "digits"
     out: MaybeRun = None
     """Run directory; runs/<data>-demo-<n> by default."""
     limit: int | None = None
@@ -56,12 +59,12 @@ class Demo:
 class Pretrain:
     """Learn a representation from unlabelled images: DATA, or --resume RUN."""
 
-    data: MaybeData = None
-    """A folder of images, a .npz file, or digits."""
+    data: Annotated[MaybeData, tyro.conf.arg(metavar="DATA", help=f"{DATA_WORDS}.")] = None
     out: MaybeRun = None
     """Run directory; runs/<data>-<n> by default."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """digits, folder or imagenet-alexnet; the defaults shown here are the preset's."""
+    """digits, folder, imagenet-alexnet, cifar10-nin, cifar10-resnet18 or cifar10-lt-resnet18; the
+    defaults shown here are the preset's."""
     resume: MaybeRun = None
     """Go on with this run; other settings than the run's are refused."""
     overwrite: bool = False
@@ -78,7 +81,7 @@ class Pretrain:
                 raise ConfigError("--resume RUN takes DATA, --out and --preset from the run")
             resume(self.resume, config=self.config)
         elif self.data is None:
-            raise ConfigError("expected DATA: a folder of images, a .npz file, or digits")
+            raise ConfigError(f"expected DATA: {DATA_WORDS[0].lower()}{DATA_WORDS[1:]}")
         else:
             pretrain(self.data, out=self.out, config=self.config, overwrite=self.overwrite)
 
@@ -90,7 +93,7 @@ class Probe:
     run_directory: RunDirectory
     """The run."""
     data: Data
-    """Labelled images: sub-folders are the labels."""
+    """Labelled images: sub-folders are the labels, or they come with the data."""
     test: str | None = None
     """Other data to test on; by default a split of DATA, or a stratified 20 %."""
     kind: Literal["all", "knn", "linear"] = "all"
@@ -113,6 +116,8 @@ class Probe:
     """auto, cpu, cuda ..."""
     workers: int = 2
     """Processes that decode files."""
+    download: bool = False
+    """Fetch a named data set that is not there; nothing is downloaded without it."""
 
     def run(self) -> None:
         """Call the command."""
@@ -122,7 +127,7 @@ class Probe:
             self.run_directory, self.data,
             test=self.test, kind=self.kind, layers=self.layers, grid=self.grid, limit=self.limit,
             seed=self.seed, seeds=self.seeds, many=self.many, few=self.few,
-            device=self.device, workers=self.workers,
+            device=self.device, workers=self.workers, download=self.download,
         )  # fmt: skip
 
 

@@ -13,11 +13,12 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from quarterturn.errors import ConfigError
 
 MethodName = Literal["decoupling", "rotnet", "instance"]
+LongTail = Literal["exponential", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -30,6 +31,12 @@ class DataConfig:
 
     limit: int | None = None
     """Use this many images, drawn once by a fixed seed; all by default."""
+    long_tail: float | None = None
+    """Cut the training images to a long tail: the rarest class keeps this fraction of the most
+    frequent one's images. Reads labels."""
+    long_tail_kind: LongTail = "exponential"
+    """How the classes of a long tail thin out: from one to the next, or all of the second half at
+    once."""
     holdout: float = 0.05
     """Fraction kept out of the training for diagnostics (at most 1,000 images), where the data
     has no val or test split of its own; 0 keeps none."""
@@ -150,6 +157,8 @@ class MachineConfig:
     compiler), then quicker steps. Figures differ from those without by rounding."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard as well (extra: tensorboard)."""
+    download: bool = False
+    """Fetch a named data set that is not there; nothing is downloaded without it."""
 
 
 @dataclass(frozen=True)
@@ -231,6 +240,12 @@ class Config:
         _require(r.checkpoint_every >= 0, "checkpoint-every", r.checkpoint_every, "0 or more")
         _require(r.log_every >= 1, "log-every", r.log_every, "1 or more")
         _require(d.limit is None or d.limit >= 8, "limit", d.limit, "at least 8 images")
+        _require(
+            d.long_tail is None or 0 < d.long_tail <= 1,
+            "long-tail", d.long_tail, "a fraction above 0, up to 1",
+        )  # fmt: skip
+        kinds = get_args(LongTail)
+        _require(d.long_tail_kind in kinds, "long-tail-kind", d.long_tail_kind, " or ".join(kinds))
         _require(0 <= d.holdout < 1, "holdout", d.holdout, "a fraction from 0 to below 1")
         _require(0 <= d.max_bad_fraction <= 1, "max-bad-fraction", d.max_bad_fraction, "0 to 1")
         _require(d.image_size >= 8, "image-size", d.image_size, "at least 8 pixels")

@@ -4,18 +4,23 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.datasets import cifar
 
+import quarterturn.commands.pretrain as command
 import quarterturn.engine.checkpoint as checkpoint
-from quarterturn import ConfigError, DataError, load_backbone, pretrain, resume
+from quarterturn import ConfigError, DataError, load_backbone, pretrain, probe, resume
 from quarterturn.cli import main
+from quarterturn.config import Config
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.runs import Run
 
+from ..data.fake_cifar import write_cifar
 from .conftest import QUICK
 
 
@@ -64,6 +69,20 @@ def test_labels_are_never_read(tmp_path: Path) -> None:
         )
     states = [torch.load(run.checkpoint, weights_only=True)["network"] for run in runs]
     assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
+
+
+def test_labels_that_cut_a_long_tail_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "pretrain digits --epochs 1 --num-noise 8 --device cpu --limit 100 --no-diagnostics"
+    told = "labels were read to cut a long tail (exponential, 0.1): 545 of 1,347 images"
+    for name, more in [("cut", ["--long-tail", "0.1"]), ("whole", [])]:
+        assert main([*words.split(), *more, "--out", str(tmp_path / name)]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        page = " ".join((tmp_path / name / "report.html").read_text().split())
+        assert (told in said) == (told in page) == (name == "cut")
+        assert ("no labels are read" in said) == ("no labels were read" in page) == (name != "cut")
+    assert Run.open(tmp_path / "cut").config.data.long_tail == 0.1
 
 
 @pytest.mark.parametrize("method", ["rotnet", "instance"])
@@ -249,6 +268,90 @@ def test_a_run_means_the_same_from_another_directory(
     settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
     run = pretrain(photos.name, out=tmp_path / "run", quiet=True, **settings)
     assert run.data == str(photos)
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders that CIFAR-10 would have been downloaded into; 20 images come in its place."""
+    folders: list[Path] = []
+
+    def fetch(url: str, root: Path, **_: object) -> None:
+        folders.append(root)
+        write_cifar(root, "cifar10", monkeypatch)
+
+    monkeypatch.setattr(cifar, "download_and_extract_archive", fetch)
+    return folders
+
+
+def test_a_named_data_set_is_fetched_when_asked_alone(
+    tmp_path: Path, fetched: list[Path], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    line = "pretrain cifar10:sets --preset digits --epochs 1 --num-noise 8 --device cpu"
+    words = line.split()
+    assert main(words) == 2
+    assert "data_batch_1" in capsys.readouterr().err
+    assert fetched == []
+    assert main([*words, "--download"]) == 0
+    assert [Path(folder).resolve() for folder in fetched] == [tmp_path / "sets"]
+    run = Run.open("runs/cifar10-1")
+    assert run.data == f"cifar10:{tmp_path / 'sets'}"
+    assert main(words) == 0  # it is there now
+    assert len(fetched) == 1
+
+    monkeypatch.chdir("/")
+    result = probe(tmp_path / run.path, run.data, kind="knn", seeds=1, download=True, quiet=True)
+    assert result["protocol"]["test_images_learned_from"] == 0
+    assert result["protocol"]["training_images"] == 20
+    assert (tmp_path / run.path / "probes" / "cifar10-sets-knn.json").exists()
+    assert len(fetched) == 1
+
+
+@pytest.mark.parametrize(
+    ("is_main", "download", "expected"),
+    [
+        (True, True, ["fetch", "barrier"]),
+        (False, True, ["barrier", "open"]),
+        (True, False, ["open"]),
+        (False, False, ["open"]),
+    ],
+)
+def test_one_process_fetches_for_all(
+    is_main: bool, download: bool, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def select(*_: object, download: bool) -> None:
+        calls.append("fetch" if download else "open")
+
+    monkeypatch.setattr(command, "select_images", select)
+    runtime = SimpleNamespace(is_main=is_main, barrier=lambda: calls.append("barrier"))
+    command._select("cifar10:sets", Config().with_settings(download=download), runtime)
+    assert calls == expected
+
+
+def test_a_probe_fetches_when_asked_alone(
+    digits_run: Run, tmp_path: Path, fetched: list[Path]
+) -> None:
+    with pytest.raises(DataError, match="--download"):
+        probe(digits_run.path, f"cifar10:{tmp_path}", kind="knn", quiet=True)
+    assert fetched == []
+    probe(digits_run.path, f"cifar10:{tmp_path}", kind="knn", seeds=1, download=True, quiet=True)
+    assert fetched == [tmp_path]
+
+
+def test_a_manifest_trains_as_its_folder_does(tmp_path: Path, photos: Path) -> None:
+    names = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
+    rows = [f"{photos / name},{name.parent}" for name in names]
+    (tmp_path / "photos.csv").write_text("\n".join(["path,label", *rows]))
+    settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
+    runs = [
+        pretrain(data, out=tmp_path / str(i), quiet=True, **settings)
+        for i, data in enumerate([photos, tmp_path / "photos.csv"])
+    ]
+    states = [torch.load(run.checkpoint, weights_only=True)["network"] for run in runs]
+    assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
 
 
 def test_items_are_listed_although_the_run_is_stopped(tmp_path: Path, photos: Path) -> None:

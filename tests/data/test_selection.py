@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 
+from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
 from quarterturn.data.selection import (
+    cut_long_tail,
     hold_out,
     limit_images,
     match_classes,
+    select_images,
     stratified_split,
 )
 from quarterturn.errors import DataError
@@ -43,6 +47,69 @@ class TestLimit:
         few, again, more = (numbers_of(limit_images(numbered(300), n)) for n in (20, 20, 60))
         assert few == again
         assert set(few) < set(more)
+
+
+class TestLongTail:
+    @pytest.fixture
+    def data(self, tmp_path) -> str:
+        """4 classes of 100 images in no order, each image its own, and a balanced test split."""
+        numbers = np.arange(480)
+        pixels = np.stack([numbers % 256, numbers // 256, 0 * numbers], axis=1).astype(np.uint8)
+        labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 120))
+        np.savez(
+            tmp_path / "set.npz",
+            train_images=pixels[:400, None, None], train_labels=labels[:400],
+            test_images=pixels[400:, None, None], test_labels=labels[400:],
+        )  # fmt: skip
+        return str(tmp_path / "set.npz")
+
+    @pytest.mark.parametrize("kind", ["exponential", "step"])
+    def test_keeps_the_images_in_their_order(self, data, kind):
+        selection = select_images(data, DataConfig(long_tail=0.1, long_tail_kind=kind))
+        whole = selection.source.train
+        kept = np.sort(long_tail_indices(whole.labels, 0.1, kind))
+        assert selection.train.names == [whole.names[i] for i in kept]
+        np.testing.assert_array_equal(selection.train.pixels, whole.pixels[kept])
+        assert len(kept) < 400
+        assert len(whole) == 400
+
+    def test_leaves_the_held_out_images_alone(self, data):
+        cut, plain = (select_images(data, DataConfig(long_tail=t)) for t in (0.1, None))
+        assert cut.held_out.names == plain.held_out.names
+        assert len(cut.held_out) == 80
+
+    def test_comes_before_the_limit(self, data):
+        cut = select_images(data, DataConfig(long_tail=0.1))
+        few = select_images(data, DataConfig(long_tail=0.1, limit=50))
+        assert few.train.names == limit_images(cut.train, 50).names
+        assert few.labels_read == cut.labels_read
+
+    def test_says_that_labels_were_read(self, data):
+        assert select_images(data, DataConfig()).labels_read == ""
+        images = ArrayImages(
+            np.zeros((400, 1, 1, 3), np.uint8), [str(i) for i in range(400)],
+            np.arange(400) % 4, list("abcd"),
+        )  # fmt: skip
+        kept, words = cut_long_tail(images, 0.001, "exponential")
+        assert np.bincount(kept.labels, minlength=4).tolist() == [100, 10, 1, 0]
+        assert long_tail_counts(100, 4, 0.001) == [100, 10, 1, 0]
+        assert words == (
+            "labels were read to cut a long tail (exponential, 0.001): 111 of 400 images, "
+            "100 to 0 a class"
+        )
+
+    def test_needs_labels(self, tmp_path):
+        np.savez(tmp_path / "x.npz", train_images=np.zeros((9, 1, 1), np.uint8))
+        with pytest.raises(DataError, match=r"--long-tail 0\.1 reads labels, and these .* none"):
+            select_images(str(tmp_path / "x.npz"), DataConfig(long_tail=0.1))
+
+    def test_that_leaves_too_few(self, tmp_path):
+        np.savez(
+            tmp_path / "x.npz",
+            train_images=np.zeros((12, 1, 1), np.uint8), train_labels=np.arange(12) % 2,
+        )  # fmt: skip
+        with pytest.raises(DataError, match=r"--long-tail 0\.1 leaves 6 images"):
+            select_images(str(tmp_path / "x.npz"), DataConfig(long_tail=0.1))
 
 
 class TestHoldOut:

@@ -68,8 +68,8 @@ def demo(
     """Train every method on a small collection and lay their figures side by side.
 
     Args:
-        data: ``digits``, a folder, or a ``.npz`` file. Labels are used where the data has them, by
-            the probes and the supervised row alone.
+        data: ``digits``, a folder, or other DATA. Labels are used where the data has them, by the
+            probes and the supervised row alone.
         out: The run directory, which keeps the decoupled network; ``runs/<data>-demo-<n>`` by
             default.
         limit: Images to use; 1,000 photos by default, digits whole.

@@ -50,7 +50,8 @@ def pretrain(
     """Learn a representation from unlabelled images.
 
     Args:
-        data: A folder, a ``.npz`` file, or ``digits``. Labels are not read.
+        data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``cifar10:ROOT``, ``cifar100:ROOT``,
+            or ``digits``. Labels are not read, but to cut a long tail where ``long_tail`` asks.
         out: The run directory; by default ``runs/<data>-<n>``.
         preset: Name of a recipe; ``digits`` or ``folder`` by default.
         config: A whole configuration, in place of a preset.
@@ -72,7 +73,7 @@ def pretrain(
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_images(data, config.data)
+        images = _select(data, config, runtime)
         config = fit_batch_size(config, len(images.train), console)
         if config.run.batch_size < 2 * runtime.world_size:
             raise ConfigError(
@@ -126,7 +127,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         )
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_images(run.data, run.config.data)
+        images = _select(run.data, run.config, runtime)
         if (found := images.train.fingerprint()) != run.fingerprint:
             raise DataError(
                 f"the images of {run.data} are not those the run began with (fingerprint {found}, "
@@ -135,6 +136,17 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         return _train(run, images, runtime, console)
     finally:
         runtime.close()
+
+
+def _select(data: str, config: Config, runtime: Runtime) -> Selection:
+    """The run's images; where they are to be downloaded, the first process does it for all."""
+    download = config.machine.download
+    if download and not runtime.is_main:
+        runtime.barrier()
+    images = select_images(data, config.data, download=download and runtime.is_main)
+    if download and runtime.is_main:
+        runtime.barrier()
+    return images
 
 
 def fit_batch_size(config: Config, num_images: int, console: Console | None) -> Config:
@@ -230,7 +242,7 @@ def _introduce(
     console.print(
         f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
-        f"{held:,} held out for diagnostics; no labels are read\n"
+        f"{held:,} held out for diagnostics; {images.labels_read or 'no labels are read'}\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
@@ -259,7 +271,8 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         run,
         source_lines=[
             *images.source.summary(),
-            f"{len(images.train):,} images were learned from; no labels were read",
+            f"{len(images.train):,} images were learned from; "
+            f"{images.labels_read or 'no labels were read'}",
         ],
         unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own

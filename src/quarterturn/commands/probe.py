@@ -9,7 +9,7 @@ from typing import Any
 
 from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
 from quarterturn.data.selection import select_images
-from quarterturn.data.sources import locate
+from quarterturn.data.sources import locate, short_name
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, QuarterturnError
@@ -40,6 +40,7 @@ def probe(
     few: int = FEW,
     device: str = "auto",
     workers: int = 2,
+    download: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Probe a run's features, beside those of the untrained backbone.
@@ -63,6 +64,7 @@ def probe(
         few: Classes with fewer training images than this are counted as ``few``.
         device: Where to compute.
         workers: Processes that decode files.
+        download: Fetch a named data set that is not there.
         quiet: Print nothing.
 
     Returns:
@@ -89,8 +91,9 @@ def probe(
         layers = networks["trained"].backbone.layers
     models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}
     split = open_labelled(
-        data, test, limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction
-    )
+        data, test,
+        limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
+    )  # fmt: skip
     kinds = ("knn", "linear") if kind == "all" else (kind,)
     options: dict[str, Any] = {
         "kinds": kinds, "many": many, "few": few, "device": runtime.device, "workers": workers,
@@ -113,14 +116,15 @@ def probe(
             for name, value in one.compare(model, known, upright):
                 measured.setdefault(f"{origin}/{name}", []).append(value)
     protocol = {
-        "data": Path(locate(data)).name, "test": split.description,
+        "test": split.description,
         "training_fingerprint": split.train.fingerprint(),
         "test_fingerprint": split.tests.fingerprint(),
         "training_images": len(train), "test_images": len(held),
         "seeds": list(range(seed, seed + seeds)), "grid": grid, "many": many, "few": few,
     }  # fmt: skip
     result = {
-        "run": str(opened.path), "epochs": opened.config.run.epochs, "data": data,
+        "run": str(opened.path), "epochs": opened.config.run.epochs,
+        "data": data, "name": short_name(data),
         "weights": models["trained"].fingerprint,
         "test_images_learned_from": _num_learned_from(opened, split, test or data, seed),
         "protocol": protocol, "protocol_id": protocol_id(protocol),
@@ -152,7 +156,7 @@ def _write(run: Run, result: dict[str, Any]) -> Path:
     """Write the result, with the figures that an earlier probe has left of the same thing."""
     folder = run.path / "probes"
     folder.mkdir(exist_ok=True)
-    path = folder / f"{Path(result['protocol']['data']).stem}-{result['protocol_id']}.json"
+    path = folder / f"{result['name']}-{result['protocol_id']}.json"
     if path.exists():
         earlier = json.loads(path.read_text())
         if earlier["weights"] == result["weights"]:

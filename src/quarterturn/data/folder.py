@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.decode import (
-    HEIC,
-    READABLE,
-    UnreadableImageError,
-    heic_is_readable,
-    read_image,
-    read_size,
-)
-from quarterturn.data.imageset import FileImages
+from quarterturn.data.decode import HEIC, READABLE
+from quarterturn.data.files import IndexedFiles, index_files
 
 
 @dataclass(frozen=True)
@@ -29,16 +20,12 @@ class Folder:
     """What was found below a folder.
 
     Attributes:
-        images: The image files whose headers can be read.
-        unreadable: The others by their path below the folder, with the reason.
+        files: Its image files; named by their path below the folder.
         ignored: Files that are no images, counted by suffix.
-        num_heic: HEIC files, where the extra that reads them is not installed.
     """
 
-    images: FileImages
-    unreadable: dict[str, str]
+    files: IndexedFiles
     ignored: Counter[str]
-    num_heic: int
 
 
 def index_folder(root: Path, *, verify: bool = False) -> Folder:
@@ -48,50 +35,19 @@ def index_folder(root: Path, *, verify: bool = False) -> Folder:
         root: The folder.
         verify: Decode every file in full.
     """
-    readable = READABLE | HEIC if heic_is_readable() else READABLE
-    candidates, ignored, num_heic = [], Counter[str](), 0
+    names, ignored = [], Counter[str]()
     for path in _walk(root):
         suffix = path.suffix.lower()
         if path.name.startswith("."):
             ignored["hidden"] += 1
-        elif suffix in readable:
-            candidates.append(path)
-        elif suffix in HEIC:
-            num_heic += 1
+        elif suffix in READABLE | HEIC:
+            names.append(str(path.relative_to(root)))
         else:
             ignored[suffix or "(no suffix)"] += 1
-
-    def inspect(path: Path) -> tuple[tuple[int, int], int] | str:
-        try:
-            size = read_size(path)
-            if verify:
-                read_image(path)
-            return size, path.stat().st_size
-        except UnreadableImageError as error:
-            return str(error)
-
-    names, sizes, num_bytes, unreadable = [], [], [], {}
-    # Threads wait for the disk together; decoding releases the interpreter lock as well.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
-        warnings.simplefilter("ignore")  # damaged metadata in a picture that reads well
-        for path, found in zip(candidates, pool.map(inspect, candidates), strict=True):
-            name = str(path.relative_to(root))
-            if isinstance(found, str):
-                unreadable[name] = found
-            else:
-                names.append(name)
-                sizes.append(found[0])
-                num_bytes.append(found[1])
-    labels, class_names = _labels_of(names)
-    images = FileImages(
-        root,
-        names,
-        np.array(sizes, dtype=np.int64).reshape(-1, 2),
-        np.array(num_bytes, dtype=np.int64),
-        labels,
-        class_names,
-    )
-    return Folder(images, unreadable, ignored, num_heic)
+    files = index_files(root, names, verify=verify)
+    labels, class_names = _labels_of(files.images.names)
+    images = replace(files.images, labels=labels, class_names=class_names)
+    return Folder(replace(files, images=images), ignored)
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -133,7 +89,7 @@ def _with_parents(folder: str) -> set[str]:
     return {folder, *map(str, Path(folder).parents)}
 
 
-def _labels_of(names: list[str]) -> tuple[NDArray[np.int64] | None, list[str]]:
+def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str]]:
     """Top-level sub-folders as classes, where every image is in one and there are two or more."""
     tops = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
     class_names = sorted({top for top in tops if top is not None})

@@ -58,6 +58,7 @@ def open_labelled(
     *,
     limit: int | None = None,
     max_bad_fraction: float = 0.05,
+    download: bool = False,
 ) -> LabelledSplit:
     """Labelled images of ``DATA``, and where the test part is to come from.
 
@@ -66,15 +67,17 @@ def open_labelled(
         test: Other DATA to test on.
         limit: Use at most this many images of each part.
         max_bad_fraction: More unreadable image files than this are an error.
+        download: Fetch a named data set that is not there.
 
     Raises:
         DataError: No labels, one class alone, or test classes that training lacks.
     """
-    source = open_source(data, max_bad_fraction=max_bad_fraction)
+    source = open_source(data, max_bad_fraction=max_bad_fraction, download=download)
     train = limit_images(_labelled(source.train, data), limit)
     other, description = source.test, f"the split {source.test_name!r}"
     if test is not None:
-        other, description = open_source(test, max_bad_fraction=max_bad_fraction).train, test
+        given = open_source(test, max_bad_fraction=max_bad_fraction, download=download)
+        other, description = given.train, test
     if other is None:
         description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
     else:
@@ -93,7 +96,7 @@ def _labelled(images: ImageSet, data: str) -> ImageSet:
     if images.labels is None:
         raise DataError(
             f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
-            "in the .npz file"
+            "in the .npz or .csv file"
         )
     if len(np.unique(images.labels)) < 2:
         raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")

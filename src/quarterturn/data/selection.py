@@ -1,4 +1,4 @@
-"""Which images of a source take part: limits, held-out images, stratified splits."""
+"""Which images of a source take part: long tails, limits, held-out images, stratified splits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.long_tail import long_tail_indices
 from quarterturn.data.sources import MIN_IMAGES, Source, open_source
 from quarterturn.errors import DataError
 from quarterturn.randomness import permutation
@@ -27,34 +28,81 @@ class Selection:
         train: Those to learn from.
         held_out: Those for diagnostics, or None.
         held_out_of_train: Whether these were taken away from the training images.
+        labels_read: What labels were read for, as words; empty where none were.
     """
 
     source: Source
     train: ImageSet
     held_out: ImageSet | None
     held_out_of_train: bool
+    labels_read: str = ""
 
 
-def select_images(data: str, settings: DataConfig) -> Selection:
+def select_images(data: str, settings: DataConfig, *, download: bool = False) -> Selection:
     """Open DATA and part it as the settings say.
 
+    A long tail is cut first, and reads the labels; nothing else here does.
     Held out is the test split of the data where it has one of 8 images or more, at most 1,000 of
     it; else a fraction of the training images.
+
+    Args:
+        data: DATA as the user wrote it.
+        settings: Which images.
+        download: Fetch a named data set that is not there.
 
     Raises:
         DataError: DATA cannot be read, or leaves too few images.
     """
-    source = open_source(data, max_bad_fraction=settings.max_bad_fraction, verify=settings.verify)
-    train = limit_images(source.train, settings.limit)
+    source = open_source(
+        data,
+        max_bad_fraction=settings.max_bad_fraction,
+        verify=settings.verify,
+        download=download,
+    )
+    train, labels_read = source.train, ""
+    if settings.long_tail is not None:
+        train, labels_read = cut_long_tail(train, settings.long_tail, settings.long_tail_kind)
+        if len(train) < MIN_IMAGES:
+            raise DataError(
+                f"--long-tail {settings.long_tail} leaves {len(train)} images to learn from; at "
+                f"least {MIN_IMAGES} are needed"
+            )
+    train = limit_images(train, settings.limit)
     if source.test is not None and len(source.test) >= MIN_IMAGES:
-        return Selection(source, train, limit_images(source.test, MAX_HELD_OUT), False)
+        held_out: ImageSet | None = limit_images(source.test, MAX_HELD_OUT)
+        return Selection(source, train, held_out, False, labels_read)
     train, held_out = hold_out(train, settings.holdout)
     if len(train) < MIN_IMAGES:
         raise DataError(
             f"--holdout {settings.holdout} leaves {len(train)} images to learn from; at least "
             f"{MIN_IMAGES} are needed"
         )
-    return Selection(source, train, held_out, True)
+    return Selection(source, train, held_out, True, labels_read)
+
+
+def cut_long_tail(images: ImageSet, factor: float, kind: str) -> tuple[ImageSet, str]:
+    """The images that a long tail keeps, in their order, and words on what labels were read for.
+
+    Args:
+        images: Labelled images.
+        factor: The rarest class's share of the most frequent one's images.
+        kind: ``exponential`` or ``step``; see `quarterturn.data.long_tail`.
+
+    Raises:
+        DataError: No labels, fewer than two classes, or a class without images.
+    """
+    if images.labels is None:
+        raise DataError(
+            f"--long-tail {factor} reads labels, and these images have none: expected a sub-folder "
+            "for each class, or data with labels"
+        )
+    kept = np.sort(long_tail_indices(images.labels, factor, kind, SELECTION_SEED))
+    counts = np.bincount(images.labels[kept], minlength=int(images.labels.max()) + 1)
+    words = (
+        f"labels were read to cut a long tail ({kind}, {factor:g}): {len(kept):,} of "
+        f"{len(images):,} images, {counts.max():,} to {counts.min():,} a class"
+    )
+    return images.subset(kept), words
 
 
 def limit_images(images: ImageSet, limit: int | None) -> ImageSet:

@@ -1,21 +1,37 @@
 """From ``DATA``, as a user writes it, to indexed images.
 
-DATA is a folder, a ``.npz`` file in the MedMNIST layout, or ``digits``.
+DATA is a folder, a ``.csv`` manifest, a ``.npz`` file in the MedMNIST layout, ``digits``, or
+NAME:ROOT for a well-known data set that lies in the folder ROOT.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from quarterturn.data.arrays import read_digits, read_npz
+from quarterturn.data.cifar import read_cifar10, read_cifar100
 from quarterturn.data.folder import index_folder
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.manifest import index_manifest
 from quarterturn.errors import DataError
 
 MIN_IMAGES = 8
+
+
+class Reader(Protocol):
+    """Reads the splits of a well-known data set, ``train`` among them."""
+
+    def __call__(self, root: Path, *, download: bool) -> Mapping[str, ImageSet]:
+        """Read them from a folder; where ``download`` is set, fetch them first if need be."""
+
+
+NAMED: dict[str, Reader] = {"cifar10": read_cifar10, "cifar100": read_cifar100}
+"""What NAME may be in NAME:ROOT."""
 
 
 @dataclass
@@ -30,6 +46,7 @@ class Source:
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are no images, counted by suffix.
         num_heic: HEIC files, where the extra that reads them is not installed.
+        ignored_columns: Columns of a manifest that mean nothing here.
     """
 
     name: str
@@ -39,6 +56,7 @@ class Source:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
+    ignored_columns: list[str] = field(default_factory=list)
 
     @property
     def num_indexed(self) -> int:
@@ -72,6 +90,8 @@ class Source:
         if self.ignored:
             kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(self.ignored.items()))
             lines.append(f"ignored, not images: {kinds}")
+        if self.ignored_columns:
+            lines.append(f"ignored columns: {', '.join(self.ignored_columns)}")
         if self.num_heic:
             lines.append(
                 f"left out: {self.num_heic} HEIC files; to read them: "
@@ -83,30 +103,40 @@ class Source:
         return lines
 
 
-def open_source(data: str, *, max_bad_fraction: float = 0.05, verify: bool = False) -> Source:
+def open_source(
+    data: str, *, max_bad_fraction: float = 0.05, verify: bool = False, download: bool = False
+) -> Source:
     """Find and index the images of ``DATA``.
 
     Args:
-        data: A folder, a ``.npz`` file, or ``digits``.
+        data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT.
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
+        download: Fetch a named data set that is not there; nothing is downloaded without it.
 
     Raises:
         DataError: Nothing there, too few images, or too many that cannot be read.
     """
-    path = Path(data).expanduser()
+    path, name = Path(data).expanduser(), _name_of(data)
     if data == "digits":
         source = _of_splits("digits", read_digits())
-    elif path.suffix == ".npz":
-        source = _of_splits(path.stem, read_npz(path))
+    elif name in NAMED:
+        splits = NAMED[name](_root_of(data), download=download)
+        source = _of_splits(name, splits)
     elif path.is_dir():
         source = _of_folder(path, verify=verify)
-        source.check_failures({}, source.num_indexed, max_bad_fraction)
+    elif path.suffix.lower() == ".csv":
+        source = _of_manifest(path, verify=verify)
+    elif path.suffix == ".npz":
+        source = _of_splits(path.stem, read_npz(path))
     else:
+        unknown = f", and no data set of the name {name!r}" if name else ""
         raise DataError(
-            f"no data at {data!r}: expected a folder of images, a .npz file with train_images, or "
-            "the word 'digits'"
+            f"no data at {data!r}{unknown}: expected a folder of images, a .csv manifest with a "
+            "column 'path', a .npz file with train_images, the word 'digits', or "
+            + " or ".join(f"{known}:ROOT" for known in NAMED)
         )
+    source.check_failures({}, source.num_indexed, max_bad_fraction)
     if len(source.train) < MIN_IMAGES:
         raise DataError(
             f"{data} holds {len(source.train)} readable images; at least {MIN_IMAGES} are needed\n"
@@ -133,19 +163,55 @@ def _of_folder(root: Path, *, verify: bool) -> Source:
     if "train" not in splits or len(splits) == 1:
         splits = ["."]
     found = {split: index_folder(root / split, verify=verify) for split in splits}
-    images = {"train" if split == "." else split: part.images for split, part in found.items()}
+    images = {"train" if split == "." else split: f.files.images for split, f in found.items()}
     source = _of_splits(root.resolve().name or "images", images)
     for split, part in found.items():
-        for name, reason in part.unreadable.items():
+        for name, reason in part.files.unreadable.items():
             source.unreadable[str(Path(split) / name)] = reason  # two splits may share names
         source.ignored += part.ignored
-        source.num_heic += part.num_heic
+        source.num_heic += part.files.num_heic
     return source
+
+
+def _of_manifest(path: Path, *, verify: bool) -> Source:
+    manifest = index_manifest(path, verify=verify)
+    source = _of_splits(path.stem, {s: files.images for s, files in manifest.splits.items()})
+    for files in manifest.splits.values():
+        source.unreadable |= files.unreadable
+        source.num_heic += files.num_heic
+    source.ignored_columns = manifest.ignored_columns
+    return source
+
+
+def _name_of(data: str) -> str:
+    """The NAME of NAME:ROOT; empty where DATA is something else, such as a path with a colon."""
+    name, colon, root = data.partition(":")
+    is_word = re.fullmatch(r"\w+", name) is not None
+    return name if colon and root and is_word and not Path(data).expanduser().exists() else ""
+
+
+def _root_of(data: str) -> Path:
+    return Path(data.partition(":")[2]).expanduser()
 
 
 def locate(data: str) -> str:
     """DATA in a form that means the same from any working directory."""
-    return data if data == "digits" else str(Path(data).expanduser().resolve())
+    if data == "digits":
+        return data
+    if (name := _name_of(data)) in NAMED:
+        return f"{name}:{_root_of(data).resolve()}"
+    path = Path(data).expanduser()
+    if path.suffix.lower() == ".csv":
+        # What a manifest lists is relative to its folder, from which a link may lead elsewhere.
+        return str(path.parent.resolve() / path.name)
+    return str(path.resolve())
+
+
+def short_name(data: str) -> str:
+    """DATA in a word, for the names of files: the last two parts of a path, or NAME and ROOT's."""
+    if (name := _name_of(data)) in NAMED:
+        return f"{name}-{_root_of(data).resolve().name}"
+    return "-".join(Path(locate(data)).with_suffix("").parts[-2:])
 
 
 def check_bad_fraction(bad: dict[str, str], num_good: int, max_bad_fraction: float) -> None:

@@ -1,0 +1,196 @@
+"""Image files listed in a ``.csv`` manifest: ``path[,label][,split]``.
+
+The first line names the columns, which may stand in any order. The order of the rows is the order
+of the images.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from quarterturn.data.files import IndexedFiles, index_files
+from quarterturn.data.imageset import FileImages
+from quarterturn.errors import DataError
+
+COLUMNS = ("path", "label", "split")
+SPLITS = ("train", "val", "test")
+NO_SUCH_FILE = os.strerror(errno.ENOENT)
+MOST_LISTED = 20
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a manifest lists.
+
+    Attributes:
+        splits: The files of each split that it names; all in ``train`` where it has no such column.
+        ignored_columns: Columns that mean nothing here.
+    """
+
+    splits: dict[str, IndexedFiles]
+    ignored_columns: list[str]
+
+
+class Row(NamedTuple):
+    """An image of a manifest.
+
+    Attributes:
+        line: Where it stands in the file, from 1 on.
+        path: The image file, as written.
+        label: Name of its class, or an empty string.
+        split: ``train``, ``val`` or ``test``.
+    """
+
+    line: int
+    path: str
+    label: str
+    split: str
+
+
+def index_manifest(path: Path, *, verify: bool = False) -> Manifest:
+    """Read a manifest and the headers of its image files.
+
+    Paths are absolute, or relative to the folder that the manifest lies in. Classes are numbered
+    in each split by itself, as in a folder, in sorted order: by value where all are integers.
+
+    Args:
+        path: The manifest, a UTF-8 text.
+        verify: Decode every image file in full.
+
+    Raises:
+        DataError: The manifest cannot be read, lacks ``path``, lists an image twice, has a split of
+            another name or none to learn from, or leaves out the label of some images of a split.
+    """
+    rows, ignored_columns = _read_rows(path)
+    _check_split_names(path, rows)
+    _check_duplicates(path, rows)
+    splits = {}
+    for split in SPLITS:
+        if members := [row for row in rows if row.split == split]:
+            _check_labels(path, split, members)
+            files = index_files(path.parent, [row.path for row in members], verify=verify)
+            splits[split] = IndexedFiles(
+                _with_labels(files.images, members),
+                {
+                    name: "no such file" if reason == NO_SUCH_FILE else reason
+                    for name, reason in files.unreadable.items()
+                },
+                files.num_heic,
+            )
+    if "train" not in splits:
+        raise DataError(f"{path} has no images of the split 'train' to learn from")
+    return Manifest(splits, ignored_columns)
+
+
+def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """The rows that are not blank, and the columns that are not used."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except FileNotFoundError:
+        raise DataError(f"no file {path}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text, which a manifest has to be: {error}") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is damaged at line {reader.line_num}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if "path" not in header:
+        found = ", ".join(map(repr, header)) or "nothing"
+        raise DataError(
+            f"{path} has no column 'path': its first line has {found}; expected "
+            "path[,label][,split]"
+        )
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise DataError(f"{path} has more than one column {twice[0]!r}")
+    if uneven := [line for line, cells in lines if len(cells) != len(header)]:
+        raise DataError(
+            f"{path} has rows of more or fewer than the {len(header)} cells of its first line, on "
+            f"{_listed(uneven)}; a comma within a cell needs quotes around it"
+        )
+
+    def column(name: str, default: str) -> list[str]:
+        if name not in header:
+            return [default] * len(lines)
+        return [cells[header.index(name)] for _, cells in lines]
+
+    labels, splits = column("label", ""), column("split", "train")
+    rows = [
+        Row(line, name, label.strip(), split.strip())
+        for (line, _), name, label, split in zip(
+            lines, column("path", ""), labels, splits, strict=True
+        )
+    ]
+    if unnamed := [row.line for row in rows if not row.path.strip() or "\0" in row.path]:
+        raise DataError(f"{path} has no path of a file on {_listed(unnamed)}")
+    return rows, [name or "(unnamed)" for name in header if name not in COLUMNS]
+
+
+def _check_split_names(path: Path, rows: list[Row]) -> None:
+    if others := [row for row in rows if row.split not in SPLITS]:
+        names = ", ".join(map(repr, dict.fromkeys(row.split for row in others[:MOST_LISTED])))
+        raise DataError(
+            f"{path} has the split {names} on {_listed(row.line for row in others)}; expected "
+            f"{', '.join(SPLITS)}"
+        )
+
+
+def _check_duplicates(path: Path, rows: list[Row]) -> None:
+    lines: dict[str, list[int]] = {}
+    for row in rows:
+        lines.setdefault(os.path.normpath(path.parent / row.path), []).append(row.line)
+    twice = [f"  {name}: {_listed(on)}" for name, on in lines.items() if len(on) > 1]
+    if twice:
+        more = [f"  ... and {len(twice) - MOST_LISTED} more"] if len(twice) > MOST_LISTED else []
+        raise DataError(
+            "\n".join([f"{path} lists images more than once:", *twice[:MOST_LISTED], *more])
+        )
+
+
+def _check_labels(path: Path, split: str, rows: list[Row]) -> None:
+    without = [row.line for row in rows if not row.label]
+    if without and len(without) < len(rows):
+        raise DataError(
+            f"{path} has no label on {_listed(without)}, but other images of the split {split!r} "
+            "have one; label all of a split, or none"
+        )
+
+
+def _with_labels(images: FileImages, rows: list[Row]) -> FileImages:
+    """The readable images with their classes, where they have some."""
+    label_of = {row.path: row.label for row in rows}
+    labels = [label_of[name] for name in images.names]
+    if not any(labels):
+        return images
+    class_names = _sorted_classes(set(labels))
+    number = {name: i for i, name in enumerate(class_names)}
+    return replace(
+        images,
+        labels=np.array([number[label] for label in labels], dtype=np.int64),
+        class_names=class_names,
+    )
+
+
+def _sorted_classes(names: set[str]) -> list[str]:
+    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", name) for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _listed(lines: Iterable[int]) -> str:
+    """Line numbers as words, the first of them where they are many."""
+    numbers: Sequence[int] = list(lines)
+    word = "line " if len(numbers) == 1 else "lines "
+    more = f" and {len(numbers) - MOST_LISTED} more" if len(numbers) > MOST_LISTED else ""
+    return word + ", ".join(map(str, numbers[:MOST_LISTED])) + more
