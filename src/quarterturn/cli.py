@@ -132,6 +132,31 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Lay runs side by side by their probes; runs that differ only in seed as mean and spread."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN ...")]
+    """Runs that have been probed."""
+    measure: Literal["top1", "balanced", "worst_class", "many", "medium", "few"] = "top1"
+    """What the tables show; the file holds all."""
+    mixed: bool = False
+    """Show a table for each protocol of any run, instead of those that all runs share."""
+    out: Path | None = None
+    """A .json file for the figures; comparison-<n>.json beside the first run by default."""
+    overwrite: bool = False
+    """Replace an existing file."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.compare import compare
+
+        compare(
+            self.runs,
+            measure=self.measure, mixed=self.mixed, out=self.out, overwrite=self.overwrite,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Embed:
     """Write the features of every image to a file."""
 
@@ -163,6 +188,9 @@ class Embed:
         )  # fmt: skip
 
 
+Command = Demo | Pretrain | Probe | Embed | Compare
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 for an error the user can put right."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -190,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(words: list[str]) -> Demo | Pretrain | Probe | Embed:
+def parse(words: list[str]) -> Command:
     """Words to a command with its options.
 
     The options of ``pretrain`` have the values of its preset, or of the run to resume, unless they
@@ -205,12 +233,13 @@ def parse(words: list[str]) -> Demo | Pretrain | Probe | Embed:
     return command
 
 
-def _parse(words: list[str], config: Config) -> Demo | Pretrain | Probe | Embed:
+def _parse(words: list[str], config: Config) -> Command:
     return tyro.cli(
         Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
-        | Annotated[Embed, tyro.conf.subcommand("embed")],
+        | Annotated[Embed, tyro.conf.subcommand("embed")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")],
         prog="quarterturn",
         description="Image representations without labels, learned by the quarter turn.",
         args=words,

@@ -13,6 +13,7 @@ from quarterturn.data.sources import locate, short_name
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, QuarterturnError
+from quarterturn.evaluation.comparison import MEASURES
 from quarterturn.evaluation.probe import Probe
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.store import FeatureStore
@@ -21,8 +22,6 @@ from quarterturn.metrics import FEW, MANY, mean_and_spread
 from quarterturn.report.probe_tables import groups_table, probe_table
 from quarterturn.report.tables import print_table
 from quarterturn.runs import Run, write_json
-
-MEASURES = ("top1", "balanced", "worst_class", "many", "medium", "few")
 
 
 def probe(

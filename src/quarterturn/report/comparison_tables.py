@@ -1,0 +1,77 @@
+"""Tables of runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quarterturn.evaluation.comparison import Group
+from quarterturn.metrics import mean_and_spread
+from quarterturn.report.probe_tables import with_spread
+from quarterturn.report.tables import Cell, Table
+
+TITLES = {
+    "top1": "top-1 accuracy",
+    "balanced": "balanced accuracy",
+    "worst_class": "accuracy of the worst class",
+    "many": "accuracy of the classes with many training images",
+    "medium": "accuracy of the classes with a medium number of training images",
+    "few": "accuracy of the classes with few training images",
+}
+
+
+def comparison_table(
+    groups: Sequence[Group], protocol_id: str, protocol: dict[str, Any], measure: str
+) -> Table:
+    """Groups and parts of their features by classifiers and views, for one protocol."""
+    found = {group.label: group.figures(protocol_id, measure) for group in groups}
+    names = [name.split("/", 1) for figures in found.values() for name in figures]
+    columns = list(dict.fromkeys(rest for _, rest in names))
+    rows: list[list[Cell]] = []
+    for label, figures in found.items():
+        for part in dict.fromkeys(name.split("/", 1)[0] for name in figures):
+            cells = [figures.get(f"{part}/{column}") for column in columns]
+            n = max(cell["n"] for cell in cells if cell is not None)
+            shown = [None if cell is None else with_spread(cell) for cell in cells]
+            rows.append([label, part, n, *shown])
+    return Table(
+        f"Probes by protocol {protocol_id}: {TITLES[measure]}",
+        ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
+        rows,
+        note=(
+            f"in %; {protocol['training_images']:,} upright training images, "
+            f"{protocol['test_images']:,} test images: {protocol['test']}; each run by its mean "
+            f"over {len(protocol['seeds'])} seeds of the probe; ± is the standard deviation over n "
+            "runs that differ in their seed alone"
+        ),
+    )
+
+
+def training_table(groups: Sequence[Group]) -> Table:
+    """How long each group was trained, and what its diagnostics say in the end."""
+    rows: list[list[Cell]] = []
+    for group in groups:
+        if group.origin != "trained" or not group.runs[0].run.config.run.epochs:
+            continue
+        train = [(p.run.read_metrics("train") or [{}])[-1] for p in group.runs]
+        last = [(p.run.read_metrics("diagnostics") or [{}])[-1] for p in group.runs]
+        minutes = _mean([line.get("elapsed_s", 0) / 60 for line in train])
+        row: list[Cell] = [group.label, len(group.runs), group.runs[0].run.config.run.epochs]
+        row += [f"{minutes:.1f}", f"{_mean([line.get('loss') for line in train]):.3f}"]
+        for measure in ("rotation_accuracy", "leakage_fresh_head", "spread"):
+            row.append(with_spread(mean_and_spread([line.get(measure) for line in last])))
+        rows.append(row)
+    return Table(
+        "Trainings",
+        ["runs", "n", "epochs", "minutes", "loss", "rotation", "leakage", "spread"],
+        rows,
+        note=(
+            "rotation: accuracy on held-out images; leakage: of a fresh linear head that reads the "
+            "turn off the invariant half, 25 is chance; spread of the embeddings; all in %"
+        ),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    mean = mean_and_spread(values)["mean"]
+    return float("nan") if mean is None else mean
