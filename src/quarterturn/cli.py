@@ -163,6 +163,42 @@ class Embed:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Neighbors:
+    """Find the images of a collection that are most like one image."""
+
+    run_directory: RunDirectory
+    """The run."""
+    image: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="IMAGE")]
+    """An image file, or the name of an image in the collection."""
+    data: str | None = None
+    """The collection to search; by default all of the run's DATA."""
+    k: int = 10
+    """How many neighbours."""
+    half: Literal["invariant", "rotation", "both"] | None = None
+    """Part of the features; the invariant half by default."""
+    layer: str | None = None
+    """A named layer in place of the last; maps are averaged over their area."""
+    out: Path | None = None
+    """A contact sheet ending in .png; RUN/figures/neighbors-<image>.png by default."""
+    overwrite: bool = False
+    """Replace existing files at --out."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    workers: int = 2
+    """Processes that decode files."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.neighbors import neighbors
+
+        neighbors(
+            self.run_directory, self.image,
+            data=self.data, k=self.k, half=self.half, layer=self.layer,
+            out=self.out, overwrite=self.overwrite, device=self.device, workers=self.workers,
+        )  # fmt: skip
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 for an error the user can put right."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -190,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(words: list[str]) -> Demo | Pretrain | Probe | Embed:
+def parse(words: list[str]) -> Demo | Pretrain | Probe | Embed | Neighbors:
     """Words to a command with its options.
 
     The options of ``pretrain`` have the values of its preset, or of the run to resume, unless they
@@ -205,12 +241,13 @@ def parse(words: list[str]) -> Demo | Pretrain | Probe | Embed:
     return command
 
 
-def _parse(words: list[str], config: Config) -> Demo | Pretrain | Probe | Embed:
+def _parse(words: list[str], config: Config) -> Demo | Pretrain | Probe | Embed | Neighbors:
     return tyro.cli(
         Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
-        | Annotated[Embed, tyro.conf.subcommand("embed")],
+        | Annotated[Embed, tyro.conf.subcommand("embed")]
+        | Annotated[Neighbors, tyro.conf.subcommand("neighbors")],
         prog="quarterturn",
         description="Image representations without labels, learned by the quarter turn.",
         args=words,
