@@ -1,8 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
-from quarterturn.cli import DATA_WORDS, Demo, Embed, Pretrain, Probe, main, parse
+from quarterturn.cli import DATA_WORDS, Demo, Embed, Neighbors, Pretrain, Probe, main, parse
 from quarterturn.config import Config
 from quarterturn.errors import ConfigError
 from quarterturn.presets import PRESETS, preset
@@ -124,6 +125,7 @@ def test_resuming_a_damaged_run_exits_with_2(tmp_path, capsys, text):
         ["demo", "--epochs", "3"],
         ["probe", "run"],
         ["embed", "run"],
+        ["neighbors", "run"],
         ["no-such-command"],
         [],
     ],
@@ -148,7 +150,7 @@ def test_pretrain_without_data_says_what_it_expects(capsys):
     assert "expected DATA: a folder of images, a .csv manifest" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed"])
+@pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed", "neighbors"])
 def test_help_exits_with_0(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"] if command else ["--help"])
@@ -185,6 +187,8 @@ def test_the_other_commands():
     embed = parse(["embed", "runs/x-1", "--out", "e.npz", "--half", "rotation"])
     assert isinstance(embed, Embed)
     assert (str(embed.out), embed.data, embed.half) == ("e.npz", None, "rotation")
+    neighbors = parse(["neighbors", "runs/x-1", "kitchen/12.jpg", "--k", "5", "--data", "photos"])
+    assert neighbors == Neighbors(Path("runs/x-1"), "kitchen/12.jpg", data="photos", k=5)
 
 
 def test_the_library_default_is_the_folder_recipe():

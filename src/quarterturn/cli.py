@@ -188,7 +188,43 @@ class Embed:
         )  # fmt: skip
 
 
-Command = Demo | Pretrain | Probe | Embed | Compare
+@dataclass(frozen=True)
+class Neighbors:
+    """Find the images of a collection that are most like one image."""
+
+    run_directory: RunDirectory
+    """The run."""
+    image: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="IMAGE")]
+    """An image file, or the name of an image in the collection."""
+    data: str | None = None
+    """The collection to search; by default all of the run's DATA."""
+    k: int = 10
+    """How many neighbours."""
+    half: Literal["invariant", "rotation", "both"] | None = None
+    """Part of the features; the invariant half by default."""
+    layer: str | None = None
+    """A named layer in place of the last; maps are averaged over their area."""
+    out: Path | None = None
+    """A contact sheet ending in .png; RUN/figures/neighbors-<image>.png by default."""
+    overwrite: bool = False
+    """Replace existing files at --out."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    workers: int = 2
+    """Processes that decode files."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.neighbors import neighbors
+
+        neighbors(
+            self.run_directory, self.image,
+            data=self.data, k=self.k, half=self.half, layer=self.layer,
+            out=self.out, overwrite=self.overwrite, device=self.device, workers=self.workers,
+        )  # fmt: skip
+
+
+Command = Demo | Pretrain | Probe | Embed | Neighbors | Compare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -239,6 +275,7 @@ def _parse(words: list[str], config: Config) -> Command:
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
+        | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]
         | Annotated[Compare, tyro.conf.subcommand("compare")],
         prog="quarterturn",
         description="Image representations without labels, learned by the quarter turn.",

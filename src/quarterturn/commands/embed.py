@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.features import extract
-from quarterturn.evaluation.representation import pooled
-from quarterturn.methods.base import Network
+from quarterturn.evaluation.representation import choose_part
 from quarterturn.runs import Run
 
 SUFFIXES = (".npz", ".csv")
@@ -67,19 +64,15 @@ def embed(
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
     network = opened.load_network().to(runtime.device)
-    part = _part(network, half, layer)
+    features, part = choose_part(network, half, layer)
 
     def model(images: Tensor) -> Tensor:
-        if layer is not None:
-            return pooled(network.backbone.features(images, [layer])[layer])
-        return network.parts(network.backbone(images))[part]
+        return features(images)[part]
 
     source = open_source(
         str(data or opened.data), max_bad_fraction=opened.config.data.max_bad_fraction
     )
-    splits: dict[str, ImageSet] = {"train": source.train}
-    if source.test is not None:
-        splits[source.test_name] = source.test
+    splits = source.splits
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
     values, names, labels, of_split = [], [], [], []
     for split, images in splits.items():
@@ -103,24 +96,6 @@ def embed(
             highlight=False, markup=False,
         )  # fmt: skip
     return out
-
-
-def _part(network: Network, half: str | None, layer: str | None) -> str:
-    if layer is not None:
-        if half is not None:
-            raise ConfigError("--half parts the last layer; give --half or --layer, not both")
-        if layer not in network.backbone.layers:
-            raise ConfigError(
-                f"no layer {layer!r}; the backbone has {', '.join(network.backbone.layers)}"
-            )
-        return layer
-    parts = list(network.parts(torch.zeros(1, network.backbone.feature_dim)))
-    chosen = half or ("invariant" if "invariant" in parts else parts[0])
-    if chosen not in parts:
-        raise ConfigError(
-            f"--half {chosen}: this run's features are not split in halves; leave --half out"
-        )
-    return chosen
 
 
 def _write(

@@ -63,6 +63,11 @@ class Source:
         """Images whose headers could be read, in all splits."""
         return len(self.train) + (0 if self.test is None else len(self.test))
 
+    @property
+    def splits(self) -> dict[str, ImageSet]:
+        """``train``, and the test split by its name."""
+        return {"train": self.train} | ({} if self.test is None else {self.test_name: self.test})
+
     def check_failures(
         self, failed: dict[str, str], num_used: int, max_bad_fraction: float
     ) -> None:

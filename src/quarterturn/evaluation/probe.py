@@ -133,17 +133,8 @@ class Probe:
         """The features of some images, from the store where it has them."""
         options: dict[str, Any] = {}
         if self.store is not None and isinstance(representation, NetworkFeatures):
-            about = {
-                "weights": representation.fingerprint,
-                "layers": representation.layers,
-                "grid": representation.grid,
-                "images": images.fingerprint(),
-                "image_size": self.crop.image_size,
-                "eval_crop": self.crop.eval_crop,
-                "mean": self.crop.mean,
-                "std": self.crop.std,
-            }
-            options = {"store": self.store, "key": FeatureStore.key(about, turns)}
+            key = representation.store_key(images, self.crop, turns)
+            options = {"store": self.store, "key": key}
         return extract_parts(
             images, self.crop, representation,
             turns=turns, device=self.device, workers=self.workers, **options,

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.store import weights_fingerprint
+from quarterturn.evaluation.store import FeatureStore, weights_fingerprint
 from quarterturn.methods.base import Network
 
 
@@ -50,6 +53,26 @@ class NetworkFeatures(nn.Module):
         """Of all weights, as they are when it is first asked for."""
         return weights_fingerprint(self.network)
 
+    def store_key(self, images: ImageSet, crop: DataConfig, turns: Tensor | None = None) -> str:
+        """What a store knows the features of some images by.
+
+        Args:
+            images: The images.
+            crop: Crop and normalisation settings.
+            turns: (N,) quarter turns, one for each image; upright without.
+        """
+        about = {
+            "weights": self.fingerprint,
+            "layers": self.layers,
+            "grid": self.grid,
+            "images": images.fingerprint(),
+            "image_size": crop.image_size,
+            "eval_crop": crop.eval_crop,
+            "mean": crop.mean,
+            "std": crop.std,
+        }
+        return FeatureStore.key(about, turns)
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S) to named (B, d)."""
         backbone = self.network.backbone
@@ -68,6 +91,38 @@ class Pixels(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S) to (B, 3*S*S)."""
         return {"pixels": images.flatten(1)}
+
+
+def choose_part(
+    network: Network, half: str | None = None, layer: str | None = None
+) -> tuple[NetworkFeatures, str]:
+    """The part of a network's features that a user asks for.
+
+    Args:
+        network: Backbone and heads.
+        half: ``invariant`` (the default where the network has halves), ``rotation`` or ``both``.
+        layer: A named layer instead of the last, whole; maps are averaged over their area.
+
+    Returns:
+        The features, and which of the parts they hand out is meant.
+
+    Raises:
+        ConfigError: The network has no halves, or no such layer; or both are asked for.
+    """
+    parts = list(network.parts(torch.zeros(1, network.backbone.feature_dim)))
+    if layer is not None:
+        if half is not None:
+            raise ConfigError("--half parts the last layer; give --half or --layer, not both")
+        features = NetworkFeatures(network, (layer,))
+        if layer != network.backbone.layers[-1]:
+            return features, layer
+        return features, "both" if "both" in parts else parts[0]
+    chosen = half or ("invariant" if "invariant" in parts else parts[0])
+    if chosen not in parts:
+        raise ConfigError(
+            f"--half {chosen}: this run's features are not split in halves; leave --half out"
+        )
+    return NetworkFeatures(network), chosen
 
 
 def pooled(values: Tensor, grid: int = 1) -> Tensor:

@@ -7,6 +7,7 @@ Embeddings and bank rows have length 1, so their products are cosines.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,13 +44,8 @@ def nce_loss(
     Returns:
         Scalar, float32: mean over the batch.
     """
-    positive_logits, noise_logits = _cosines(embedding, positive, noise, temperature)
-    log_z = torch.as_tensor(normalizer, dtype=torch.float32, device=embedding.device).log()
-    log_noise = math.log(noise.shape[-2] / num_instances)  # log of K * P_n
-    # -log(p / (p + c)) = softplus(log c - log p), which neither overflows nor divides by zero.
-    of_positive = F.softplus(log_noise + log_z - positive_logits)
-    of_noise = F.softplus(noise_logits - log_z - log_noise).sum(dim=1)
-    return (of_positive + of_noise).mean()
+    logits = instance_logits(embedding, positive, noise, temperature)
+    return nce_of_logits(*logits, num_instances=num_instances, normalizer=normalizer)
 
 
 def nce_normalizer(
@@ -60,10 +56,8 @@ def nce_normalizer(
     Made once, on the first batch, and kept (Wu et al., CVPR 2018, section 3.3). Arguments as for
     `nce_loss`. Returns a scalar without gradient.
     """
-    with torch.no_grad():
-        positive_logits, noise_logits = _cosines(embedding, positive, noise, temperature)
-        logits = torch.cat([positive_logits[:, None], noise_logits], dim=1)
-        return num_instances * logits.exp().mean()
+    logits = instance_logits(embedding, positive, noise, temperature)
+    return normalizer_of_logits(*logits, num_instances=num_instances)
 
 
 def infonce_loss(
@@ -86,18 +80,13 @@ def infonce_loss(
     Returns:
         Scalar, float32: mean over the batch.
     """
-    positive_logits, noise_logits = _cosines(embedding, positive, noise, temperature)
-    if mask is not None:
-        noise_logits = noise_logits.masked_fill(mask, -torch.inf)
-    logits = torch.cat([positive_logits[:, None], noise_logits], dim=1)
-    targets = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-    return F.cross_entropy(logits, targets)
+    return infonce_of_logits(*instance_logits(embedding, positive, noise, temperature), mask)
 
 
-def _cosines(
+def instance_logits(
     embedding: Tensor, positive: Tensor, noise: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """(B,) logits of the positives and (B, K) of the noise, in float32."""
+    """(B,) logits of the positives and (B, K) of the noise, in float32; see `nce_loss`."""
     embedding, positive, noise = embedding.float(), positive.float(), noise.float()
     # Autocast would lower the products to bfloat16 again, which has three digits.
     with torch.autocast(embedding.device.type, enabled=False):
@@ -107,3 +96,72 @@ def _cosines(
         else:
             of_noise = torch.bmm(noise, embedding[:, :, None]).squeeze(2)
     return of_positive / temperature, of_noise / temperature
+
+
+def gathered_logits(
+    embedding: Tensor, rows: Tensor, indices: Tensor, chosen: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """`instance_logits` of a bank's rows, without a copy of the noise for each image.
+
+    Args:
+        embedding: (B, E), this step's embeddings.
+        rows: (N, E), the memory bank, float32; it gets no gradient.
+        indices: (B,) numbers of the images.
+        chosen: (B, K) numbers of the noise.
+        temperature: Divides the cosines.
+    """
+    embedding = embedding.float()
+    with torch.autocast(embedding.device.type, enabled=False):
+        of_positive = (embedding * rows[indices]).sum(dim=1)
+        of_noise = _GatheredProducts.apply(embedding, rows, chosen)
+    return of_positive / temperature, of_noise / temperature
+
+
+def nce_of_logits(
+    positive: Tensor, noise: Tensor, *, num_instances: int, normalizer: Tensor | float
+) -> Tensor:
+    """`nce_loss` of (B,) and (B, K) logits."""
+    log_z = torch.as_tensor(normalizer, dtype=torch.float32, device=noise.device).log()
+    log_noise = math.log(noise.shape[1] / num_instances)  # log of K * P_n
+    # -log(p / (p + c)) = softplus(log c - log p), which neither overflows nor divides by zero.
+    of_positive = F.softplus(log_noise + log_z - positive)
+    of_noise = F.softplus(noise - log_z - log_noise).sum(dim=1)
+    return (of_positive + of_noise).mean()
+
+
+@torch.no_grad()
+def normalizer_of_logits(positive: Tensor, noise: Tensor, *, num_instances: int) -> Tensor:
+    """`nce_normalizer` of (B,) and (B, K) logits."""
+    return num_instances * torch.cat([positive[:, None], noise], dim=1).exp().mean()
+
+
+def infonce_of_logits(positive: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`infonce_loss` of (B,) and (B, K) logits."""
+    if mask is not None:
+        noise = noise.masked_fill(mask, -torch.inf)
+    logits = torch.cat([positive[:, None], noise], dim=1)
+    targets = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    return F.cross_entropy(logits, targets)
+
+
+class _GatheredProducts(torch.autograd.Function):
+    """products_ik = rows_c(i,k) . embedding_i, for c = chosen.
+
+    Gathering the rows first would write and read B x K x E numbers, 400 MB for the paper's batch,
+    forward and again backward. ``embedding_bag`` sums weighted rows as it reads them: that is the
+    gradient here, and its own gradient by the weights is the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, embedding: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, chosen)
+        with torch.enable_grad():
+            weights = torch.zeros(chosen.shape, device=chosen.device, requires_grad=True)
+            bags = F.embedding_bag(chosen, rows, per_sample_weights=weights, mode="sum")
+            return torch.autograd.grad(bags, weights, embedding.contiguous())[0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        rows, chosen = ctx.saved_tensors
+        weights = gradients[0].contiguous()
+        return F.embedding_bag(chosen, rows, per_sample_weights=weights, mode="sum"), None, None

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from quarterturn.config import MethodConfig
-from quarterturn.losses.instance import infonce_loss, nce_loss, nce_normalizer
+from quarterturn.losses.instance import (
+    gathered_logits,
+    infonce_of_logits,
+    instance_logits,
+    nce_of_logits,
+    normalizer_of_logits,
+)
 from quarterturn.models.bank import InstanceBank
 from quarterturn.randomness import integers
 
@@ -53,22 +59,21 @@ class InstanceDiscrimination:
             indices: (B,) numbers of the images.
             step: Fixes the noise, together with the images' numbers.
         """
+        rows, temperature = self.bank.rows, self.settings.temperature
         chosen = self.draw_noise(indices, step)  # (K,) or (B, K)
-        positive, noise = self.bank.rows[indices], self.bank.rows[chosen]
-        temperature = self.settings.temperature
+        if chosen.ndim == 1:
+            logits = instance_logits(embedding, rows[indices], rows[chosen], temperature)
+        else:
+            logits = gathered_logits(embedding, rows, indices, chosen, temperature)
         if self.settings.instance_loss == "infonce":
             own = chosen == indices[:, None]  # (B, K)
-            loss = infonce_loss(embedding, positive, noise, temperature=temperature, mask=own)
+            return infonce_of_logits(*logits, own), None
+        n = self.num_instances
+        if self.bank.normalizer is not None:
+            loss = nce_of_logits(*logits, num_instances=n, normalizer=self.bank.normalizer)
             return loss, None
-        constants: Any = {"num_instances": self.num_instances, "temperature": temperature}
-        first = None
-        if self.bank.normalizer is None:
-            first = self.mean_over_processes(
-                nce_normalizer(embedding, positive, noise, **constants)
-            )
-        z = self.bank.normalizer if first is None else first
-        assert z is not None
-        return nce_loss(embedding, positive, noise, **constants, normalizer=z), first
+        first = self.mean_over_processes(normalizer_of_logits(*logits, num_instances=n))
+        return nce_of_logits(*logits, num_instances=n, normalizer=first), first
 
     def draw_noise(self, indices: Tensor, step: int) -> Tensor:
         """Numbers of the noise images, uniform with replacement: (K,) or (B, K) int64."""

@@ -90,7 +90,7 @@ def format_cell(value: Cell, *, plain: bool = False) -> str:
     if not _is_known(value):
         return "-"
     if isinstance(value, str):
-        return value
+        return printable(value)
     if isinstance(value, int):
         return f"{value:,}"
     assert value is not None
@@ -105,6 +105,11 @@ def percent(fraction: float) -> str:
 def number(value: float) -> str:
     """Four significant digits, without powers of ten for everyday sizes."""
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def printable(name: str) -> str:
+    """A file name need not be UTF-8; its odd bytes are shown by their numbers."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _is_known(value: Cell) -> bool:
