@@ -116,3 +116,34 @@ def test_a_process_with_fewer_images_counts_for_less() -> None:
         gradients.append(2.0 - method.network.weight.item())
     whole = gradient(2.0, [1.0, 2.0, 4.0, 3.0])
     assert sum(gradients) / 2 == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize(("num_images", "parts"), [(6, 2), (6, 3), (5, 2), (7, 3)])
+def test_a_batch_in_parts_makes_the_step_of_the_whole(num_images: int, parts: int) -> None:
+    images = torch.arange(1.0, num_images + 1).view(-1, 1, 1, 1)
+    batch = Batch(torch.arange(num_images) * 10, images)
+    whole, parted = Slope(), Slope()
+    one = training_step(training(whole), whole.network, batch)
+    other = training_step(training(parted), parted.network, batch, parts=parts)
+    # Of a step of 9 times a gradient near 60: the same to rounding.
+    assert parted.network.weight.item() == pytest.approx(whole.network.weight.item(), rel=1e-5)
+    assert set(other) == set(one)
+    for name, value in one.items():
+        assert float(other[name]) == pytest.approx(float(value), rel=1e-5)
+    [(indices, embeddings)] = parted.updates
+    assert torch.equal(indices, batch.indices)
+    assert torch.equal(embeddings, whole.updates[0][1])
+
+
+def test_a_part_has_two_images_or_more() -> None:
+    seen: list[int] = []
+
+    class Watching(Slope):
+        def losses(self, network: nn.Module, batch: Batch, step: int) -> SimpleNamespace:
+            seen.append(len(batch))
+            return super().losses(network, batch, step)
+
+    t = training(Watching(), accumulate=4)
+    with t.telemetry:
+        fit(t)
+    assert seen == [2, 2, 2, 2]  # batches of two stay whole

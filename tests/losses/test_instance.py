@@ -7,7 +7,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quarterturn.losses.instance import infonce_loss, nce_loss, nce_normalizer
+from quarterturn.losses.instance import (
+    gathered_logits,
+    infonce_loss,
+    instance_logits,
+    nce_loss,
+    nce_normalizer,
+)
 
 B, E, K, N = 5, 6, 7, 40
 
@@ -221,3 +227,56 @@ def test_extremes_do_not_overflow(z):
             0, others.numpy() - log_z - log_c
         ).sum(axis=1)
     assert loss.item() == pytest.approx(expected.mean(), rel=1e-4)
+
+
+class TestGatheredLogits:
+    """Products with a bank's rows, without copies of them."""
+
+    @pytest.fixture
+    def bank(self, rng):
+        """(N, E) rows, (B, E) embeddings, (B,) own numbers, (B, K) noise with a repetition."""
+        chosen = rng.integers(0, N, (B, K))
+        chosen[0, 1] = chosen[0, 0]
+        values = unit(rng.normal(size=(N, E))), unit(rng.normal(size=(B, E)))
+        rows, v = (torch.from_numpy(x).float() for x in values)
+        return rows, v.requires_grad_(), torch.from_numpy(rng.permutation(N)[:B]), chosen
+
+    def test_values(self, bank):
+        rows, v, indices, chosen = bank
+        of_positive, of_noise = gathered_logits(v, rows, indices, torch.from_numpy(chosen), 0.3)
+        for i in range(B):
+            own = (rows[indices[i]] @ v[i]).item() / 0.3
+            assert of_positive[i].item() == pytest.approx(own, rel=1e-5)
+            for j in range(K):
+                expected = (rows[chosen[i, j]] @ v[i]).item() / 0.3
+                assert of_noise[i, j].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+    def test_gradient_is_that_of_a_plain_gather(self, bank):
+        rows, v, indices, chosen = bank
+        drawn = torch.from_numpy(chosen)
+        weights = torch.randn(B, K)
+        positive, noise = gathered_logits(v, rows, indices, drawn, 0.3)
+        ((noise * weights).exp().sum() + positive.square().sum()).backward()
+        found = v.grad.clone()
+        v.grad = None
+        positive, noise = instance_logits(v, rows[indices], rows[drawn], 0.3)
+        ((noise * weights).exp().sum() + positive.square().sum()).backward()
+        torch.testing.assert_close(found, v.grad, rtol=1e-4, atol=1e-5)
+
+    def test_the_bank_gets_no_gradient_and_keeps_its_values(self, bank):
+        rows, v, indices, chosen = bank
+        before = rows.clone()
+        _, noise = gathered_logits(v, rows, indices, torch.from_numpy(chosen), 0.3)
+        noise.sum().backward()
+        assert rows.grad is None
+        assert torch.equal(rows, before)
+
+    def test_float32_under_autocast(self, bank):
+        rows, v, indices, chosen = bank
+        drawn = torch.from_numpy(chosen)
+        plain = gathered_logits(v, rows, indices, drawn, 0.3)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = gathered_logits(v, rows, indices, drawn, 0.3)
+        for a, b in zip(plain, mixed, strict=True):
+            assert b.dtype == torch.float32
+            assert torch.equal(a, b)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from quarterturn.config import Config
+from quarterturn.data.imageset import ArrayImages
+from quarterturn.methods.memory import estimate_memory, memory_words
+from quarterturn.methods.registry import build_network
+from quarterturn.models.bank import InstanceBank
+
+SMALL = Config().with_settings(
+    backbone="resnet20", image_size=16, batch_size=12, embedding_dim=8, num_noise=32
+)
+
+
+@pytest.fixture
+def images() -> ArrayImages:
+    return ArrayImages(np.zeros((40, 16, 16, 3), np.uint8), [str(i) for i in range(40)])
+
+
+def really_saved(config: Config, num_images: int, precision: str) -> tuple[int, int]:
+    """Bytes that autograd keeps in a real forward pass, each storage once: (all, the largest)."""
+    network = build_network(config).train()
+    weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+    kept, sizes = [], {}
+
+    def pack(tensor):
+        kept.append(tensor)
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    side = config.data.image_size
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+        torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
+    ):
+        network(torch.randn(num_images, 3, side, side))
+    found = [size for place, size in sizes.items() if place not in weights]
+    return sum(found), max(found)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
+def test_activations_are_what_autograd_really_keeps(images, method, precision):
+    config = SMALL.with_settings(method=method)
+    found = estimate_memory(config, images, precision=precision)
+    total, largest = really_saved(config, 12, precision)
+    # The convolutions of a processor may keep a few small tensors of their own.
+    assert found.activations == pytest.approx(total + 2 * largest, rel=0.02)
+
+
+def test_the_parts_add_up(images):
+    found = estimate_memory(SMALL, images, precision="32-true")
+    parameters = sum(p.numel() for p in build_network(SMALL).parameters())
+    assert found.weights == 3 * 4 * parameters  # values, gradients, momentum
+    adamw = SMALL.with_settings(optimizer="adamw")
+    assert estimate_memory(adamw, images, precision="32-true").weights == 4 * 4 * parameters
+    bank = InstanceBank(40, 8).rows
+    assert found.bank == bank.nbytes + 32 * 8 * 4
+    assert found.images == images.pixels.nbytes
+    assert found.total == found.weights + found.bank + found.images + found.activations
+    assert (
+        estimate_memory(SMALL.with_settings(method="rotnet"), images, precision="32-true").bank == 0
+    )
+
+
+def test_parts_and_processes_divide_the_activations(images):
+    def activations(processes=1, **settings) -> int:
+        config = SMALL.with_settings(**settings)
+        return estimate_memory(config, images, precision="32-true", processes=processes).activations
+
+    whole = activations()
+    assert activations(accumulate=3) == activations(batch_size=4) == activations(processes=3)
+    assert whole == pytest.approx(3 * activations(accumulate=3), rel=0.02)
+
+
+def test_nothing_is_allocated_or_drawn(images):
+    state = torch.get_rng_state()
+    huge = Config().with_settings(backbone="resnet50", image_size=224, batch_size=4096)
+    assert estimate_memory(huge, images, precision="32-true").total > 500e9
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_words_name_the_parts_that_would_fit(images):
+    needed = estimate_memory(SMALL, images, precision="32-true").total
+    options = {"precision": "32-true", "processes": 1}
+    words = memory_words(SMALL, images, free=2 * needed, **options)
+    assert f"{needed / 1e6:.0f} MB" in words
+    assert "are free" in words
+    assert "warning" not in words
+    assert "free" not in memory_words(SMALL, images, free=None, **options)
+    words = memory_words(SMALL, images, free=needed - 1, **options)
+    assert "that is more than there is" in words
+    assert "--accumulate 2" in words
+    # Parts of two images are the smallest; where those do not fit, none are named.
+    hopeless = memory_words(SMALL, images, free=1000, **options)
+    assert "that is more than there is" in hopeless
+    assert "--accumulate" not in hopeless
