@@ -9,7 +9,7 @@ help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
 	@echo "make test   run the tests"
 	@echo "make check  lint, types, imports"
-	@echo "make bench  measure speed against peers"
+	@echo "make bench  time a training step"
 
 demo: $(VENV)/installed
 	$(BIN)/quarterturn demo
@@ -24,7 +24,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-dev
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/python benchmarks/step.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
