@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.evaluation.features import Features, concatenate, extract_parts, random_turns
 from quarterturn.evaluation.knn import knn_predict
 from quarterturn.evaluation.linear import linear_classifier
@@ -138,6 +138,8 @@ class Probe:
                 "layers": representation.layers,
                 "grid": representation.grid,
                 "images": images.fingerprint(),
+                # Files of one name and size in another folder are other images.
+                "folder": str(images.root.resolve()) if isinstance(images, FileImages) else None,
                 "image_size": self.crop.image_size,
                 "eval_crop": self.crop.eval_crop,
                 "mean": self.crop.mean,
