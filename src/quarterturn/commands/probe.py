@@ -9,7 +9,7 @@ from typing import Any
 
 from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
 from quarterturn.data.selection import select_images
-from quarterturn.data.sources import locate
+from quarterturn.data.sources import MIN_IMAGES, locate
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, QuarterturnError
@@ -72,12 +72,14 @@ def probe(
 
     Raises:
         DataError: No labels, or test classes that training lacks.
-        ConfigError: A layer that the backbone has not.
+        ConfigError: A layer that the backbone has not, or numbers that cannot work.
     """
     if seed < 0 or seeds < 1:
         raise ConfigError(f"--seed {seed} --seeds {seeds}: expected 0 or more, and 1 or more")
     if not 0 <= few <= many + 1:
         raise ConfigError(f"--few {few} --many {many}: expected 0 <= few <= many + 1")
+    if limit is not None and limit < MIN_IMAGES:
+        raise ConfigError(f"--limit is {limit}; expected at least {MIN_IMAGES} images")
     data = str(data)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")

@@ -28,7 +28,7 @@ class NetworkFeatures(nn.Module):
         grid: Squares a side that maps are averaged over; 1 averages the whole map.
 
     Raises:
-        ConfigError: A layer that the backbone has not; the message lists those it has.
+        ConfigError: No layer, or one that the backbone has not; the message lists those it has.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class NetworkFeatures(nn.Module):
         super().__init__()
         offered = network.backbone.layers
         self.layers = (offered[-1],) if layers is None else layers
-        if unknown := [name for name in self.layers if name not in offered]:
+        unknown = [name for name in self.layers if name not in offered]
+        if unknown or not self.layers:
             raise ConfigError(
-                f"no layers {', '.join(unknown)}; the backbone has {', '.join(offered)}"
+                f"no layers {', '.join(unknown) or 'named'}; the backbone has {', '.join(offered)}"
             )
         if grid < 1:
             raise ConfigError(f"--grid is {grid}; expected at least 1")
