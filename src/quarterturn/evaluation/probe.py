@@ -88,7 +88,8 @@ class Probe:
         for part, train in known.items():
             tests = {"upright": upright[part], "turned": turned[part]}
             assert train.labels is not None
-            counts = np.bincount(train.labels, minlength=len(class_names))
+            _, images = np.unique(train.indices, return_index=True)  # turned copies count once
+            counts = np.bincount(train.labels[images], minlength=len(class_names))
             for view, name, predicted in self._classify(train, tests, len(class_names)):
                 labels = tests[view].labels
                 assert labels is not None
