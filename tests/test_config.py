@@ -110,6 +110,8 @@ def test_recipes_pass_the_check(name):
         ("crop_scale", (0.5, 1.1), (0.5, 1.0)),
         ("crop_ratio", (0.0, 1.0), (0.1, 1.0)),
         ("crop_ratio", (2.0, 1.0), (1.0, 1.0)),
+        ("crop_padding", -1, 0),
+        ("crop_padding", 128, 127),  # of images of 128 px: one pixel is always seen
         ("std", (0.2, 0.0, 0.2), (0.2, 0.1, 0.2)),
         ("temperature", 0.0, 0.01),
         ("num_noise", 0, 1),

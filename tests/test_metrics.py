@@ -6,6 +6,8 @@ from quarterturn.metrics import (
     classification_metrics,
     effective_rank,
     embedding_spread,
+    group_accuracy,
+    mean_and_spread,
     per_class_accuracy,
 )
 
@@ -45,6 +47,92 @@ def test_balanced_accuracy_does_not_follow_the_large_class():
     assert found["top1"] == pytest.approx(0.98)
     assert found["balanced"] == pytest.approx(0.5)
     assert found["worst_class_name"] == "few"
+
+
+def test_groups_by_hand_at_their_borders():
+    counts = np.array([1000, 101, 100, 20, 19, 0])
+    by_class = np.array([0.9, 0.7, 0.5, 0.2, 0.1, 0.0])
+    assert group_accuracy(by_class, counts) == {
+        "many": pytest.approx(0.8),
+        "medium": pytest.approx(0.35),
+        "few": pytest.approx(0.05),
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "group"), [(101, "many"), (100, "medium"), (20, "medium"), (19, "few"), (0, "few")]
+)
+def test_each_border_belongs_to_medium(count, group):
+    found = group_accuracy(np.array([0.25]), np.array([count]))
+    assert found == {name: 0.25 if name == group else None for name in ("many", "medium", "few")}
+    assert type(found[group]) is float
+
+
+@pytest.mark.parametrize(
+    ("many", "few", "expected"),
+    [
+        (10, 5, [(11, 50), (5, 10), (0, 4)]),
+        (4, 5, [(5, 50), None, (0, 4)]),  # nothing between
+        (0, 0, [(1, 50), (0, 0), None]),
+        (50, 0, [None, (0, 50), None]),
+        (49, 50, [(50, 50), None, (0, 49)]),
+    ],
+)
+def test_borders_of_groups_can_be_set(many, few, expected):
+    counts = np.arange(51)
+    found = group_accuracy(counts / 100, counts, many=many, few=few)
+    for group, ends in zip(("many", "medium", "few"), expected, strict=True):
+        if ends is None:
+            assert found[group] is None
+        else:
+            assert found[group] == pytest.approx(sum(ends) / 200)
+
+
+def test_classes_without_test_examples_take_no_part_in_their_group():
+    counts = np.array([200, 200, 50, 5])
+    found = group_accuracy(np.array([0.4, np.nan, np.nan, 0.25]), counts)
+    assert found == {"many": 0.4, "medium": None, "few": 0.25}
+
+
+def test_groups_are_a_loop_over_the_classes(rng):
+    targets, predictions = rng.integers(0, 40, 400), rng.integers(0, 40, 400)
+    predictions = np.where(rng.random(400) < 0.5, targets, predictions)
+    counts = rng.integers(0, 200, 40)
+    names = [f"class {c}" for c in range(40)]
+    found = classification_metrics(predictions, targets, names, counts, many=120, few=30)
+    groups: dict[str, list[float]] = {"many": [], "medium": [], "few": []}
+    for c, count in enumerate(counts):
+        hits = [p == t for p, t in zip(predictions, targets, strict=True) if t == c]
+        if hits:
+            group = "many" if count > 120 else "few" if count < 30 else "medium"
+            groups[group].append(sum(hits) / len(hits))
+    for name, values in groups.items():
+        assert len(values) > 3
+        assert found[name] == pytest.approx(sum(values) / len(values), abs=1e-12)
+    without = classification_metrics(predictions, targets, names)
+    assert without == {name: value for name, value in found.items() if name not in groups}
+
+
+def test_mean_and_spread_by_hand():
+    found = mean_and_spread([0.5, 0.7, 0.9])
+    assert found == {"mean": pytest.approx(0.7), "spread": pytest.approx(0.2)}  # n - 1: not 0.163
+    assert all(type(value) is float for value in found.values())
+    assert mean_and_spread([0.3, 0.3]) == {"mean": pytest.approx(0.3), "spread": pytest.approx(0)}
+
+
+def test_mean_and_spread_is_the_definition(rng):
+    values = rng.normal(size=7).tolist()
+    mean = sum(values) / 7
+    spread = (sum((value - mean) ** 2 for value in values) / 6) ** 0.5
+    found = mean_and_spread(values)
+    assert found == {"mean": pytest.approx(mean), "spread": pytest.approx(spread)}
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"), [([0.25], 0.25), ([], None), ([None, None], None), ([0.5, None], None)]
+)
+def test_no_spread_of_one_figure_and_nothing_where_one_is_missing(values, mean):
+    assert mean_and_spread(values) == {"mean": mean, "spread": None}
 
 
 def unit_rows(rng, n, width):

@@ -19,12 +19,11 @@ SETTINGS = {"epochs": 1, "limit": 60, "num_noise": 8, "batch_size": 20, "log_eve
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """Two seeds of one method and one of another, probed alike; the last also otherwise."""
     folder = tmp_path_factory.mktemp("compare")
+    wanted = {"a0": ("decoupling", 0), "a1": ("decoupling", 1), "r0": ("rotnet", 0)}
     made = {
-        name: pretrain("digits", out=folder / name, quiet=True, method=method, seed=seed, **SETTINGS)
-        for name, method, seed in [
-            ("a0", "decoupling", 0), ("a1", "decoupling", 1), ("r0", "rotnet", 0),
-        ]
-    }  # fmt: skip
+        name: pretrain("digits", out=folder / name, quiet=True, method=m, seed=seed, **SETTINGS)
+        for name, (m, seed) in wanted.items()
+    }
     for run in made.values():
         probe(run.path, "digits", kind="knn", limit=80, seeds=2, quiet=True)
     probe(made["r0"].path, "digits", kind="knn", limit=50, seeds=1, quiet=True)

@@ -194,6 +194,53 @@ class TestSourcesAgree:
             # The worker rounds to whole grey levels, at most 1.01 away.
             assert ((one.images - other.images) * STD * 255).abs().max() <= 1.01
 
+    @pytest.mark.parametrize("side", [16, 24])
+    def test_padded_crops_of_arrays_and_files(self, arrays, tmp_path, side):
+        for i, pixels in enumerate(arrays.pixels):
+            Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
+        files = open_source(str(tmp_path)).train
+        crop = replace(CROP, image_size=side, crop_padding=3)
+        for workers in (0, 2):
+            of_arrays = list(batches_of(arrays, crop).epoch(1))
+            of_files = list(batches_of(files, crop, workers=workers).epoch(1))
+            for one, other in zip(of_arrays, of_files, strict=True):
+                assert torch.equal(one.indices, other.indices)
+                assert ((one.images - other.images) * STD * 255).abs().max() <= 1.01
+
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_padded_crops_are_the_images_moved(self, arrays, flip):
+        crop = replace(CROP, image_size=24, crop_padding=3, flip=flip)
+        black = torch.zeros(3, 30, 30)
+        places, flips = set(), 0
+        for epoch in range(2):
+            for batch in batches_of(arrays, crop).epoch(epoch):
+                for i, found in zip(batch.indices.tolist(), batch.images, strict=True):
+                    padded = black.clone()
+                    padded[:, 3:27, 3:27] = torch.from_numpy(arrays.pixels[i]).permute(2, 0, 1)
+                    shown = (found * STD + MEAN) * 255
+                    matches = [
+                        (down, right, mirrored)
+                        for down in range(7)
+                        for right in range(7)
+                        for mirrored in (False, True)
+                        if torch.allclose(
+                            shown.flip(2) if mirrored else shown,
+                            padded[:, down : down + 24, right : right + 24],
+                            atol=1e-2,
+                        )
+                    ]
+                    assert len(matches) == 1
+                    places.add(matches[0][:2])
+                    flips += matches[0][2]
+        assert len(places) > 20  # of 46 draws among 49
+        assert {down for down, _ in places} == {right for _, right in places} == set(range(7))
+        assert 10 < flips < 36 if flip else flips == 0
+
+    def test_padding_is_for_training_alone(self, arrays):
+        crop = replace(CROP, crop_padding=3)
+        (padded,), (plain,) = (list(evaluation_batches(arrays, c)) for c in (crop, CROP))
+        assert torch.equal(padded.images, plain.images)
+
     def test_normalised(self):
         colours = noise(0, 9, 1, 1, 3)
         images = ArrayImages(np.broadcast_to(colours, (9, 20, 20, 3)).copy(), list("abcdefghi"))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, RandomResizedCrop, Resize
+from torchvision.transforms.functional import crop, hflip, pad
 
 from quarterturn.data.crops import (
     Crops,
@@ -12,6 +13,7 @@ from quarterturn.data.crops import (
     crop_batch,
     crop_file_image,
     draw_crops,
+    draw_shifts,
     shrink_for,
 )
 from quarterturn.data.decode import read_image
@@ -277,3 +279,131 @@ class TestAppliers:
     def test_shrink_leaves_the_box_enough_pixels(self):
         assert shrink_for(torch.tensor([0.0, 0.0, 300.0, 200.0]), 50) == 4
         assert shrink_for(torch.tensor([0.0, 0.0, 30.0, 200.0]), 50) == 1
+
+
+def shifts_of(n: int, **options) -> Crops:
+    sizes = torch.tensor([[20, 20]]).repeat(n, 1)
+    given = {"seed": 0, "epoch": 0, "padding": 4, "flip": True, **options}
+    return draw_shifts(sizes, torch.arange(n), **given)
+
+
+def padded_and_cropped(
+    image: Image.Image, side: int, padding: int, down: int, right: int, flip: bool
+) -> np.ndarray:
+    """What torchvision makes of an image's centre square, resized: padded, and cropped back."""
+    short = min(image.size)
+    left, top = (image.width - short) // 2, (image.height - short) // 2
+    square = image.resize(
+        (side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short)
+    )
+    shown = crop(pad(square, [padding] * 4), padding + down, padding + right, side, side)
+    return np.asarray(hflip(shown) if flip else shown)
+
+
+class TestShifts:
+    @pytest.mark.parametrize("padding", [1, 4])
+    def test_are_uniform_and_independent(self, padding):
+        n, places = 20_000, 2 * padding + 1
+        shifts = shifts_of(n, padding=padding).shifts
+        assert shifts.shape == (n, 2)
+        assert shifts.dtype == torch.int64
+        assert (shifts.min().item(), shifts.max().item()) == (-padding, padding)
+        down, right = (shifts + padding).unbind(dim=1)
+        for expected, found in [
+            (1 / places, torch.bincount(down, minlength=places)),
+            (1 / places, torch.bincount(right, minlength=places)),
+            (1 / places**2, torch.bincount(down * places + right, minlength=places**2)),
+        ]:
+            deviation = math.sqrt(expected * (1 - expected) / n)
+            assert (found / n - expected).abs().max() < 4.5 * deviation
+
+    def test_and_flips_know_nothing_of_each_other(self):
+        crops = shifts_of(20_000)
+        assert abs(crops.flips.float().mean() - 0.5) < 4 * 0.5 / math.sqrt(20_000)
+        drawn = torch.cat([crops.shifts, crops.flips[:, None]], dim=1).numpy().T
+        correlations = np.corrcoef(drawn) - np.eye(3)
+        assert np.abs(correlations).max() < 4.5 / math.sqrt(20_000)
+        assert not shifts_of(2000, flip=False).flips.any()
+
+    def test_do_not_depend_on_the_batch(self):
+        whole = shifts_of(50, seed=3, epoch=2)
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(1))
+        sizes = torch.tensor([[20, 20]]).repeat(50, 1)
+        options = {"seed": 3, "epoch": 2, "padding": 4, "flip": True}
+        shuffled = draw_shifts(sizes, order, **options)
+        assert torch.equal(shuffled.shifts, whole.shifts[order])
+        assert torch.equal(shuffled.flips, whole.flips[order])
+        for i in range(50):
+            alone = draw_shifts(sizes[:1], torch.tensor([i]), **options)
+            assert alone.shift(0) == whole.shift(i) == tuple(whole.shifts[i].tolist())
+            assert alone.flips[0] == whole.flips[i]
+
+    @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 1}])
+    def test_change_with_seed_and_epoch(self, other):
+        one, two = shifts_of(1000), shifts_of(1000, **other)
+        # Of 81 places one is met again by chance.
+        assert (one.shifts == two.shifts).all(dim=1).float().mean() < 0.05
+        assert 0.4 < (one.flips != two.flips).float().mean() < 0.6
+
+    def test_boxes_are_the_whole_centre_squares(self):
+        sizes = torch.tensor([[20, 20], [30, 50], [51, 30]])
+        crops = draw_shifts(sizes, torch.arange(3), seed=0, epoch=0, padding=4, flip=True)
+        assert torch.equal(crops.boxes, centre_crops(sizes, 1.0).boxes)
+        assert crops.boxes[2].tolist() == [10, 0, 30, 30]
+
+    def test_random_resized_crops_have_none(self):
+        crops = many(20, 20, 3)
+        assert crops.shifts is None
+        assert crops.shift(1) == (0, 0)
+
+
+class TestPadded:
+    PADDING = 4
+    PLACES = ((0, 0), (4, 4), (-4, -4), (4, -4), (-3, 2), (0, -1), (1, 0))
+
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_images_of_the_crops_size_are_torchvisions_to_the_bit(self, flip):
+        n, side = len(self.PLACES), 16
+        images = noise(8, n, side, side, 3)
+        boxes = centre_crops(torch.tensor([[side, side]] * n), 1.0).boxes
+        crops = Crops(boxes, torch.full((n,), flip), torch.tensor(self.PLACES))
+        on_device = crop_batch(torch.from_numpy(images), crops, side)
+        for i, (down, right) in enumerate(self.PLACES):
+            image = Image.fromarray(images[i])
+            expected = padded_and_cropped(image, side, self.PADDING, down, right, flip)
+            by_worker = crop_file_image(
+                image, (side, side), boxes[i], flip, side, (down, right)
+            )  # fmt: skip
+            np.testing.assert_array_equal(by_worker.permute(1, 2, 0).numpy(), expected)
+            np.testing.assert_allclose(on_device[i].permute(1, 2, 0), expected, rtol=0, atol=1e-3)
+            dark = (expected == 0).all(axis=2).sum()
+            assert dark >= side * side - (side - abs(down)) * (side - abs(right))
+
+    @pytest.mark.parametrize("size", [(40, 52), (52, 40), (11, 11), (33, 33)])
+    def test_others_are_resized_before(self, size):
+        side = 16
+        image = noise(9, *size, 3)
+        box = centre_crops(torch.tensor([size]), 1.0).boxes[0]
+        for down, right in self.PLACES:
+            for flip in (False, True):
+                pil = Image.fromarray(image)
+                expected = padded_and_cropped(pil, side, self.PADDING, down, right, flip)
+                by_worker = crop_file_image(pil, size, box, flip, side, (down, right))
+                np.testing.assert_array_equal(by_worker.permute(1, 2, 0).numpy(), expected)
+                crops = Crops(box[None], torch.tensor([flip]), torch.tensor([[down, right]]))
+                on_device = crop_batch(torch.from_numpy(image)[None], crops, side)[0]
+                # Pillow rounds twice, after the columns and after the rows.
+                assert np.abs(on_device.permute(1, 2, 0).numpy() - expected).max() <= 1.01
+
+    def test_each_image_has_its_own_place(self):
+        images = torch.from_numpy(noise(10, 3, 8, 8, 3))
+        crops = Crops(
+            centre_crops(torch.tensor([[8, 8]] * 3), 1.0).boxes,
+            torch.tensor([False, True, False]),
+            torch.tensor([[0, 0], [0, 3], [-8, 0]]),
+        )
+        found = crop_batch(images, crops, 8).permute(0, 2, 3, 1)
+        torch.testing.assert_close(found[0], images[0].float())
+        torch.testing.assert_close(found[1, :, 3:], images[1, :, 3:].flip(1).float())
+        assert not found[1, :, :3].any()  # mirrored after it was moved: the black is on the left
+        assert not found[2].any()  # moved out of sight

@@ -74,3 +74,75 @@ def test_adamw_decays_apart_from_the_gradient():
     optimizer.step()
     # Adam's first step is the rate times the gradient's sign.
     torch.testing.assert_close(network[3].weight.detach(), old * (1 - 0.05) - 0.1)
+
+
+OPTIMIZERS = {
+    "sgd": (OptimizerConfig(learning_rate=0.05), torch.optim.SGD),
+    "adamw": (
+        OptimizerConfig(optimizer="adamw", learning_rate=2e-3, weight_decay=0.1),
+        torch.optim.AdamW,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_kernel_is_asked_for_all_parameters(name):
+    optimizer = build_optimizer(small_network(), OPTIMIZERS[name][0])
+    assert [group["fused"] for group in optimizer.param_groups] == [True]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_not_where_torch_has_none(name):
+    with torch.device("meta"):
+        network = small_network()
+    optimizer = build_optimizer(network, OPTIMIZERS[name][0])
+    assert not any(group["fused"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_fused_steps_are_torchs_unfused_ones(name):
+    settings, kind = OPTIMIZERS[name]
+    ours, theirs = small_network(), small_network()
+    theirs.load_state_dict(ours.state_dict())
+    optimizer = build_optimizer(ours, settings)
+    momentum = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+    plain = kind(
+        theirs.parameters(), weight_decay=settings.weight_decay, fused=False, foreach=False,
+        **momentum,
+    )  # fmt: skip
+    start = [p.detach().clone() for p in ours.parameters()]
+    generator = torch.Generator().manual_seed(1)
+    for step in range(5):
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        for chosen in (optimizer, plain):
+            chosen.param_groups[0]["lr"] = settings.learning_rate / (step + 1)  # as the loop does
+            chosen.step()
+    for one, other, before in zip(ours.parameters(), theirs.parameters(), start, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+        assert (one - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_goes_on_where_it_was_kept(name):
+    """Fused kernels keep counts and moments as others do: through a file to the bit."""
+    settings, _ = OPTIMIZERS[name]
+    whole, parted = small_network(), small_network()
+    parted.load_state_dict(whole.state_dict())
+    ends = []
+    for network, stops in ((whole, False), (parted, True)):
+        optimizer = build_optimizer(network, settings)
+        generator = torch.Generator().manual_seed(1)
+        for step in range(4):
+            if stops and step == 2:
+                state = optimizer.state_dict()
+                optimizer = build_optimizer(network, settings)
+                optimizer.load_state_dict(state)
+                assert optimizer.param_groups[0]["fused"]
+            for p in network.parameters():
+                p.grad = torch.randn(p.shape, generator=generator)
+            optimizer.step()
+        ends.append([p.detach() for p in network.parameters()])
+    for one, other in zip(*ends, strict=True):
+        assert torch.equal(one, other)

@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import copy
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
 import quarterturn.engine.runtime as runtime
+from quarterturn.config import MethodConfig, OptimizerConfig
+from quarterturn.data.batches import Batch
+from quarterturn.engine.loop import Training, training_step
+from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
+from quarterturn.methods.decoupling import DecoupledNetwork, Decoupling
+from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.models.backbone import Backbone
 
 
 def test_one_process_is_a_world_of_its_own() -> None:
@@ -60,3 +72,67 @@ def test_a_bare_cuda_device_gets_an_index(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert runtime._resolve_device("cuda") == torch.device("cuda", 3)
     assert chosen == [torch.device("cuda", 0), torch.device("cuda", 3)]
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"--compile needs a C\+\+ compiler"):
+        Runtime("cpu", "32-true", compile=True)
+    assert not Runtime("cpu", "32-true").compile  # nobody else needs one
+
+
+@pytest.mark.parametrize(
+    ("system", "there", "named", "found"),
+    [
+        ("linux", "g++", None, True),
+        ("linux", "clang++", None, False),  # torch would not call it
+        ("linux", "clang++", "clang++", True),
+        ("linux", "g++", "clang++", False),
+        ("linux", "ccache", "ccache g++", True),
+        ("linux", "g++", "", True),
+        ("darwin", "clang++", None, True),
+        ("win32", "cl", None, True),
+    ],
+)
+def test_the_compiler_is_the_one_that_torch_calls(
+    system: str, there: str, named: str | None, found: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime.sys, "platform", system)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name == there else None)
+    if named is None:
+        monkeypatch.delenv("CXX", raising=False)
+    else:
+        monkeypatch.setenv("CXX", named)
+    assert runtime._has_compiler() == found
+
+
+@pytest.mark.skipif(not runtime._has_compiler(), reason="no C++ compiler")
+def test_a_compiled_step_is_another_but_for_rounding(
+    tiny_backbone: Backbone, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compiled here and now
+    settings = MethodConfig(num_noise=8)
+    ends = []
+    for compile in (False, True):
+        torch.manual_seed(0)
+        network = DecoupledNetwork(copy.deepcopy(tiny_backbone), 4)
+        method = Decoupling(network, InstanceDiscrimination(20, 4, settings))
+        at_work = Runtime("cpu", "32-true", compile=compile)
+        training = Training(
+            method, None, build_optimizer(network, OptimizerConfig(learning_rate=0.1)),
+            OptimizerConfig(), at_work, Telemetry(None, total_steps=1, steps_per_epoch=1), epochs=1,
+        )  # fmt: skip
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        wrapped = at_work.wrap(network)
+        assert (wrapped is network) != compile
+        wrapped.train()
+        terms = training_step(training, wrapped, batch)
+        assert all(
+            not torch.equal(value, before[name]) for name, value in network.state_dict().items()
+        )
+        ends.append({**network.state_dict(), **terms, "bank": method.discrimination.bank.rows})
+    plain, compiled = ends
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-6, msg=name)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from torch import nn
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
-from quarterturn.evaluation.features import extract, random_turns
+from quarterturn.evaluation.features import (
+    Features,
+    concatenate,
+    extract,
+    extract_parts,
+    random_turns,
+)
+from quarterturn.evaluation.store import FeatureStore
 
 
 @pytest.fixture
@@ -109,6 +117,136 @@ class TestExtract:
         found = extract(images, crop, lambda views: views[:, :, ::2, ::2].bfloat16())
         assert found.values.shape == (9, 3, 4, 4)
         assert found.values.dtype == np.float32
+
+
+class Halves(nn.Module):
+    """Two named parts of a network's features; counts the images that it has seen."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.num_seen = network, 0
+
+    def forward(self, views: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.num_seen += len(views)
+        values = self.network(views)
+        return {"first": values[:, :2], "rest": values[:, 2:].bfloat16()}
+
+
+def assert_same(found: dict[str, Features], expected: dict[str, Features]) -> None:
+    assert list(found) == list(expected)
+    for name, one in found.items():
+        np.testing.assert_array_equal(one.values, expected[name].values)
+        np.testing.assert_array_equal(one.indices, expected[name].indices)
+        np.testing.assert_array_equal(one.labels, expected[name].labels)
+
+
+class TestExtractParts:
+    @pytest.fixture
+    def model(self, network) -> Halves:
+        return Halves(network)
+
+    @pytest.fixture
+    def store(self, tmp_path) -> FeatureStore:
+        return FeatureStore(tmp_path / "features")
+
+    @pytest.fixture
+    def files(self, noise, tmp_path):
+        """Twelve files of four classes by turns, of which numbers 0 and 6 are gone."""
+        for i, pixels in enumerate(noise(12).pixels):
+            (tmp_path / "photos" / "abcd"[i // 3]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "photos" / "abcd"[i // 3] / f"{i:02d}.png")
+        files = open_source(str(tmp_path / "photos")).train
+        for i in (0, 6):
+            files.path(i).unlink()
+        return files
+
+    def test_parts_are_those_of_extract(self, noise, crop, model, network):
+        images = noise(11)
+        found = extract_parts(images, crop, model, batch_size=4)
+        whole = extract(images, crop, network, batch_size=4)
+        assert list(found) == ["first", "rest"]
+        np.testing.assert_array_equal(found["first"].values, whole.values[:, :2])
+        np.testing.assert_allclose(found["rest"].values, whole.values[:, 2:], rtol=2**-8)
+        for part in found.values():
+            assert part.values.dtype == np.float32
+            assert part.indices.tolist() == list(range(11))
+            assert part.labels.tolist() == images.labels.tolist()
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_the_store_changes_no_value(self, noise, crop, model, store, turned):
+        images, turns = noise(11), random_turns(11, seed=0) if turned else None
+        plain = extract_parts(images, crop, model, turns=turns, batch_size=4)
+        for _ in range(2):  # written, then read
+            kept = extract_parts(
+                images, crop, model, turns=turns, batch_size=4, store=store, key="k"
+            )
+            assert_same(kept, plain)
+            assert all(isinstance(part.values, np.memmap) for part in kept.values())
+
+    def test_the_second_time_nothing_is_computed(self, noise, crop, model, store):
+        images = noise(11)
+        extract_parts(images, crop, model, store=store, key="k")
+        assert model.num_seen == 11
+
+        def never(views: torch.Tensor) -> dict[str, torch.Tensor]:
+            raise AssertionError("computed again")
+
+        extract_parts(images, crop, never, store=store, key="k")
+        extract_parts(images, crop, model, store=store, key="another")
+        assert model.num_seen == 22
+
+    def test_files_that_fail_leave_numbers_and_labels_in_place(
+        self, noise, crop, model, network, store, files
+    ):
+        crop = replace(crop, max_bad_fraction=0.2)
+        kept = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+        expected = extract(noise(12), crop, network).values[kept]
+        for _ in range(2):
+            found = extract_parts(files, crop, model, batch_size=5, store=store, key="k")
+            assert model.num_seen == 10
+            for part in found.values():
+                assert part.indices.tolist() == kept
+                assert part.labels.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
+            np.testing.assert_allclose(found["first"].values, expected[:, :2], atol=1e-5)
+
+    def test_too_many_that_fail_leave_no_entry(self, crop, model, store, files):
+        with pytest.raises(DataError, match="2 of 12 image files cannot be read"):
+            extract_parts(files, crop, model, store=store, key="k")
+        assert not store.has("k")
+        assert list(store.folder.iterdir()) == []
+
+    def test_labels_are_those_of_the_images_at_hand(self, noise, crop, model, store):
+        """They are not kept: the same pictures may have other labels elsewhere, or none."""
+        images, other = noise(9), noise(9)
+        extract_parts(images, crop, model, store=store, key="k")
+        other.labels = other.labels[::-1].copy()
+        found = extract_parts(other, crop, model, store=store, key="k")
+        assert found["first"].labels.tolist() == other.labels.tolist()
+        other.labels = None
+        assert extract_parts(other, crop, model, store=store, key="k")["rest"].labels is None
+
+
+class TestFeatures:
+    FEATURES = Features(
+        np.arange(10, dtype=np.float32).reshape(5, 2), np.array([1, 2, 4, 7, 8]), np.arange(5)
+    )
+
+    def test_of_some_images(self):
+        found = self.FEATURES.of(np.array([0, 2, 3, 7]))  # 0 and 3 could not be read
+        assert found.indices.tolist() == [2, 7]
+        assert found.labels.tolist() == [1, 3]
+        assert found.values.tolist() == [[2, 3], [6, 7]]
+        assert self.FEATURES.of(np.arange(9)) is self.FEATURES
+        without = replace(self.FEATURES, labels=None)
+        assert without.of(np.array([4])).labels is None
+
+    def test_concatenated(self):
+        found = concatenate([self.FEATURES, self.FEATURES.of(np.array([4]))])
+        assert found.indices.tolist() == [1, 2, 4, 7, 8, 4]
+        assert found.labels.tolist() == [0, 1, 2, 3, 4, 2]
+        assert found.values[-1].tolist() == [4, 5]
+        without = replace(self.FEATURES, labels=None)
+        assert concatenate([without, without]).labels is None
 
 
 class TestRandomTurns:

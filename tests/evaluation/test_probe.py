@@ -1,13 +1,19 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from quarterturn.config import Config, DataConfig
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.sources import open_source
+from quarterturn.evaluation.features import extract_parts
 from quarterturn.evaluation.probe import Probe, finds_itself
 from quarterturn.evaluation.representation import NetworkFeatures, Pixels
+from quarterturn.evaluation.store import FeatureStore
+from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 
 CLASSES = 5
@@ -148,6 +154,131 @@ class TestViews:
         deviation = math.sqrt(0.2 * 0.8 / 400)
         for name, value in found.items():
             assert abs(value["top1"] - 0.2) < 5 * deviation, name
+
+
+class TestStore:
+    CONFIG = Config().with_settings(backbone="convnet", image_size=8, embedding_dim=16)
+
+    @pytest.fixture
+    def store(self, tmp_path) -> FeatureStore:
+        return FeatureStore(tmp_path / "features")
+
+    @pytest.fixture
+    def network(self) -> Network:
+        return build_network(self.CONFIG)
+
+    @pytest.fixture
+    def num_seen(self, network) -> list[int]:
+        """Sizes of the batches that go through the network's first stage."""
+        seen: list[int] = []
+        network.backbone.stages["conv1"].register_forward_hook(
+            lambda module, given, made: seen.append(len(made))
+        )
+        return seen
+
+    def test_changes_no_figure(self, crop, network, store):
+        train, test = coloured(60, 0), coloured(30, 1)
+        options = {"ks": (5,), "many": 12, "few": 9}
+        model = NetworkFeatures(network, ("conv2", "fc"), 2)
+        plain = dict(Probe(train, test, crop, **options).run(model))
+        written = dict(Probe(train, test, crop, store=store, **options).run(model))
+        read = dict(Probe(train, test, crop, store=store, **options).run(model))
+        assert written == plain
+        assert read == plain
+        assert len({value["top1"] for value in plain.values()}) > 3
+
+    def test_features_are_computed_once(self, crop, network, num_seen, store):
+        train, test = coloured(60, 0), coloured(30, 1)
+        list(Probe(train, test, crop, kinds=("knn",), store=store).run(NetworkFeatures(network)))
+        assert sum(num_seen) == 60 + 30 + 30
+        list(Probe(train, test, crop, kinds=("knn",), store=store).run(NetworkFeatures(network)))
+        assert sum(num_seen) == 120
+        later = Probe(train, test, crop, kinds=("knn",), seed=1, store=store)
+        list(later.run(NetworkFeatures(network)))
+        assert sum(num_seen) == 150  # other turns of the test images, and no more
+
+    def test_whatever_changes_features_makes_another_entry(self, crop, network, num_seen, store):
+        train, test = coloured(20, 0), coloured(20, 1)
+        turns = torch.arange(20) % 4
+        entries = 0
+
+        def made_anew(images, model, turns=None, **changes) -> bool:
+            nonlocal entries
+            before = len(num_seen)
+            probe = Probe(train, test, replace(crop, **changes), store=store)
+            found = probe.extract(images, model, turns)
+            expected = extract_parts(images, replace(crop, **changes), model, turns=turns)
+            for name, part in found.items():
+                np.testing.assert_array_equal(part.values, expected[name].values)
+            new = len(list(store.folder.iterdir())) - entries
+            entries += new
+            assert len(num_seen) - before == 1 + new  # the expected one is always computed
+            return new == 1
+
+        model = NetworkFeatures(network)
+        assert made_anew(train, model)
+        assert not made_anew(train, model)
+        assert not made_anew(train.subset(np.arange(20)), NetworkFeatures(network, ("fc",)))
+        assert not made_anew(train, model, flip=False, crop_padding=1, limit=9)  # for training
+        assert made_anew(test, model)
+        assert made_anew(train.subset(np.arange(20)[::-1]), model)
+        assert made_anew(train, model, turns)
+        assert made_anew(train, model, turns.flip(0))
+        assert made_anew(train, model, torch.zeros(20, dtype=torch.int64))
+        assert made_anew(train, NetworkFeatures(network, ("conv1",)), image_size=16)
+        assert made_anew(train, model, eval_crop=0.75)
+        assert made_anew(train, model, mean=(0.4, 0.5, 0.5))
+        assert made_anew(train, model, std=(0.5, 0.5, 0.6))
+        assert made_anew(train, NetworkFeatures(network, ("conv1",)))
+        assert made_anew(train, NetworkFeatures(network, ("conv1",), 2))
+        assert made_anew(train, NetworkFeatures(network, ("conv1", "fc")))
+        with torch.no_grad():
+            network.backbone.stages["fc"][1].weight[0, 0] += 1
+        assert made_anew(train, NetworkFeatures(network))
+
+    def test_files_of_one_name_and_size_in_another_folder(self, crop, network, store, tmp_path):
+        """Pictures without compression are all of one size: nothing but the folder tells."""
+        sets = []
+        for seed, split in enumerate(("train", "test")):
+            for i, pixels in enumerate(coloured(8, seed).pixels):
+                (tmp_path / split).mkdir(exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / split / f"{i}.bmp")
+            sets.append(open_source(str(tmp_path / split)).train)
+        assert sets[0].fingerprint() == sets[1].fingerprint()
+        probe = Probe(*sets, crop, store=store)
+        model = NetworkFeatures(network)
+        for images in (*sets, *sets):
+            found = probe.extract(images, model)["both"].values
+            expected = extract_parts(images, crop, model)["both"].values
+            np.testing.assert_array_equal(found, expected)
+        assert len(list(store.folder.iterdir())) == 2
+
+    def test_of_pixels_and_functions_nothing_is_kept(self, crop, store):
+        probe = Probe(coloured(20, 0), coloured(10, 1), crop, kinds=("knn",), store=store)
+        list(probe.run(Pixels()))
+        list(probe.run(sorted_colours))
+        assert not store.folder.exists()
+
+
+class TestGroups:
+    def test_are_by_the_training_images(self, crop):
+        train, test = coloured(150, 0), coloured(60, 1)
+        keep = np.concatenate(
+            [np.flatnonzero(train.labels == c)[:n] for c, n in enumerate([20, 6, 5, 3, 2])]
+        )
+        probe = Probe(train.subset(keep), test, crop, kinds=("knn",), ks=(1,), many=6, few=5)
+        for value in dict(probe.run(sorted_colours)).values():
+            by_class = list(value["per_class"].values())
+            assert value["many"] == by_class[0]
+            assert value["medium"] == pytest.approx((by_class[1] + by_class[2]) / 2)
+            assert value["few"] == pytest.approx((by_class[3] + by_class[4]) / 2)
+
+    def test_turned_copies_count_once(self, crop):
+        train = coloured(60, 0)
+        most = int(np.bincount(train.labels).max())
+        options = {"kinds": ("knn",), "ks": (1,), "many": most, "turn_training": True}
+        found = dict(Probe(train, coloured(20, 1), crop, **options).run(sorted_colours))
+        assert found["colour/knn-1/upright"]["many"] is None
 
 
 class TestFindsItself:

@@ -9,12 +9,12 @@ from typing import Any
 
 from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
 from quarterturn.data.selection import select_images
-from quarterturn.data.sources import locate, short_name
+from quarterturn.data.sources import MIN_IMAGES, locate, short_name
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, QuarterturnError
 from quarterturn.evaluation.comparison import MEASURES
-from quarterturn.evaluation.probe import Probe
+from quarterturn.evaluation.probe import probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.registry import build_network
@@ -73,12 +73,14 @@ def probe(
 
     Raises:
         DataError: No labels, or test classes that training lacks.
-        ConfigError: A layer that the backbone has not.
+        ConfigError: A layer that the backbone has not, or numbers that cannot work.
     """
     if seed < 0 or seeds < 1:
         raise ConfigError(f"--seed {seed} --seeds {seeds}: expected 0 or more, and 1 or more")
     if not 0 <= few <= many + 1:
         raise ConfigError(f"--few {few} --many {many}: expected 0 <= few <= many + 1")
+    if limit is not None and limit < MIN_IMAGES:
+        raise ConfigError(f"--limit is {limit}; expected at least {MIN_IMAGES} images")
     data = str(data)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
@@ -94,32 +96,23 @@ def probe(
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
     )  # fmt: skip
     kinds = ("knn", "linear") if kind == "all" else (kind,)
-    options: dict[str, Any] = {
-        "kinds": kinds, "many": many, "few": few, "device": runtime.device, "workers": workers,
-        "store": FeatureStore(opened.path / "features"),
+    numbers = range(seed, seed + seeds)
+    measured = {
+        f"{origin}/{name}": values
+        for origin, model in models.items()
+        for name, values in probe_over_seeds(
+            model, split, opened.config.data, numbers,
+            kinds=kinds, many=many, few=few, device=runtime.device, workers=workers,
+            store=FeatureStore(opened.path / "features"),
+        ).items()
     }  # fmt: skip
-    whole = Probe(split.train, split.tests, opened.config.data, **options)
-    measured: dict[str, list[dict[str, Any]]] = {}
-    for origin, model in models.items():
-        # What does not depend on the seed is extracted once, for all seeds.
-        all_known = whole.extract(split.train, model)
-        all_tests = all_known if split.test is None else whole.extract(split.test, model)
-        for number in range(seed, seed + seeds):
-            train, held = split.parts(number)
-            one = Probe(
-                split.train.subset(train), split.tests.subset(held), opened.config.data,
-                seed=number, **options,
-            )  # fmt: skip
-            known = {part: values.of(train) for part, values in all_known.items()}
-            upright = {part: values.of(held) for part, values in all_tests.items()}
-            for name, value in one.compare(model, known, upright):
-                measured.setdefault(f"{origin}/{name}", []).append(value)
+    train, held = split.parts(seed)
     protocol = {
         "test": split.description,
         "training_fingerprint": split.train.fingerprint(),
         "test_fingerprint": split.tests.fingerprint(),
         "training_images": len(train), "test_images": len(held),
-        "seeds": list(range(seed, seed + seeds)), "grid": grid, "many": many, "few": few,
+        "seeds": list(numbers), "grid": grid, "many": many, "few": few,
     }  # fmt: skip
     result = {
         "run": str(opened.path), "epochs": opened.config.run.epochs,

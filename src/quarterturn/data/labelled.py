@@ -73,7 +73,7 @@ def open_labelled(
         DataError: No labels, one class alone, or test classes that training lacks.
     """
     source = open_source(data, max_bad_fraction=max_bad_fraction, download=download)
-    train = limit_images(_labelled(source.train, data), limit)
+    train = _labelled(limit_images(source.train, limit), data)
     other, description = source.test, f"the split {source.test_name!r}"
     if test is not None:
         given = open_source(test, max_bad_fraction=max_bad_fraction, download=download)

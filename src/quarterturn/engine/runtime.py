@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -169,7 +170,10 @@ def _resolve_precision(name: str, device: torch.device) -> str:
 
 
 def _has_compiler() -> bool:
-    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+    """Whether the one compiler is there that torch would call."""
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    named = os.environ.get("CXX") or usual  # "ccache g++" is possible, as is a path with spaces
+    return any(shutil.which(words) for words in (named, named.split()[0]))
 
 
 def _cpu_flags() -> set[str]:

@@ -119,10 +119,14 @@ def extract_parts(
     else:
         writer = InMemory() if store is None else store.writer(key, len(images))
         seen = []
-        for part, found in _batches(images, crop, model, turns, device, workers, batch_size):
-            seen.append(part.numpy())
-            for name, values in found.items():
-                writer.append(name, values.float().cpu().numpy())
+        try:
+            for part, found in _batches(images, crop, model, turns, device, workers, batch_size):
+                seen.append(part.numpy())
+                for name, values in found.items():
+                    writer.append(name, values.float().cpu().numpy())
+        except BaseException:
+            writer.discard()
+            raise
         numbers, arrays = writer.finish(np.concatenate(seen))
     return {name: _labelled(images, values, numbers) for name, values in arrays.items()}
 

@@ -8,8 +8,9 @@ Shapes: n images; D feature width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.labelled import LabelledSplit
 from quarterturn.evaluation.features import Features, concatenate, extract_parts, random_turns
 from quarterturn.evaluation.knn import knn_predict
 from quarterturn.evaluation.linear import linear_classifier
@@ -28,10 +30,55 @@ from quarterturn.evaluation.store import FeatureStore
 from quarterturn.metrics import FEW, MANY, classification_metrics
 
 Parts = dict[str, Features]
-
+"""Features by the names of their parts."""
 
 Representation = Callable[[Tensor], dict[str, Tensor]]
 """(B, 3, S, S) to named (B, d), such as `quarterturn.evaluation.representation.NetworkFeatures`."""
+
+
+@dataclass(frozen=True)
+class Classifiers:
+    """The classifiers of one part of the features.
+
+    Attributes:
+        train: What they learn from, with labels.
+        kinds: ``knn``, ``linear``, or both.
+        ks: Numbers of neighbours.
+        num_classes: Number of classes.
+    """
+
+    train: Features
+    kinds: tuple[str, ...]
+    ks: tuple[int, ...]
+    num_classes: int
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) classes of the training images."""
+        assert self.train.labels is not None
+        return self.train.labels
+
+    @cached_property
+    def linear(self) -> Any:
+        """The linear classifier, fitted when it is first asked for."""
+        return linear_classifier(self.train.values, self.labels)
+
+    def class_counts(self) -> NDArray[np.int64]:
+        """(C,) training images of each class; turned copies of one count once."""
+        _, images = np.unique(self.train.indices, return_index=True)
+        return np.bincount(self.labels[images], minlength=self.num_classes)
+
+    def predict(self, values: NDArray[np.float32]) -> dict[str, NDArray[np.int64]]:
+        """(m, d) features to each classifier's (m,) predictions."""
+        found: dict[str, NDArray[np.int64]] = {}
+        if "knn" in self.kinds:
+            by_k = knn_predict(
+                self.train.values, self.labels, values, self.ks, num_classes=self.num_classes
+            )
+            found |= {f"knn-{k}": predicted for k, predicted in by_k.items()}
+        if "linear" in self.kinds:
+            found["linear"] = self.linear.predict(values)
+        return found
 
 
 @dataclass(frozen=True)
@@ -76,47 +123,35 @@ class Probe:
         """
         known = self._training_features(representation)
         upright = self.extract(self.test, representation)
-        yield from self.compare(representation, known, upright)
+        yield from self.compare(representation, self.fit(known), upright)
+
+    def fit(self, known: Parts) -> dict[str, Classifiers]:
+        """The classifiers of each part."""
+        num_classes = len(self.train.class_names)
+        return {
+            part: Classifiers(features, self.kinds, self.ks, num_classes)
+            for part, features in known.items()
+        }
 
     def compare(
-        self, representation: Representation, known: Parts, upright: Parts
+        self, representation: Representation, fitted: dict[str, Classifiers], upright: Parts
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """`run`, where the features of the training and of the upright test images are at hand."""
+        """`run`, where the classifiers and the features of the upright test images are at hand."""
         turns = random_turns(len(self.test), self.seed)
         turned = self.extract(self.test, representation, turns)
         class_names = self.train.class_names
-        for part, train in known.items():
-            tests = {"upright": upright[part], "turned": turned[part]}
-            assert train.labels is not None
-            counts = np.bincount(train.labels, minlength=len(class_names))
-            for view, name, predicted in self._classify(train, tests, len(class_names)):
-                labels = tests[view].labels
-                assert labels is not None
-                yield (
-                    f"{part}/{name}/{view}",
-                    classification_metrics(
-                        predicted, labels, class_names, counts, many=self.many, few=self.few
-                    ),
-                )
-
-    def _classify(
-        self,
-        train: Features,
-        tests: dict[str, Features],
-        num_classes: int,
-    ) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
-        assert train.labels is not None
-        if "knn" in self.kinds:
-            for view, test in tests.items():
-                found = knn_predict(
-                    train.values, train.labels, test.values, self.ks, num_classes=num_classes
-                )
-                for k, predicted in found.items():
-                    yield view, f"knn-{k}", predicted
-        if "linear" in self.kinds:
-            classifier = linear_classifier(train.values, train.labels)
-            for view, test in tests.items():
-                yield view, "linear", classifier.predict(test.values)
+        for part, classifiers in fitted.items():
+            counts = classifiers.class_counts()
+            for view, test in {"upright": upright[part], "turned": turned[part]}.items():
+                assert test.labels is not None
+                for name, predicted in classifiers.predict(test.values).items():
+                    yield (
+                        f"{part}/{name}/{view}",
+                        classification_metrics(
+                            predicted, test.labels, class_names, counts,
+                            many=self.many, few=self.few,
+                        ),
+                    )  # fmt: skip
 
     def _training_features(self, representation: Representation) -> Parts:
         if not self.turn_training:
@@ -139,6 +174,43 @@ class Probe:
             images, self.crop, representation,
             turns=turns, device=self.device, workers=self.workers, **options,
         )  # fmt: skip
+
+
+def probe_over_seeds(
+    representation: Representation,
+    split: LabelledSplit,
+    crop: DataConfig,
+    seeds: Sequence[int],
+    **options: Any,
+) -> dict[str, list[dict[str, Any]]]:
+    """Probe a representation for several seeds, doing once what does not depend on them.
+
+    Args:
+        representation: Images to named features.
+        split: Labelled images; the seeds part them where they have no test part.
+        crop: Crop and normalisation settings.
+        seeds: Of turns and held-out parts.
+        **options: As for `Probe`.
+
+    Returns:
+        The names and metrics that `Probe.run` yields, the metrics as a list over the seeds.
+    """
+    whole = Probe(split.train, split.tests, crop, **options)
+    all_known = whole.extract(split.train, representation)
+    all_tests = all_known if split.test is None else whole.extract(split.test, representation)
+    measured: dict[str, list[dict[str, Any]]] = {}
+    fitted: dict[str, Classifiers] | None = None
+    for seed in seeds:
+        train, held = split.parts(seed)
+        if fitted is None or split.test is None:
+            fitted = whole.fit({part: found.of(train) for part, found in all_known.items()})
+        one = replace(
+            whole, train=split.train.subset(train), test=split.tests.subset(held), seed=seed
+        )
+        upright = {part: found.of(held) for part, found in all_tests.items()}
+        for name, value in one.compare(representation, fitted, upright):
+            measured.setdefault(name, []).append(value)
+    return measured
 
 
 def finds_itself(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quarterturn.config import DataConfig
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.store import FeatureStore, weights_fingerprint
 from quarterturn.methods.base import Network
@@ -31,7 +31,7 @@ class NetworkFeatures(nn.Module):
         grid: Squares a side that maps are averaged over; 1 averages the whole map.
 
     Raises:
-        ConfigError: A layer that the backbone has not; the message lists those it has.
+        ConfigError: No layer, or one that the backbone has not; the message lists those it has.
     """
 
     def __init__(
@@ -40,9 +40,10 @@ class NetworkFeatures(nn.Module):
         super().__init__()
         offered = network.backbone.layers
         self.layers = (offered[-1],) if layers is None else layers
-        if unknown := [name for name in self.layers if name not in offered]:
+        unknown = [name for name in self.layers if name not in offered]
+        if unknown or not self.layers:
             raise ConfigError(
-                f"no layers {', '.join(unknown)}; the backbone has {', '.join(offered)}"
+                f"no layers {', '.join(unknown) or 'named'}; the backbone has {', '.join(offered)}"
             )
         if grid < 1:
             raise ConfigError(f"--grid is {grid}; expected at least 1")
@@ -66,6 +67,8 @@ class NetworkFeatures(nn.Module):
             "layers": self.layers,
             "grid": self.grid,
             "images": images.fingerprint(),
+            # Files of one name and size in another folder are other images.
+            "folder": str(images.root.resolve()) if isinstance(images, FileImages) else None,
             "image_size": crop.image_size,
             "eval_crop": crop.eval_crop,
             "mean": crop.mean,

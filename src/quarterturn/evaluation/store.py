@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -88,14 +89,18 @@ class InMemory:
         """The entry."""
         return indices, {name: np.concatenate(values) for name, values in self.parts.items()}
 
+    def discard(self) -> None:
+        """Give up what was collected."""
+        self.parts.clear()
+
 
 class EntryWriter:
     """Writes an entry batch by batch, so that features never have to fit into memory."""
 
     def __init__(self, folder: Path, num_images: int) -> None:
         self.folder, self.num_images = folder, num_images
-        self.partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(self.partial, ignore_errors=True)
+        # A folder of its own: another process may be writing the same entry.
+        self.partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.partial")
         self.partial.mkdir(parents=True)
         self.arrays: dict[str, np.memmap] = {}
         self.rows: dict[str, int] = {}
@@ -103,6 +108,7 @@ class EntryWriter:
     def append(self, name: str, values: NDArray[np.float32]) -> None:
         """Add rows (b, d) to a part."""
         if name not in self.arrays:
+            self.partial.mkdir(exist_ok=True)  # whoever was quicker has cleared up
             path = self.partial / f"{len(self.arrays)}.npy"
             shape = (self.num_images, *values.shape[1:])
             self.arrays[name] = open_memmap(path, "w+", dtype=np.float32, shape=shape)
@@ -115,13 +121,22 @@ class EntryWriter:
         """Put the entry in its place, with the numbers of the images that could be read."""
         for array in self.arrays.values():
             array.flush()
-        np.save(self.partial / "indices.npy", indices)
-        (self.partial / "parts.json").write_text(json.dumps(list(self.arrays)))
         try:
+            np.save(self.partial / "indices.npy", indices)
+            (self.partial / "parts.json").write_text(json.dumps(list(self.arrays)))
             self.partial.rename(self.folder)
-        except OSError:  # somebody else was quicker with the same features
-            shutil.rmtree(self.partial)
+        except OSError:
+            if not self.folder.is_dir():
+                raise
+            # Somebody else was quicker with the same features.
+        # What others have begun is of no use any more, whether they are at it or were stopped.
+        for begun in self.folder.parent.glob(f"{self.folder.name}.*partial"):
+            shutil.rmtree(begun, ignore_errors=True)
         return _read(self.folder)
+
+    def discard(self) -> None:
+        """Give up what was written."""
+        shutil.rmtree(self.partial, ignore_errors=True)
 
 
 def _read(folder: Path) -> Entry:

@@ -1,0 +1,180 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quarterturn.data.labelled import identities, open_labelled
+from quarterturn.data.selection import limit_images
+from quarterturn.data.sources import open_source
+from quarterturn.errors import DataError
+
+from .pictures import noise, save_photo
+
+
+def tree(root: Path, counts: dict[str, int], first: int = 0) -> str:
+    """Small photos below a folder of classes."""
+    for folder, count in counts.items():
+        for i in range(first, first + count):
+            save_photo(root / folder / f"{i:02d}.png", i, 9, 9)
+    return str(root)
+
+
+def archive(path: Path, **labels: list[int]) -> str:
+    """A .npz file of noise, with splits of the given labels."""
+    arrays = {}
+    for seed, (split, of_split) in enumerate(labels.items()):
+        arrays[f"{split}_images"] = noise(seed, len(of_split), 4, 4, 3)
+        arrays[f"{split}_labels"] = np.array(of_split)
+    np.savez(path, **arrays)
+    return str(path)
+
+
+class TestOwnSplit:
+    def test_is_the_test_part_by_every_seed(self, tmp_path):
+        split = open_labelled(archive(tmp_path / "x.npz", train=[0, 1] * 5, test=[1, 0, 1]))
+        assert split.description == "the split 'test'"
+        assert split.tests is split.test
+        assert split.test.labels.tolist() == [1, 0, 1]
+        for seed in range(2):
+            train, held = split.parts(seed)
+            assert train.tolist() == list(range(10))
+            assert held.tolist() == [0, 1, 2]
+
+    def test_is_val_where_there_is_no_test(self, tmp_path):
+        split = open_labelled(archive(tmp_path / "x.npz", train=[0, 1] * 5, val=[1, 0]))
+        assert split.description == "the split 'val'"
+        assert len(split.test) == 2
+
+    def test_has_the_class_numbers_of_the_training_images(self, tmp_path):
+        tree(tmp_path / "train", {"ant": 4, "bee": 4, "cat": 4})
+        tree(tmp_path / "test", {"cat": 2, "bee": 1})
+        split = open_labelled(str(tmp_path))
+        assert split.test.class_names == split.train.class_names == ["ant", "bee", "cat"]
+        assert split.test.labels.tolist() == [1, 2, 2]
+
+    def test_without_labels_is_refused(self, tmp_path):
+        tree(tmp_path / "train", {"ant": 4, "bee": 4})
+        tree(tmp_path / "test", {".": 4})
+        with pytest.raises(DataError, match="the split 'test' has no labels to probe with"):
+            open_labelled(str(tmp_path))
+
+
+class TestHeldOut:
+    @pytest.fixture
+    def split(self, tmp_path):
+        return open_labelled(archive(tmp_path / "x.npz", train=[0] * 20 + [1] * 10 + [2] * 2))
+
+    def test_a_fifth_of_every_class(self, split):
+        assert split.description == "a stratified 20% held out by seed"
+        assert split.test is None
+        assert split.tests is split.train
+        for seed in range(3):
+            train, held = split.parts(seed)
+            assert sorted([*train, *held]) == list(range(32))
+            assert np.bincount(split.train.labels[held], minlength=3).tolist() == [4, 2, 0]
+
+    def test_the_seed_says_which(self, split):
+        one, again, other = (split.parts(seed)[1].tolist() for seed in (0, 0, 1))
+        assert one == again
+        assert one != other
+
+    def test_too_few_to_hold_any_out(self, tmp_path):
+        split = open_labelled(archive(tmp_path / "x.npz", train=[0, 1, 2, 3] * 2))
+        with pytest.raises(DataError, match="8 images are too few to hold out 20% of each class"):
+            split.parts(0)
+
+
+class TestOtherData:
+    def test_takes_the_place_of_a_split(self, tmp_path):
+        data = archive(tmp_path / "x.npz", train=[0, 1] * 5, test=[1, 0, 1])
+        other = archive(tmp_path / "y.npz", train=[1, 1, 0, 0, 1, 0, 1, 1, 0], test=[0, 1])
+        split = open_labelled(data, other)
+        assert split.description == other
+        assert split.test.labels.tolist() == [1, 1, 0, 0, 1, 0, 1, 1, 0]
+        np.testing.assert_array_equal(split.test.pixels, open_source(other).train.pixels)
+        train, held = split.parts(3)
+        assert (train.tolist(), held.tolist()) == (list(range(10)), list(range(9)))
+
+    def test_classes_go_by_name(self, tmp_path):
+        data = tree(tmp_path / "data", {"ant": 4, "bee": 4, "cat": 4})
+        split = open_labelled(data, tree(tmp_path / "other", {"bee": 5, "cat": 4}))
+        assert np.bincount(split.test.labels).tolist() == [0, 5, 4]
+        assert np.bincount(split.train.labels).tolist() == [4, 4, 4]
+
+    def test_that_cannot_be_used_is_named(self, tmp_path):
+        data = tree(tmp_path / "data", {"ant": 4, "bee": 4})
+        plain = tree(tmp_path / "plain", {".": 8})
+        with pytest.raises(DataError, match="plain has no labels to probe with"):
+            open_labelled(data, plain)
+        with pytest.raises(DataError, match="no data at"):
+            open_labelled(data, str(tmp_path / "nothing"))
+        one = archive(tmp_path / "one.npz", train=[1] * 9)
+        with pytest.raises(DataError, match=r"one\.npz has images of one class alone"):
+            open_labelled(archive(tmp_path / "x.npz", train=[0, 1] * 5), one)
+
+
+class TestLimit:
+    def test_holds_for_each_part(self, tmp_path):
+        data = archive(tmp_path / "x.npz", train=[0, 1, 2] * 10, test=[0, 1] * 10)
+        split, whole = open_labelled(data, limit=12), open_labelled(data)
+        assert (len(split.train), len(split.test)) == (12, 12)
+        for part, all_of_it in ((split.train, whole.train), (split.test, whole.test)):
+            expected = limit_images(all_of_it, 12)
+            assert part.names == expected.names
+            np.testing.assert_array_equal(part.labels, expected.labels)
+            np.testing.assert_array_equal(part.pixels, expected.pixels)
+        train, held = split.parts(0)
+        assert (len(train), len(held)) == (12, 12)
+
+    def test_comes_before_a_part_is_held_out(self, tmp_path):
+        split = open_labelled(archive(tmp_path / "x.npz", train=[0, 1] * 40), limit=30)
+        train, held = split.parts(0)
+        assert len(train) + len(held) == len(split.train) == 30
+
+    def test_that_leaves_one_class_is_refused(self, tmp_path):
+        data = archive(tmp_path / "x.npz", train=[0] * 500 + [1])
+        assert len(open_labelled(data).train) == 501
+        with pytest.raises(DataError, match="of one class alone"):
+            open_labelled(data, limit=8)
+
+
+class TestUnreadable:
+    def test_too_many_stop_in_either_part(self, tmp_path):
+        data = tree(tmp_path / "data", {"ant": 8, "bee": 8})
+        other = tree(tmp_path / "other", {"ant": 8, "bee": 8})
+        (tmp_path / "other" / "ant" / "03.png").write_bytes(b"")
+        with pytest.raises(DataError, match="1 of 16 image files cannot be read"):
+            open_labelled(data, other)
+        assert len(open_labelled(data, other, max_bad_fraction=0.1).test) == 15
+        with pytest.raises(DataError, match="1 of 16 image files cannot be read"):
+            open_labelled(other, data)
+
+
+class TestIdentities:
+    def test_of_files_are_the_same_by_any_way(self, tmp_path):
+        data = tree(tmp_path / "data", {"ant": 5, "bee": 5})
+        (tmp_path / "linked").symlink_to(tmp_path / "data")
+        (tmp_path / "mixed" / "ant").mkdir(parents=True)
+        (tmp_path / "mixed" / "ant" / "other name.png").symlink_to(
+            tmp_path / "data" / "ant" / "01.png"
+        )
+        tree(tmp_path / "mixed", {"bee": 8})
+        found = identities(open_source(data).train, data)
+        assert len(found) == 10
+        linked = str(tmp_path / "linked")
+        assert identities(open_source(linked).train, linked) == found
+        part = open_source(data).train.subset(np.array([3, 7]))
+        assert len(identities(part, data) & found) == 2
+        mixed = str(tmp_path / "mixed")
+        shared = identities(open_source(mixed).train, mixed) & found
+        assert shared == {str((tmp_path / "data" / "ant" / "01.png").resolve())}
+
+    def test_of_arrays_are_by_file_and_split(self, tmp_path):
+        one = archive(tmp_path / "x.npz", train=[0, 1] * 5, test=[1, 0] * 5)
+        other = archive(tmp_path / "y.npz", train=[0, 1] * 5)
+        source = open_source(one)
+        of_train, of_test = identities(source.train, one), identities(source.test, one)
+        assert (len(of_train), len(of_test)) == (10, 10)
+        assert not of_train & of_test
+        assert not of_train & identities(open_source(other).train, other)
+        assert identities(source.train.subset(np.array([2])), one) < of_train
