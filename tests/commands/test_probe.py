@@ -208,7 +208,7 @@ def test_groups_of_an_imbalanced_folder(
     said = " ".join(capsys.readouterr().out.split())
     assert "many: more than 23 training images, few: fewer than 5" in said
     assert main([*words.split(), "--many", "23", "--few", "24"]) == 0  # nothing between
-    results = [json.loads(p.read_text()) for p in (run.path / "probes").glob("data-*.json")]
+    results = [json.loads(p.read_text()) for p in (run.path / "probes").glob("*-data-*.json")]
     by_rule = {(r["protocol"]["many"], r["protocol"]["few"]): r["figures"] for r in results}
     assert by_rule.keys() == {(100, 20), (23, 5), (23, 24)}  # the rule is of the protocol
     for (many, few), figures in by_rule.items():
