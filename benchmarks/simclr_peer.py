@@ -15,11 +15,10 @@ Shapes: B images in a batch, two views of each; S the side of a view.
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import importlib.metadata
 import itertools
 import math
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,19 +27,24 @@ from typing import Any
 
 import torch
 import tyro
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from quarterturn.commands.probe import summarise
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.selection import limit_images, match_classes, select_images
-from quarterturn.data.sources import Source
+from quarterturn.data.labelled import open_labelled
+from quarterturn.data.selection import select_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
-from quarterturn.evaluation.probe import Probe, Representation
+from quarterturn.evaluation.probe import probe_over_seeds
+from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.methods.instance import InstanceNetwork
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
-from quarterturn.report.tables import Table, print_table
+from quarterturn.presets import preset
+from quarterturn.report.probe_tables import probe_table
+from quarterturn.report.tables import print_table
 from quarterturn.runs import write_json
 
 try:
@@ -68,11 +72,11 @@ class Options:
     """Time to train for."""
     views: int = 128
     """Augmented views a step, two an image."""
+    preset: str = "cifar10-resnet18"
+    """Size of the views, mean and deviation, and the probes' crop."""
     backbone: str = "resnet18"
-    image_size: int = 32
-    """Side of the views, in pixels."""
-    eval_crop: float = DataConfig.eval_crop
-    """Side of the probes' centre crop; to be that of the run compared with."""
+    layers: tuple[str, ...] | None = None
+    """Layers to probe; the last by default."""
     seed: int = 0
     probe_seeds: int = 3
     """How many draws of the test images' turns."""
@@ -88,61 +92,39 @@ class Options:
 
 def main(options: Options) -> None:
     runtime = Runtime(options.device, options.precision)
-    crop = DataConfig(
-        limit=options.limit, image_size=options.image_size, eval_crop=options.eval_crop
-    )
-    selection = select_images(options.data, crop)
-    known, test = labelled_parts(selection.source, options.probe_limit or options.limit)
+    crop = dataclasses.replace(preset(options.preset).data, limit=options.limit)
+    images = select_images(options.data, crop).train
+    split = open_labelled(options.data, limit=options.probe_limit or options.limit)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-    backbone = build_backbone(options.backbone, options.image_size, seed=options.seed)
+    backbone = build_backbone(options.backbone, crop.image_size, seed=options.seed)
     backbone = backbone.to(runtime.device).to(memory_format=torch.channels_last)
-    training = fit(backbone, selection.train, crop, options, runtime)
+    training = fit(backbone, images, crop, options, runtime)
     if options.out is not None:
         torch.save(backbone.state_dict(), options.out.with_suffix(".pt"))
 
-    model = remembering(backbone.eval())
-    representation = Representation(model, lambda features: {"backbone": features})
-    figures: dict[str, list[float]] = {}
-    for seed in range(options.probe_seeds):
-        probe = Probe(known, test, crop, kinds=("knn", "linear"), seed=seed, device=runtime.device)
-        for name, value in probe.run(representation):
-            figures.setdefault(name, []).append(value["top1"])
-    print_table(stdout_console(), table(figures, training, len(known), len(test)))
+    # The heads of such a network are not asked for anything.
+    features = NetworkFeatures(InstanceNetwork(backbone, 128), options.layers)
+    measured = probe_over_seeds(
+        features, split, crop, range(options.probe_seeds), device=runtime.device
+    )
+    train, held = split.parts(0)
+    result = {
+        "training": training,
+        "settings": {name: value for name, value in asdict(options).items() if name != "out"},
+        "versions": {name: importlib.metadata.version(name) for name in ("lightly", "torch")},
+        "device": str(runtime.device), "precision": runtime.precision,
+        "threads": torch.get_num_threads(), "test_images_learned_from": 0,
+        "protocol": {
+            "training_images": len(train), "test_images": len(held), "test": split.description,
+            "seeds": list(range(options.probe_seeds)),
+        },
+        "figures": {f"SimCLR/{name}": summarise(values) for name, values in measured.items()},
+    }  # fmt: skip
+    print_table(stdout_console(), probe_table(result))
+    print(", ".join(f"{name} {value:.4g}" for name, value in training.items()))
     if options.out is not None:
-        settings = {name: value for name, value in asdict(options).items() if name != "out"}
-        versions = {name: importlib.metadata.version(name) for name in ("lightly", "torch")}
-        environment = {
-            "versions": versions, "device": str(runtime.device),
-            "precision": runtime.precision, "threads": torch.get_num_threads(),
-        }  # fmt: skip
-        result = {
-            "settings": settings, "environment": environment, "training": training,
-            "probe_training_images": len(known), "probe_test_images": len(test),
-            "top1_by_seed": figures,
-        }  # fmt: skip
         write_json(options.out, result)
-
-
-def labelled_parts(source: Source, limit: int | None) -> tuple[ImageSet, ImageSet]:
-    """The images that `quarterturn probe` learns from and tests on."""
-    train, test = source.train, source.test
-    if train.labels is None or test is None or test.labels is None:
-        raise SystemExit(f"{source.name} has no labels or no test split to probe with")
-    return limit_images(train, limit), limit_images(match_classes(test, train), limit)
-
-
-def remembering(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The model, that computes no batch twice: upright images are the same for every seed."""
-    found: dict[bytes, Tensor] = {}
-
-    def remembered(views: Tensor) -> Tensor:
-        key = hashlib.sha256(views.cpu().numpy().tobytes()).digest()
-        if key not in found:
-            found[key] = model(views)
-        return found[key]
-
-    return remembered
 
 
 class Views(Dataset[list[Tensor]]):
@@ -209,33 +191,6 @@ def fit(
         "minutes": elapsed_s / 60, "steps": step, "batch_size": batch_size, "views": 2 * seen,
         "epochs": seen / len(images), "images_per_s": seen / elapsed_s, "last_loss": loss.item(),
     }  # fmt: skip
-
-
-def table(
-    figures: dict[str, list[float]], training: dict[str, float], num_train: int, num_test: int
-) -> Table:
-    """Top-1 by classifier and view, with what the training has seen below."""
-    rows = dict.fromkeys(name.rpartition("/")[0] for name in figures)
-    seeds = len(next(iter(figures.values())))
-    return Table(
-        "SimCLR (lightly), probes on frozen features",
-        ["classifier", "upright", "turned"],
-        [
-            [row, *(percent(figures[f"{row}/{view}"]) for view in ("upright", "turned"))]
-            for row in rows
-        ],
-        note=(
-            f"top-1 accuracy in %; {num_train:,} training and {num_test:,} test images; one "
-            f"training, n = {seeds} draws of turns; learned for {training['minutes']:.1f} minutes: "
-            f"{training['epochs']:.2f} epochs, {training['steps']:,} steps, "
-            f"{training['views']:,} views, {training['images_per_s']:.1f} images/s"
-        ),
-    )
-
-
-def percent(values: list[float]) -> str:
-    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
 if __name__ == "__main__":

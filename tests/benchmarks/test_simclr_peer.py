@@ -28,21 +28,22 @@ def data(tmp_path) -> Path:
 @pytest.mark.skipif(importlib.util.find_spec("lightly") is None, reason="lightly is no dependency")
 def test_trains_for_the_time_and_writes_the_figures(data, tmp_path):
     out = tmp_path / "figures" / "peer.json"
-    words = ["--limit", "32", "--minutes", "0.02", "--views", "16", "--image-size", "16"]
-    words += ["--backbone", "resnet18", "--probe-seeds", "2", "--device", "cpu", "--out", str(out)]
+    words = ["--limit", "32", "--minutes", "0.02", "--views", "16"]
+    words += ["--backbone", "convnet", "--probe-seeds", "2", "--device", "cpu", "--out", str(out)]
     subprocess.run([sys.executable, str(SCRIPT), str(data), *words], check=True)
     result = json.loads(out.read_text())
-    training, figures = result["training"], result["top1_by_seed"]
+    training, figures = result["training"], result["figures"]
     assert training["minutes"] >= 0.02
     assert training["views"] == 16 * training["steps"] > 0
     assert training["epochs"] == training["steps"] * 8 / 32
-    assert (result["probe_training_images"], result["probe_test_images"]) == (32, 24)
+    protocol = result["protocol"]
+    assert (protocol["training_images"], protocol["test_images"]) == (32, 24)
     assert set(figures) == {
-        f"backbone/{name}/{view}"
+        f"SimCLR/whole/{name}/{view}"
         for name in ("knn-20", "knn-200", "linear")
         for view in ("upright", "turned")
     }
-    assert all(len(values) == 2 for values in figures.values())
+    assert all(found["n"] == 2 for found in figures.values())
     assert out.with_suffix(".pt").exists()
 
 
