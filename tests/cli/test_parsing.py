@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from quarterturn.cli import DATA_WORDS, Demo, Embed, Neighbors, Pretrain, Probe, main, parse
+from quarterturn.cli import Demo, Embed, Neighbors, Pretrain, Probe, main, parse
+from quarterturn.cli.arguments import DATA_WORDS
 from quarterturn.config import Config
 from quarterturn.errors import ConfigError
 from quarterturn.presets import PRESETS, preset

@@ -1,0 +1,100 @@
+"""The command line: words in, one function of ``quarterturn.commands`` called.
+
+One file a command says what it takes. Nothing heavy is imported here, so that ``--help`` answers at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from quarterturn.cli.compare import Compare
+from quarterturn.cli.demo import Demo
+from quarterturn.cli.embed import Embed
+from quarterturn.cli.neighbors import Neighbors
+from quarterturn.cli.pretrain import Pretrain
+from quarterturn.cli.probe import Probe
+from quarterturn.config import Config
+from quarterturn.errors import QuarterturnError
+from quarterturn.presets import default_preset
+from quarterturn.presets import preset as preset_named
+
+Command = Demo | Pretrain | Probe | Embed | Neighbors | Compare
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 for an error the user can put right."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["--version"]:
+        print(f"quarterturn {version('quarterturn')}")
+        return 0
+    try:
+        parse(words).run()
+    except QuarterturnError as error:
+        print(f"quarterturn: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has enough; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno is None:  # not from the operating system: a defect of ours
+            raise
+        print(f"quarterturn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        hint = "; pretrain --resume RUN goes on" if "pretrain" in words[:1] else ""
+        print(f"quarterturn: interrupted{hint}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(words: list[str]) -> Command:
+    """Words to a command with its options.
+
+    The options of ``pretrain`` have the values of its preset, or of the run to resume, unless they
+    are given. Which preset depends on DATA, so the words may be read twice.
+    """
+    name = _option(words, "--preset")
+    run = _option(words, "--resume")
+    base = Config.read(Path(run) / "config.json") if run and _has_config(run) else None
+    command = _parse(words, base or preset_named(name or "folder"))
+    if isinstance(command, Pretrain) and command.data and not name and not run:
+        command = _parse(words, preset_named(default_preset(command.data)))
+    return command
+
+
+def _parse(words: list[str], config: Config) -> Command:
+    return tyro.cli(
+        Annotated[Demo, tyro.conf.subcommand("demo")]
+        | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
+        | Annotated[Probe, tyro.conf.subcommand("probe")]
+        | Annotated[Embed, tyro.conf.subcommand("embed")]
+        | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]
+        | Annotated[Compare, tyro.conf.subcommand("compare")],
+        prog="quarterturn",
+        description="Image representations without labels, learned by the quarter turn.",
+        args=words,
+    )
+
+
+def _option(words: list[str], name: str) -> str | None:
+    """The value of an option, before the words are parsed."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word == name:
+            return following
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None
+
+
+def _has_config(run: str) -> bool:
+    return (Path(run) / "config.json").is_file()

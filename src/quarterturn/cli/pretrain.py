@@ -1,0 +1,42 @@
+"""What ``quarterturn pretrain`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from quarterturn.cli.arguments import DATA_WORDS, MaybeData, MaybeRun
+from quarterturn.config import Config
+from quarterturn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Learn a representation from unlabelled images: DATA, or --resume RUN."""
+
+    data: Annotated[MaybeData, tyro.conf.arg(metavar="DATA", help=f"{DATA_WORDS}.")] = None
+    out: MaybeRun = None
+    """Run directory; runs/<data>-<n> by default."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """digits, folder, imagenet-alexnet, cifar10-nin, cifar10-resnet18 or cifar10-lt-resnet18; the
+    defaults shown here are the preset's."""
+    resume: MaybeRun = None
+    """Go on with this run; other settings than the run's are refused."""
+    overwrite: bool = False
+    """Delete an earlier run at --out."""
+    config: tyro.conf.OmitArgPrefixes[Config] = field(default_factory=Config)
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.pretrain import pretrain, resume
+
+        if self.resume is not None:
+            if self.data is not None or self.out is not None or self.preset is not None:
+                raise ConfigError("--resume RUN takes DATA, --out and --preset from the run")
+            resume(self.resume, config=self.config)
+        elif self.data is None:
+            raise ConfigError(f"expected DATA: {DATA_WORDS[0].lower()}{DATA_WORDS[1:]}")
+        else:
+            pretrain(self.data, out=self.out, config=self.config, overwrite=self.overwrite)
