@@ -58,6 +58,9 @@ def _child(words: list[str], sabotage: tuple[Callable[[int], None], int] | None,
     with open(log, "w") as file:
         sys.stdout = sys.stderr = file
         torch.set_num_threads(1)
+        # Workers are forked, as from a real command line. Those of a fork server of this process's
+        # own would not notice that it was killed, and stay.
+        multiprocessing.set_start_method("fork", force=True)
         if sabotage is not None:
             sabotage[0](sabotage[1])
         sys.exit(main(words))
