@@ -9,7 +9,7 @@ help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
 	@echo "make test   run the tests"
 	@echo "make check  lint, types, imports"
-	@echo "make bench  time a training step"
+	@echo "make bench  time a training step and the instance loss against peers (10 minutes)"
 
 demo: $(VENV)/installed
 	$(BIN)/quarterturn demo
@@ -24,7 +24,12 @@ check: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-dev
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/step.py --instances 10000 1000000 10000000
+	$(BIN)/python benchmarks/step.py --backbone alexnet --image-size 224 --batch-size 48 \
+		--instances 1281167 --rounds 5
+	$(BIN)/python benchmarks/step.py --backbone resnet18 --image-size 32 --batch-size 128 \
+		--instances 50000 --rounds 5
+	$(BIN)/python benchmarks/instance_loss.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
