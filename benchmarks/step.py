@@ -20,7 +20,6 @@ from typing import Literal
 
 import torch
 import tyro
-from timing import seconds
 
 from quarterturn.config import Config
 from quarterturn.data.batches import Batch, TrainingBatches
@@ -32,6 +31,7 @@ from quarterturn.engine.telemetry import Telemetry
 from quarterturn.methods.registry import build_method
 from quarterturn.models.registry import build_backbone
 from quarterturn.rotation import rotate4
+from timing import seconds
 
 
 @dataclass(frozen=True)
