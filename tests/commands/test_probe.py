@@ -52,6 +52,13 @@ def test_a_part_is_held_out_where_there_is_no_split(digits_run: Run, photos: Pat
     assert result["figures"]["trained/both/linear/upright"]["top1"]["mean"] > 0.9
 
 
+def test_the_untrained_backbone_may_be_left_out(digits_run: Run) -> None:
+    result = probe(
+        digits_run.path, "digits", kind="knn", limit=90, seeds=1, untrained=False, quiet=True
+    )
+    assert {name.split("/")[0] for name in result["figures"]} == {"trained"}
+
+
 def test_data_without_labels_is_refused(digits_run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", train_images=np.zeros((9, 8, 8), np.uint8))
     with pytest.raises(DataError, match="has no labels to probe with"):

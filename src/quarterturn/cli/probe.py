@@ -26,6 +26,8 @@ class Probe:
     """Layers of the backbone by name, or all; by default the last, by its halves."""
     grid: int = 1
     """Maps are averaged over a grid of so many squares a side."""
+    untrained: bool = True
+    """Probe the untrained backbone as well, which costs as much again."""
     limit: int | None = None
     """Use at most this many images of each part."""
     seed: int = 0
@@ -49,7 +51,8 @@ class Probe:
 
         probe(
             self.run_directory, self.data,
-            test=self.test, kind=self.kind, layers=self.layers, grid=self.grid, limit=self.limit,
+            test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
+            untrained=self.untrained, limit=self.limit,
             seed=self.seed, seeds=self.seeds, many=self.many, few=self.few,
             device=self.device, workers=self.workers, download=self.download,
         )  # fmt: skip

@@ -32,6 +32,7 @@ def probe(
     kind: str = "all",
     layers: tuple[str, ...] | None = None,
     grid: int = 1,
+    untrained: bool = True,
     limit: int | None = None,
     seed: int = 0,
     seeds: int = 3,
@@ -42,7 +43,7 @@ def probe(
     download: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Probe a run's features, beside those of the untrained backbone.
+    """Probe a run's features, and those of the untrained backbone beside them.
 
     Features are extracted once and kept, memory-mapped, in ``RUN/features``; deleting that folder
     costs nothing but the time to make them again.
@@ -56,6 +57,8 @@ def probe(
         layers: Layers of the backbone, by name; ``("all",)`` takes every one, and None the last.
             The last is probed by its halves, where the run has halves.
         grid: Maps are averaged over a grid of so many squares a side; 1 averages the whole map.
+        untrained: Probe the untrained backbone as well, which any training has to beat. It costs as
+            much again; a run of 0 epochs is one, for several to be compared with.
         limit: Use at most this many images of each part.
         seed: The first seed.
         seeds: How many seeds; they fix turns and held-out parts.
@@ -84,10 +87,9 @@ def probe(
     data = str(data)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
-    networks = {
-        "trained": opened.load_network().to(runtime.device),
-        "untrained": build_network(opened.config).to(runtime.device),
-    }
+    networks = {"trained": opened.load_network().to(runtime.device)}
+    if untrained:
+        networks["untrained"] = build_network(opened.config).to(runtime.device)
     if layers == ("all",):
         layers = networks["trained"].backbone.layers
     models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}
