@@ -30,7 +30,6 @@ import tyro
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from quarterturn.commands.probe import summarise
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import open_labelled
@@ -39,7 +38,9 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
 from quarterturn.evaluation.probe import probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.evaluation.results import protocol_id, protocol_of, summarise
 from quarterturn.methods.instance import InstanceNetwork
+from quarterturn.metrics import FEW, MANY
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
 from quarterturn.presets import preset
@@ -71,7 +72,8 @@ class Options:
     minutes: float = 20.0
     """Time to train for."""
     views: int = 128
-    """Augmented views a step, two an image."""
+    """Augmented views a step, two an image; as many as the turned copies of the run compared with:
+    four times its --batch-size."""
     preset: str = "cifar10-resnet18"
     """Size of the views, mean and deviation, and the probes' crop."""
     backbone: str = "resnet18"
@@ -95,6 +97,8 @@ def main(options: Options) -> None:
     crop = dataclasses.replace(preset(options.preset).data, limit=options.limit)
     images = select_images(options.data, crop).train
     split = open_labelled(options.data, limit=options.probe_limit or options.limit)
+    if split.test is None:
+        raise SystemExit(f"{options.data} has no test split: held-out images would be learned from")
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
     backbone = build_backbone(options.backbone, crop.image_size, seed=options.seed)
@@ -108,17 +112,16 @@ def main(options: Options) -> None:
     measured = probe_over_seeds(
         features, split, crop, range(options.probe_seeds), device=runtime.device
     )
-    train, held = split.parts(0)
+    protocol = protocol_of(split, range(options.probe_seeds), grid=1, many=MANY, few=FEW)
     result = {
         "training": training,
         "settings": {name: value for name, value in asdict(options).items() if name != "out"},
         "versions": {name: importlib.metadata.version(name) for name in ("lightly", "torch")},
         "device": str(runtime.device), "precision": runtime.precision,
-        "threads": torch.get_num_threads(), "test_images_learned_from": 0,
-        "protocol": {
-            "training_images": len(train), "test_images": len(held), "test": split.description,
-            "seeds": list(range(options.probe_seeds)),
-        },
+        "threads": torch.get_num_threads(), "test": split.description,
+        "epochs": training["epochs"], "epochs_done": training["epochs"],
+        "test_images_learned_from": 0,  # it has learned from the training split alone
+        "protocol": protocol, "protocol_id": protocol_id(protocol),
         "figures": {f"SimCLR/{name}": summarise(values) for name, values in measured.items()},
     }  # fmt: skip
     print_table(stdout_console(), probe_table(result))

@@ -129,7 +129,7 @@ class RunConfig:
     """Images in a batch, over all processes; each turned image counts as one."""
     accumulate: int = 1
     """Compute each batch in so many parts, one after the other, to save memory. The gradient is the
-    whole batch's; batch norm sees one part at a time."""
+    whole batch's; batch norm sees one part at a time, and so does the first step's Z of nce."""
     seed: int = 0
     """Weights, order, crops and noise follow from it."""
     precision: Precision = "auto"
@@ -154,7 +154,8 @@ class MachineConfig:
     """Processes that decode image files; the result does not depend on it."""
     compile: bool = False
     """Compile the network by torch.compile: a minute or two at the start (a processor needs a C++
-    compiler), then quicker steps. Figures differ from those without by rounding."""
+    compiler), then quicker steps. Figures differ from those without by rounding, and may after an
+    interruption."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard as well (extra: tensorboard)."""
     download: bool = False

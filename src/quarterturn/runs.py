@@ -105,6 +105,12 @@ class Run:
         path = self.path / name
         return json.loads(path.read_text()) if path.exists() else {}
 
+    def epochs_done(self) -> float:
+        """How far the last checkpoint has come; 2.5 is amid the third epoch."""
+        state = load_checkpoint(self.checkpoint, mapped=True)
+        # Checkpoints of the first version did not say; only whole runs had a report.
+        return float(state.get("epochs_done", self.config.run.epochs))
+
     def load_network(self) -> Network:
         """Backbone and heads from the last checkpoint, in eval mode, on the CPU."""
         state = load_checkpoint(self.checkpoint)

@@ -302,9 +302,9 @@ def test_a_named_data_set_is_fetched_when_asked_alone(
 
     monkeypatch.chdir("/")
     result = probe(tmp_path / run.path, run.data, kind="knn", seeds=1, download=True, quiet=True)
-    assert result["protocol"]["test_images_learned_from"] == 0
+    assert result["test_images_learned_from"] == 0
     assert result["protocol"]["training_images"] == 20
-    assert (tmp_path / run.path / "probes" / "cifar10-sets-knn.json").exists()
+    assert (tmp_path / run.path / "probes" / f"cifar10-sets-{result['protocol_id']}.json").exists()
     assert len(fetched) == 1
 
 

@@ -57,7 +57,12 @@ def test_the_parts_add_up(images):
     assert estimate_memory(adamw, images, precision="32-true").weights == 4 * 4 * parameters
     bank = InstanceBank(40, 8).rows
     assert found.bank == bank.nbytes + 32 * 8 * 4
-    assert found.images == images.pixels.nbytes
+    assert found.images == 0  # in memory already
+    on_gpu = estimate_memory(SMALL, images, precision="32-true", device="cuda")
+    assert on_gpu.images == images.pixels.nbytes
+    assert on_gpu.total == found.total + on_gpu.images
+    per_image = estimate_memory(SMALL.with_settings(noise="per-image"), images, precision="32-true")
+    assert per_image.bank == bank.nbytes + 12 * 32 * (8 + 4 * 4)
     assert found.total == found.weights + found.bank + found.images + found.activations
     assert (
         estimate_memory(SMALL.with_settings(method="rotnet"), images, precision="32-true").bank == 0
@@ -83,7 +88,7 @@ def test_nothing_is_allocated_or_drawn(images):
 
 def test_words_name_the_parts_that_would_fit(images):
     needed = estimate_memory(SMALL, images, precision="32-true").total
-    options = {"precision": "32-true", "processes": 1}
+    options = {"precision": "32-true", "device": "cpu", "processes": 1}
     words = memory_words(SMALL, images, free=2 * needed, **options)
     assert f"{needed / 1e6:.0f} MB" in words
     assert "are free" in words
@@ -96,3 +101,12 @@ def test_words_name_the_parts_that_would_fit(images):
     hopeless = memory_words(SMALL, images, free=1000, **options)
     assert "that is more than there is" in hopeless
     assert "--accumulate" not in hopeless
+
+
+def test_a_network_that_cannot_be_run_without_values_is_no_reason_not_to_train(images, monkeypatch):
+    def refuse(config):
+        raise RuntimeError("data-dependent")
+
+    monkeypatch.setattr("quarterturn.methods.memory.build_network", refuse)
+    words = memory_words(SMALL, images, precision="32-true", device="cpu", processes=1, free=10**9)
+    assert words == "memory for a step: not known (RuntimeError)"

@@ -7,15 +7,20 @@ import torch
 import torchvision
 from torch import nn
 
-from quarterturn.config import ModelConfig
+from quarterturn.config import Config, ModelConfig
 from quarterturn.errors import ConfigError
+from quarterturn.methods.registry import check_network
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.convnet import convnet
-from quarterturn.models.registry import BACKBONES, build_backbone, check_backbone
+from quarterturn.models.registry import BACKBONES, build_backbone
 from quarterturn.models.resnet import resnet18, resnet50
 
 SMALL = dict.fromkeys(BACKBONES, 16) | {"alexnet": 63}
+
+
+def check_backbone(name, image_size):
+    check_network(Config().with_settings(method="rotnet", backbone=name, image_size=image_size))
 
 
 @pytest.fixture(scope="module", params=list(BACKBONES))

@@ -3,14 +3,20 @@ import pytest
 import torch
 from torch import nn
 
+from quarterturn.config import Config
 from quarterturn.errors import ConfigError
-from quarterturn.models.registry import build_backbone, check_backbone
+from quarterturn.methods.registry import check_network
+from quarterturn.models.registry import build_backbone
 from quarterturn.models.timm_backbone import TimmBackbone
 
 timm = pytest.importorskip("timm")
 
 SIDE = 32
 NAMES = ["resnet10t", "mobilenetv3_small_050", "vit_tiny_patch16_224"]
+
+
+def check_backbone(name, image_size):
+    check_network(Config().with_settings(method="rotnet", backbone=name, image_size=image_size))
 
 
 @pytest.fixture(scope="module", params=NAMES)

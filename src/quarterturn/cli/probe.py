@@ -28,6 +28,11 @@ class Probe:
     """Maps are averaged over a grid of so many squares a side."""
     untrained: bool = True
     """Probe the untrained backbone as well, which costs as much again."""
+    long_tail: float | None = None
+    """Cut the training part to a long tail: the rarest class keeps this fraction of the most
+    frequent one's images."""
+    long_tail_kind: Literal["exponential", "step"] = "exponential"
+    """How the classes' sizes fall."""
     limit: int | None = None
     """Use at most this many images of each part."""
     seed: int = 0
@@ -52,7 +57,8 @@ class Probe:
         probe(
             self.run_directory, self.data,
             test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
-            untrained=self.untrained, limit=self.limit,
+            untrained=self.untrained,
+            long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
             seed=self.seed, seeds=self.seeds, many=self.many, few=self.few,
             device=self.device, workers=self.workers, download=self.download,
         )  # fmt: skip

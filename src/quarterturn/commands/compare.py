@@ -8,13 +8,8 @@ from typing import Any
 
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.comparison import (
-    MEASURES,
-    Group,
-    ProbedRun,
-    group_runs,
-    shared_protocols,
-)
+from quarterturn.evaluation.comparison import Group, ProbedRun, group_runs, shared_protocols
+from quarterturn.evaluation.results import MEASURES
 from quarterturn.report.comparison_tables import comparison_table, training_table
 from quarterturn.report.tables import print_table
 from quarterturn.runs import write_json

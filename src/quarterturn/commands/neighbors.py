@@ -16,6 +16,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.features import Features, extract_parts
+from quarterturn.evaluation.kept import kept_features
 from quarterturn.evaluation.nearest import nearest
 from quarterturn.evaluation.representation import NetworkFeatures, choose_part
 from quarterturn.evaluation.store import FeatureStore
@@ -82,9 +83,8 @@ def neighbors(
     model, part = choose_part(opened.load_network().to(runtime.device), half, layer)
     store = FeatureStore(opened.path / "features")
     gallery = {
-        split: extract_parts(
-            images, crop, model, device=runtime.device, workers=workers,
-            store=store, key=model.store_key(images, crop),
+        split: kept_features(
+            images, crop, model, store, device=runtime.device, workers=workers
         )[part]
         for split, images in source.splits.items()
     }  # fmt: skip

@@ -21,8 +21,7 @@ from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_conso
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.methods.memory import memory_words
-from quarterturn.methods.registry import build_method
-from quarterturn.models.registry import check_backbone
+from quarterturn.methods.registry import build_method, check_network
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
 from quarterturn.report.run_report import write_run_report
@@ -69,16 +68,16 @@ def pretrain(
     base = config or preset_named(preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
-    check_backbone(config.model.backbone, config.data.image_size)
+    check_network(config)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = _select(data, config, runtime)
         config = fit_batch_size(config, len(images.train), console)
-        if config.run.batch_size < 2 * runtime.world_size:
+        if config.run.batch_size < 2 * runtime.world_size * config.run.accumulate:
             raise ConfigError(
-                f"--batch-size {config.run.batch_size} over {runtime.world_size} processes: each "
-                "needs at least 2 images of a batch"
+                f"--batch-size {config.run.batch_size} over {runtime.world_size} processes and "
+                f"--accumulate {config.run.accumulate}: each part needs at least 2 images"
             )
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
@@ -164,6 +163,13 @@ def fit_batch_size(config: Config, num_images: int, console: Console | None) -> 
 def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
     config = run.config
     state = load_checkpoint(run.checkpoint) if run.checkpoint.exists() else None
+    if console is not None and config.run.epochs and state is None:
+        words = memory_words(
+            config, images.train,
+            precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
+            free=runtime.free_memory(),
+        )  # fmt: skip
+        console.print(words, highlight=False, markup=False)
     batches = TrainingBatches(
         images.train, config.data,
         batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
@@ -247,13 +253,7 @@ def _introduce(
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
     )  # fmt: skip
-    if config.run.epochs:
-        words = memory_words(
-            config, images.train,
-            precision=runtime.precision, processes=runtime.world_size, free=runtime.free_memory(),
-        )  # fmt: skip
-        console.print(words, highlight=False, markup=False)
-    else:
+    if config.run.epochs == 0:
         console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
     if training.step:
         console.print(f"going on after step {training.step}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
 from quarterturn.data.selection import select_images
@@ -13,15 +15,17 @@ from quarterturn.data.sources import MIN_IMAGES, locate, short_name
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, QuarterturnError
-from quarterturn.evaluation.comparison import MEASURES
 from quarterturn.evaluation.probe import probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.evaluation.results import protocol_id, protocol_of, summarise
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.registry import build_network
-from quarterturn.metrics import FEW, MANY, mean_and_spread
+from quarterturn.metrics import FEW, MANY
 from quarterturn.report.probe_tables import groups_table, probe_table
 from quarterturn.report.tables import print_table
 from quarterturn.runs import Run, write_json
+
+KINDS = {"all": ("knn", "linear"), "knn": ("knn",), "linear": ("linear",)}
 
 
 def probe(
@@ -33,6 +37,8 @@ def probe(
     layers: tuple[str, ...] | None = None,
     grid: int = 1,
     untrained: bool = True,
+    long_tail: float | None = None,
+    long_tail_kind: str = "exponential",
     limit: int | None = None,
     seed: int = 0,
     seeds: int = 3,
@@ -59,6 +65,9 @@ def probe(
         grid: Maps are averaged over a grid of so many squares a side; 1 averages the whole map.
         untrained: Probe the untrained backbone as well, which any training has to beat. It costs as
             much again; a run of 0 epochs is one, for several to be compared with.
+        long_tail: Cut the training part to a long tail first: the rarest class keeps this fraction
+            of the most frequent one's images. The test part stays as it is.
+        long_tail_kind: ``exponential`` or ``step``.
         limit: Use at most this many images of each part.
         seed: The first seed.
         seeds: How many seeds; they fix turns and held-out parts.
@@ -84,6 +93,8 @@ def probe(
         raise ConfigError(f"--few {few} --many {many}: expected 0 <= few <= many + 1")
     if limit is not None and limit < MIN_IMAGES:
         raise ConfigError(f"--limit is {limit}; expected at least {MIN_IMAGES} images")
+    if kind not in KINDS:
+        raise ConfigError(f"--kind is {kind!r}; expected one of {', '.join(KINDS)}")
     data = str(data)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
@@ -94,33 +105,25 @@ def probe(
         layers = networks["trained"].backbone.layers
     models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}
     split = open_labelled(
-        data, test,
+        data, test, long_tail=long_tail, long_tail_kind=long_tail_kind,
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
     )  # fmt: skip
-    kinds = ("knn", "linear") if kind == "all" else (kind,)
     numbers = range(seed, seed + seeds)
     measured = {
         f"{origin}/{name}": values
         for origin, model in models.items()
         for name, values in probe_over_seeds(
             model, split, opened.config.data, numbers,
-            kinds=kinds, many=many, few=few, device=runtime.device, workers=workers,
+            kinds=KINDS[kind], many=many, few=few, device=runtime.device, workers=workers,
             store=FeatureStore(opened.path / "features"),
         ).items()
     }  # fmt: skip
-    train, held = split.parts(seed)
-    protocol = {
-        "test": split.description,
-        "training_fingerprint": split.train.fingerprint(),
-        "test_fingerprint": split.tests.fingerprint(),
-        "training_images": len(train), "test_images": len(held),
-        "seeds": list(numbers), "grid": grid, "many": many, "few": few,
-    }  # fmt: skip
+    protocol = protocol_of(split, numbers, grid=grid, many=many, few=few)
     result = {
         "run": str(opened.path), "epochs": opened.config.run.epochs,
-        "data": data, "name": short_name(data),
-        "weights": models["trained"].fingerprint,
-        "test_images_learned_from": _num_learned_from(opened, split, test or data, seed),
+        "epochs_done": opened.epochs_done(), "data": data, "name": short_name(data),
+        "test": split.description, "weights": models["trained"].fingerprint,
+        "test_images_learned_from": _num_learned_from(opened, split, test or data, numbers),
         "protocol": protocol, "protocol_id": protocol_id(protocol),
         "figures": {name: summarise(values) for name, values in measured.items()},
     }  # fmt: skip
@@ -133,37 +136,28 @@ def probe(
     return result
 
 
-def protocol_id(protocol: dict[str, Any]) -> str:
-    """A short name for a protocol: figures with the same one may stand in one table."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def summarise(values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, spread and n over seeds of every measure."""
-    summary: dict[str, Any] = {"n": len(values), "by_seed": values}
-    for measure in MEASURES:
-        summary[measure] = mean_and_spread([value[measure] for value in values])
-    return summary
-
-
 def _write(run: Run, result: dict[str, Any]) -> Path:
     """Write the result, with the figures that an earlier probe has left of the same thing."""
     folder = run.path / "probes"
     folder.mkdir(exist_ok=True)
     path = folder / f"{result['name']}-{result['protocol_id']}.json"
-    if path.exists():
+    try:
         earlier = json.loads(path.read_text())
         if earlier["weights"] == result["weights"]:
             result = {**result, "figures": {**earlier["figures"], **result["figures"]}}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none, or what is there is of no use
     write_json(path, result)
     return path
 
 
-def _num_learned_from(run: Run, split: LabelledSplit, data: str, seed: int) -> int | None:
-    """How many test images the run has learned from; None where its data is gone."""
+def _num_learned_from(
+    run: Run, split: LabelledSplit, data: str, seeds: Sequence[int]
+) -> int | None:
+    """How many test images of any seed the run has learned from; None where its data is gone."""
     try:
         learned = identities(select_images(run.data, run.config.data).train, run.data)
     except QuarterturnError:
         return None
-    _, held = split.parts(seed)
+    held = np.unique(np.concatenate([split.parts(seed)[1] for seed in seeds]))
     return len(learned & identities(split.tests.subset(held), locate(data)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,17 +47,17 @@ def index_files(root: Path, names: Sequence[str], *, verify: bool = False) -> In
     left_out = frozenset() if heic_is_readable() else HEIC
     candidates = [name for name in names if Path(name).suffix.lower() not in left_out]
 
-    def inspect(name: str) -> tuple[tuple[int, int], int] | str:
+    def inspect(name: str) -> tuple[tuple[int, int], os.stat_result] | str:
         path = root / name
         try:
             size = read_size(path)
             if verify:
                 read_image(path)
-            return size, path.stat().st_size
+            return size, path.stat()
         except UnreadableImageError as error:
             return str(error)
 
-    good, sizes, num_bytes, unreadable = [], [], [], {}
+    good, sizes, stats, unreadable = [], [], [], {}
     # Threads wait for the disk together; decoding releases the interpreter lock as well.
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
         warnings.simplefilter("ignore")  # damaged metadata in a picture that reads well
@@ -66,11 +67,12 @@ def index_files(root: Path, names: Sequence[str], *, verify: bool = False) -> In
             else:
                 good.append(name)
                 sizes.append(found[0])
-                num_bytes.append(found[1])
+                stats.append(found[1])
     images = FileImages(
         root,
         good,
         np.array(sizes, dtype=np.int64).reshape(-1, 2),
-        np.array(num_bytes, dtype=np.int64),
+        np.array([stat.st_size for stat in stats], dtype=np.int64),
+        np.array([stat.st_mtime_ns for stat in stats], dtype=np.int64),
     )
     return IndexedFiles(images, unreadable, len(names) - len(candidates))

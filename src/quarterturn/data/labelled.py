@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.selection import limit_images, match_classes, stratified_split
+from quarterturn.data.selection import cut_long_tail, limit_images, match_classes, stratified_split
 from quarterturn.data.sources import open_source
-from quarterturn.errors import DataError
+from quarterturn.errors import ConfigError, DataError
 
 TEST_FRACTION = 0.2
 
@@ -28,6 +29,13 @@ class LabelledSplit:
     train: ImageSet
     test: ImageSet | None
     description: str
+
+    def labels_fingerprint(self) -> str:
+        """A short hash of all labels and the classes' names: the images do not tell the task."""
+        digest = hashlib.sha256("\0".join(self.train.class_names).encode(errors="surrogateescape"))
+        for part in (self.train, self.tests):
+            digest.update(np.ascontiguousarray(part.labels).data)
+        return digest.hexdigest()[:16]
 
     @property
     def tests(self) -> ImageSet:
@@ -56,6 +64,8 @@ def open_labelled(
     data: str,
     test: str | None = None,
     *,
+    long_tail: float | None = None,
+    long_tail_kind: str = "exponential",
     limit: int | None = None,
     max_bad_fraction: float = 0.05,
     download: bool = False,
@@ -65,6 +75,8 @@ def open_labelled(
     Args:
         data: DATA with labels. Without a split of its own, a stratified 20 % is held out.
         test: Other DATA to test on.
+        long_tail: Cut the training part, before it is limited or parted; see `cut_long_tail`.
+        long_tail_kind: ``exponential`` or ``step``.
         limit: Use at most this many images of each part.
         max_bad_fraction: More unreadable image files than this are an error.
         download: Fetch a named data set that is not there.
@@ -73,7 +85,13 @@ def open_labelled(
         DataError: No labels, one class alone, or test classes that training lacks.
     """
     source = open_source(data, max_bad_fraction=max_bad_fraction, download=download)
-    train = _labelled(limit_images(source.train, limit), data)
+    train, cut = source.train, ""
+    if long_tail is not None:
+        if not 0 < long_tail <= 1:
+            raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
+        train, _ = cut_long_tail(train, long_tail, long_tail_kind)
+        cut = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
+    train = _labelled(limit_images(train, limit), data)
     other, description = source.test, f"the split {source.test_name!r}"
     if test is not None:
         given = open_source(test, max_bad_fraction=max_bad_fraction, download=download)
@@ -82,7 +100,7 @@ def open_labelled(
         description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
     else:
         other = limit_images(match_classes(_labelled(other, description), train), limit)
-    return LabelledSplit(train, other, description)
+    return LabelledSplit(train, other, description + cut)
 
 
 def identities(images: ImageSet, data: str) -> set[str]:

@@ -112,7 +112,11 @@ def _one_file(file: Path) -> FileImages:
         size = read_size(file)
     except UnreadableImageError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
-    return FileImages(file.parent, [file.name], np.array([size]), np.array([file.stat().st_size]))
+    stat = file.stat()
+    return FileImages(
+        file.parent, [file.name], np.array([size]),
+        np.array([stat.st_size]), np.array([stat.st_mtime_ns]),
+    )  # fmt: skip
 
 
 def _qualified(source: Source, place: Place) -> str:

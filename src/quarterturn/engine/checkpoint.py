@@ -44,8 +44,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         raise CheckpointError(f"cannot write {path}: {_cause(error)}; {kept}") from error
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Read a checkpoint on the CPU, unpickling nothing but tensors and plain values.
+
+    Args:
+        path: The file.
+        mapped: Leave tensors on the disk until they are looked at.
 
     Raises:
         CheckpointError: There is none, or it is not whole, or it holds other objects.
@@ -53,7 +57,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
 

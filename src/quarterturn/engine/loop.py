@@ -58,6 +58,7 @@ class Training:
         """The whole state, of plain values and tensors."""
         return {
             "step": self.step,
+            "epochs_done": self.step / self.batches.steps_per_epoch,
             "network": self.method.network.state_dict(),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -136,11 +137,11 @@ def training_step(
         if output.embeddings is not None:
             embeddings.append(output.embeddings)
         if output.normalizer is not None:
-            normalizers.append(output.normalizer * weight)
+            normalizers.append(output.normalizer)
     training.optimizer.step()
     if embeddings:
         indices, rows = runtime.gather(batch.indices), runtime.gather(torch.cat(embeddings))
-        method.after_step(indices, rows, torch.stack(normalizers).sum() if normalizers else None)
+        method.after_step(indices, rows, torch.stack(normalizers).mean() if normalizers else None)
     means = runtime.mean(torch.stack(values).sum(dim=0))
     return dict(zip(["loss", *output.terms], means, strict=True))
 

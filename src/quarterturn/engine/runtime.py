@@ -87,11 +87,12 @@ class Runtime:
         return cast(DistributedDataParallel, getattr(network, "_orig_mod", network)).no_sync()
 
     def free_memory(self) -> int | None:
-        """Bytes that the device has left; None where that is not known."""
+        """Bytes that the device has left for this process; None where that is not known."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
         if self.device.type == "cpu" and (lines := _lines("/proc/meminfo", "MemAvailable")):
-            return int(lines[0].split()[1]) * 1024
+            # Processes on one machine share its memory.
+            return int(lines[0].split()[1]) * 1024 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         return None
 
     def mean(self, value: Tensor) -> Tensor:

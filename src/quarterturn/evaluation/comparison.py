@@ -16,7 +16,8 @@ from quarterturn.evaluation.store import weights_fingerprint
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import Run
 
-MEASURES = ("top1", "balanced", "worst_class", "many", "medium", "few")
+VIEW = ("eval_crop", "mean", "std")
+"""Settings that an untrained backbone's features depend on, beside its name and image size."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,27 @@ class ProbedRun:
 
         Raises:
             CheckpointError: There is no such run, or a result cannot be read.
+        ConfigError: The run is not finished, or has two results of one protocol.
         """
         run = Run.open(path)
         weights = weights_fingerprint(run.load_network())
+        if (done := run.epochs_done()) < run.config.run.epochs:
+            raise ConfigError(
+                f"{run.path} has done {done:.3g} of its {run.config.run.epochs} epochs; finish it "
+                f"first: quarterturn pretrain --resume {run.path}"
+            )
         probes, left_out = {}, []
         for file in sorted((run.path / "probes").glob("*.json")):
             try:
                 result = json.loads(file.read_text())
+                name = result["protocol_id"]
+                if result["weights"] == weights and name in probes:
+                    raise ConfigError(
+                        f"{run.path} has two results of protocol {name}: {file.name} and another; "
+                        "delete the one that is not wanted"
+                    )
                 if result["weights"] == weights:
-                    probes[result["protocol_id"]] = result
+                    probes[name] = result
                 else:
                     left_out.append(f"{file}: about weights that the run has no longer")
             except KeyError:
@@ -116,12 +129,16 @@ def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
         for label, mates in zip(_labels(by_settings), by_settings.values(), strict=True)
     ]
     if all(probed.run.config.run.epochs for probed in runs):
-        by_backbone: dict[str, list[ProbedRun]] = {}
+        by_backbone: dict[str, tuple[str, list[ProbedRun]]] = {}
         for probed in runs:
-            config = probed.run.config
+            config, settings = probed.run.config, _settings(probed.run)
             words = f"untrained {config.model.backbone}, {config.data.image_size} px"
-            by_backbone.setdefault(words, []).append(probed)
-        groups += [Group(label, mates, "untrained") for label, mates in by_backbone.items()]
+            seen = json.dumps([words, *(settings[name] for name in VIEW)])
+            by_backbone.setdefault(seen, (words, []))[1].append(probed)
+        for label, mates in by_backbone.values():
+            taken = any(group.label == label for group in groups)
+            label = f"{label} ({mates[0].run.path.name})" if taken else label
+            groups.append(Group(label, mates, "untrained"))
     return groups
 
 
@@ -169,7 +186,9 @@ def _settings(run: Run) -> dict[str, Any]:
         for name, value in settings.items()
         if name != "seed"
     }
-    return {**flat, "images": run.fingerprint}
+    environment = run.read_json("environment.json")
+    in_force = {name: environment.get(name) for name in ("precision", "processes")}
+    return {**flat, "images": run.fingerprint, **in_force}
 
 
 def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:

@@ -19,7 +19,7 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import check_bad_fraction, list_of_bad
 from quarterturn.errors import DataError
-from quarterturn.evaluation.store import FeatureStore, InMemory
+from quarterturn.evaluation.store import InMemory, Writer
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
 
@@ -92,8 +92,7 @@ def extract_parts(
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
-    store: FeatureStore | None = None,
-    key: str = "",
+    writer: Writer | None = None,
 ) -> dict[str, Features]:
     """Run a model that gives several named features, in one pass.
 
@@ -105,8 +104,7 @@ def extract_parts(
         device: Where the model is.
         workers: Processes that decode files.
         batch_size: Images at a time.
-        store: Where to keep the features on disk, and to look for them first. In memory without.
-        key: What the store knows them by; see `FeatureStore`.
+        writer: Where the features go, batch by batch; into memory without.
 
     Returns:
         Name to features.
@@ -114,20 +112,17 @@ def extract_parts(
     Raises:
         DataError: Too many images, or all, could not be decoded.
     """
-    if store is not None and store.has(key):
-        numbers, arrays = store.read(key)
-    else:
-        writer = InMemory() if store is None else store.writer(key, len(images))
-        seen = []
-        try:
-            for part, found in _batches(images, crop, model, turns, device, workers, batch_size):
-                seen.append(part.numpy())
-                for name, values in found.items():
-                    writer.append(name, values.float().cpu().numpy())
-        except BaseException:
-            writer.discard()
-            raise
+    writer = InMemory() if writer is None else writer
+    seen = []
+    try:
+        for part, found in _batches(images, crop, model, turns, device, workers, batch_size):
+            seen.append(part.numpy())
+            for name, values in found.items():
+                writer.append(name, values.float().cpu().numpy())
         numbers, arrays = writer.finish(np.concatenate(seen))
+    except BaseException:
+        writer.discard()
+        raise
     return {name: _labelled(images, values, numbers) for name, values in arrays.items()}
 
 

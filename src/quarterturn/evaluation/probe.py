@@ -23,6 +23,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledSplit
 from quarterturn.evaluation.features import Features, concatenate, extract_parts, random_turns
+from quarterturn.evaluation.kept import kept_features
 from quarterturn.evaluation.knn import knn_predict
 from quarterturn.evaluation.linear import linear_classifier
 from quarterturn.evaluation.representation import NetworkFeatures
@@ -166,14 +167,12 @@ class Probe:
         self, images: ImageSet, representation: Representation, turns: Tensor | None = None
     ) -> Parts:
         """The features of some images, from the store where it has them."""
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {
+            "turns": turns, "device": self.device, "workers": self.workers,
+        }  # fmt: skip
         if self.store is not None and isinstance(representation, NetworkFeatures):
-            key = representation.store_key(images, self.crop, turns)
-            options = {"store": self.store, "key": key}
-        return extract_parts(
-            images, self.crop, representation,
-            turns=turns, device=self.device, workers=self.workers, **options,
-        )  # fmt: skip
+            return kept_features(images, self.crop, representation, self.store, **options)
+        return extract_parts(images, self.crop, representation, **options)
 
 
 def probe_over_seeds(

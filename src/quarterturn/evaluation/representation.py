@@ -39,9 +39,10 @@ class NetworkFeatures(nn.Module):
     ) -> None:
         super().__init__()
         offered = network.backbone.layers
-        self.layers = (offered[-1],) if layers is None else layers
-        unknown = [name for name in self.layers if name not in offered]
-        if unknown or not self.layers:
+        asked = (offered[-1],) if layers is None else layers
+        self.layers = tuple(name for name in offered if name in asked)
+        unknown = [name for name in asked if name not in offered]
+        if unknown or not asked:
             raise ConfigError(
                 f"no layers {', '.join(unknown) or 'named'}; the backbone has {', '.join(offered)}"
             )
@@ -56,21 +57,30 @@ class NetworkFeatures(nn.Module):
         """Of all weights, as they are when it is first asked for."""
         return weights_fingerprint(self.network)
 
-    def store_key(self, images: ImageSet, crop: DataConfig, turns: Tensor | None = None) -> str:
+    def layer_of(self, part: str) -> str:
+        """The layer that a part of the features is of."""
+        last = self.network.backbone.layers[-1]
+        return part if part in self.layers and part != last else last
+
+    def store_key(
+        self, layer: str, images: ImageSet, crop: DataConfig, turns: Tensor | None = None
+    ) -> str:
         """What a store knows the features of some images by.
 
         Args:
+            layer: One of the layers.
             images: The images.
             crop: Crop and normalisation settings.
             turns: (N,) quarter turns, one for each image; upright without.
         """
         about = {
             "weights": self.fingerprint,
-            "layers": self.layers,
-            "grid": self.grid,
+            "layer": layer,
+            "grid": None if layer == self.network.backbone.layers[-1] else self.grid,
             "images": images.fingerprint(),
-            # Files of one name and size in another folder are other images.
-            "folder": str(images.root.resolve()) if isinstance(images, FileImages) else None,
+            # Files of one name and size in another folder are other images, and so are files that
+            # were turned in place.
+            "files": images.files_fingerprint() if isinstance(images, FileImages) else None,
             "image_size": crop.image_size,
             "eval_crop": crop.eval_crop,
             "mean": crop.mean,

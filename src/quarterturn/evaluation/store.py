@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -62,9 +63,9 @@ class FeatureStore:
             digest.update(turns.cpu().numpy().astype(np.int64).tobytes())
         return digest.hexdigest()[:20]
 
-    def has(self, key: str) -> bool:
-        """Whether there is such an entry."""
-        return (self.folder / key).is_dir()
+    def has(self, key: str, num_images: int) -> bool:
+        """Whether there is such an entry, of so many images."""
+        return (self.folder / key).is_dir() and len(self.read(key)[0]) == num_images
 
     def writer(self, key: str, num_images: int) -> EntryWriter:
         """Begin an entry of up to so many images."""
@@ -73,6 +74,19 @@ class FeatureStore:
     def read(self, key: str) -> Entry:
         """The numbers of an entry's images, and its parts, memory-mapped."""
         return _read(self.folder / key)
+
+
+class Writer(Protocol):
+    """Takes features batch by batch."""
+
+    def append(self, name: str, values: NDArray[np.float32]) -> None:
+        """Add rows (b, d) to a part."""
+
+    def finish(self, indices: NDArray[np.int64]) -> Entry:
+        """The whole, with the numbers of the images that could be read."""
+
+    def discard(self) -> None:
+        """Give up what was written."""
 
 
 class InMemory:
@@ -112,6 +126,10 @@ class EntryWriter:
             path = self.partial / f"{len(self.arrays)}.npy"
             shape = (self.num_images, *values.shape[1:])
             self.arrays[name] = open_memmap(path, "w+", dtype=np.float32, shape=shape)
+            if hasattr(os, "posix_fallocate"):
+                # A full disk is an error here; met in a mapped file, it would kill the process.
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             self.rows[name] = 0
         start = self.rows[name]
         self.arrays[name][start : start + len(values)] = values
@@ -124,6 +142,8 @@ class EntryWriter:
         try:
             np.save(self.partial / "indices.npy", indices)
             (self.partial / "parts.json").write_text(json.dumps(list(self.arrays)))
+            if self.folder.is_dir() and len(_read(self.folder)[0]) < len(indices):
+                shutil.rmtree(self.folder)  # made while some files could not be read
             self.partial.rename(self.folder)
         except OSError:
             if not self.folder.is_dir():

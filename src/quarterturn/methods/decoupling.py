@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
+from quarterturn.errors import ConfigError
 from quarterturn.losses.invariance import invariance_loss
 from quarterturn.losses.rotation import pu_weights, rotation_loss
 from quarterturn.methods.base import Method, Network, StepOutput
@@ -28,6 +29,11 @@ class DecoupledNetwork(Network):
 
     def __init__(self, backbone: Backbone, embedding_dim: int) -> None:
         super().__init__(backbone)
+        if backbone.feature_dim % 2:
+            raise ConfigError(
+                f"the backbone's feature has odd width {backbone.feature_dim}, which cannot be "
+                "halved; --method rotnet or instance takes it whole"
+            )
         half = backbone.feature_dim // 2
         self.rotation_head = LinearHead(half, 4)
         self.embedding_head = EmbeddingHead(half, embedding_dim)

@@ -18,9 +18,11 @@ from quarterturn.config import Config
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.methods.registry import build_network
 
-GIGABYTE = 1e9
 OPTIMIZER_COPIES = {"sgd": 1, "adamw": 2}
 """Values that the optimizer keeps for each parameter."""
+
+PER_IMAGE_NOISE_BYTES = 8 + 4 * 4
+"""For each noise sample of each image: its number, its product, and what the loss keeps of it."""
 
 SAFE_SHARE = 0.9
 """Of the free memory: an advice that leaves no more would be none."""
@@ -61,11 +63,16 @@ class MemoryEstimate:
 
 def gigabytes(size: float) -> str:
     """Bytes as people say them: ``3.1 GB``, ``180 MB``."""
-    return f"{size / 1e9:.1f} GB" if size >= 0.95 * GIGABYTE else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB" if size >= 0.95e9 else f"{size / 1e6:.0f} MB"
 
 
 def estimate_memory(
-    config: Config, images: ImageSet, *, precision: str, processes: int = 1
+    config: Config,
+    images: ImageSet,
+    *,
+    precision: str,
+    device: torch.device | str = "cpu",
+    processes: int = 1,
 ) -> MemoryEstimate:
     """Estimate what a training step needs on each device, computing nothing.
 
@@ -73,37 +80,57 @@ def estimate_memory(
         config: The whole configuration.
         images: Those to learn from.
         precision: ``32-true`` or ``bf16-mixed``.
+        device: Where it is trained; a processor has the images in its memory already.
         processes: That share each batch.
     """
     run, method = config.run, config.method
     part = math.ceil(run.batch_size / processes / run.accumulate)
     bank = 0
     if method.method != "rotnet":
-        noise = method.num_noise * (part if method.noise == "per-image" else 1)
-        bank = 4 * config.model.embedding_dim * (len(images) + noise)
+        bank = 4 * config.model.embedding_dim * len(images)
+        if method.noise == "shared":
+            bank += 4 * config.model.embedding_dim * method.num_noise
+        else:
+            bank += PER_IMAGE_NOISE_BYTES * method.num_noise * part
     parameters, activations = _network_memory(
         lambda: build_network(config), part, config.data.image_size, precision
     )
+    images_bytes = 0
+    if isinstance(images, ArrayImages) and torch.device(device).type != "cpu":
+        images_bytes = images.pixels.nbytes
     return MemoryEstimate(
         weights=4 * parameters * (2 + OPTIMIZER_COPIES[config.optimizer.optimizer]),
         bank=bank,
-        images=images.pixels.nbytes if isinstance(images, ArrayImages) else 0,
+        images=images_bytes,
         activations=activations,
     )
 
 
 def memory_words(
-    config: Config, images: ImageSet, *, precision: str, processes: int, free: int | None
+    config: Config,
+    images: ImageSet,
+    *,
+    precision: str,
+    device: torch.device | str,
+    processes: int,
+    free: int | None,
 ) -> str:
     """What a step will need, and what to do where that is more than there is.
 
-    Arguments as for `estimate_memory`, and ``free``, the bytes that a device has left.
+    Arguments as for `estimate_memory`, and ``free``, the bytes that are left to this process before
+    anything of the training is there; None where that is not known.
     """
 
     def estimate(config: Config) -> MemoryEstimate:
-        return estimate_memory(config, images, precision=precision, processes=processes)
+        return estimate_memory(
+            config, images, precision=precision, device=device, processes=processes
+        )
 
-    needed = estimate(config)
+    try:
+        needed = estimate(config)
+    except Exception as error:
+        # Torch may not know how to run some network without values. That is no reason not to train.
+        return f"memory for a step: not known ({type(error).__name__})"
     words = f"memory for a step, estimated: {needed}"
     if free is None:
         return words

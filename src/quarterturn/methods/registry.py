@@ -34,6 +34,12 @@ def build_network(config: Config) -> Network:
                 raise ConfigError(f"unknown method {other!r}")
 
 
+def check_network(config: Config) -> None:
+    """Refuse what `build_network` would refuse, without the time and memory of the weights."""
+    with torch.device("meta"):
+        build_network(config)
+
+
 def build_method(
     config: Config,
     num_instances: int,

@@ -29,12 +29,6 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
 }
 
 
-def check_backbone(name: str, image_size: int) -> None:
-    """Refuse what `build_backbone` would refuse, without the time and memory of the weights."""
-    with torch.device("meta"):
-        build_backbone(name, image_size)
-
-
 def build_backbone(name: str, image_size: int, *, seed: int = 0) -> Backbone:
     """A freshly initialised backbone.
 

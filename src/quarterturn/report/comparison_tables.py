@@ -25,13 +25,17 @@ def comparison_table(
 ) -> Table:
     """Groups and parts of their features by classifiers and views, for one protocol."""
     found = {group.label: group.figures(protocol_id, measure) for group in groups}
+    words = next(
+        p.probes[protocol_id]["test"] for g in groups for p in g.runs if protocol_id in p.probes
+    )
     names = [name.split("/", 1) for figures in found.values() for name in figures]
     columns = list(dict.fromkeys(rest for _, rest in names))
     rows: list[list[Cell]] = []
     for label, figures in found.items():
         for part in dict.fromkeys(name.split("/", 1)[0] for name in figures):
             cells = [figures.get(f"{part}/{column}") for column in columns]
-            n = max(cell["n"] for cell in cells if cell is not None)
+            numbers = sorted({cell["n"] for cell in cells if cell is not None})
+            n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
             shown = [None if cell is None else with_spread(cell) for cell in cells]
             rows.append([label, part, n, *shown])
     return Table(
@@ -40,11 +44,28 @@ def comparison_table(
         rows,
         note=(
             f"in %; {protocol['training_images']:,} upright training images, "
-            f"{protocol['test_images']:,} test images: {protocol['test']}; each run by its mean "
-            f"over {len(protocol['seeds'])} seeds of the probe; ± is the standard deviation over n "
-            "runs that differ in their seed alone"
+            f"{protocol['test_images']:,} test images: {words}; each run by its mean over "
+            f"{len(protocol['seeds'])} seeds of the probe; ± is the standard deviation over n runs "
+            "that differ in their seed alone" + _learned_from(groups, protocol_id)
         ),
     )
+
+
+def _learned_from(groups: Sequence[Group], protocol_id: str) -> str:
+    """A warning where some runs have learned from test images, without labels."""
+    numbers = {
+        group.label: max(
+            p.probes[protocol_id]["test_images_learned_from"] or 0
+            for p in group.runs
+            if protocol_id in p.probes
+        )
+        for group in groups
+        if group.origin == "trained" and any(protocol_id in p.probes for p in group.runs)
+    }
+    if not any(numbers.values()):
+        return ""
+    told = ", ".join(f"{label} from {number:,}" for label, number in numbers.items())
+    return f"; test images learned from, without labels: {told}"
 
 
 def training_table(groups: Sequence[Group]) -> Table:
@@ -55,9 +76,10 @@ def training_table(groups: Sequence[Group]) -> Table:
             continue
         train = [(p.run.read_metrics("train") or [{}])[-1] for p in group.runs]
         last = [(p.run.read_metrics("diagnostics") or [{}])[-1] for p in group.runs]
-        minutes = _mean([line.get("elapsed_s", 0) / 60 for line in train])
+        seconds = mean_and_spread([line.get("elapsed_s") for line in train])["mean"]
         row: list[Cell] = [group.label, len(group.runs), group.runs[0].run.config.run.epochs]
-        row += [f"{minutes:.1f}", f"{_mean([line.get('loss') for line in train]):.3f}"]
+        row.append(None if seconds is None else seconds / 60)
+        row.append(mean_and_spread([line.get("loss") for line in train])["mean"])
         for measure in ("rotation_accuracy", "leakage_fresh_head", "spread"):
             row.append(with_spread(mean_and_spread([line.get(measure) for line in last])))
         rows.append(row)
@@ -69,9 +91,5 @@ def training_table(groups: Sequence[Group]) -> Table:
             "rotation: accuracy on held-out images; leakage: of a fresh linear head that reads the "
             "turn off the invariant half, 25 is chance; spread of the embeddings; all in %"
         ),
+        plain=("minutes", "loss"),
     )
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    mean = mean_and_spread(values)["mean"]
-    return float("nan") if mean is None else mean

@@ -22,9 +22,11 @@ def probe_table(result: dict[str, Any]) -> Table:
         rows.append(cells)
     note = (
         f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training images; "
-        f"{protocol['test_images']:,} test images: {protocol['test']}; "
+        f"{protocol['test_images']:,} test images: {result['test']}; "
         f"n = {len(protocol['seeds'])} seeds"
     )
+    if result["epochs_done"] < result["epochs"]:
+        note += f"; trained for {result['epochs_done']:.3g} of {result['epochs']} epochs so far"
     learned = result["test_images_learned_from"]
     if learned is None:
         note += "; whether the run has learned from them is not known, its data is gone"

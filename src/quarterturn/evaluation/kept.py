@@ -1,0 +1,82 @@
+"""A network's features from disk, and by a pass over the images where they are not there yet."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.evaluation.features import Features, extract_parts
+from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.evaluation.store import Entry, EntryWriter, FeatureStore
+
+
+def kept_features(
+    images: ImageSet,
+    crop: DataConfig,
+    model: NetworkFeatures,
+    store: FeatureStore,
+    *,
+    turns: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    batch_size: int = 256,
+) -> dict[str, Features]:
+    """`extract_parts` of a network, that computes only the layers which the store has not.
+
+    Each layer is an entry of its own, so it does not matter beside which others it was asked for.
+    An entry made while some files could not be read is made again.
+
+    Args:
+        images: The images.
+        crop: Crop and normalisation settings.
+        model: The network's features.
+        store: Where features are kept.
+        turns: (N,) quarter turns, one for each image; upright without.
+        device: Where the network is.
+        workers: Processes that decode files.
+        batch_size: Images at a time.
+
+    Returns:
+        Name to features, memory-mapped, in the order of the backbone's layers.
+
+    Raises:
+        DataError: Too many images, or all, could not be decoded.
+    """
+    keys = {layer: model.store_key(layer, images, crop, turns) for layer in model.layers}
+    missing = tuple(layer for layer in model.layers if not store.has(keys[layer], len(images)))
+    if missing:
+        wanted = NetworkFeatures(model.network, missing, model.grid)
+        writers = {layer: store.writer(keys[layer], len(images)) for layer in missing}
+        extract_parts(
+            images, crop, wanted,
+            turns=turns, device=device, workers=workers, batch_size=batch_size,
+            writer=_ByLayer(wanted, writers),
+        )  # fmt: skip
+    found: dict[str, Features] = {}
+    for layer in model.layers:
+        numbers, arrays = store.read(keys[layer])
+        labels = None if images.labels is None else images.labels[numbers]
+        found |= {name: Features(values, numbers, labels) for name, values in arrays.items()}
+    return found
+
+
+class _ByLayer:
+    """Hands the parts of a network's features to the writers of their layers."""
+
+    def __init__(self, model: NetworkFeatures, writers: dict[str, EntryWriter]) -> None:
+        self.model, self.writers = model, writers
+
+    def append(self, name: str, values: NDArray[np.float32]) -> None:
+        self.writers[self.model.layer_of(name)].append(name, values)
+
+    def finish(self, indices: NDArray[np.int64]) -> Entry:
+        entries = [writer.finish(indices)[1] for writer in self.writers.values()]
+        return indices, {name: values for entry in entries for name, values in entry.items()}
+
+    def discard(self) -> None:
+        for writer in self.writers.values():
+            writer.discard()
