@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from quarterturn import ConfigError, pretrain, probe
 from quarterturn.cli import main
 from quarterturn.commands.compare import compare
+from quarterturn.data.sources import open_source
 from quarterturn.evaluation.comparison import ProbedRun, group_runs
-from quarterturn.runs import Run
+from quarterturn.report.probe_tables import probe_table
+from quarterturn.runs import Run, write_json
 
 SETTINGS = {"epochs": 1, "limit": 60, "num_noise": 8, "batch_size": 20, "log_every": 1}
 
@@ -34,13 +38,14 @@ def paths(runs: dict[str, Run], *names: str) -> list[Path]:
     return [runs[name].path for name in names]
 
 
+def result_of(run: Run) -> dict:
+    """What the probe of 80 images has written."""
+    results = [json.loads(file.read_text()) for file in (run.path / "probes").glob("*.json")]
+    return next(r for r in results if r["protocol"]["training_images"] == 80)
+
+
 def top1(run: Run, name: str) -> float:
-    """A figure as the probe of 80 images has written it."""
-    for file in (run.path / "probes").glob("*.json"):
-        result = json.loads(file.read_text())
-        if result["protocol"]["training_images"] == 80:
-            return result["figures"][name]["top1"]["mean"]
-    raise AssertionError
+    return result_of(run)["figures"][name]["top1"]["mean"]
 
 
 def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
@@ -163,3 +168,71 @@ def test_the_command_line(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
     # By default beside the first run, under the first free number.
     assert main(words) == 0
     assert (runs["a0"].path.parent / "comparison-1.json").exists()
+
+
+def test_figures_of_other_labels_are_another_protocol(runs: dict[str, Run], tmp_path: Path) -> None:
+    """The same pictures, sorted into two classes instead of ten."""
+    source = open_source("digits")
+    arrays = {}
+    for split, images in source.splits.items():
+        arrays |= {f"{split}_images": images.pixels, f"{split}_labels": images.labels}
+    np.savez(tmp_path / "ten.npz", **arrays)
+    coarse = {name: a // 5 if name.endswith("labels") else a for name, a in arrays.items()}
+    np.savez(tmp_path / "two.npz", **coarse)
+    options = {"kind": "knn", "limit": 40, "seeds": 1, "quiet": True}
+    ten, two = (
+        probe(runs[run].path, tmp_path / f"{name}.npz", **options)
+        for run, name in [("a0", "ten"), ("a1", "two")]
+    )
+    differing = {k for k in ten["protocol"] if ten["protocol"][k] != two["protocol"][k]}
+    assert differing == {"labels_fingerprint"}
+    assert ten["protocol_id"] != two["protocol_id"]
+
+
+def test_an_unfinished_run_is_not_compared(runs: dict[str, Run], tmp_path: Path) -> None:
+    run = pretrain(
+        "digits", out=tmp_path / "run", quiet=True, **{**SETTINGS, "epochs": 2, "seed": 5}
+    )
+    state = torch.load(run.checkpoint, weights_only=True)
+    assert state["epochs_done"] == 2.0
+    torch.save({**state, "epochs_done": 0.5}, run.checkpoint)
+    result = probe(run.path, "digits", kind="knn", limit=80, seeds=2, quiet=True)
+    assert (result["epochs_done"], result["epochs"]) == (0.5, 2)
+    assert "trained for 0.5 of 2 epochs so far" in probe_table(result).note
+    with pytest.raises(ConfigError, match=r"has done 0\.5 of its 2 epochs; finish it"):
+        compare([*paths(runs, "a0"), run.path])
+
+
+def test_other_precision_is_not_another_seed(runs: dict[str, Run], tmp_path: Path) -> None:
+    copied = tmp_path / "a1"
+    shutil.copytree(runs["a1"].path, copied)
+    environment = json.loads((copied / "environment.json").read_text())
+    write_json(copied / "environment.json", {**environment, "precision": "bf16-mixed"})
+    opened = [ProbedRun.open(p) for p in [*paths(runs, "a0"), copied]]
+    assert [g.label for g in group_runs(opened) if g.origin == "trained"] == [
+        "decoupling convnet, precision 32-true",
+        "decoupling convnet, precision bf16-mixed",
+    ]
+
+
+def test_two_results_of_one_protocol_are_refused(runs: dict[str, Run], tmp_path: Path) -> None:
+    copied = tmp_path / "a0"
+    shutil.copytree(runs["a0"].path, copied)
+    file = next((copied / "probes").glob("*.json"))
+    shutil.copy(file, file.with_name("copy.json"))
+    with pytest.raises(ConfigError, match="two results of protocol"):
+        ProbedRun.open(copied)
+
+
+def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
+    """One of two seeds was probed by a linear classifier as well."""
+    copied = [tmp_path / name for name in ("a0", "a1")]
+    for path in copied:
+        shutil.copytree(runs[path.name].path, path)
+    probe(copied[0], "digits", kind="linear", limit=80, seeds=2, quiet=True)
+    result = compare(copied, out=tmp_path / "x.json")
+    [figures] = result["figures"].values()
+    found = figures["decoupling convnet"]["top1"]
+    assert found["both/linear/upright"]["n"] == 1
+    assert found["both/knn-20/upright"]["n"] == 2
+    assert "1 to 2" in capsys.readouterr().out

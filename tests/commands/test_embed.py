@@ -30,7 +30,7 @@ def test_npz_holds_the_invariant_half_of_every_image(digits_run: Run, tmp_path: 
     batch = next(evaluation_batches(source.train, digits_run.config.data))
     with torch.no_grad():
         whole = backbone(batch.images).numpy()
-    np.testing.assert_array_equal(found["embeddings"][: len(whole)], whole[:, 128:])
+    np.testing.assert_allclose(found["embeddings"][: len(whole)], whole[:, 128:], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import quarterturn.commands.pretrain as pretrain_command
@@ -23,7 +24,7 @@ WORDS = (
 )  # fmt: skip
 
 
-def train_and_tell(rank: int, world_size: int, port: int, folder: str) -> None:
+def train_and_tell(rank: int, world_size: int, port: int, folder: str, more: list[str]) -> None:
     """Run the command as one of several processes, and write down what it saw and ended with."""
     os.environ.update(
         RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
@@ -48,16 +49,16 @@ def train_and_tell(rank: int, world_size: int, port: int, folder: str) -> None:
 
     loop.training_step = training_step
     pretrain_command.fit = fit
-    assert main([str(w) for w in WORDS] + ["--out", f"{folder}/run"]) == 0
+    assert main([*map(str, WORDS), *more, "--out", f"{folder}/run"]) == 0
 
 
-def train(world_size: int, folder: Path) -> list[dict]:
+def train(world_size: int, folder: Path, more: list[str]) -> list[dict]:
     folder.mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = [
-        processes.Process(target=train_and_tell, args=(rank, world_size, port, str(folder)))
+        processes.Process(target=train_and_tell, args=(rank, world_size, port, str(folder), more))
         for rank in range(world_size)
     ]
     for child in children:
@@ -68,9 +69,12 @@ def train(world_size: int, folder: Path) -> list[dict]:
     return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(world_size)]
 
 
-def test_two_processes_end_with_equal_banks_and_see_what_one_sees(tmp_path: Path) -> None:
-    (alone,) = train(1, tmp_path / "one")
-    first, second = train(2, tmp_path / "two")
+@pytest.mark.parametrize("more", [[], ["--accumulate", "2", "--crop-padding", "2"]])
+def test_two_processes_end_with_equal_banks_and_see_what_one_sees(
+    tmp_path: Path, more: list[str]
+) -> None:
+    (alone,) = train(1, tmp_path / "one", more)
+    first, second = train(2, tmp_path / "two", more)
 
     assert torch.equal(first["rows"], second["rows"])
     assert torch.equal(first["normalizer"], second["normalizer"])

@@ -44,7 +44,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["digits", "folder with 2 workers"])
 def words(request: pytest.FixtureRequest, photos: Path) -> tuple[object, ...]:
     if request.param == "digits":
-        return ("pretrain", "digits", *SETTINGS)
+        parts = ("--accumulate", 2, "--crop-padding", 2, "--noise", "per-image")
+        return ("pretrain", "digits", *SETTINGS, *parts)
     return ("pretrain", photos, *SETTINGS, *SMALL, "--workers", 2, "--holdout", 0.1)
 
 

@@ -172,58 +172,24 @@ class TestExtractParts:
             assert part.indices.tolist() == list(range(11))
             assert part.labels.tolist() == images.labels.tolist()
 
-    @pytest.mark.parametrize("turned", [False, True])
-    def test_the_store_changes_no_value(self, noise, crop, model, store, turned):
-        images, turns = noise(11), random_turns(11, seed=0) if turned else None
-        plain = extract_parts(images, crop, model, turns=turns, batch_size=4)
-        for _ in range(2):  # written, then read
-            kept = extract_parts(
-                images, crop, model, turns=turns, batch_size=4, store=store, key="k"
-            )
-            assert_same(kept, plain)
-            assert all(isinstance(part.values, np.memmap) for part in kept.values())
-
-    def test_the_second_time_nothing_is_computed(self, noise, crop, model, store):
-        images = noise(11)
-        extract_parts(images, crop, model, store=store, key="k")
-        assert model.num_seen == 11
-
-        def never(views: torch.Tensor) -> dict[str, torch.Tensor]:
-            raise AssertionError("computed again")
-
-        extract_parts(images, crop, never, store=store, key="k")
-        extract_parts(images, crop, model, store=store, key="another")
-        assert model.num_seen == 22
-
     def test_files_that_fail_leave_numbers_and_labels_in_place(
         self, noise, crop, model, network, store, files
     ):
         crop = replace(crop, max_bad_fraction=0.2)
         kept = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
         expected = extract(noise(12), crop, network).values[kept]
-        for _ in range(2):
-            found = extract_parts(files, crop, model, batch_size=5, store=store, key="k")
-            assert model.num_seen == 10
+        for writer in (None, store.writer("k", 12)):
+            found = extract_parts(files, crop, model, batch_size=5, writer=writer)
             for part in found.values():
                 assert part.indices.tolist() == kept
                 assert part.labels.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
             np.testing.assert_allclose(found["first"].values, expected[:, :2], atol=1e-5)
+        assert store.has("k", 10)
 
     def test_too_many_that_fail_leave_no_entry(self, crop, model, store, files):
         with pytest.raises(DataError, match="2 of 12 image files cannot be read"):
-            extract_parts(files, crop, model, store=store, key="k")
-        assert not store.has("k")
+            extract_parts(files, crop, model, writer=store.writer("k", 12))
         assert list(store.folder.iterdir()) == []
-
-    def test_labels_are_those_of_the_images_at_hand(self, noise, crop, model, store):
-        """They are not kept: the same pictures may have other labels elsewhere, or none."""
-        images, other = noise(9), noise(9)
-        extract_parts(images, crop, model, store=store, key="k")
-        other.labels = other.labels[::-1].copy()
-        found = extract_parts(other, crop, model, store=store, key="k")
-        assert found["first"].labels.tolist() == other.labels.tolist()
-        other.labels = None
-        assert extract_parts(other, crop, model, store=store, key="k")["rest"].labels is None
 
 
 class TestFeatures:

@@ -30,10 +30,10 @@ def figure(top1: float, *, balanced: float = 0.5, **groups: float | None) -> dic
 def result() -> dict[str, Any]:
     return {
         "protocol": {
-            "training_images": 1347, "test_images": 450, "test": "the split 'test'",
+            "training_images": 1347, "test_images": 450,
             "seeds": [0, 1], "many": 100, "few": 20,
         },
-        "test_images_learned_from": 0,
+        "test_images_learned_from": 0, "test": "the split 'test'", "epochs": 9, "epochs_done": 9.0,
         "figures": {
             "trained/invariant/knn-20/upright": figure(0.9345, balanced=0.925),
             "trained/invariant/knn-20/turned": figure(0.75),
