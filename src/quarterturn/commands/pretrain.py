@@ -24,8 +24,8 @@ from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import build_method, check_network
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
-from quarterturn.report.run_report import write_run_report
-from quarterturn.report.tables import Table, print_table
+from quarterturn.report.run_report import diagnostics_table, write_run_report
+from quarterturn.report.tables import print_table
 from quarterturn.runs import (
     Run,
     command_line,
@@ -264,7 +264,8 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
     _write_items(run, images, failed)
     diagnostics = run.read_metrics("diagnostics")
     last = diagnostics[-1] if diagnostics else {}
-    table = diagnostics_table(last, images)
+    held = 0 if images.held_out is None else len(images.held_out)
+    table = diagnostics_table(last, held)
     write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
     warning = collapse_warning(last)
     write_run_report(
@@ -292,20 +293,3 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
 def _write_items(run: Run, images: Selection, failed: dict[str, str]) -> None:
     held_out = images.held_out if images.held_out_of_train else None
     write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
-
-
-def diagnostics_table(last: dict[str, Any], images: Selection) -> Table:
-    """The last diagnostics in words."""
-    held = 0 if images.held_out is None else len(images.held_out)
-    rows: list[list[str | float | None]] = [
-        ["rotation accuracy, by the rotation half", last.get("rotation_accuracy"), "25 %"],
-        ["the same head on the invariant half", last.get("leakage_same_head"), "25 %"],
-        ["a fresh linear head on the invariant half", last.get("leakage_fresh_head"), "25 %"],
-        ["spread of the embeddings (100 % is even)", last.get("spread"), "0 %"],
-    ]
-    return Table(
-        title="Diagnostics",
-        columns=["measure", "value", "chance or collapse"],
-        rows=[row for row in rows if row[1] is not None],
-        note=f"on {held:,} held-out images, without labels",
-    )

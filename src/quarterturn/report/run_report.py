@@ -12,9 +12,25 @@ from quarterturn.methods.base import Network
 from quarterturn.report.figures import diagnostic_curves, loss_curves, save_figure
 from quarterturn.report.gallery import build_gallery
 from quarterturn.report.page import Page, write_page
-from quarterturn.report.tables import Table
+from quarterturn.report.tables import Cell, Table
 from quarterturn.report.words import METHODS, glossary, measures
 from quarterturn.runs import Run
+
+
+def diagnostics_table(last: dict[str, Any], num_held_out: int) -> Table:
+    """The last diagnostics of a run in words."""
+    rows: list[list[Cell]] = [
+        ["rotation accuracy, by the rotation half", last.get("rotation_accuracy"), "25 %"],
+        ["the same head on the invariant half", last.get("leakage_same_head"), "25 %"],
+        ["a fresh linear head on the invariant half", last.get("leakage_fresh_head"), "25 %"],
+        ["spread of the embeddings (100 % is even)", last.get("spread"), "0 %"],
+    ]
+    return Table(
+        title="Diagnostics",
+        columns=["measure", "value", "chance or collapse"],
+        rows=[row for row in rows if row[1] is not None],
+        note=f"on {num_held_out:,} held-out images, without labels",
+    )
 
 
 def write_run_report(
