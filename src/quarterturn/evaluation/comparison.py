@@ -40,7 +40,7 @@ class ProbedRun:
 
         Raises:
             CheckpointError: There is no such run, or a result cannot be read.
-        ConfigError: The run is not finished, or has two results of one protocol.
+            ConfigError: The run is not finished, or has two results of one protocol.
         """
         run = Run.open(path)
         weights = weights_fingerprint(run.load_network())
@@ -202,7 +202,9 @@ def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
             others = [name for name in varying if name not in ("method", "backbone")]
         else:
             label, others = f"untrained {settings['backbone']}", []
-        label = ", ".join([label, *(f"{name} {settings[name]}" for name in others)])
+        label = ", ".join(
+            [label, *(f"{name.replace('_', ' ')} {settings[name]}" for name in others)]
+        )
         labels.append(f"{label} ({mates[0].run.path.name})" if label in labels else label)
     return labels
 
