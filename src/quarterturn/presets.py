@@ -25,7 +25,7 @@ def digits() -> Config:
     Paper: none; the constants were chosen on a part of the training digits.
     Command: ``quarterturn pretrain digits`` (or, with every baseline beside it,
     ``quarterturn demo``).
-    Expected: half a minute on two cores; kNN 94.7 % on turned test digits by the invariant half
+    Expected: half a minute on two cores; kNN 92.9 % on turned test digits by the invariant half
     (one seed, 2026-11-22; ``docs/results.md``).
     """
     return Config(
