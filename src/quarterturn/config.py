@@ -95,6 +95,11 @@ class MethodConfig:
     """Divides the similarities in the instance loss."""
     bank_momentum: float = 0.5
     """Share of its old value that a row of the memory bank keeps at an update."""
+    upright: str = "none"
+    """Probabilities that images look upright, which weight the rotation loss in the noise-aware
+    phase: a file or run that `quarterturn upright` made, auto to make them first, or none."""
+    gamma: float = 2.0
+    """A turned copy weighs 1 - p_upright ** gamma in the noise-aware phase."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,11 @@ class OptimizerConfig:
     """Where a step schedule changes, as ascending fractions of the epochs."""
     factors: tuple[float, ...] = (1.0,)
     """A step schedule's multiples of the learning rate; one more than there are milestones."""
+    noise_aware_from: float = 210 / 245
+    """Fraction of the epochs at which the noise-aware phase begins; see --upright."""
+    noise_aware_rate: float | None = None
+    """Where set, a cosine schedule reaches zero at that phase, and falls in it once more from this
+    multiple of the learning rate; else it runs on. A step schedule has milestones for it."""
 
 
 @dataclass(frozen=True)
@@ -266,6 +276,18 @@ class Config:
         _require(
             self.model.embedding_dim >= 1, "embedding-dim", self.model.embedding_dim, "1 or more"
         )
+        _require(m.gamma > 0, "gamma", m.gamma, "a positive number")
+        _require(
+            0 <= o.noise_aware_from <= 1,
+            "noise-aware-from", o.noise_aware_from, "a fraction from 0 to 1",
+        )  # fmt: skip
+        late = o.noise_aware_rate
+        _require(late is None or late > 0, "noise-aware-rate", late, "a positive number")
+        if late is not None and o.schedule == "step":
+            raise ConfigError(
+                f"--noise-aware-rate {late} is for a cosine schedule; a step schedule has "
+                "--milestones and --factors for it"
+            )
         every = r.diagnostics_every
         _require(every is None or every >= 1, "diagnostics-every", every, "1 or more")
         _require(o.weight_decay >= 0, "weight-decay", o.weight_decay, "0 or more")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,9 @@ class Slope:
         self.term_weights = {"square": 1.0, "size": 0.5}
         self.updates: list[tuple[Tensor, Tensor]] = []
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> SimpleNamespace:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float
+    ) -> SimpleNamespace:
         values = network(batch.images)
         terms = {"square": values.square().mean(), "size": values.abs().mean()}
         return SimpleNamespace(terms=terms, embeddings=values.detach(), normalizer=None)
@@ -139,9 +142,9 @@ def test_a_part_has_two_images_or_more() -> None:
     seen: list[int] = []
 
     class Watching(Slope):
-        def losses(self, network: nn.Module, batch: Batch, step: int) -> SimpleNamespace:
-            seen.append(len(batch))
-            return super().losses(network, batch, step)
+        def losses(self, *args: Any) -> SimpleNamespace:
+            seen.append(len(args[1]))
+            return super().losses(*args)
 
     t = training(Watching(), accumulate=4)
     with t.telemetry:

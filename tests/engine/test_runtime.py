@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,7 +121,8 @@ def test_a_compiled_step_is_another_but_for_rounding(
         method = Decoupling(network, InstanceDiscrimination(20, 4, settings))
         at_work = Runtime("cpu", "32-true", compile=compile)
         training = Training(
-            method, None, build_optimizer(network, OptimizerConfig(learning_rate=0.1)),
+            method, SimpleNamespace(steps_per_epoch=1),
+            build_optimizer(network, OptimizerConfig(learning_rate=0.1)),
             OptimizerConfig(), at_work, Telemetry(None, total_steps=1, steps_per_epoch=1), epochs=1,
         )  # fmt: skip
         before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from quarterturn.config import Config, OptimizerConfig
-from quarterturn.engine.schedule import learning_rate
+from quarterturn.engine.schedule import learning_rate, progress
 from quarterturn.presets import preset
 
 PAPER = preset("imagenet-alexnet").optimizer
@@ -88,3 +88,36 @@ def test_warm_up_rises_to_the_base_rate():
 def test_a_single_epoch_has_a_rate(warmup):
     rate = learning_rate(0, 1, OptimizerConfig(learning_rate=0.1, warmup=warmup))
     assert 0 < rate <= 0.1
+
+
+def test_a_cosine_falls_once_more_in_the_noise_aware_phase():
+    settings = OptimizerConfig(learning_rate=0.4, noise_aware_from=0.5, noise_aware_rate=0.1)
+    half = math.sqrt(0.5)
+    falls = [1, (1 + half) / 2, 0.5, (1 - half) / 2]  # (1 + cos) / 2 at 0, 45, 90, 135 degrees
+    rates = [learning_rate(epoch, 8, settings) for epoch in range(8)]
+    assert rates == pytest.approx([0.4 * f for f in falls] + [0.04 * f for f in falls], rel=1e-12)
+    # It is low at the phase's door, however close.
+    assert learning_rate(4 - 1e-9, 8, settings) == pytest.approx(0, abs=1e-12)
+    assert learning_rate(4, 8, settings) == pytest.approx(0.04, rel=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 49, 100, 245, 490])
+def test_the_phase_has_its_rate_from_the_epoch_whose_progress_has_come_so_far(epochs):
+    settings = OptimizerConfig(learning_rate=1.0, noise_aware_rate=0.1)
+    for epoch in range(epochs):
+        in_phase = Fraction(epoch, epochs) >= Fraction(210, 245)
+        assert (progress(epoch, epochs) >= settings.noise_aware_from) == in_phase
+        first = in_phase and Fraction(epoch - 1, epochs) < Fraction(210, 245)
+        if first:
+            assert learning_rate(epoch, epochs, settings) == pytest.approx(0.1, rel=1e-12)
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 0.1), (1.0, 1.0)])
+def test_a_phase_that_is_all_or_nothing(start, first):
+    settings = OptimizerConfig(learning_rate=1.0, noise_aware_from=start, noise_aware_rate=0.1)
+    plain = [learning_rate(e, 5, OptimizerConfig(learning_rate=first)) for e in range(5)]
+    assert [learning_rate(e, 5, settings) for e in range(5)] == pytest.approx(plain, rel=1e-12)
+
+
+def test_progress_counts_whole_epochs():
+    assert [progress(epoch, 4) for epoch in (0, 0.9, 1, 3.99)] == [0, 0, 0.25, 0.75]

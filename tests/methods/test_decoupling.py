@@ -164,26 +164,26 @@ def test_after_step_moves_the_rows_of_the_batch(make, batch):
     assert torch.equal(rows[others], old[others])
 
 
-def test_p_upright_weighs_copies_from_its_step_on(make, batch):
+def test_p_upright_weighs_copies_from_its_phase_on(make, batch):
     p = torch.rand(N, 4, generator=torch.Generator().manual_seed(2))
-    method = make(p_upright=p, gamma=3.0, noise_aware_from=10)
+    method = make(p_upright=p, gamma=3.0, noise_aware_from=210 / 245)
     plain = make()
     method.network.eval()
     with torch.no_grad():
         logits = method.network(batch.images)[0].double()
         losses = {
-            step: float(method.losses(method.network, batch, step).terms["rotation"])
-            for step in (0, 9, 10, 11)
+            epoch: float(method.losses(method.network, batch, 9, epoch / 245).terms["rotation"])
+            for epoch in (0, 209, 210, 211)
         }
-        unweighted = float(plain.losses(plain.network, batch, 10).terms["rotation"])
+        unweighted = float(plain.losses(plain.network, batch, 9, 1.0).terms["rotation"])
     total = 0.0
     for i, image in enumerate(batch.indices.tolist()):
         for k in range(4):
             w = 1 if k == 0 else 1 - float(p[image, k]) ** 3
             total -= w * float(logits[i, k].log_softmax(0)[k])
-    assert losses[0] == losses[9] == unweighted
-    assert losses[10] == losses[11] == pytest.approx(total / 20, rel=1e-5)
-    assert losses[10] < unweighted
+    assert losses[0] == losses[209] == unweighted
+    assert losses[210] == losses[211] == pytest.approx(total / 20, rel=1e-5)
+    assert losses[210] < unweighted
 
 
 def test_p_upright_of_double_precision_leaves_the_loss_in_float32(make, batch):

@@ -61,3 +61,23 @@ def test_weight_and_parts(tiny_backbone, batch):
         assert list(network.parts(features)) == ["whole"]
         assert torch.equal(network.parts(features)["whole"], features)
         torch.testing.assert_close(network.rotation_logits(features), network(batch.images)[:, 0])
+
+
+def test_p_upright_weighs_copies_from_its_phase_on(tiny_backbone, batch):
+    network = RotationNetwork(tiny_backbone).eval()
+    p = torch.rand(20, 4, generator=torch.Generator().manual_seed(2))
+    noise_aware = RotNet(network, p_upright=p, gamma=3.0, noise_aware_from=0.5)
+    with torch.no_grad():
+        logits = network(batch.images).double()
+        early, late = (
+            float(noise_aware.losses(network, batch, 0, progress).terms["rotation"])
+            for progress in (0.4, 0.5)
+        )
+        unweighted = float(RotNet(network).losses(network, batch, 0, 1.0).terms["rotation"])
+    total = 0.0
+    for i, image in enumerate(batch.indices.tolist()):
+        for k in range(4):
+            weight = 1 if k == 0 else 1 - float(p[image, k]) ** 3
+            total -= weight * float(logits[i, k].log_softmax(0)[k])
+    assert early == unweighted
+    assert late == pytest.approx(total / 20, rel=1e-5)

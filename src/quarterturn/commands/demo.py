@@ -13,15 +13,13 @@ from rich.console import Console
 
 from quarterturn.commands.pretrain import fit_batch_size
 from quarterturn.config import Config
-from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.memory import in_memory
 from quarterturn.data.selection import limit_images, match_classes, stratified_split
 from quarterturn.data.sources import MIN_IMAGES, Source, locate, open_source
-from quarterturn.engine.loop import Training, fit
-from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_console
+from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.evaluation.probe import Probe, Representation, finds_itself
@@ -42,6 +40,7 @@ from quarterturn.runs import (
     write_items,
     write_json,
 )
+from quarterturn.training import prepare_training
 
 TEST_FRACTION = 0.25
 PHOTOS = 1000
@@ -244,20 +243,11 @@ def _fit(
 
     The run, where one is given, gets the checkpoint, the metrics and the diagnostics.
     """
-    batches = TrainingBatches(
-        images.train, config.data, batch_size=config.run.batch_size, seed=config.run.seed,
-        device=runtime.device, with_labels=method.reads_labels,
+    training = prepare_training(
+        config, images.train, runtime, method=method, console=console, description=title,
+        metrics=run.metrics if run else None, checkpoint=run.checkpoint if run else None,
     )  # fmt: skip
-    telemetry = Telemetry(
-        run.metrics if run else None,
-        total_steps=batches.steps_per_epoch * config.run.epochs,
-        steps_per_epoch=batches.steps_per_epoch,
-        log_every=config.run.log_every, console=console, description=title,
-    )  # fmt: skip
-    training = Training(
-        method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
-        runtime, telemetry, config.run.epochs, checkpoint=run.checkpoint if run else None,
-    )  # fmt: skip
+    telemetry = training.telemetry
 
     def after_epoch(done: int) -> None:
         if run is not None and (done % 5 == 0 or done == config.run.epochs):

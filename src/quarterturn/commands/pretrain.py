@@ -10,18 +10,15 @@ from typing import Any
 from rich.console import Console
 
 from quarterturn.config import Config
-from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import locate
-from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training, fit
-from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import Telemetry, stderr_console, stdout_console
+from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.methods.memory import memory_words
-from quarterturn.methods.registry import build_method, check_network
+from quarterturn.methods.registry import check_network
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
 from quarterturn.report.run_report import diagnostics_table, write_run_report
@@ -34,6 +31,7 @@ from quarterturn.runs import (
     write_items,
     write_json,
 )
+from quarterturn.training import prepare_training
 
 
 def pretrain(
@@ -162,42 +160,23 @@ def fit_batch_size(config: Config, num_images: int, console: Console | None) -> 
 
 def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
     config = run.config
-    state = load_checkpoint(run.checkpoint) if run.checkpoint.exists() else None
-    if console is not None and config.run.epochs and state is None:
+    if console is not None and config.run.epochs and not run.checkpoint.exists():
         words = memory_words(
             config, images.train,
             precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
             free=runtime.free_memory(),
         )  # fmt: skip
         console.print(words, highlight=False, markup=False)
-    batches = TrainingBatches(
-        images.train, config.data,
-        batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
-        workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
-        source=images.source,
+    training = prepare_training(
+        config, images.train, runtime,
+        source=images.source, checkpoint=run.checkpoint, metrics=run.metrics, console=console,
+        tensorboard=run.path / "tensorboard" if _wants_tensorboard(config, runtime) else None,
     )  # fmt: skip
-    total_steps = batches.steps_per_epoch * config.run.epochs
-    if state is not None and state["step"] >= total_steps and (run.path / "report.html").exists():
+    method, batches, telemetry = training.method, training.batches, training.telemetry
+    if training.step >= training.total_steps and (run.path / "report.html").exists():
         if console is not None:
             console.print(f"{run.path} is finished: nothing to do")
         return run
-
-    method = build_method(
-        config, len(images.train), device=runtime.device, mean_over_processes=runtime.mean
-    )
-    telemetry = Telemetry(
-        run.metrics if runtime.is_main else None,
-        total_steps=total_steps, steps_per_epoch=batches.steps_per_epoch,
-        log_every=config.run.log_every, console=console, description=config.method.method,
-        tensorboard=run.path / "tensorboard" if _wants_tensorboard(config, runtime) else None,
-    )  # fmt: skip
-    training = Training(
-        method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
-        runtime, telemetry, config.run.epochs, config.run.accumulate,
-        checkpoint=run.checkpoint, checkpoint_every=config.run.checkpoint_every,
-    )  # fmt: skip
-    if state is not None:
-        training.load_state_dict(state)
     if console is not None:
         _introduce(console, run, images, runtime, training)
 

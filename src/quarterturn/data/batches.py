@@ -5,15 +5,16 @@ Shapes: N images in the data set; B in a batch; S the side of a crop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crops import centre_crops, crop_batch
+from quarterturn.data.crops import Crops, centre_crops, crop_batch
 from quarterturn.data.decoding import Decoded, Plan, decoding_loader, random_crops
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import Source, check_bad_fraction
@@ -96,6 +97,7 @@ class TrainingBatches:
         source: Source | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
+        self._draw = partial(random_crops, crop=crop, seed=seed)
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(len(images), batch_size, smallest=2 * world_size)
@@ -108,7 +110,9 @@ class TrainingBatches:
         if isinstance(images, ArrayImages):
             self._pixels = torch.from_numpy(images.pixels).to(self.device)
         else:
-            self._loader = decoding_loader(images, crop, seed, workers, self.device)
+            self._loader = decoding_loader(
+                images, self._draw, crop.image_size, workers, self.device
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -134,7 +138,7 @@ class TrainingBatches:
     def _from_memory(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         assert self._pixels is not None
         for indices in shares:
-            crops = random_crops(self._sizes[indices], indices, self.crop, self.seed, epoch)
+            crops = self._draw(self._sizes[indices], indices, epoch)
             pixels = self._pixels[indices.to(self.device, non_blocking=True)]
             yield indices, crop_batch(pixels, crops, self.crop.image_size)
 
@@ -171,6 +175,7 @@ def evaluation_batches(
     device: torch.device | str = "cpu",
     workers: int = 0,
     failed: dict[int, str] | None = None,
+    view: Callable[[Tensor], Crops] | None = None,
 ) -> Iterator[Batch]:
     """Every image once, in order, by its centre crop.
 
@@ -181,11 +186,13 @@ def evaluation_batches(
         device: Where the batches are wanted.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.
+        view: (n, 2) sizes to another crop of each image, such as a partial of `placed_crops`.
 
     Yields:
         Batches with labels where the images have them; none without images.
     """
     device = torch.device(device)
+    view = view or partial(centre_crops, fraction=crop.eval_crop)
     slices = batch_slices(len(images), batch_size, smallest=1)
     labels = None if images.labels is None else torch.from_numpy(images.labels)
     decoded: Iterable[Decoded]
@@ -194,13 +201,15 @@ def evaluation_batches(
         decoded = (
             Decoded(
                 torch.arange(s.start, s.stop),
-                crop_batch(pixels[s], centre_crops(sizes[s], crop.eval_crop), crop.image_size),
+                crop_batch(pixels[s], view(sizes[s]), crop.image_size),
                 {},
             )
             for s in slices
         )
     else:
-        loader = decoding_loader(images, crop, None, workers, device)
+        loader = decoding_loader(
+            images, partial(_same_view, view=view), crop.image_size, workers, device
+        )
         plan = loader.batch_sampler
         assert isinstance(plan, Plan)
         plan.batches = [torch.arange(s.start, s.stop) for s in slices]
@@ -213,6 +222,12 @@ def evaluation_batches(
             continue  # every file of the batch has failed
         of_part = None if labels is None else labels[part.indices].to(device)
         yield Batch(part.indices.to(device), normalise(part.crops.to(device)), of_part)
+
+
+def _same_view(
+    sizes: Tensor, indices: Tensor, epoch: int, *, view: Callable[[Tensor], Crops]
+) -> Crops:
+    return view(sizes)
 
 
 class Normalise:

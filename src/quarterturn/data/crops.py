@@ -126,11 +126,27 @@ def centre_crops(sizes: Tensor, fraction: float) -> Crops:
 
     With 0.875 it is the usual resize to 256 and centre crop to 224.
     """
+    return placed_crops(sizes, fraction)
+
+
+def placed_crops(
+    sizes: Tensor, fraction: float, down: float = 0.5, right: float = 0.5, *, flip: bool = False
+) -> Crops:
+    """The same square of every image.
+
+    Args:
+        sizes: (n, 2) height and width in pixels.
+        fraction: Its side, as a fraction of an image's short side.
+        down: Its place between the upper edge (0) and the lower (1).
+        right: Its place between the left edge (0) and the right (1).
+        flip: Mirror it left to right.
+    """
     sizes = sizes.double()
     side = (sizes.amin(dim=1) * fraction).round().clamp(min=1)
-    top_left = ((sizes - side[:, None]) / 2).floor()
+    place = torch.tensor([down, right], dtype=torch.float64)
+    top_left = ((sizes - side[:, None]) * place).floor()
     boxes = torch.cat([top_left, side[:, None], side[:, None]], dim=1)
-    return Crops(boxes, torch.zeros(len(sizes), dtype=torch.bool))
+    return Crops(boxes, torch.full((len(sizes),), flip))
 
 
 def shrink_for(box: Tensor, side: int) -> float:

@@ -5,7 +5,7 @@ Shapes: n images; S the side of a crop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset
 from quarterturn.config import DataConfig
 from quarterturn.data.crops import (
     Crops,
-    centre_crops,
     crop_file_image,
     draw_crops,
     draw_shifts,
@@ -24,8 +23,13 @@ from quarterturn.data.crops import (
 from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 
+Draw = Callable[[Tensor, Tensor, int], Crops]
+"""(n, 2) sizes, (n,) numbers and an epoch to crops. Workers get it, so it can be pickled."""
 
-def random_crops(sizes: Tensor, indices: Tensor, crop: DataConfig, seed: int, epoch: int) -> Crops:
+
+def random_crops(
+    sizes: Tensor, indices: Tensor, epoch: int, *, crop: DataConfig, seed: int
+) -> Crops:
     """The crops of an epoch by a configuration: `draw_crops`, or `draw_shifts` with a padding."""
     if crop.crop_padding:
         return draw_shifts(
@@ -68,24 +72,20 @@ class Plan:
 class _CroppedFiles(Dataset):
     """(epoch, index) to that image's crop, or to the reason why it cannot be read."""
 
-    def __init__(self, images: ImageSet, crop: DataConfig, seed: int | None) -> None:
-        self.images, self.crop, self.seed = images, crop, seed
+    def __init__(self, images: ImageSet, draw: Draw, side: int) -> None:
+        self.images, self.draw, self.side = images, draw, side
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
         epoch, index = key
         size = torch.from_numpy(self.images.sizes[index : index + 1])
-        if self.seed is None:
-            crops = centre_crops(size, self.crop.eval_crop)
-        else:
-            crops = random_crops(size, torch.tensor([index]), self.crop, self.seed, epoch)
-        side = self.crop.image_size
+        crops = self.draw(size, torch.tensor([index]), epoch)
         try:
-            image = self.images.read(index, shrink=shrink_for(crops.boxes[0], side))
+            image = self.images.read(index, shrink=shrink_for(crops.boxes[0], self.side))
         except UnreadableImageError as error:
             return index, str(error)
         height, width = size[0].tolist()
         cropped = crop_file_image(
-            image, (height, width), crops.boxes[0], bool(crops.flips[0]), side, crops.shift(0)
+            image, (height, width), crops.boxes[0], bool(crops.flips[0]), self.side, crops.shift(0)
         )
         return index, cropped
 
@@ -100,19 +100,19 @@ def _collate(items: list[tuple[int, Tensor | str]]) -> Decoded:
 
 
 def decoding_loader(
-    images: ImageSet, crop: DataConfig, seed: int | None, workers: int, device: torch.device
+    images: ImageSet, draw: Draw, side: int, workers: int, device: torch.device
 ) -> DataLoader:
     """A loader that decodes and crops what its `Plan` (its ``batch_sampler``) says.
 
     Args:
         images: The files.
-        crop: Crop settings.
-        seed: Fixes the random crops; None takes centre crops.
+        draw: Says which part of an image to show.
+        side: S.
         workers: Processes; 0 decodes in this one.
         device: Where the batches will go: memory is pinned for CUDA.
     """
     return DataLoader(
-        _CroppedFiles(images, crop, seed),
+        _CroppedFiles(images, draw, side),
         batch_sampler=Plan(),
         num_workers=workers,
         collate_fn=_collate,

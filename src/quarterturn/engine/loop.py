@@ -17,7 +17,7 @@ from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch, TrainingBatches
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.schedule import learning_rate
+from quarterturn.engine.schedule import learning_rate, progress
 from quarterturn.engine.telemetry import Telemetry
 
 
@@ -37,7 +37,8 @@ class Training:
         checkpoint: Where to keep the state; None keeps nothing.
         checkpoint_every: Steps between checkpoints within an epoch; 0 for none.
         after_epoch: Called by every process with the number of epochs done; diagnostics, for
-            instance. It must change no state.
+            instance. It must change no state. Where it returns True, to every process alike, the
+            training ends there.
         step: Steps done.
     """
 
@@ -51,8 +52,13 @@ class Training:
     accumulate: int = 1
     checkpoint: Path | None = None
     checkpoint_every: int = 0
-    after_epoch: Callable[[int], None] = lambda epochs_done: None
+    after_epoch: Callable[[int], bool | None] = lambda epochs_done: None
     step: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in the whole run."""
+        return self.epochs * self.batches.steps_per_epoch
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, of plain values and tensors."""
@@ -77,7 +83,7 @@ class Training:
 
 
 def fit(training: Training) -> None:
-    """Train from the step that is reached to the end of the last epoch."""
+    """Train from the step that is reached to the end of the last epoch, or to an early stop."""
     t, runtime = training, training.runtime
     network = runtime.wrap(t.method.network)
     steps_per_epoch = t.batches.steps_per_epoch
@@ -102,9 +108,11 @@ def fit(training: Training) -> None:
         for failed in runtime.gather_objects(dict(t.batches.failed)):
             t.batches.note_failed(failed)
         t.telemetry.flush()
-        t.after_epoch(epoch + 1)
+        stop = t.after_epoch(epoch + 1)
         keep(t)
         t.telemetry.restart_clock()
+        if stop:
+            break
 
 
 def training_step(
@@ -123,14 +131,15 @@ def training_step(
     Returns:
         The loss and its terms, over all processes, on the device.
     """
-    method, runtime = training.method, training.runtime
+    method, runtime, step = training.method, training.runtime, training.step
+    done = progress(step / training.batches.steps_per_epoch, training.epochs)
     training.optimizer.zero_grad(set_to_none=True)
     values, embeddings, normalizers = [], [], []
     for number, part in enumerate(batch.split(parts), start=1):
         weight = len(part) / len(batch)
         with runtime.gradients_averaged(network, now=number == parts):
             with runtime.autocast():
-                output = method.losses(network, part, training.step)
+                output = method.losses(network, part, step, done)
             loss = sum(method.term_weights[name] * term for name, term in output.terms.items())
             (loss * weight * share).backward()
         values.append(torch.stack([loss, *output.terms.values()]).detach() * weight * share)

@@ -7,12 +7,19 @@ import math
 from quarterturn.config import OptimizerConfig
 
 
+def progress(epoch: float, epochs: int) -> float:
+    """The fraction of a run that is done, in whole epochs: what milestones are compared with."""
+    return math.floor(epoch) / epochs
+
+
 def learning_rate(epoch: float, epochs: int, settings: OptimizerConfig) -> float:
     """The learning rate at a time, in epochs since the beginning; 2.5 is amid the third.
 
     A step schedule's milestones are fractions of all epochs: the factor changes at the first epoch
     with ``epoch / epochs >= milestone``. A cosine schedule falls step by step from the base rate to
     zero at the end (Loshchilov and Hutter, ICLR 2017), after a linear warm-up where one is set.
+    Where the noise-aware phase has a rate of its own, the cosine reaches zero at its beginning, and
+    falls once more within it.
 
     Args:
         epoch: From 0 to below ``epochs``.
@@ -20,10 +27,17 @@ def learning_rate(epoch: float, epochs: int, settings: OptimizerConfig) -> float
         settings: Base rate and schedule.
     """
     if settings.schedule == "step":
-        passed = sum(math.floor(epoch) / epochs >= milestone for milestone in settings.milestones)
+        passed = sum(progress(epoch, epochs) >= milestone for milestone in settings.milestones)
         return settings.learning_rate * settings.factors[passed]
-    warmup = round(settings.warmup * epochs)
-    if epoch < warmup:
-        return settings.learning_rate * (epoch + 1) / (warmup + 1)
-    progress = (epoch - warmup) / (epochs - warmup)
-    return settings.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+    begin, end, base = round(settings.warmup * epochs), float(epochs), settings.learning_rate
+    if epoch < begin:
+        return base * (epoch + 1) / (begin + 1)
+    if settings.noise_aware_rate is not None:
+        late = next(
+            e for e in range(epochs + 1) if progress(e, epochs) >= settings.noise_aware_from
+        )
+        if epoch < late:
+            end = late
+        else:
+            begin, base = late, base * settings.noise_aware_rate
+    return base * (1 + math.cos(math.pi * (epoch - begin) / (end - begin))) / 2

@@ -89,13 +89,17 @@ class Method:
     discrimination: InstanceDiscrimination | None = None
     reads_labels = False
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
         """The loss terms of a batch; changes no state.
 
         Args:
             network: ``self.network``, perhaps wrapped for several processes.
             batch: Images on the device.
             step: Steps made since the beginning of the run.
+            progress: Fraction of the run's epochs that are done, in whole epochs; see
+                `quarterturn.losses.weights.late_weights`.
         """
         raise NotImplementedError
 

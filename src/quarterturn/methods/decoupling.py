@@ -14,6 +14,7 @@ from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
 from quarterturn.losses.invariance import invariance_loss
 from quarterturn.losses.rotation import pu_weights, rotation_loss
+from quarterturn.losses.weights import late_weights
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
@@ -56,9 +57,11 @@ class Decoupling(Method):
         rotation_weight: Weight of the rotation loss; likewise the next two.
         invariance_weight: Weight of the invariance loss.
         instance_weight: Weight of the instance loss.
-        p_upright: (N, 4) probabilities that the copies look upright, or None for weights of 1.
+        p_upright: (N, 4) probabilities that the copies look upright, on the device of the batches,
+            or None for weights of 1.
         gamma: Exponent of `pu_weights`.
-        noise_aware_from: First step whose rotation loss is weighted by ``p_upright``.
+        noise_aware_from: Fraction of the epochs after which ``p_upright`` weights the rotation
+            loss.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Decoupling(Method):
         instance_weight: float = 1.0,
         p_upright: Tensor | None = None,
         gamma: float = 2.0,
-        noise_aware_from: int = 0,
+        noise_aware_from: float = 0.0,
     ) -> None:
         self.network = network
         self.discrimination = discrimination
@@ -80,21 +83,19 @@ class Decoupling(Method):
             "invariance": invariance_weight,
             "instance": instance_weight,
         }
-        self.copy_weights: Tensor | None = None
-        if p_upright is not None:
-            self.copy_weights = pu_weights(p_upright.to(discrimination.bank.rows.device), gamma)
+        self.copy_weights = None if p_upright is None else pu_weights(p_upright, gamma)
         self.noise_aware_from = noise_aware_from
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
         """The three loss terms of a batch."""
         logits, invariant, embedding = network(batch.images)
-        weights = None
-        if self.copy_weights is not None and step >= self.noise_aware_from:
-            weights = self.copy_weights[batch.indices]  # (B, 4)
+        weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
         assert self.discrimination is not None
         instance, normalizer = self.discrimination.loss(embedding, batch.indices, step)
         terms = {
-            "rotation": rotation_loss(logits, weights),
+            "rotation": rotation_loss(logits, None if weights is None else weights[batch.indices]),
             "invariance": invariance_loss(invariant),
             "instance": instance,
         }

@@ -39,7 +39,9 @@ class Instance(Method):
         self.discrimination = discrimination
         self.term_weights = {"instance": instance_weight}
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
         """The instance loss of a batch."""
         embedding = network(batch.images)
         assert self.discrimination is not None

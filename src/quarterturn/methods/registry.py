@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ def build_method(
     config: Config,
     num_instances: int,
     *,
+    p_upright: Tensor | None = None,
     device: torch.device | str = "cpu",
     mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Method:
@@ -52,14 +54,20 @@ def build_method(
     Args:
         config: The whole configuration.
         num_instances: N, images to learn from.
+        p_upright: (N, 4) for the noise-aware phase, or None; see `quarterturn.losses.rotation`.
         device: Where network and bank live.
         mean_over_processes: Averages a scalar over all processes.
     """
     # Channels last is what convolutions compute in fastest, on processors and GPUs.
     network = build_network(config).to(device).to(memory_format=torch.channels_last)
     settings = config.method
+    noise_aware: Any = {
+        "p_upright": None if p_upright is None else p_upright.to(device),
+        "gamma": settings.gamma,
+        "noise_aware_from": config.optimizer.noise_aware_from,
+    }
     if isinstance(network, RotationNetwork):
-        return RotNet(network, rotation_weight=settings.rotation_weight)
+        return RotNet(network, rotation_weight=settings.rotation_weight, **noise_aware)
     discrimination = InstanceDiscrimination(
         num_instances,
         config.model.embedding_dim,
@@ -77,4 +85,5 @@ def build_method(
         rotation_weight=settings.rotation_weight,
         invariance_weight=settings.invariance_weight,
         instance_weight=settings.instance_weight,
+        **noise_aware,
     )

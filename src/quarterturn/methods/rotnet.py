@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
-from quarterturn.losses.rotation import rotation_loss
+from quarterturn.losses.rotation import pu_weights, rotation_loss
+from quarterturn.losses.weights import late_weights
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import LinearHead
@@ -26,12 +27,35 @@ class RotationNetwork(Network):
 
 
 class RotNet(Method):
-    """Rotation prediction alone."""
+    """Rotation prediction alone.
 
-    def __init__(self, network: RotationNetwork, *, rotation_weight: float = 1.0) -> None:
+    Args:
+        network: A `RotationNetwork`.
+        rotation_weight: Weight of the rotation loss.
+        p_upright: (N, 4) probabilities that the copies look upright, on the device of the batches,
+            or None for weights of 1.
+        gamma: Exponent of `pu_weights`.
+        noise_aware_from: Fraction of the epochs after which ``p_upright`` weights the loss.
+    """
+
+    def __init__(
+        self,
+        network: RotationNetwork,
+        *,
+        rotation_weight: float = 1.0,
+        p_upright: Tensor | None = None,
+        gamma: float = 2.0,
+        noise_aware_from: float = 0.0,
+    ) -> None:
         self.network = network
         self.term_weights = {"rotation": rotation_weight}
+        self.copy_weights = None if p_upright is None else pu_weights(p_upright, gamma)
+        self.noise_aware_from = noise_aware_from
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
         """The rotation loss of a batch."""
-        return StepOutput({"rotation": rotation_loss(network(batch.images))})
+        weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
+        of_batch = None if weights is None else weights[batch.indices]
+        return StepOutput({"rotation": rotation_loss(network(batch.images), of_batch)})

@@ -43,7 +43,9 @@ class SupervisedTurned(Method):
         self.network = network
         self.term_weights = {"classification": 1.0}
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> StepOutput:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
         """The classification loss of a batch."""
         assert batch.labels is not None
         logits = network(batch.images)

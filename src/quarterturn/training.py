@@ -1,0 +1,77 @@
+"""From a configuration and images to a training that is ready to go, or to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from torch import Tensor
+
+from quarterturn.config import Config
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import Source
+from quarterturn.engine.checkpoint import load_checkpoint
+from quarterturn.engine.loop import Training
+from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry
+from quarterturn.methods.base import Method
+from quarterturn.methods.registry import build_method
+
+
+def prepare_training(
+    config: Config,
+    images: ImageSet,
+    runtime: Runtime,
+    *,
+    method: Method | None = None,
+    p_upright: Tensor | None = None,
+    source: Source | None = None,
+    checkpoint: Path | None = None,
+    metrics: Path | None = None,
+    tensorboard: Path | None = None,
+    console: Console | None = None,
+    description: str = "",
+) -> Training:
+    """Everything that a training is made of, as a configuration says.
+
+    Args:
+        config: All settings.
+        images: The images to learn from.
+        runtime: Device, precision, processes.
+        method: What is learned; by default what the configuration says.
+        p_upright: (N, 4) for the noise-aware phase of that method.
+        source: Where the images are from; see `TrainingBatches`.
+        checkpoint: Where to keep the state. The training goes on from what is there.
+        metrics: Where figures go; as ``checkpoint``, the first process alone writes it.
+        tensorboard: Folder for TensorBoard's files.
+        console: Where to print; None for silence.
+        description: Beside the progress bar; the method's name by default.
+    """
+    if method is None:
+        method = build_method(
+            config, len(images), p_upright=p_upright,
+            device=runtime.device, mean_over_processes=runtime.mean,
+        )  # fmt: skip
+    batches = TrainingBatches(
+        images, config.data,
+        batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
+        workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
+        with_labels=method.reads_labels, source=source,
+    )  # fmt: skip
+    telemetry = Telemetry(
+        metrics if runtime.is_main else None,
+        total_steps=batches.steps_per_epoch * config.run.epochs,
+        steps_per_epoch=batches.steps_per_epoch,
+        log_every=config.run.log_every, console=console,
+        description=description or config.method.method, tensorboard=tensorboard,
+    )  # fmt: skip
+    training = Training(
+        method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
+        runtime, telemetry, config.run.epochs, config.run.accumulate,
+        checkpoint=checkpoint, checkpoint_every=config.run.checkpoint_every,
+    )  # fmt: skip
+    if checkpoint is not None and checkpoint.exists():
+        training.load_state_dict(load_checkpoint(checkpoint))
+    return training
