@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quarterturn.commands.embed import embed
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
+    from quarterturn.commands.upright import upright
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
     from quarterturn.losses.instance import infonce_loss, nce_loss
@@ -41,6 +42,7 @@ _HOME = {
     "resume": "commands.pretrain",
     "rotate4": "rotation",
     "rotation_loss": "losses.rotation",
+    "upright": "commands.upright",
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "resume",
     "rotate4",
     "rotation_loss",
+    "upright",
 ]
 
 

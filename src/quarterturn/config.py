@@ -155,6 +155,23 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class UprightConfig:
+    """Cross-fitting of rotation networks, which tells the images that have an "up"."""
+
+    folds: int = 5
+    """Networks; each scores the images of its fold, which it has not seen."""
+    validation: float = 0.1
+    """Share of the other folds' images that stop a network early and scale its temperature, at
+    most 5,000 of them."""
+    patience: float = 0.25
+    """Stop a network when its validation loss has not improved for this fraction of the epochs; 1
+    trains to the end. The epoch of the least loss is used either way."""
+    view_crops: Literal[1, 5] = 5
+    """Views of each image that are averaged: the centre crop, or the corners' as well. All are
+    mirrored too, where the training mirrors."""
+
+
+@dataclass(frozen=True)
 class MachineConfig:
     """What the training runs on. A resumed run may change these; all others it must keep."""
 
@@ -181,6 +198,7 @@ class Config:
     method: MethodConfig = field(default_factory=MethodConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    upright: UprightConfig = field(default_factory=UprightConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -276,6 +294,13 @@ class Config:
         _require(
             self.model.embedding_dim >= 1, "embedding-dim", self.model.embedding_dim, "1 or more"
         )
+        u = self.upright
+        _require(u.folds >= 2, "folds", u.folds, "2 or more")
+        _require(
+            0 < u.validation <= 0.5, "validation", u.validation, "a fraction above 0, up to 0.5"
+        )
+        _require(0 < u.patience <= 1, "patience", u.patience, "a fraction above 0, up to 1")
+        _require(u.view_crops in (1, 5), "view-crops", u.view_crops, "1 or 5")
         _require(m.gamma > 0, "gamma", m.gamma, "a positive number")
         _require(
             0 <= o.noise_aware_from <= 1,

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import CheckpointError, ConfigError, QuarterturnError
+from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 from quarterturn.models.backbone import Backbone
@@ -38,12 +38,14 @@ class Run:
         data: DATA as the user wrote it.
         config: All settings.
         fingerprint: Of the images that are learned from.
+        kind: The command that makes such runs.
     """
 
     path: Path
     data: str
     config: Config
     fingerprint: str
+    kind: str = "pretrain"
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``.
@@ -57,6 +59,7 @@ class Run:
         stored = {
             "data": self.data,
             "fingerprint": self.fingerprint,
+            "kind": self.kind,
             "config": self.config.to_dict(),
         }
         write_json(self.path / "config.json", stored)
@@ -72,11 +75,55 @@ class Run:
         try:
             stored = json.loads((path / "config.json").read_text())
             config = Config.from_dict(stored["config"])
-            return cls(path, stored["data"], config, stored["fingerprint"])
+            # The first version made runs of one kind, and did not say which.
+            kind = stored.get("kind", "pretrain")
+            return cls(path, stored["data"], config, stored["fingerprint"], kind)
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
+
+    def require_kind(self, kind: str) -> None:
+        """Refuse a run that another command has made.
+
+        Raises:
+            ConfigError: Names that command.
+        """
+        if self.kind != kind:
+            raise ConfigError(
+                f"{self.path} is a run of {self.kind}; go on with it by quarterturn {self.kind} "
+                f"--resume {self.path}"
+            )
+
+    def with_machine_of(self, config: Config | None) -> Run:
+        """This run with the machine's settings of another configuration.
+
+        Args:
+            config: What the user asks for, or None for all as it was.
+
+        Raises:
+            ConfigError: It differs from the run's in more than the machine's settings.
+        """
+        if config is None:
+            return self
+        if changed := replace(config, machine=self.config.machine).differences(self.config):
+            raise ConfigError(
+                f"a resumed run keeps its settings, but these were given: {'; '.join(changed)} "
+                "(given -> the run's). Leave them out, or begin a new run"
+            )
+        return replace(self, config=replace(self.config, machine=config.machine))
+
+    def require_images(self, images: ImageSet) -> None:
+        """Refuse to go on with other images.
+
+        Raises:
+            DataError: They are not those that the run began with.
+        """
+        if (found := images.fingerprint()) != self.fingerprint:
+            raise DataError(
+                f"the images of {self.data} are not those the run began with (fingerprint {found}, "
+                f"expected {self.fingerprint}): files were added, removed or changed"
+            )
 
     @property
     def checkpoint(self) -> Path:
@@ -111,15 +158,16 @@ class Run:
         # Checkpoints of the first version did not say; only whole runs had a report.
         return float(state.get("epochs_done", self.config.run.epochs))
 
-    def load_network(self) -> Network:
-        """Backbone and heads from the last checkpoint, in eval mode, on the CPU."""
-        state = load_checkpoint(self.checkpoint)
+    def load_network(self, checkpoint: Path | None = None) -> Network:
+        """Backbone and heads from a checkpoint, by default the last, in eval mode, on the CPU."""
+        checkpoint = checkpoint or self.checkpoint
+        state = load_checkpoint(checkpoint)
         network = build_network(self.config)
         try:
             network.load_state_dict(state["network"])
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
-                f"{self.checkpoint} does not fit the run's config.json: {error}"
+                f"{checkpoint} does not fit the run's config.json: {error}"
             ) from error
         return network.eval()
 

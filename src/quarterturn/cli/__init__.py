@@ -22,12 +22,13 @@ from quarterturn.cli.embed import Embed
 from quarterturn.cli.neighbors import Neighbors
 from quarterturn.cli.pretrain import Pretrain
 from quarterturn.cli.probe import Probe
+from quarterturn.cli.upright import RotNetConfig, Upright
 from quarterturn.config import Config
 from quarterturn.errors import QuarterturnError
-from quarterturn.presets import default_preset
+from quarterturn.presets import default_preset, default_rotnet_preset
 from quarterturn.presets import preset as preset_named
 
-Command = Demo | Pretrain | Probe | Embed | Neighbors | Compare
+Command = Demo | Pretrain | Upright | Probe | Embed | Neighbors | Compare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"quarterturn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        hint = "; pretrain --resume RUN goes on" if "pretrain" in words[:1] else ""
+        resumable = words[:1] in (["pretrain"], ["upright"])
+        hint = f"; {words[0]} --resume RUN goes on" if resumable else ""
         print(f"quarterturn: interrupted{hint}", file=sys.stderr)
         return 130
     return 0
@@ -60,22 +62,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(words: list[str]) -> Command:
     """Words to a command with its options.
 
-    The options of ``pretrain`` have the values of its preset, or of the run to resume, unless they
-    are given. Which preset depends on DATA, so the words may be read twice.
+    The options of ``pretrain`` and ``upright`` have the values of the preset, or of the run to
+    resume, unless they are given. Which preset depends on DATA, so the words may be read twice.
     """
     name = _option(words, "--preset")
     run = _option(words, "--resume")
     base = Config.read(Path(run) / "config.json") if run and _has_config(run) else None
-    command = _parse(words, base or preset_named(name or "folder"))
-    if isinstance(command, Pretrain) and command.data and not name and not run:
-        command = _parse(words, preset_named(default_preset(command.data)))
+    default = {"pretrain": default_preset, "upright": default_rotnet_preset}.get(words[0])
+    command = _parse(words, base or preset_named(name or (default or default_preset)("")))
+    if isinstance(command, Pretrain | Upright) and default and command.data and not (name or run):
+        command = _parse(words, preset_named(default(command.data)))
     return command
 
 
 def _parse(words: list[str], config: Config) -> Command:
+    of_folds = RotNetConfig.of(config)
     return tyro.cli(
         Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
+        | Annotated[Upright, tyro.conf.subcommand("upright", default=Upright(config=of_folds))]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
         | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import ConfigError, DataError
+from quarterturn.errors import ConfigError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import check_network
@@ -105,14 +104,8 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     Raises:
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
-    run = Run.open(path)
-    if config is not None:
-        if changed := replace(config, machine=run.config.machine).differences(run.config):
-            raise ConfigError(
-                f"a resumed run keeps its settings, but these were given: {'; '.join(changed)} "
-                "(given -> the run's). Leave them out, or begin a new run"
-            )
-        run = replace(run, config=replace(run.config, machine=config.machine))
+    run = Run.open(path).with_machine_of(config)
+    run.require_kind("pretrain")
     stored = run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
     machine = run.config.machine
@@ -125,11 +118,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = _select(run.data, run.config, runtime)
-        if (found := images.train.fingerprint()) != run.fingerprint:
-            raise DataError(
-                f"the images of {run.data} are not those the run began with (fingerprint {found}, "
-                f"expected {run.fingerprint}): files were added, removed or changed"
-            )
+        run.require_images(images.train)
         return _train(run, images, runtime, console)
     finally:
         runtime.close()

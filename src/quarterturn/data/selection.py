@@ -25,6 +25,7 @@ class Selection:
 
     Attributes:
         source: Where they are from, and what was left out.
+        chosen: What a long tail and a limit leave of the training images.
         train: Those to learn from.
         held_out: Those for diagnostics, or None.
         held_out_of_train: Whether these were taken away from the training images.
@@ -32,6 +33,7 @@ class Selection:
     """
 
     source: Source
+    chosen: ImageSet
     train: ImageSet
     held_out: ImageSet | None
     held_out_of_train: bool
@@ -67,17 +69,17 @@ def select_images(data: str, settings: DataConfig, *, download: bool = False) ->
                 f"--long-tail {settings.long_tail} leaves {len(train)} images to learn from; at "
                 f"least {MIN_IMAGES} are needed"
             )
-    train = limit_images(train, settings.limit)
+    chosen = limit_images(train, settings.limit)
     if source.test is not None and len(source.test) >= MIN_IMAGES:
         held_out: ImageSet | None = limit_images(source.test, MAX_HELD_OUT)
-        return Selection(source, train, held_out, False, labels_read)
-    train, held_out = hold_out(train, settings.holdout)
+        return Selection(source, chosen, chosen, held_out, False, labels_read)
+    train, held_out = hold_out(chosen, settings.holdout)
     if len(train) < MIN_IMAGES:
         raise DataError(
             f"--holdout {settings.holdout} leaves {len(train)} images to learn from; at least "
             f"{MIN_IMAGES} are needed"
         )
-    return Selection(source, train, held_out, True, labels_read)
+    return Selection(source, chosen, train, held_out, True, labels_read)
 
 
 def cut_long_tail(images: ImageSet, factor: float, kind: str) -> tuple[ImageSet, str]:

@@ -1,0 +1,174 @@
+"""``quarterturn upright``: which images have an "up", told by networks that have not seen them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.crossfit.listing import write_scores
+from quarterturn.crossfit.networks import cross_fit
+from quarterturn.crossfit.outcome import gather_table
+from quarterturn.crossfit.table import FILE, UprightTable, write_dat
+from quarterturn.data.selection import Selection, select_images
+from quarterturn.data.sources import locate
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console
+from quarterturn.errors import ConfigError
+from quarterturn.methods.registry import check_network
+from quarterturn.presets import default_rotnet_preset
+from quarterturn.presets import preset as preset_named
+from quarterturn.runs import (
+    Run,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
+
+FORMATS = ("npz", "dat")
+
+
+def upright(
+    data: Path | str,
+    *,
+    out: Path | str | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    format: str = "npz",
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Estimate, out of sample, how probably each image in each of its four turns looks upright.
+
+    Rotation networks are trained on folds, and each image is scored by the one that has not seen it
+    (Feng et al., CVPR 2019, section 3.2). Labels are not read, but to cut a long tail where
+    ``long_tail`` asks, and for the mean scores of classes.
+
+    Args:
+        data: DATA; its training images are scored, what ``limit`` and ``long_tail`` leave of them.
+        out: The run directory; by default ``runs/<data>-upright-<n>``.
+        preset: Name of the networks' recipe; ``digits`` or ``folder-rotnet`` by default.
+        config: A whole configuration, in place of a preset. Its method is taken for ``rotnet``.
+        format: ``npz``, or ``dat`` for the original's text file as well.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+        **settings: Single settings by name, such as ``folds=2``.
+
+    Returns:
+        The finished run, with ``upright.npz``, ``scores.csv`` and ``report.html``.
+
+    Raises:
+        QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
+    """
+    data = str(data)
+    base = config or preset_named(preset or default_rotnet_preset(data))
+    config = base.with_settings(**settings, method="rotnet")
+    config.check()
+    check_network(config)
+    _check_format(format)
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = select_images(data, config.data)
+        path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
+        path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
+        run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
+        if runtime.is_main:
+            run.create(overwrite=overwrite)
+            write_json(path / "environment.json", environment(runtime, config))
+        runtime.barrier()
+        make_probabilities(run, images, runtime, console, format=format)
+        return run
+    finally:
+        runtime.close()
+
+
+def resume_upright(
+    path: Path | str,
+    *,
+    config: Config | None = None,
+    format: str = "npz",
+    quiet: bool = False,
+) -> Run:
+    """Go on with an interrupted run, fold by fold; a finished one is left as it is.
+
+    Args:
+        path: The run directory.
+        config: The settings that the user asks for; they may differ from the run's in the
+            machine's alone.
+        format: As for `upright`.
+        quiet: Print nothing.
+
+    Raises:
+        QuarterturnError: There is no such run, its images have changed, or so have settings.
+    """
+    _check_format(format)
+    run = Run.open(path).with_machine_of(config)
+    run.require_kind("upright")
+    machine, stored = run.config.machine, run.read_json("environment.json")
+    precision = stored.get("precision", run.config.run.precision)
+    runtime = Runtime(machine.device, precision, compile=machine.compile)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = select_images(run.data, run.config.data)
+        run.require_images(images.chosen)
+        make_probabilities(run, images, runtime, console, format=format)
+        return run
+    finally:
+        runtime.close()
+
+
+def make_probabilities(
+    run: Run,
+    images: Selection,
+    runtime: Runtime,
+    console: Console | None,
+    *,
+    format: str = "npz",
+) -> None:
+    """Cross-fit, or go on with it, and write what a run of it holds."""
+    if (run.path / FILE).exists() and (format == "npz" or (run.path / "upright.dat").exists()):
+        if console is not None:
+            console.print(f"{run.path} is finished: nothing to do")
+        return
+    chosen, source = images.chosen, images.source
+    if console is not None:
+        _introduce(console, run, images)
+    outcomes = cross_fit(run, chosen, runtime, source=source, console=console)
+    if outcomes is None:
+        return
+    table = gather_table(chosen, outcomes)
+    failed = _undecoded(table)
+    source.check_failures(failed, len(chosen), run.config.data.max_bad_fraction)
+    write_items(run.path / "items.csv", source, chosen, None, failed)
+    write_scores(run.path / "scores.csv", chosen, table)
+    if format == "dat":
+        write_dat(run.path / "upright.dat", table.p_upright)
+    table.write(run.path / FILE)  # last: with it the run is finished
+
+
+def _introduce(console: Console, run: Run, images: Selection) -> None:
+    config, number = run.config, len(images.chosen)
+    for line in images.source.summary():
+        console.print(line, highlight=False, markup=False)
+    console.print(
+        f"{config.upright.folds} rotation networks ({config.model.backbone} at "
+        f"{config.data.image_size} px), each trained for up to {config.run.epochs} epochs on what "
+        f"its fold leaves of {number:,} images; {images.labels_read or 'no labels are read'}; run "
+        f"directory {run.path}",
+        highlight=False, markup=False,
+    )  # fmt: skip
+
+
+def _undecoded(table: UprightTable) -> dict[str, str]:
+    scored = set(table.scored.tolist())
+    return {name: "could not be decoded" for i, name in enumerate(table.names) if i not in scored}
+
+
+def _check_format(format: str) -> None:
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format}; expected {' or '.join(FORMATS)}")

@@ -1,0 +1,1 @@
+"""Which images have an "up": probabilities out of sample, by cross-fitted rotation networks."""
