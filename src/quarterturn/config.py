@@ -100,6 +100,10 @@ class MethodConfig:
     phase: a file or run that `quarterturn upright` made, auto to make them first, or none."""
     gamma: float = 2.0
     """A turned copy weighs 1 - p_upright ** gamma in the noise-aware phase."""
+    fold_preset: str | None = None
+    """Recipe of the networks that --upright auto trains; by default the run's own, as rotnet."""
+    fold_epochs: int | None = None
+    """Their epochs; by default that recipe's, or the paper's 50/245 of the run's own."""
 
 
 @dataclass(frozen=True)
@@ -301,6 +305,12 @@ class Config:
         )
         _require(0 < u.patience <= 1, "patience", u.patience, "a fraction above 0, up to 1")
         _require(u.view_crops in (1, 5), "view-crops", u.view_crops, "1 or 5")
+        _require(
+            m.upright == "none" or m.method != "instance",
+            "upright", m.upright, "none with --method instance, which has no rotation loss",
+        )  # fmt: skip
+        every = m.fold_epochs
+        _require(every is None or every >= 1, "fold-epochs", every, "1 or more")
         _require(m.gamma > 0, "gamma", m.gamma, "a positive number")
         _require(
             0 <= o.noise_aware_from <= 1,

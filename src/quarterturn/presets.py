@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from quarterturn.config import (
     Config,
@@ -57,6 +58,7 @@ def folder() -> Config:
     return Config(
         data=DataConfig(image_size=128),
         model=ModelConfig(backbone="resnet18"),
+        method=MethodConfig(fold_preset="folder-rotnet"),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=100, batch_size=64),
     )
@@ -90,7 +92,12 @@ def imagenet_alexnet() -> Config:
     return Config(
         data=DataConfig(image_size=224, crop_scale=(0.08, 1.0)),
         model=ModelConfig(backbone="alexnet"),
-        method=MethodConfig(instance_loss="nce", noise="per-image", temperature=0.07),
+        method=MethodConfig(
+            instance_loss="nce",
+            noise="per-image",
+            temperature=0.07,
+            fold_preset="imagenet-rotnet",
+        ),
         optimizer=OptimizerConfig(
             learning_rate=0.01,
             schedule="step",
@@ -207,6 +214,35 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "cifar10-resnet18": cifar10_resnet18,
     "cifar10-lt-resnet18": cifar10_lt_resnet18,
 }
+
+
+def fold_recipe(config: Config) -> Config:
+    """The recipe of the rotation networks that ``--upright auto`` trains before a run.
+
+    Images, folds, seed and machine are the run's; the rest is that of ``fold_preset``, or else the
+    run's own.
+    """
+    method, run = config.method, config.run
+    if method.fold_preset is None:
+        recipe, epochs = config, max(1, round(run.epochs * 50 / 245))  # Feng et al., CVPR 2019
+    else:
+        recipe = preset(method.fold_preset)
+        epochs = recipe.run.epochs
+    return replace(
+        recipe,
+        data=replace(
+            recipe.data,
+            limit=config.data.limit,
+            long_tail=config.data.long_tail,
+            long_tail_kind=config.data.long_tail_kind,
+            max_bad_fraction=config.data.max_bad_fraction,
+            verify=config.data.verify,
+        ),
+        method=MethodConfig(method="rotnet"),
+        run=replace(recipe.run, epochs=method.fold_epochs or epochs, seed=run.seed),
+        upright=config.upright,
+        machine=config.machine,
+    )
 
 
 def preset(name: str) -> Config:

@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from quarterturn.commands.upright import p_upright_for, upright_file
 from quarterturn.config import Config
+from quarterturn.crossfit.table import p_upright_of
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
@@ -18,7 +20,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import check_network
-from quarterturn.presets import default_preset
+from quarterturn.presets import default_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
 from quarterturn.report.run_report import diagnostics_table, write_run_report
 from quarterturn.report.tables import print_table
@@ -66,10 +68,18 @@ def pretrain(
     config = base.with_settings(**settings)
     config.check()
     check_network(config)
+    if config.method.upright == "auto":
+        check_network(fold_recipe(config))
+    elif config.method.upright != "none":
+        config = config.with_settings(upright=str(upright_file(config.method.upright).resolve()))
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = _select(data, config, runtime)
+        if config.method.upright not in ("none", "auto"):
+            # A file of other data is refused before the run has a directory.
+            given = Path(config.method.upright)
+            p_upright_of(given, images.train, (images.source.train, images.chosen))
         config = fit_batch_size(config, len(images.train), console)
         if config.run.batch_size < 2 * runtime.world_size * config.run.accumulate:
             raise ConfigError(
@@ -158,6 +168,7 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
         console.print(words, highlight=False, markup=False)
     training = prepare_training(
         config, images.train, runtime,
+        p_upright=p_upright_for(run, images, runtime, console),
         source=images.source, checkpoint=run.checkpoint, metrics=run.metrics, console=console,
         tensorboard=run.path / "tensorboard" if _wants_tensorboard(config, runtime) else None,
     )  # fmt: skip

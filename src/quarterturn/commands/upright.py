@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from rich.console import Console
+from torch import Tensor
 
 from quarterturn.config import Config
 from quarterturn.crossfit.listing import write_scores
 from quarterturn.crossfit.networks import cross_fit
 from quarterturn.crossfit.outcome import gather_table
-from quarterturn.crossfit.table import FILE, UprightTable, write_dat
+from quarterturn.crossfit.table import FILE, UprightTable, p_upright_of, write_dat
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import locate
 from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.schedule import first_epoch
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
+from quarterturn.losses.rotation import pu_weights
 from quarterturn.methods.registry import check_network
-from quarterturn.presets import default_rotnet_preset
+from quarterturn.presets import default_rotnet_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
 from quarterturn.runs import (
     Run,
@@ -149,6 +156,79 @@ def make_probabilities(
     if format == "dat":
         write_dat(run.path / "upright.dat", table.p_upright)
     table.write(run.path / FILE)  # last: with it the run is finished
+
+
+def p_upright_for(
+    run: Run, images: Selection, runtime: Runtime, console: Console | None
+) -> Tensor | None:
+    """The probabilities that a pretraining run asks for; they are kept in its directory.
+
+    Args:
+        run: The run; with ``auto``, its folder ``upright`` gets a run of cross-fitting, which goes
+            on where it was interrupted.
+        images: Its images.
+        runtime: Device, precision, processes.
+        console: Where to print; None for silence.
+
+    Returns:
+        (N, 4), one row for each image that is learned from; None where it asks for none.
+    """
+    asked = run.config.method.upright
+    if asked == "none":
+        return None
+    if asked == "auto":
+        kept = run.path / "upright"
+        recipe = fold_recipe(run.config)
+        folds = Run(kept, run.data, recipe, images.chosen.fingerprint(), "upright")
+        if console is not None and not (kept / FILE).exists():
+            console.print(_cost(run.config, recipe), highlight=False, markup=False)
+        if runtime.is_main and not kept.exists():
+            folds.create()
+            write_json(kept / "environment.json", environment(runtime, recipe))
+        runtime.barrier()
+        make_probabilities(folds, images, runtime, console)
+    else:
+        given = upright_file(asked)
+        kept = run.path / f"upright{given.suffix}"
+        if runtime.is_main and not kept.exists():
+            shutil.copyfile(given, kept)
+    runtime.barrier()
+    rows = p_upright_of(kept, images.train, (images.source.train, images.chosen))
+    if console is not None:
+        console.print(_noise_aware_words(run.config, rows, kept), highlight=False, markup=False)
+    return torch.from_numpy(rows)
+
+
+def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Path) -> str:
+    epochs, start = config.run.epochs, config.optimizer.noise_aware_from
+    first = first_epoch(start, epochs)
+    if first == epochs:
+        return (
+            f"--noise-aware-from {start:.3g} is never reached within {epochs} epochs, so {kept} "
+            "weighs nothing; give more --epochs or a smaller fraction"
+        )
+    weights = pu_weights(torch.from_numpy(p_upright), config.method.gamma)[:, 1:]
+    return (
+        f"noise-aware from epoch {first + 1} of {epochs} on, by {kept}: a turned copy then weighs "
+        f"{weights.mean():.3f} on average, {weights.min():.3f} at least"
+    )
+
+
+def upright_file(asked: str) -> Path:
+    """The file of probabilities: itself, or that of the run that holds it."""
+    path = Path(asked).expanduser()
+    return path / FILE if path.is_dir() else path
+
+
+def _cost(config: Config, recipe: Config) -> str:
+    folds, epochs = recipe.upright.folds, recipe.run.epochs
+    passes = (folds - 1) * (1 - recipe.upright.validation) * epochs
+    return (
+        f"--upright auto: {folds} rotation networks come first ({recipe.model.backbone} at "
+        f"{recipe.data.image_size} px, up to {epochs} epochs each), {passes:.0f} passes over the "
+        f"images in all; the training itself ({config.model.backbone} at "
+        f"{config.data.image_size} px) makes {config.run.epochs}"
+    )
 
 
 def _introduce(console: Console, run: Run, images: Selection) -> None:

@@ -12,6 +12,11 @@ def progress(epoch: float, epochs: int) -> float:
     return math.floor(epoch) / epochs
 
 
+def first_epoch(start: float, epochs: int) -> int:
+    """The first epoch, counted from 0, whose progress has come so far; ``epochs`` if none has."""
+    return next(e for e in range(epochs + 1) if e == epochs or progress(e, epochs) >= start)
+
+
 def learning_rate(epoch: float, epochs: int, settings: OptimizerConfig) -> float:
     """The learning rate at a time, in epochs since the beginning; 2.5 is amid the third.
 
@@ -33,9 +38,7 @@ def learning_rate(epoch: float, epochs: int, settings: OptimizerConfig) -> float
     if epoch < begin:
         return base * (epoch + 1) / (begin + 1)
     if settings.noise_aware_rate is not None:
-        late = next(
-            e for e in range(epochs + 1) if progress(e, epochs) >= settings.noise_aware_from
-        )
+        late = first_epoch(settings.noise_aware_from, epochs)
         if epoch < late:
             end = late
         else:
