@@ -38,7 +38,7 @@ class Run:
         data: DATA as the user wrote it.
         config: All settings.
         fingerprint: Of the images that are learned from.
-        kind: The command that makes such runs.
+        kind: The command that makes such runs; ``fold`` within one of ``upright``.
     """
 
     path: Path
@@ -84,15 +84,15 @@ class Run:
             raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
 
     def require_kind(self, kind: str) -> None:
-        """Refuse a run that another command has made.
+        """Refuse to go on with a run that another command has made.
 
         Raises:
-            ConfigError: Names that command.
+            ConfigError: Names both.
         """
         if self.kind != kind:
             raise ConfigError(
-                f"{self.path} is a run of {self.kind}; go on with it by quarterturn {self.kind} "
-                f"--resume {self.path}"
+                f"{self.path} is a run of {self.kind}, not of {kind}: the command that made it goes "
+                "on with it"
             )
 
     def with_machine_of(self, config: Config | None) -> Run:
@@ -160,6 +160,11 @@ class Run:
 
     def load_network(self, checkpoint: Path | None = None) -> Network:
         """Backbone and heads from a checkpoint, by default the last, in eval mode, on the CPU."""
+        if self.kind == "upright":
+            raise CheckpointError(
+                f"{self.path} is a run of upright: its networks are the runs fold-0, fold-1 ... in "
+                "it, each trained on a part of the images"
+            )
         checkpoint = checkpoint or self.checkpoint
         state = load_checkpoint(checkpoint)
         network = build_network(self.config)

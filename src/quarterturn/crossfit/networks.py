@@ -116,7 +116,7 @@ def cross_fit(
     for number, fold in enumerate(folds):
         path = fold_run(whole.path, number)
         train = images.subset(fold.train)
-        run = Run(path, whole.data, config, train.fingerprint())
+        run = Run(path, whole.data, config, train.fingerprint(), "fold")
         outcome = path / "outcome.npz"
         if not outcome.exists():
             if runtime.is_main and not (path / "config.json").exists():

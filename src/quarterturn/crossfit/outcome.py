@@ -57,7 +57,10 @@ def gather_table(images: ImageSet, outcomes: Sequence[FoldOutcome]) -> UprightTa
 
 
 def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Variant]:
-    """The measures against overconfidence, each added to those before it, and the images seen.
+    """The measures against overconfidence, each added to those before it; then what they are for.
+
+    The last two are of the images that the networks were trained on, centre crop, temperature
+    scaled: by those networks, and by those that have not seen them.
 
     Args:
         outcomes: What the folds' networks say.
@@ -76,7 +79,18 @@ def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Var
     if num_views > len(centre):
         ways.append(("five crops", "logits", list(range(num_views)), True))
     variants = [_variant(outcomes, *way) for way in ways]
-    return [*variants, _variant(outcomes, "in fold: images seen in training", "seen_logits", [0])]
+    seen = _variant(outcomes, "in fold: images seen in training", "seen_logits", [0])
+    return [*variants, seen, _same_images(variants[2], seen.numbers)]
+
+
+def _same_images(variant: Variant, numbers: NDArray[np.int64]) -> Variant:
+    """The images that were seen in training, by the networks that have not seen them."""
+    place = {number: i for i, number in enumerate(variant.numbers.tolist())}
+    rows = [place[number] for number in numbers.tolist() if number in place]
+    return Variant(
+        "the same images out of fold", variant.numbers[rows], variant.probabilities[rows],
+        variant.agnostic[rows], variant.temperatures,
+    )  # fmt: skip
 
 
 def _variant(
