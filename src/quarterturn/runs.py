@@ -91,8 +91,8 @@ class Run:
         """
         if self.kind != kind:
             raise ConfigError(
-                f"{self.path} is a run of {self.kind}, not of {kind}: it goes on by the command that "
-                "made it"
+                f"{self.path} is a run of {self.kind}, not of {kind}: the command that made it "
+                "goes on with it"
             )
 
     def with_machine_of(self, config: Config | None) -> Run:
