@@ -18,6 +18,9 @@ from quarterturn.randomness import permutation
 
 Numbers = NDArray[np.int64]
 
+MOST_VALIDATED = 5000
+"""Images that validate a network, at most."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -70,7 +73,8 @@ def part_in_folds(
     Args:
         images: All N.
         num_folds: How many.
-        validation: Share of the other folds' images that a fold's network is not trained on.
+        validation: Share of the other folds' images that a fold's network is not trained on, at
+            most 5,000 of them.
         seed: Which images go together.
 
     Raises:
@@ -87,10 +91,11 @@ def part_in_folds(
     folds = []
     for number in range(num_folds):
         others = np.flatnonzero(fold_of != number)
+        share = min(max(1, round(validation * len(others))), MOST_VALIDATED)
         # Groups stand in a random order; the first ones are for validation, whole.
         place = np.argsort(permutation(num_groups, seed, "validation", number).numpy())
         places = place[groups[others]]
-        chosen = places <= np.sort(places)[max(1, round(validation * len(others))) - 1]
+        chosen = places <= np.sort(places)[share - 1]
         folds.append(Fold(others[~chosen], others[chosen], np.flatnonzero(fold_of == number)))
     if min(len(part) for f in folds for part in (f.train[1:], f.held_out)) == 0:
         raise ConfigError(

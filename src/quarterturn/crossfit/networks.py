@@ -30,9 +30,8 @@ from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.training import prepare_training
 
-MOST_VALIDATED = 5000
 MOST_IN_FOLD = 1000
-"""Images that validate a network after each epoch, and of its training images that it scores."""
+"""Images that a network scores of those it was trained on, at most."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def cross_fit(
                 run.create()
             runtime.barrier()
             training = _train(
-                run, train, images.subset(fold.validation[:MOST_VALIDATED]), runtime,
+                run, train, images.subset(fold.validation), runtime,
                 source=source, console=console, title=f"fold {number + 1} of {len(folds)}",
             )  # fmt: skip
             if runtime.is_main:
@@ -211,7 +210,7 @@ def _ask(
     # The weights at the early stop take the place of the last ones; the training is over.
     network.load_state_dict(run.load_network(stopped_checkpoint(run)).state_dict())
     read, logits = look(network, held_out, crop, views, **there)
-    validation = images.subset(fold.validation[:MOST_VALIDATED])
+    validation = images.subset(fold.validation)
     _, validation_logits = look(network, validation, crop, views, **there)
     drawn = permutation(len(fold.train), run.config.run.seed, "in fold")[:MOST_IN_FOLD]
     seen = fold.train[np.sort(drawn.numpy())]
