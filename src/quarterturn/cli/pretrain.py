@@ -20,8 +20,8 @@ class Pretrain:
     out: MaybeRun = None
     """Run directory; runs/<data>-<n> by default."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """digits, folder, imagenet-alexnet, cifar10-nin, cifar10-resnet18 or cifar10-lt-resnet18; the
-    defaults shown here are the preset's."""
+    """digits, folder, imagenet-alexnet, cifar10-nin, cifar10-resnet18 or cifar10-lt-resnet18, or a
+    recipe of upright's; the defaults shown here are the preset's."""
     resume: MaybeRun = None
     """Go on with this run; other settings than the run's are refused."""
     overwrite: bool = False
