@@ -5,7 +5,9 @@ Shapes: N images in R = 4 copies.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +77,8 @@ class UprightTable:
             DataError: There is no such file, or it holds something else.
         """
         try:
-            with np.load(path) as arrays:
+            # Opened here, since numpy leaves a file of another kind open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 table = cls(
                     arrays["names"].tolist(), arrays["probabilities"], arrays["agnostic"],
                     arrays["fold"], str(arrays["fingerprint"]),
@@ -83,7 +86,9 @@ class UprightTable:
                 p_upright = arrays["p_upright"]
         except FileNotFoundError:
             raise DataError(f"there is no file {path}; quarterturn upright makes one") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error,
+        ) as error:  # fmt: skip
             raise DataError(
                 f"{path} cannot be read as the file of quarterturn upright: {error}"
             ) from error
@@ -97,7 +102,8 @@ class UprightTable:
         }  # fmt: skip
         if found != expected:
             raise DataError(f"{path} has arrays of shape {found}; expected {expected}")
-        _require_probabilities(table.probabilities, path)
+        for name in ("probabilities", "agnostic"):
+            _require_probabilities(getattr(table, name), path, f"{name} of ")
         if not np.array_equal(p_upright, table.p_upright):
             raise DataError(f"{path}: p_upright is not the first column of probabilities")
         return table
@@ -117,7 +123,9 @@ def read_dat(path: Path) -> NDArray[np.float32]:
         DataError: It holds something else than four probabilities for each image.
     """
     try:
-        values = np.loadtxt(path, dtype=np.float64, ndmin=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is told of below
+            values = np.loadtxt(path, dtype=np.float64, ndmin=1)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
@@ -178,12 +186,14 @@ def _described(collections: Sequence[ImageSet]) -> str:
     return " or ".join(f"{number:,} images ({fingerprint})" for fingerprint, number in told.items())
 
 
-def _require_probabilities(values: NDArray[Any], path: Path) -> None:
+def _require_probabilities(values: NDArray[Any], path: Path, what: str = "") -> None:
+    if not np.issubdtype(values.dtype, np.floating):
+        raise DataError(f"{path} holds {what}{values.dtype}; expected floating-point numbers")
     within = (values >= 0) & (values <= 1)  # false for what is not a number
     if not within.all():
         place = np.unravel_index(int(np.argmin(within)), values.shape)
         where = ", ".join(str(int(i)) for i in place)
         raise DataError(
-            f"{path} holds {values[place]} at [{where}], counted from 0; expected probabilities "
+            f"{path} holds {what}{values[place]} at [{where}], counted from 0; expected values "
             "between 0 and 1"
         )
