@@ -6,6 +6,7 @@ quarter turns counter-clockwise, being predicted to be turned by t.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ def agnostic_scores(probabilities: Floats) -> Floats:
     p_upright over the turned copies.
     """
     logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    return -(probabilities * logs).sum(axis=-1).mean(axis=-1) / np.log(4)
+    entropies = (probabilities * -logs).sum(axis=-1).mean(axis=-1)
+    return np.clip(entropies / math.log(4), 0, 1)  # rounding may lead beyond
 
 
 def half_turn_scores(p_upright: Floats) -> Floats:
