@@ -1,0 +1,170 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from quarterturn.config import DataConfig
+from quarterturn.crossfit.views import View, list_views, look
+from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.imageset import ArrayImages, FileImages
+from quarterturn.data.sources import open_source
+from quarterturn.methods.rotnet import RotationNetwork
+
+from ..data.pictures import noise, photo, save, truncate
+
+CROP = DataConfig(image_size=8, eval_crop=0.75)
+
+
+@pytest.fixture
+def network(tiny_backbone) -> RotationNetwork:
+    return RotationNetwork(tiny_backbone)
+
+
+@pytest.fixture
+def arrays() -> ArrayImages:
+    """Of the side of which three quarters are 8 px, so that a crop is a piece as it is."""
+    pixels = np.concatenate([noise(0, 70, 11, 11, 3)])
+    return ArrayImages(pixels, [str(i) for i in range(70)])
+
+
+def places(views: list[View]) -> list[tuple[str, bool]]:
+    return [(view.place, view.mirrored) for view in views]
+
+
+CORNERS = ("top left", "top right", "bottom left", "bottom right")
+
+
+class TestList:
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_the_centre_is_first(self, flip):
+        crop = replace(CROP, flip=flip)
+        both = (False, True) if flip else (False,)
+        assert places(list_views(crop, 1)) == [("centre", m) for m in both]
+        assert places(list_views(crop, 5)) == [(p, m) for p in ("centre", *CORNERS) for m in both]
+
+    @pytest.mark.parametrize(("eval_crop", "corner"), [(0.5, 0.5), (0.875, 0.875), (1.0, 0.875)])
+    def test_crops_are_squares_where_they_are_called(self, eval_crop, corner):
+        height, width = 40, 48
+        views = list_views(replace(CROP, flip=True, eval_crop=eval_crop), 5)
+        centre, side = round(40 * eval_crop), round(40 * corner)
+        corners = {
+            "centre": ((height - centre) // 2, (width - centre) // 2, centre),
+            "top left": (0, 0, side),
+            "top right": (0, width - side, side),
+            "bottom left": (height - side, 0, side),
+            "bottom right": (height - side, width - side, side),
+        }
+        for view in views:
+            crops = view.crops(torch.tensor([[height, width]] * 3))
+            top, left, side = corners[view.place]
+            assert crops.boxes.tolist() == [[top, left, side, side]] * 3
+            assert crops.flips.tolist() == [view.mirrored] * 3
+            assert crops.shifts is None
+
+
+def seen_by_hand(network: RotationNetwork, pixels: np.ndarray, view: View) -> np.ndarray:
+    """(4, 4) logits of one image of 11 px, by slices, NumPy's turns and one image at a time."""
+    top, left = {
+        "centre": (1, 1), "top left": (0, 0), "top right": (0, 3),
+        "bottom left": (3, 0), "bottom right": (3, 3),
+    }[view.place]  # fmt: skip
+    shown = pixels[top : top + 8, left : left + 8].astype(np.float32)
+    shown = shown[:, ::-1] if view.mirrored else shown
+    shown = (shown / 255 - np.array(CROP.mean, np.float32)) / np.array(CROP.std, np.float32)
+    rows = []
+    for k in range(4):
+        turned = np.rot90(shown, k).transpose(2, 0, 1).astype(np.float32)
+        features = network.backbone(torch.from_numpy(turned.copy())[None])
+        rows.append(network.rotation_head(features)[0].numpy())
+    return np.stack(rows)
+
+
+class TestLook:
+    @torch.no_grad()
+    def test_is_a_pass_over_every_turn_of_every_crop(self, network, arrays):
+        views = list_views(replace(CROP, flip=True), 5)
+        network.train()
+        running = network.backbone.state_dict()["stages.conv.1.running_mean"].clone()
+        numbers, logits = look(network, arrays, CROP, views)
+        assert numbers.tolist() == list(range(70))
+        assert numbers.dtype == np.int64
+        assert logits.shape == (70, 10, 4, 4)
+        assert logits.dtype == torch.float32
+        assert network.training  # its mode is put back
+        assert torch.equal(network.backbone.state_dict()["stages.conv.1.running_mean"], running)
+        network.eval()
+        for i in (0, 1, 63, 64, 69):  # of both batches
+            for v, view in enumerate(views):
+                expected = seen_by_hand(network, arrays.pixels[i], view)
+                np.testing.assert_allclose(logits[i, v].numpy(), expected, atol=1e-3)
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_leaves_the_network_as_it_was(self, network, arrays, training):
+        network.train(training)
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        _, logits = look(network, arrays, CROP, list_views(CROP, 1))
+        assert network.training == training
+        assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
+        assert not logits.requires_grad
+
+    @torch.no_grad()
+    def test_the_first_view_is_that_of_all_evaluation(self, network, arrays):
+        network.eval()
+        for crop in (CROP, replace(CROP, eval_crop=1.0, flip=False)):
+            _, logits = look(network, arrays, crop, list_views(crop, 5)[:1])
+            (batch,) = evaluation_batches(arrays, crop)
+            expected = network(batch.images)
+            torch.testing.assert_close(logits[:, 0], expected, rtol=0, atol=1e-5)
+
+    @torch.no_grad()
+    def test_mirrored_twice_is_the_image_itself(self, network, arrays):
+        mirrored = ArrayImages(np.ascontiguousarray(arrays.pixels[:, :, ::-1]), arrays.names)
+        views = list_views(replace(CROP, eval_crop=1.0, flip=True), 1)
+        (_, of_images), (_, of_mirrored) = (
+            look(network, images, CROP, views) for images in (arrays, mirrored)
+        )
+        torch.testing.assert_close(of_images[:, 1], of_mirrored[:, 0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(of_images[:, 0], of_mirrored[:, 1], rtol=0, atol=1e-4)
+        assert (of_images[:, 0] - of_images[:, 1]).abs().max() > 0.01
+
+    def test_of_no_images(self, network, arrays):
+        numbers, logits = look(network, arrays.subset(np.arange(0)), CROP, list_views(CROP, 1))
+        assert len(numbers) == 0
+        assert logits.shape == (0, 2, 4, 4)
+
+
+class TestFiles:
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> FileImages:
+        for i in range(9):
+            save(tmp_path / f"{i}.png", photo(i, 20 + i, 30))
+        return open_source(str(tmp_path)).train
+
+    def test_those_that_cannot_be_read_are_left_out(self, network, files):
+        views = list_views(CROP, 5)
+        _, whole = look(network, files, CROP, views)
+        truncate(files.path(3))
+        files.path(7).unlink()
+        for workers in (0, 2):
+            failed: dict[int, str] = {}
+            numbers, logits = look(network, files, CROP, views, workers=workers, failed=failed)
+            assert numbers.tolist() == [0, 1, 2, 4, 5, 6, 8]
+            torch.testing.assert_close(logits, whole[numbers], rtol=0, atol=1e-5)
+            assert sorted(failed) == [3, 7]
+            assert failed[7] == "No such file or directory"
+
+    def test_files_and_arrays_agree(self, network, files):
+        # A grey level apart at most; the network is smooth.
+        square = [np.asarray(Image.open(files.path(i)).convert("RGB"))[:20, :20] for i in range(9)]
+        for i, pixels in enumerate(square):
+            Image.fromarray(pixels).save(files.path(i))
+        files.sizes[:] = 20
+        views = list_views(CROP, 5)
+        arrays = ArrayImages(np.stack(square), files.names)
+        (_, of_files), (_, of_arrays) = (
+            look(network, images, CROP, views) for images in (files, arrays)
+        )
+        assert (of_files - of_arrays).abs().max() < 0.1
