@@ -6,6 +6,7 @@ Shapes: n images of a fold; V views of each; logits (n, V, 4, 4), copy by turn.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def cross_fit(
         outcome = path / "outcome.npz"
         if not outcome.exists():
             if runtime.is_main and not (path / "config.json").exists():
+                shutil.rmtree(path, ignore_errors=True)  # begun, but killed before it had settings
                 run.create()
             runtime.barrier()
             training = _train(
@@ -160,7 +162,7 @@ def _train(
                 device=runtime.device, workers=config.machine.workers, failed={},
             )  # fmt: skip
             telemetry.record("validation", step=training.step - 1, epoch=done, **_measure(logits))
-            losses = _validation_losses(run, training.step)
+            losses = _validation_losses(run)
             if int(np.argmin(losses)) == len(losses) - 1:
                 state = {"network": network.state_dict(), "epoch": done}
                 save_checkpoint(stopped_checkpoint(run), state)
@@ -168,8 +170,9 @@ def _train(
         return bool(runtime.gather_objects(stop)[0])
 
     training.after_epoch = after_epoch
-    if not _has_to_stop(_validation_losses(run, training.step), config):
-        with telemetry:
+    with telemetry:  # cuts off the lines that the checkpoint does not know of
+        stopped = runtime.is_main and _has_to_stop(_validation_losses(run), config)
+        if not runtime.gather_objects(stopped)[0]:
             fit(training)
     return training
 
@@ -184,9 +187,9 @@ def _measure(logits: Tensor) -> dict[str, float]:
     }
 
 
-def _validation_losses(run: Run, steps: int) -> list[float]:
-    """Of the epochs that are within so many steps; lines beyond a checkpoint will be cut off."""
-    return [line["loss"] for line in run.read_metrics("validation") if line["step"] < steps]
+def _validation_losses(run: Run) -> list[float]:
+    """Of the epochs that are done, in the log that is open or was closed."""
+    return [line["loss"] for line in run.read_metrics("validation")]
 
 
 def _has_to_stop(losses: list[float], config: Config) -> bool:
@@ -218,5 +221,5 @@ def _ask(
     return FoldOutcome(
         fold.held_out[read], logits, last_logits, validation_logits,
         seen[seen_read], seen_logits,
-        epoch=1 + int(np.argmin(_validation_losses(run, training.step))),
+        epoch=1 + int(np.argmin(_validation_losses(run))),
     )  # fmt: skip
