@@ -45,6 +45,11 @@ def images() -> ArrayImages:
     return ArrayImages(noise(0, 12, 2, 2, 3), [f"image {i}" for i in range(12)])
 
 
+def pooled(outcomes: list[FoldOutcome], views: list[int]) -> torch.Tensor:
+    """The validation logits of all folds."""
+    return torch.cat([o.validation_logits[:, views] for o in outcomes])
+
+
 def of_views(logits: torch.Tensor, temperature: float) -> np.ndarray:
     """(V, 4, 4) softmax in double precision."""
     powers = np.exp(logits.double().numpy() / temperature)
@@ -57,25 +62,34 @@ def entropy(probabilities: np.ndarray) -> float:
 
 
 class TestTable:
-    def test_is_a_loop_over_folds_and_images(self, images):
-        outcomes = outcomes_of(3)
-        table = gather_table(images, outcomes)
+    @pytest.mark.parametrize("kind", ["centre crop is best", "all views are best"])
+    def test_is_a_loop_over_folds_and_images(self, images, kind):
+        outcomes = outcomes_of(5)
+        if kind == "centre crop is best":
+            for found in outcomes:
+                found.validation_logits[:, 0] += 4 * torch.eye(4)
+        table = gather_table(images, outcomes, PLAIN)
         assert list(table.names) == list(images.names)
         assert table.fingerprint == images.fingerprint()
         assert table.fold.tolist() == [1, 1, 0, 2, -1, 2, 2, 0, 2, 1, 2, 0]
+        used = [0] if kind == "centre crop is best" else [0, 1, 2, 3, 4]
+        temperature = fit_temperature(pooled(outcomes, used))
         for found in outcomes:
-            temperature = fit_temperature(found.validation_logits)
             for i, number in enumerate(found.numbers):
-                views = of_views(found.logits[i], temperature)
+                views = of_views(found.logits[i, used], temperature)
                 np.testing.assert_allclose(table.probabilities[number], views.mean(0), atol=1e-6)
                 assert table.agnostic[number] == pytest.approx(
                     np.mean([entropy(view) for view in views]), abs=1e-6
                 )
         assert table.probabilities.dtype == table.agnostic.dtype == np.float32
         assert table.fold.dtype == np.int64
+        in_use = [v for v in list_variants(outcomes, PLAIN) if v.in_use]
+        assert [v.name for v in in_use] == [NAMES["scaled" if len(used) == 1 else "crops"]]
+        rows = table.probabilities[in_use[0].numbers]
+        np.testing.assert_array_equal(rows, in_use[0].probabilities)
 
     def test_nothing_is_known_of_what_could_not_be_read(self, images):
-        table = gather_table(images, outcomes_of(1))
+        table = gather_table(images, outcomes_of(1), PLAIN)
         assert table.scored.tolist() == [0, 1, 2, 3, *range(5, 12)]
         assert (table.probabilities[4] == 0.25).all()
         assert table.agnostic[4] == 1
@@ -84,12 +98,14 @@ class TestTable:
     def test_views_that_are_sure_of_different_things_are_not_agnostic(self, images):
         sure = 50 * torch.eye(4)
         views = torch.stack([sure, sure[[1, 2, 3, 0]]])[None]
+        # The second view helps, so both are read.
+        validation = torch.stack([torch.zeros(4, 4), sure]).expand(3, 2, 4, 4)
         found = outcome([4], [0], 2, sure=1.0)
         found = FoldOutcome(
-            found.numbers, views, found.last_logits,
-            20 * torch.eye(4).expand(3, 2, 4, 4), found.seen_numbers, found.seen_logits, 1,
+            found.numbers, views, found.last_logits, validation,
+            found.seen_numbers, found.seen_logits, 1,
         )  # fmt: skip
-        table = gather_table(images, [found])
+        table = gather_table(images, [found], FLIPPED)
         assert table.agnostic[4] == pytest.approx(0, abs=1e-6)
         assert table.probabilities[4, 0].tolist() == pytest.approx([0.5, 0.5, 0, 0], abs=1e-6)
 
@@ -102,7 +118,7 @@ class TestTable:
             np.arange(500), many, found.last_logits, found.validation_logits,
             found.seen_numbers, found.seen_logits, 1,
         )  # fmt: skip
-        table = gather_table(big, [found])
+        table = gather_table(big, [found], FLIPPED)
         assert table.probabilities.min() >= 0
         assert table.probabilities.max() <= 1
         assert table.agnostic.min() >= 0
@@ -145,13 +161,12 @@ class TestVariants:
         }
         for key, (of, views, scaled_by) in ways.items():
             variant = variants[NAMES[key]]
-            temperatures = [
-                1.0 if scaled_by is None else fit_temperature(o.validation_logits[:, scaled_by])
-                for o in outcomes
-            ]
-            assert variant.temperatures == pytest.approx(temperatures)
+            temperature = 1.0
+            if scaled_by is not None:
+                temperature = fit_temperature(pooled(outcomes, scaled_by))
+            assert variant.temperature == pytest.approx(temperature)
             expected, agnostic = [], []
-            for o, temperature in zip(outcomes, temperatures, strict=True):
+            for o in outcomes:
                 for image in getattr(o, of)[:, views]:
                     probabilities = of_views(image, temperature)
                     expected.append(probabilities.mean(axis=0))
@@ -161,7 +176,6 @@ class TestVariants:
             if key != "seen":
                 assert variant.numbers.tolist() == held_out
         assert variants[NAMES["seen"]].numbers.tolist() == [0, 1, 5, 2, 3, 4, 11, 1, 2]
-        assert len({round(t, 3) for t in variants[NAMES["scaled"]].temperatures}) == 3
 
     def test_the_same_images_are_scored_in_and_out_of_fold(self):
         variants = {variant.name: variant for variant in list_variants(outcomes_of(5), PLAIN)}

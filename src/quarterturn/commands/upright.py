@@ -148,7 +148,7 @@ def make_probabilities(
     outcomes = cross_fit(run, chosen, runtime, source=source, console=console)
     if outcomes is None:
         return
-    table = gather_table(chosen, outcomes)
+    table = gather_table(chosen, outcomes, run.config.data)
     failed = _undecoded(table)
     source.check_failures(failed, len(chosen), run.config.data.max_bad_fraction)
     write_items(run.path / "items.csv", source, chosen, None, failed)

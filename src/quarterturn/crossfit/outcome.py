@@ -1,25 +1,20 @@
 """From what the folds' networks say to probabilities of every image, and what each measure adds.
 
-Shapes: N images; n of one fold; V views of each.
+Shapes: N images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.crossfit.calibration import fit_temperature, mean_probabilities
 from quarterturn.crossfit.networks import FoldOutcome
-from quarterturn.crossfit.scores import agnostic_scores
+from quarterturn.crossfit.readings import Reading, choose_reading, list_readings
 from quarterturn.crossfit.table import NOT_SCORED, UprightTable
-from quarterturn.crossfit.views import list_views
 from quarterturn.data.imageset import ImageSet
 
 
@@ -32,26 +27,36 @@ class Variant:
         numbers: (N',) images, of all folds.
         probabilities: (N', 4, 4), mean over the views.
         agnostic: (N',) agnostic scores, mean over the views.
-        temperatures: One for each fold.
+        temperature: Divides the logits.
+        in_use: Whether the file of probabilities is of this one.
     """
 
     name: str
     numbers: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     agnostic: NDArray[np.float32]
-    temperatures: list[float]
+    temperature: float
+    in_use: bool = False
 
 
-def gather_table(images: ImageSet, outcomes: Sequence[FoldOutcome]) -> UprightTable:
-    """The probabilities of every image: all views, each fold's network at its own temperature."""
+def gather_table(
+    images: ImageSet, outcomes: Sequence[FoldOutcome], crop: DataConfig
+) -> UprightTable:
+    """The probabilities of every image, by the reading that serves the validation images best.
+
+    Args:
+        images: All N images.
+        outcomes: What the folds' networks say.
+        crop: Crop settings of the training.
+    """
+    reading = choose_reading(outcomes, crop)
     probabilities = np.full((len(images), 4, 4), 0.25, dtype=np.float32)
     agnostic = np.ones(len(images), dtype=np.float32)
     fold = np.full(len(images), NOT_SCORED, dtype=np.int64)
     for number, outcome in enumerate(outcomes):
-        temperature = fit_temperature(outcome.validation_logits)
-        of_fold, scores = _read(outcome.logits, temperature)
-        probabilities[outcome.numbers], agnostic[outcome.numbers] = of_fold, scores
-        fold[outcome.numbers] = number
+        rows = outcome.numbers
+        probabilities[rows], agnostic[rows] = reading.read(outcome.logits)
+        fold[rows] = number
     names = list(images.names)
     return UprightTable(names, probabilities, agnostic, fold, images.fingerprint())
 
@@ -64,23 +69,30 @@ def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Var
 
     Args:
         outcomes: What the folds' networks say.
-        crop: Crop settings of the training, which tell what the views are.
+        crop: Crop settings of the training.
     """
-    num_views = outcomes[0].logits.shape[1]
-    views = list_views(crop, num_crops=1 if num_views <= 2 else 5)
-    centre = [i for i, view in enumerate(views) if view.place == "centre"]
-    ways: list[tuple[str, str, list[int], bool]] = [
-        ("last epoch, centre crop", "last_logits", [0], False),
-        ("stopped early", "logits", [0], False),
-        ("temperature", "logits", [0], True),
+    readings, chosen = list_readings(outcomes, crop), choose_reading(outcomes, crop)
+    plain = Reading("last epoch, centre crop", [0], 1.0, np.nan)
+    variants = [
+        _variant(outcomes, plain, "last_logits"),
+        _variant(outcomes, replace(plain, name="stopped early"), "logits"),
+        *(_variant(outcomes, reading, "logits", reading == chosen) for reading in readings),
     ]
-    if len(centre) > 1:
-        ways.append(("mirrored views", "logits", centre, True))
-    if num_views > len(centre):
-        ways.append(("five crops", "logits", list(range(num_views)), True))
-    variants = [_variant(outcomes, *way) for way in ways]
-    seen = _variant(outcomes, "in fold: images seen in training", "seen_logits", [0])
+    of_seen = replace(readings[0], name="in fold: images seen in training")
+    seen = _variant(outcomes, of_seen, "seen_logits")
     return [*variants, seen, _same_images(variants[2], seen.numbers)]
+
+
+def _variant(
+    outcomes: Sequence[FoldOutcome], reading: Reading, of: str, in_use: bool = False
+) -> Variant:
+    read = [reading.read(getattr(outcome, of)) for outcome in outcomes]
+    numbers = [o.seen_numbers if of == "seen_logits" else o.numbers for o in outcomes]
+    return Variant(
+        reading.name, np.concatenate(numbers),
+        np.concatenate([probabilities for probabilities, _ in read]),
+        np.concatenate([agnostic for _, agnostic in read]), reading.temperature, in_use,
+    )  # fmt: skip
 
 
 def _same_images(variant: Variant, numbers: NDArray[np.int64]) -> Variant:
@@ -89,33 +101,5 @@ def _same_images(variant: Variant, numbers: NDArray[np.int64]) -> Variant:
     rows = [place[number] for number in numbers.tolist() if number in place]
     return Variant(
         "the same images out of fold", variant.numbers[rows], variant.probabilities[rows],
-        variant.agnostic[rows], variant.temperatures,
+        variant.agnostic[rows], variant.temperature,
     )  # fmt: skip
-
-
-def _variant(
-    outcomes: Sequence[FoldOutcome], name: str, of: str, views: list[int], scaled: bool = True
-) -> Variant:
-    temperatures = [
-        fit_temperature(o.validation_logits[:, views]) if scaled else 1.0 for o in outcomes
-    ]
-    read = [
-        _read(getattr(o, of)[:, views], temperature)
-        for o, temperature in zip(outcomes, temperatures, strict=True)
-    ]
-    numbers = [o.seen_numbers if of == "seen_logits" else o.numbers for o in outcomes]
-    return Variant(
-        name, np.concatenate(numbers),
-        np.concatenate([probabilities for probabilities, _ in read]),
-        np.concatenate([agnostic for _, agnostic in read]), temperatures,
-    )  # fmt: skip
-
-
-def _read(
-    logits: Tensor, temperature: float
-) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
-    """(n, V, 4, 4) logits to the views' mean probabilities (n, 4, 4) and agnostic scores (n,)."""
-    by_view = torch.softmax(logits / temperature, dim=-1).numpy()
-    # Rounding may put a mean of probabilities a little above 1.
-    probabilities = mean_probabilities(logits, temperature).clamp(0, 1).numpy()
-    return probabilities, agnostic_scores(by_view).mean(axis=1)
