@@ -22,6 +22,9 @@ from quarterturn.crossfit.table import NOT_SCORED, UprightTable
 from quarterturn.crossfit.views import list_views
 from quarterturn.data.imageset import ImageSet
 
+STOPPED, SCALED = "stopped early", "temperature"
+"""Names of the variants before and after temperature scaling; both see the centre crop."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -68,8 +71,8 @@ def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Var
     centre = [i for i, view in enumerate(views) if view.place == "centre"]
     ways: list[tuple[str, str, list[int], bool]] = [
         ("last epoch, centre crop", "last_logits", [0], False),
-        ("stopped early", "logits", [0], False),
-        ("temperature", "logits", [0], True),
+        (STOPPED, "logits", [0], False),
+        (SCALED, "logits", [0], True),
     ]
     if len(centre) > 1:
         ways.append(("mirrored views", "logits", centre, True))
