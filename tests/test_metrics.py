@@ -6,9 +6,11 @@ from quarterturn.metrics import (
     classification_metrics,
     effective_rank,
     embedding_spread,
+    expected_calibration_error,
     group_accuracy,
     mean_and_spread,
     per_class_accuracy,
+    reliability_bins,
 )
 
 
@@ -172,3 +174,55 @@ def test_effective_rank_is_the_entropy_of_the_covariance_spectrum(rng):
     turn, _ = np.linalg.qr(rng.normal(size=(5, 5)))
     moved = torch.from_numpy(3 * rows @ turn - 4)
     assert effective_rank(moved) == pytest.approx(expected, rel=1e-9)
+
+
+def naive_bins(confidences, correct, num_bins):
+    """For each bin (low, high] the predictions in it; the first one holds 0 as well."""
+    for m in range(num_bins):
+        low, high = m / num_bins, (m + 1) / num_bins
+        yield [
+            (p, right)
+            for p, right in zip(confidences.tolist(), correct.tolist(), strict=True)
+            if low < p <= high or (m == 0 and p == 0)
+        ]
+
+
+@pytest.mark.parametrize("num_bins", [1, 4, 15])
+def test_calibration_is_a_loop_over_the_bins(rng, num_bins):
+    confidences = rng.uniform(0.2, 1, 300).astype(np.float32)
+    correct = rng.random(300) < confidences**2
+    bins = reliability_bins(confidences, correct, num_bins)
+    error = 0.0
+    for m, inside in enumerate(naive_bins(confidences, correct, num_bins)):
+        assert bins.counts[m] == len(inside)
+        if not inside:
+            assert np.isnan(bins.confidence[m])
+            assert np.isnan(bins.accuracy[m])
+            continue
+        confidence, accuracy = np.mean(inside, axis=0)
+        assert bins.confidence[m] == pytest.approx(confidence)
+        assert bins.accuracy[m] == pytest.approx(accuracy)
+        error += len(inside) / 300 * abs(confidence - accuracy)
+    assert expected_calibration_error(confidences, correct, num_bins) == pytest.approx(error)
+    np.testing.assert_allclose(bins.edges, np.arange(num_bins + 1) / num_bins)
+
+
+def test_a_bin_holds_its_upper_edge_and_the_ends_are_within():
+    confidences = np.array([0.0, 0.25, 0.5, 0.5, 0.75, 1.0])
+    bins = reliability_bins(confidences, np.ones(6, dtype=bool), 4)
+    np.testing.assert_array_equal(bins.counts, [2, 2, 1, 1])
+
+
+def test_calibration_error_by_hand():
+    # 15 bins: (0.8, 0.867] holds the first three, (0.467, 0.533] the last.
+    confidences = np.array([0.81, 0.83, 0.85, 0.5])
+    correct = np.array([True, True, False, True])
+    expected = 3 / 4 * (0.83 - 2 / 3) + 1 / 4 * 0.5
+    assert expected_calibration_error(confidences, correct) == pytest.approx(expected)
+
+
+def test_what_is_as_sure_as_it_is_right_has_no_calibration_error():
+    confidences = np.repeat([0.3, 0.7, 1.0], 10)
+    correct = np.concatenate([np.arange(10) < n for n in (3, 7, 10)])
+    assert expected_calibration_error(confidences, correct) == pytest.approx(0, abs=1e-12)
+    assert expected_calibration_error(confidences, ~correct) == pytest.approx(1.8 / 3)

@@ -3,7 +3,6 @@ import html
 import io
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import Table
 from quarterturn.runs import Run, write_json
 
+from .elements import Elements
 from .lines import diagnostics_lines, train_lines
 
 HOSTILE = "<script>alert(1)</script>.png"
@@ -27,38 +27,6 @@ TABLE = Table(
     note="one seed",
     plain=("seconds",),
 )
-
-
-class Elements(HTMLParser):
-    """Collects what the tests ask about; checks that tags nest."""
-
-    VOID = frozenset({"meta", "link", "img", "br"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.headings, self.cells, self.open = [], [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if re.fullmatch("h[1-6]", tag):
-            self.headings.append(int(tag[1]))
-        if tag == "td":
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "td" in self.open:
-            self.cells[-1] += data
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def write_report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,30 @@ from torch import Tensor
 from quarterturn.config import Config
 from quarterturn.crossfit.listing import write_scores
 from quarterturn.crossfit.networks import cross_fit
-from quarterturn.crossfit.outcome import gather_table
+from quarterturn.crossfit.outcome import Variant, gather_table, list_variants
+from quarterturn.crossfit.scores import agnostic_warning
 from quarterturn.crossfit.table import FILE, UprightTable, p_upright_of, write_dat
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import locate
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
-from quarterturn.engine.telemetry import stderr_console
+from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.losses.rotation import pu_weights
 from quarterturn.methods.registry import check_network
 from quarterturn.presets import default_rotnet_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
+from quarterturn.report.tables import Table, print_table
+from quarterturn.report.upright_report import write_upright_report
+from quarterturn.report.upright_tables import (
+    classes_table,
+    collection_scores,
+    collection_table,
+    measures_table,
+)
 from quarterturn.runs import (
     Run,
+    command_line,
     environment,
     next_directory,
     write_items,
@@ -36,6 +47,8 @@ from quarterturn.runs import (
 )
 
 FORMATS = ("npz", "dat")
+MOST_CLASSES = 20
+"""Classes on the terminal; the page and summary.json have them all."""
 
 
 def upright(
@@ -155,7 +168,62 @@ def make_probabilities(
     write_scores(run.path / "scores.csv", chosen, table)
     if format == "dat":
         write_dat(run.path / "upright.dat", table.p_upright)
+    _conclude(run, images, table, list_variants(outcomes, run.config.data), failed, console)
     table.write(run.path / FILE)  # last: with it the run is finished
+
+
+def _conclude(
+    run: Run,
+    images: Selection,
+    table: UprightTable,
+    variants: list[Variant],
+    failed: dict[str, str],
+    console: Console | None,
+) -> None:
+    """Write the summary and the report, and say what is in them."""
+    scores, classes = collection_scores(table), classes_table(images.chosen, table)
+    measures, collection = measures_table(variants), collection_table(scores)
+    tables = [measures, collection, *([classes] if classes else [])]
+    stored = {"tables": [each.to_dict() for each in tables], "scores": scores}
+    write_json(run.path / "summary.json", stored)
+    warning = agnostic_warning(table.agnostic[table.scored])
+    page = write_upright_report(
+        run, images.chosen, table, variants,
+        tables=[each for each in tables if each is not collection],  # the page has it in words
+        source_lines=[
+            *images.source.summary(),
+            f"{scores['images']:,} images were scored; {_labels_read(images)}",
+        ],
+        unreadable=images.source.unreadable | failed,
+        warnings=[warning] if warning else [],
+        command=command_line(),
+    )  # fmt: skip
+    if console is None:
+        return
+    print_table(stdout_console(), measures)
+    print_table(stdout_console(), collection)
+    if classes is not None:
+        print_table(stdout_console(), _first_classes(classes))
+    if failed:
+        console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+    if warning:
+        console.print(warning, highlight=False, markup=False)
+    console.print(f"report: {page}", highlight=False, markup=False)
+
+
+def _first_classes(classes: Table) -> Table:
+    if len(classes.rows) <= MOST_CLASSES:
+        return classes
+    note = f"{classes.note}; the first {MOST_CLASSES} of {len(classes.rows):,} classes"
+    return replace(classes, rows=classes.rows[:MOST_CLASSES], note=note)
+
+
+def _labels_read(images: Selection) -> str:
+    """What labels are read for, by a run that ends with the mean scores of classes."""
+    read = [images.labels_read] if images.labels_read else []
+    if images.chosen.labels is not None:
+        read.append("labels are read for the mean scores of classes, and no network sees them")
+    return "; ".join(read) or "there are no labels"
 
 
 def p_upright_for(
@@ -238,7 +306,7 @@ def _introduce(console: Console, run: Run, images: Selection) -> None:
     console.print(
         f"{config.upright.folds} rotation networks ({config.model.backbone} at "
         f"{config.data.image_size} px), each trained for up to {config.run.epochs} epochs on what "
-        f"its fold leaves of {number:,} images; {images.labels_read or 'no labels are read'}; run "
+        f"its fold leaves of {number:,} images; {_labels_read(images)}; run "
         f"directory {run.path}",
         highlight=False, markup=False,
     )  # fmt: skip

@@ -17,6 +17,9 @@ from quarterturn.crossfit.readings import Reading, choose_reading, list_readings
 from quarterturn.crossfit.table import NOT_SCORED, UprightTable
 from quarterturn.data.imageset import ImageSet
 
+STOPPED = "stopped early"
+"""Name of the variant before temperature scaling; `SCALED` is the one after it."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -75,7 +78,7 @@ def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Var
     plain = Reading("last epoch, centre crop", [0], 1.0, np.nan)
     variants = [
         _variant(outcomes, plain, "last_logits"),
-        _variant(outcomes, replace(plain, name="stopped early"), "logits"),
+        _variant(outcomes, replace(plain, name=STOPPED), "logits"),
         *(_variant(outcomes, reading, "logits", reading == chosen) for reading in readings),
     ]
     of_seen = replace(readings[0], name="in fold: images seen in training")

@@ -20,6 +20,9 @@ from quarterturn.crossfit.networks import FoldOutcome
 from quarterturn.crossfit.scores import agnostic_scores
 from quarterturn.crossfit.views import list_views
 
+SCALED = "temperature"
+"""Name of the reading of the centre crop."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -65,7 +68,7 @@ def list_readings(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Rea
     num_views = outcomes[0].logits.shape[1]
     views = list_views(crop, num_crops=1 if num_views <= 2 else 5)
     centre = [i for i, view in enumerate(views) if view.place == "centre"]
-    ways = {"temperature": [0]}
+    ways = {SCALED: [0]}
     if len(centre) > 1:
         ways["mirrored views"] = centre
     if num_views > len(centre):

@@ -70,6 +70,14 @@ def save_figure(folder: Path, figure: Figure) -> None:
     (folder / f"{figure.name}.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
+def to_png(drawing: Drawing) -> bytes:
+    """A drawing as a file; call it within the drawing's style."""
+    buffer = io.BytesIO()
+    # Without the version of matplotlib, so that equal data gives equal files.
+    drawing.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def loss_curves(train_lines: Lines) -> Figure | None:
     """The loss, its terms, the learning rate and the pace, each in a panel of its own.
 
@@ -253,10 +261,7 @@ def _render(
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             if row == rows - 1 or (wide and i == 0):
                 axes.set_xlabel("epochs")
-        buffer = io.BytesIO()
-        # Without the version of matplotlib, so that equal data gives equal files.
-        drawing.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-    return buffer.getvalue()
+        return to_png(drawing)
 
 
 def _from_zero(axes: Axes) -> None:

@@ -16,10 +16,31 @@ from PIL import Image
 from quarterturn.report.figures import Figure
 from quarterturn.report.gallery import Gallery
 from quarterturn.report.tables import Table, number, percent
+from quarterturn.report.upright_sheets import BARS, Sheet
 from quarterturn.report.words import PARTS, Measure
 
 LONG_LIST = 5
 """A list of files longer than this is folded."""
+
+
+@dataclass(frozen=True)
+class Headings:
+    """What the sections are called that a page of any command has; by default, of a training.
+
+    Attributes:
+        facts: Above what the data held.
+        results: Above the measures and the tables.
+        measured: A sentence between them: where the measures are from.
+        figures: Above the charts.
+    """
+
+    facts: str = "What it was trained on"
+    results: str = "What it learned"
+    measured: str = (
+        "Measured on images that were held out of the training, without labels, after the last "
+        "epoch."
+    )
+    figures: str = "How the training went"
 
 
 @dataclass(frozen=True)
@@ -32,13 +53,15 @@ class Page:
         command: The command line that made it.
         summary: Sentences of the first paragraph.
         warnings: What the reader must not overlook.
-        facts: What the training read, left out and ignored, a line each.
+        headings: What its sections are called.
+        facts: What was read, left out and ignored, a line each.
         unreadable: Image files that could not be read, with the reason.
-        measures: Figures of merit on held-out images, each explained.
+        measures: Figures of merit, each explained.
         tables: Results.
         words: Words that the page uses, each explained.
-        figures: Curves.
+        figures: Charts.
         gallery: Pictures, and what the network says of them.
+        sheets: Pictures in groups, with their upright probabilities.
         times: How long it took: name and value.
         settings: Group to name to value.
         environment: Versions, device and so on; perhaps nested.
@@ -49,6 +72,7 @@ class Page:
     command: str
     summary: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    headings: Headings = Headings()
     facts: Sequence[str] = ()
     unreadable: dict[str, str] = field(default_factory=dict)
     measures: Sequence[Measure] = ()
@@ -56,6 +80,7 @@ class Page:
     words: Sequence[tuple[str, str]] = ()
     figures: Sequence[Figure] = ()
     gallery: Gallery | None = None
+    sheets: Sequence[Sheet] = ()
     times: Sequence[tuple[str, str]] = ()
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -79,7 +104,7 @@ def render(page: Page) -> str:
     )
     source = resources.files("quarterturn.report").joinpath("template.html").read_text("utf-8")
     return environment.from_string(source).render(
-        page=page, part_names=PARTS, long_list=LONG_LIST, degrees=[0, 90, 180, 270]
+        page=page, part_names=PARTS, long_list=LONG_LIST, degrees=[0, 90, 180, 270], bars=BARS
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from quarterturn.engine.telemetry import duration
 from quarterturn.methods.base import Network
 from quarterturn.report.figures import diagnostic_curves, loss_curves, save_figure
 from quarterturn.report.gallery import build_gallery
-from quarterturn.report.page import Page, write_page
+from quarterturn.report.run_page import sentence, write_run_page
 from quarterturn.report.tables import Cell, Table
 from quarterturn.report.words import METHODS, glossary, measures
 from quarterturn.runs import Run
@@ -71,30 +70,21 @@ def write_run_report(
             seed=run.config.run.seed, workers=run.config.machine.workers,
         )  # fmt: skip
     method = run.config.method.method
-    path = run.path / "report.html"
-    write_page(
-        path,
-        Page(
-            title=f"{METHODS[method][0]} on {Path(run.data).name or run.data}",
-            date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            command=command,
-            summary=_summary(run, train),
-            warnings=[_sentence(w.removeprefix("warning: ")) for w in warnings],
-            facts=[line.rstrip(":") for line in source_lines if not line.startswith(" ")],
-            unreadable=unreadable,
-            measures=measures(
-                diagnostics[-1] if diagnostics else {}, run.config.model.embedding_dim
-            ),
-            tables=tables,
-            words=glossary(decoupled=method == "decoupling", tables=tables),
-            figures=figures,
-            gallery=gallery,
-            times=_times(run, train),
-            settings=run.config.to_dict(),
-            environment=run.read_json("environment.json"),
-        ),
+    return write_run_page(
+        run,
+        name=METHODS[method][0],
+        source_lines=source_lines,
+        warnings=warnings,
+        command=command,
+        summary=_summary(run, train),
+        unreadable=unreadable,
+        measures=measures(diagnostics[-1] if diagnostics else {}, run.config.model.embedding_dim),
+        tables=tables,
+        words=glossary(decoupled=method == "decoupling", tables=tables),
+        figures=figures,
+        gallery=gallery,
+        times=_times(run, train),
     )
-    return path
 
 
 def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
@@ -111,7 +101,7 @@ def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
         f"A {backbone} learned without labels by {name} for {epochs:,} "
         f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
         f"{duration(train[-1]['elapsed_s'])}.",
-        _sentence(f"By this method {meaning}."),
+        sentence(f"By this method {meaning}."),
     ]
 
 
@@ -126,8 +116,3 @@ def _times(run: Run, train: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("steps", f"{train[-1]['step'] + 1:,}"),
         ("images a second", f"{paces[len(paces) // 2]:,.0f}{turns} (median)"),
     ]
-
-
-def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
-    return text if text.endswith((".", "!", "?")) else text + "."
