@@ -26,7 +26,9 @@ HOSTILE = "<script>alert(1)</script>.png"
 
 def write_report(folder, config, images, table, *, folds_done=0, **more):
     """The report of a run on images: the run, the page's text, and the variants."""
-    run = Run(folder / "run", "photos", config.with_settings(method="rotnet"), "f", "upright")
+    run = Run(
+        folder / "run", "photos", config.with_settings(method="rotnet", folds=2), "f", "upright"
+    )
     run.create()
     write_json(run.path / "environment.json", {"versions": {"torch": "2"}})
     for number in range(folds_done):
