@@ -67,6 +67,11 @@ def test_a_run_of_an_earlier_version_opens():
     values = Config().to_dict()
     for group, name in [("data", "long_tail"), ("data", "long_tail_kind"), ("machine", "download")]:
         del values[group][name]
+    for name in ("upright", "gamma", "fold_preset", "fold_epochs"):
+        del values["method"][name]
+    for name in ("noise_aware_from", "noise_aware_rate"):
+        del values["optimizer"][name]
+    del values["upright"]
     assert Config.from_dict(values) == Config()
 
 
@@ -121,6 +126,17 @@ def test_recipes_pass_the_check(name):
         ("warmup", 1.0, 0.5),
         ("warmup", -0.1, 0.0),
         ("workers", -1, 0),
+        ("folds", 1, 2),
+        ("validation", 0.0, 0.01),
+        ("validation", 0.6, 0.5),
+        ("patience", 0.0, 0.01),
+        ("patience", 1.1, 1.0),
+        ("view_crops", 2, 5),
+        ("fold_epochs", 0, 1),
+        ("gamma", 0.0, 0.5),
+        ("noise_aware_from", -0.1, 0.0),
+        ("noise_aware_from", 1.1, 1.0),
+        ("noise_aware_rate", 0.0, 0.1),
     ],
 )
 def test_check_names_the_flag_and_the_value(setting, bad, good):
@@ -129,6 +145,19 @@ def test_check_names_the_flag_and_the_value(setting, bad, good):
         Config().with_settings(**{setting: bad}).check()
     assert str(caught.value).startswith(f"{flag} is {bad}; expected ")
     Config().with_settings(**{setting: good}).check()
+
+
+def test_a_method_that_turns_nothing_takes_no_probabilities():
+    for asked in ("auto", "upright.npz"):
+        with pytest.raises(ConfigError, match=f"^--upright is {asked}; expected none"):
+            Config().with_settings(method="instance", upright=asked).check()
+        for method in ("decoupling", "rotnet"):
+            Config().with_settings(method=method, upright=asked).check()
+
+
+def test_steps_have_milestones_for_the_late_phase():
+    with pytest.raises(ConfigError, match=r"^--noise-aware-rate 0\.1 is for a cosine schedule"):
+        Config().with_settings(schedule="step", noise_aware_rate=0.1).check()
 
 
 @pytest.mark.parametrize(

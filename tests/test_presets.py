@@ -1,10 +1,11 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 import torch
 
-from quarterturn.config import Config
+from quarterturn.config import Config, MethodConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
@@ -13,7 +14,14 @@ from quarterturn.engine.schedule import learning_rate
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
 from quarterturn.methods.registry import build_method, build_network
-from quarterturn.presets import PRESETS, default_preset, demo_folder, preset
+from quarterturn.presets import (
+    PRESETS,
+    default_preset,
+    default_rotnet_preset,
+    demo_folder,
+    fold_recipe,
+    preset,
+)
 
 RECIPES = {**PRESETS, "demo": demo_folder}
 
@@ -49,21 +57,28 @@ def one_step(config: Config, images, precision: str = "32-true"):
     return terms, before, training, batch.indices
 
 
-STORED = {"digits": 8, "folder": 150, "demo": 80, "imagenet-alexnet": 224} | dict.fromkeys(
-    ["cifar10-nin", "cifar10-resnet18", "cifar10-lt-resnet18"], 32
-)
+STORED = {
+    "digits": 8, "folder": 150, "folder-rotnet": 80, "demo": 80,
+    "imagenet-alexnet": 224, "imagenet-rotnet": 224,
+    "cifar10-nin": 32, "cifar10-resnet18": 32, "cifar10-lt-resnet18": 32,
+}  # fmt: skip
 """Sides of the images that are cropped."""
+LARGE = {"folder": 4, "imagenet-rotnet": 4}
+"""Images in a batch of those whose step takes long."""
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_one_training_step(name, random_images):
-    config = RECIPES[name]().with_settings(batch_size=4 if name == "folder" else 8)
+    config = RECIPES[name]().with_settings(batch_size=LARGE.get(name, 8))
     terms, before, training, indices = one_step(config, random_images(12, STORED[name]))
 
-    assert set(terms) == {"loss", "rotation", "invariance", "instance"}
+    is_rotnet = name.endswith("-rotnet")
+    assert (config.method.method == "rotnet") == is_rotnet
+    expected = {"rotation"} if is_rotnet else {"rotation", "invariance", "instance"}
+    assert set(terms) == {"loss"} | expected
     values = {name: float(value) for name, value in terms.items()}
     assert all(math.isfinite(value) for value in values.values())
-    sum_of_terms = values["rotation"] + values["invariance"] + values["instance"]
+    sum_of_terms = sum(values[term] for term in expected)
     assert values["loss"] == pytest.approx(sum_of_terms, rel=1e-6)
     assert 0.3 < values["rotation"] < 3  # about log 4 before anything is learned
 
@@ -73,6 +88,8 @@ def test_one_training_step(name, random_images):
     assert same == []
     assert all(bool(p.isfinite().all()) for p in after)
 
+    if is_rotnet:
+        return
     rows = training.method.discrimination.bank.rows
     fresh = build_method(config.with_settings(backbone="convnet", image_size=8), 12)
     moved = (rows != fresh.discrimination.bank.rows).any(dim=1)
@@ -172,6 +189,80 @@ def test_rotnets_recipe_on_cifar():
     assert [255 * x for x in d.std] == pytest.approx([63.0, 62.1, 66.7])
 
 
+@pytest.mark.parametrize(
+    ("epoch", "rate"),
+    [
+        (0, 0.01),
+        (14, 0.01),
+        (15, 1e-3),
+        (29, 1e-3),
+        (30, 1e-4),
+        (44, 1e-4),
+        (45, 1e-5),
+        (49, 1e-5),
+    ],
+)
+def test_the_papers_rates_on_folds(epoch, rate):
+    settings = preset("imagenet-rotnet").optimizer
+    assert learning_rate(epoch, 50, settings) == pytest.approx(rate, rel=1e-12)
+
+
+def test_the_papers_recipe_on_folds():
+    config = preset("imagenet-rotnet")
+    o, d, u = config.optimizer, config.data, config.upright
+    assert (config.method.method, config.model.backbone) == ("rotnet", "alexnet")
+    assert (config.run.epochs, config.run.batch_size) == (50, 192)
+    assert (o.optimizer, o.momentum, o.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert (d.image_size, d.crop_scale, d.crop_padding, d.flip) == (224, (0.08, 1.0), 0, True)
+    assert d.eval_crop == 0.875
+    assert (u.folds, u.patience, u.view_crops) == (5, 1.0, 1)  # to the end, by the centre crop
+
+
+class TestFoldRecipe:
+    @pytest.mark.parametrize(
+        ("name", "folds"),
+        [("imagenet-alexnet", "imagenet-rotnet"), ("folder", "folder-rotnet")],
+    )
+    def test_is_the_preset_that_upright_would_take(self, name, folds):
+        assert fold_recipe(preset(name)) == preset(folds)
+
+    @pytest.mark.parametrize(
+        ("name", "epochs"), [("digits", 5), ("cifar10-nin", 41), ("cifar10-resnet18", 41)]
+    )
+    def test_is_else_the_runs_own_as_rotnet(self, name, epochs):
+        config = preset(name)
+        found = fold_recipe(config)
+        assert found.run == replace(config.run, epochs=epochs)  # 50 of 245
+        assert found.method == MethodConfig(method="rotnet")
+        assert (found.data, found.model) == (config.data, config.model)
+        assert found.optimizer == config.optimizer
+
+    @pytest.mark.parametrize("name", ["digits", "folder"])
+    def test_images_folds_seed_and_machine_are_the_runs(self, name):
+        asked = {
+            "limit": 77, "long_tail": 0.1, "long_tail_kind": "step", "max_bad_fraction": 0.2,
+            "verify": True, "folds": 3, "validation": 0.2, "patience": 0.5, "view_crops": 1,
+            "seed": 9, "device": "cpu", "workers": 0,
+        }  # fmt: skip
+        config = preset(name).with_settings(**asked, upright="auto", gamma=3.0)
+        found = fold_recipe(config)
+        assert found == fold_recipe(preset(name)).with_settings(**asked)
+        assert found.method.upright == "none"  # or it would go on for ever
+
+    def test_epochs_and_preset_can_be_asked_for(self):
+        config = preset("digits").with_settings(fold_epochs=2)
+        assert fold_recipe(config).run.epochs == 2
+        other = fold_recipe(config.with_settings(fold_preset="cifar10-nin"))
+        assert (other.model.backbone, other.run.epochs) == ("nin", 2)
+        assert other.data == preset("cifar10-nin").data
+        short = preset("digits").with_settings(epochs=1)
+        assert fold_recipe(short).run.epochs == 1
+
+    def test_has_no_late_phase(self):
+        config = preset("digits").with_settings(noise_aware_rate=0.1)
+        assert fold_recipe(config) == fold_recipe(preset("digits"))
+
+
 def test_the_long_tailed_preset_differs_by_the_cut_alone():
     changed = preset("cifar10-resnet18").differences(preset("cifar10-lt-resnet18"))
     assert changed == ["long_tail: None -> 0.01"]
@@ -179,11 +270,11 @@ def test_the_long_tailed_preset_differs_by_the_cut_alone():
 
 def test_presets_by_name():
     assert list(PRESETS) == [
-        "digits", "folder", "imagenet-alexnet",
+        "digits", "folder", "folder-rotnet", "imagenet-alexnet", "imagenet-rotnet",
         "cifar10-nin", "cifar10-resnet18", "cifar10-lt-resnet18",
     ]  # fmt: skip
     assert preset("folder") == PRESETS["folder"]()
-    with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, imagenet-alexnet"):
+    with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, folder-rotnet, imag"):
         preset("demo")
 
 
@@ -201,3 +292,16 @@ def test_presets_by_name():
 )
 def test_default_preset_follows_the_data(data, name):
     assert default_preset(data) == name
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("digits", "digits"),
+        ("photos", "folder-rotnet"),
+        ("x.npz", "folder-rotnet"),
+        ("cifar10:sets", "cifar10-resnet18"),
+    ],
+)
+def test_default_preset_of_folds_follows_the_data(data, name):
+    assert default_rotnet_preset(data) == name

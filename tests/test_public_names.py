@@ -1,5 +1,7 @@
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -25,6 +27,7 @@ NAMES = {
     "resume",
     "rotate4",
     "rotation_loss",
+    "upright",
 }
 HEAVY = ["torch", "torchvision", "sklearn", "matplotlib", "PIL"]
 
@@ -48,6 +51,16 @@ def test_name_is_importable(name):
     assert value.__name__ == name
     assert value.__module__.startswith("quarterturn.")
     assert name in dir(quarterturn)
+
+
+def test_no_room_takes_the_place_of_a_command():
+    """Importing a sub-package sets it on the package, over a public name that is the same."""
+    for room in pkgutil.iter_modules(quarterturn.__path__):
+        assert room.name not in quarterturn.__all__, room.name
+    command = import_module("quarterturn.commands.upright")
+    import_module("quarterturn.crossfit.networks")
+    assert callable(quarterturn.upright)
+    assert quarterturn.upright is command.upright
 
 
 def test_star_import_brings_all_names():
@@ -77,6 +90,7 @@ def test_unknown_names_are_attribute_errors():
         "import quarterturn.cli",
         "import quarterturn.config, quarterturn.presets, quarterturn.errors",
         "from quarterturn.cli import parse; parse(['pretrain', 'digits', '--epochs', '3'])",
+        "from quarterturn.cli import parse; parse(['upright', 'digits', '--folds', '3'])",
     ],
 )
 def test_nothing_heavy_is_loaded(statement):

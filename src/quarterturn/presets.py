@@ -105,6 +105,7 @@ def imagenet_alexnet() -> Config:
             factors=(1.0, 0.1, 0.01, 0.001, 0.01, 0.001),
         ),
         run=RunConfig(epochs=245, batch_size=192, log_every=100, diagnostics_every=5),
+        upright=UprightConfig(patience=1.0, view_crops=1),  # as in imagenet-rotnet
     )
 
 
@@ -219,8 +220,8 @@ PRESETS: dict[str, Callable[[], Config]] = {
 def fold_recipe(config: Config) -> Config:
     """The recipe of the rotation networks that ``--upright auto`` trains before a run.
 
-    Images, folds, seed and machine are the run's; the rest is that of ``fold_preset``, or else the
-    run's own.
+    Images, folds and how they are asked, seed and machine are the run's; the rest is that of
+    ``fold_preset``, or else the run's own, without its noise-aware phase.
     """
     method, run = config.method, config.run
     if method.fold_preset is None:
@@ -239,6 +240,7 @@ def fold_recipe(config: Config) -> Config:
             verify=config.data.verify,
         ),
         method=MethodConfig(method="rotnet"),
+        optimizer=replace(recipe.optimizer, noise_aware_rate=None),
         run=replace(recipe.run, epochs=method.fold_epochs or epochs, seed=run.seed),
         upright=config.upright,
         machine=config.machine,

@@ -1,4 +1,4 @@
-"""From a configuration and images to a training that is ready to go, or to go on."""
+"""From a configuration to its images, and to a training that is ready to go, or to go on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import Source
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training
@@ -18,6 +19,17 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.methods.base import Method
 from quarterturn.methods.registry import build_method
+
+
+def select_for_all(data: str, config: Config, runtime: Runtime) -> Selection:
+    """The run's images; where they are to be downloaded, the first process does it for all."""
+    download = config.machine.download
+    if download and not runtime.is_main:
+        runtime.barrier()
+    images = select_images(data, config.data, download=download and runtime.is_main)
+    if download and runtime.is_main:
+        runtime.barrier()
+    return images
 
 
 def prepare_training(

@@ -1,11 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from quarterturn.cli import Demo, Embed, Neighbors, Pretrain, Probe, main, parse
+from quarterturn.cli import Demo, Embed, Neighbors, Pretrain, Probe, Upright, main, parse
 from quarterturn.cli.arguments import DATA_WORDS
-from quarterturn.config import Config
+from quarterturn.config import Config, MethodConfig
 from quarterturn.errors import ConfigError
 from quarterturn.presets import PRESETS, preset
 
@@ -57,6 +58,18 @@ OVERRIDES = {
     },
     "--workers 0 --device cpu": {"workers": 0, "device": "cpu"},
     "--download": {"download": True},
+    "--upright auto --gamma 3 --fold-preset digits --fold-epochs 4 --folds 3": {
+        "upright": "auto",
+        "gamma": 3.0,
+        "fold_preset": "digits",
+        "fold_epochs": 4,
+        "folds": 3,
+    },
+    "--upright runs/x-upright-1 --noise-aware-from 0.5 --noise-aware-rate 0.1": {
+        "upright": "runs/x-upright-1",
+        "noise_aware_from": 0.5,
+        "noise_aware_rate": 0.1,
+    },
 }
 
 
@@ -67,6 +80,43 @@ def test_options_override_the_preset_alone_by_name(data, words):
     assert parse(["pretrain", data, *words.split()]).config == base.with_settings(
         **OVERRIDES[words]
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "name"),
+    [
+        ("digits", "digits", "digits"),
+        ("photos", "photos", "folder-rotnet"),
+        ("cifar10:sets", "cifar10:sets", "cifar10-resnet18"),
+        ("photos --preset imagenet-rotnet", "photos", "imagenet-rotnet"),
+        ("--preset=digits photos", "photos", "digits"),
+    ],
+)
+def test_defaults_of_upright_are_its_presets(words, data, name):
+    command = parse(["upright", *words.split()])
+    assert isinstance(command, Upright)
+    assert command.data == data
+    expected = replace(preset(name), method=MethodConfig(method="rotnet"))
+    assert command.config.whole() == expected
+    assert (command.format, command.overwrite, command.out) == ("npz", False, None)
+
+
+def test_options_of_upright():
+    words = "--folds 3 --validation 0.2 --patience 1 --view-crops 1 --epochs 7 --limit 50"
+    command = parse(["upright", "digits", *words.split(), "--format", "dat", "--out", "here"])
+    expected = preset("digits").with_settings(
+        folds=3, validation=0.2, patience=1.0, view_crops=1, epochs=7, limit=50
+    )
+    assert command.config.whole() == replace(expected, method=MethodConfig(method="rotnet"))
+    assert (command.format, str(command.out)) == ("dat", "here")
+
+
+def test_resume_of_upright_takes_the_runs_configuration(run):
+    path, config = run
+    command = parse(["upright", "--resume", str(path), "--workers", "0"])
+    assert command.resume == path
+    expected = replace(config.with_settings(workers=0), method=MethodConfig(method="rotnet"))
+    assert command.config.whole() == expected
 
 
 def test_options_may_stand_before_the_data():
@@ -93,10 +143,11 @@ def test_a_resumed_run_refuses_other_settings(run, capsys):
     assert "epochs: 9 -> 7" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["pretrain", "upright"])
 @pytest.mark.parametrize("words", [["digits"], ["--out", "x"], ["--preset", "digits"]])
-def test_resume_goes_with_nothing_else(run, words, capsys):
+def test_resume_goes_with_nothing_else(run, name, words, capsys):
     path, _ = run
-    assert main(["pretrain", "--resume", str(path), *words]) == 2
+    assert main([name, "--resume", str(path), *words]) == 2
     assert "--resume RUN takes" in capsys.readouterr().err
 
 
@@ -127,6 +178,9 @@ def test_resuming_a_damaged_run_exits_with_2(tmp_path, capsys, text):
         ["probe", "run"],
         ["embed", "run"],
         ["neighbors", "run"],
+        ["upright", "digits", "--method", "decoupling"],  # there is no choice
+        ["upright", "digits", "--view-crops", "3"],
+        ["upright", "digits", "--format", "csv"],
         ["no-such-command"],
         [],
     ],
@@ -151,7 +205,9 @@ def test_pretrain_without_data_says_what_it_expects(capsys):
     assert "expected DATA: a folder of images, a .csv manifest" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed", "neighbors"])
+@pytest.mark.parametrize(
+    "command", [None, "demo", "pretrain", "upright", "probe", "embed", "neighbors"]
+)
 def test_help_exits_with_0(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"] if command else ["--help"])
@@ -161,7 +217,7 @@ def test_help_exits_with_0(command, capsys):
     assert "%%" not in printed
 
 
-@pytest.mark.parametrize("command", ["demo", "pretrain"])
+@pytest.mark.parametrize("command", ["demo", "pretrain", "upright"])
 def test_help_says_what_data_may_be(command, capsys):
     with pytest.raises(SystemExit):
         main([command, "--help"])
@@ -195,4 +251,5 @@ def test_the_other_commands():
 def test_the_library_default_is_the_folder_recipe():
     # Config() is what `--help` shows for pretrain; only length and size of batch are the preset's.
     assert Config().data == preset("folder").data
-    assert Config().method == preset("folder").method
+    method = replace(preset("folder").method, fold_preset=None)  # a recipe of its own for folds
+    assert Config().method == method

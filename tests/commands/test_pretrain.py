@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torchvision.datasets import cifar
 
-import quarterturn.commands.pretrain as command
 import quarterturn.engine.checkpoint as checkpoint
+import quarterturn.training as preparation
 from quarterturn import ConfigError, DataError, load_backbone, pretrain, probe, resume
 from quarterturn.cli import main
 from quarterturn.config import Config
@@ -325,9 +325,9 @@ def test_one_process_fetches_for_all(
     def select(*_: object, download: bool) -> None:
         calls.append("fetch" if download else "open")
 
-    monkeypatch.setattr(command, "select_images", select)
+    monkeypatch.setattr(preparation, "select_images", select)
     runtime = SimpleNamespace(is_main=is_main, barrier=lambda: calls.append("barrier"))
-    command._select("cifar10:sets", Config().with_settings(download=download), runtime)
+    preparation.select_for_all("cifar10:sets", Config().with_settings(download=download), runtime)
     assert calls == expected
 
 

@@ -1,5 +1,6 @@
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import Batch, TrainingBatches, batch_slices, evaluation_batches
-from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
+from quarterturn.data.crops import centre_crops, crop_file_image, placed_crops, shrink_for
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import Source, open_source
 from quarterturn.errors import DataError
@@ -371,6 +372,22 @@ class TestEvaluation:
             box = centre_crops(torch.tensor([size]), 0.875).boxes[0]
             expected = crop_file_image(images.read(i, shrink_for(box, 16)), size, box, False, 16)
             assert (pixels[i] - expected).abs().max() <= 1.01
+
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_another_view_of_every_image(self, kind, workers, request):
+        images = request.getfixturevalue(kind)
+        view = partial(placed_crops, fraction=0.6, down=1.0, right=0.0, flip=True)
+        found = list(evaluation_batches(images, CROP, batch_size=11, workers=workers, view=view))
+        assert torch.cat([b.indices for b in found]).tolist() == list(range(23))
+        pixels = (torch.cat([b.images for b in found]) * STD + MEAN) * 255
+        for i in range(23):
+            height, width = images.sizes[i].tolist()
+            side = round(0.6 * min(height, width))
+            box = (0, height - side, side, height)
+            piece = images.read(i).resize((16, 16), Image.Resampling.BILINEAR, box=box)
+            expected = np.asarray(piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+            assert np.abs(pixels[i].permute(1, 2, 0).numpy() - expected).max() <= 1.01
 
     def test_without_labels(self, arrays):
         arrays.labels = None

@@ -14,6 +14,7 @@ from quarterturn.data.crops import (
     crop_file_image,
     draw_crops,
     draw_shifts,
+    placed_crops,
     shrink_for,
 )
 from quarterturn.data.decode import read_image
@@ -182,6 +183,50 @@ class TestCentre:
     def test_whole_short_side(self):
         boxes = centre_crops(torch.tensor([[30, 50], [51, 30], [1, 9]]), 1.0).boxes
         assert boxes.tolist() == [[0, 10, 30, 30], [10, 0, 30, 30], [0, 4, 1, 1]]
+
+
+class TestPlaced:
+    @pytest.mark.parametrize(
+        ("down", "right", "corner"),
+        [
+            (0.0, 0.0, (0, 0)),
+            (0.0, 1.0, (0, 15)),
+            (1.0, 0.0, (5, 0)),
+            (1.0, 1.0, (5, 15)),
+            (0.5, 0.5, (2, 7)),  # whole pixels, the first of the middle two
+            (0.25, 0.75, (1, 11)),
+        ],
+    )
+    def test_lie_where_they_are_told(self, down, right, corner):
+        sizes = torch.tensor([[20, 30], [30, 20]])
+        crops = placed_crops(sizes, 0.75, down, right)
+        assert crops.boxes[0].tolist() == [*corner, 15, 15]
+        other = placed_crops(sizes.flip(1), 0.75, right, down).boxes[0]
+        assert other.tolist() == [corner[1], corner[0], 15, 15]
+        assert crops.shifts is None
+
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_all_are_mirrored_or_none(self, flip):
+        crops = placed_crops(torch.tensor([[20, 30]] * 3), 0.75, 0.0, 1.0, flip=flip)
+        assert crops.flips.tolist() == [flip] * 3
+        assert crops.flips.dtype == torch.bool
+
+    def test_the_centre_is_the_default(self):
+        sizes = torch.from_numpy(noise(7, 50, 2).astype(np.int64) + 3)
+        for fraction in (0.3, 0.875, 1.0):
+            placed, centred = placed_crops(sizes, fraction), centre_crops(sizes, fraction)
+            assert torch.equal(placed.boxes, centred.boxes)
+            assert torch.equal(placed.flips, centred.flips)
+
+    def test_stay_inside_and_have_a_pixel(self):
+        sizes = torch.from_numpy(noise(8, 200, 2).astype(np.int64) + 1)
+        for down, right in [(0.0, 1.0), (1.0, 1.0), (1.0, 0.0)]:
+            top, left, height, width = placed_crops(sizes, 0.1, down, right).boxes.unbind(dim=1)
+            assert torch.equal(height, width)
+            assert height.min() == 1
+            assert min(top.min(), left.min()) >= 0
+            assert bool((top + height <= sizes[:, 0]).all())
+            assert bool((left + width <= sizes[:, 1]).all())
 
 
 def triangle_resampled(image: np.ndarray, box: list[float], flip: bool, side: int) -> np.ndarray:

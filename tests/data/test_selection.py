@@ -112,6 +112,37 @@ class TestLongTail:
             select_images(str(tmp_path / "x.npz"), DataConfig(long_tail=0.1))
 
 
+class TestChosen:
+    @pytest.mark.parametrize(("limit", "long_tail"), [(None, None), (60, None), (60, 0.5)])
+    def test_is_what_is_left_before_any_are_held_out(self, tmp_path, limit, long_tail):
+        np.savez(
+            tmp_path / "set.npz",
+            train_images=np.arange(200, dtype=np.uint8)[:, None, None],
+            train_labels=np.arange(200) % 2,
+        )
+        settings = DataConfig(limit=limit, long_tail=long_tail, holdout=0.2)
+        selection = select_images(str(tmp_path / "set.npz"), settings)
+        assert len(selection.chosen) == (limit or 200)
+        assert len(selection.held_out) == len(selection.chosen) // 5
+        both = {*selection.train.names, *selection.held_out.names}
+        assert both == set(selection.chosen.names)
+        assert list(selection.chosen.names) == sorted(
+            both, key=list(selection.source.train.names).index
+        )
+        # What is held out does not change it.
+        whole = select_images(
+            str(tmp_path / "set.npz"), DataConfig(limit=limit, long_tail=long_tail, holdout=0.0)
+        )
+        assert whole.chosen.fingerprint() == selection.chosen.fingerprint()
+
+    def test_is_all_to_learn_from_where_the_data_has_a_test_split(self, tmp_path):
+        pixels = np.zeros((20, 2, 2), np.uint8)
+        np.savez(tmp_path / "set.npz", train_images=pixels, test_images=pixels)
+        selection = select_images(str(tmp_path / "set.npz"), DataConfig(limit=15))
+        assert selection.chosen is selection.train
+        assert len(selection.chosen) == 15
+
+
 class TestHoldOut:
     def test_parts_the_images(self):
         train, held = hold_out(numbered(200), 0.1)

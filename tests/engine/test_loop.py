@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,6 +93,51 @@ def test_fit_makes_the_steps_that_one_makes_by_hand() -> None:
     assert t.step == 6
     assert epochs_done == [1, 2]
     assert len(method.updates) == 4
+
+
+@pytest.mark.parametrize(("stop_after", "epochs_done"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_a_training_ends_where_it_is_told(
+    tmp_path: Path, stop_after: int, epochs_done: int
+) -> None:
+    called: list[int] = []
+
+    def after_epoch(done: int) -> bool:
+        called.append(done)
+        return done == stop_after
+
+    method = Slope()
+    t = training(method, after_epoch=after_epoch, checkpoint=tmp_path / "last.ckpt")
+    t.epochs = 3
+    with t.telemetry:
+        fit(t)
+    assert called == list(range(1, epochs_done + 1))
+    assert t.step == 3 * epochs_done
+    # What it ended with is kept, with how far it has come.
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert (state["step"], state["epochs_done"]) == (3 * epochs_done, epochs_done)
+    assert state["network"]["weight"] == method.network.weight
+
+
+@pytest.mark.parametrize("said", [None, False])
+def test_a_training_goes_on_unless_it_is_told(said: bool | None) -> None:
+    t = training(Slope(), after_epoch=lambda done: said)
+    with t.telemetry:
+        fit(t)
+    assert t.step == 6
+
+
+def test_the_method_is_told_how_much_is_done() -> None:
+    told: list[float] = []
+
+    class Watching(Slope):
+        def losses(self, *args: Any) -> SimpleNamespace:
+            told.append(args[3])
+            return super().losses(*args)
+
+    t = training(Watching())
+    with t.telemetry:
+        fit(t)
+    assert told == [0, 0, 0.5, 0.5]  # in whole epochs, as milestones are; of one image is no step
 
 
 def test_the_bank_gets_the_embeddings_of_the_step_itself() -> None:

@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from quarterturn.config import Config, OptimizerConfig
-from quarterturn.engine.schedule import learning_rate, progress
+from quarterturn.engine.schedule import first_epoch, learning_rate, progress
 from quarterturn.presets import preset
 
 PAPER = preset("imagenet-alexnet").optimizer
@@ -121,3 +121,25 @@ def test_a_phase_that_is_all_or_nothing(start, first):
 
 def test_progress_counts_whole_epochs():
     assert [progress(epoch, 4) for epoch in (0, 0.9, 1, 3.99)] == [0, 0, 0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("start", "epochs", "first"),
+    [
+        (210 / 245, 245, 210),
+        (210 / 245, 490, 420),
+        (210 / 245, 10, 9),  # 8.57 epochs: the tenth is the first that is wholly in it
+        (210 / 245, 7, 6),
+        (210 / 245, 6, 6),  # never
+        (0.0, 5, 0),
+        (0.5, 5, 3),
+        (0.5, 2, 1),
+        (0.9, 2, 2),
+        (1.0, 4, 4),
+        (0.5, 0, 0),
+    ],
+)
+def test_the_first_epoch_of_a_phase(start, epochs, first):
+    assert first_epoch(start, epochs) == first
+    reached = [e for e in range(epochs) if progress(e, epochs) >= start]
+    assert reached == list(range(first, epochs))

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from quarterturn.commands.upright import p_upright_for, upright_file
 from quarterturn.config import Config
+from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.table import p_upright_of
-from quarterturn.data.selection import Selection, select_images
+from quarterturn.data.selection import Selection
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
@@ -32,7 +33,7 @@ from quarterturn.runs import (
     write_items,
     write_json,
 )
-from quarterturn.training import prepare_training
+from quarterturn.training import prepare_training, select_for_all
 
 
 def pretrain(
@@ -75,8 +76,10 @@ def pretrain(
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = _select(data, config, runtime)
-        if config.method.upright not in ("none", "auto"):
+        images = select_for_all(data, config, runtime)
+        if config.method.upright == "auto":
+            require_enough(len(images.chosen), config.upright.folds)
+        elif config.method.upright != "none":
             # A file of other data is refused before the run has a directory.
             given = Path(config.method.upright)
             p_upright_of(given, images.train, (images.source.train, images.chosen))
@@ -127,22 +130,11 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         )
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = _select(run.data, run.config, runtime)
+        images = select_for_all(run.data, run.config, runtime)
         run.require_images(images.train)
         return _train(run, images, runtime, console)
     finally:
         runtime.close()
-
-
-def _select(data: str, config: Config, runtime: Runtime) -> Selection:
-    """The run's images; where they are to be downloaded, the first process does it for all."""
-    download = config.machine.download
-    if download and not runtime.is_main:
-        runtime.barrier()
-    images = select_images(data, config.data, download=download and runtime.is_main)
-    if download and runtime.is_main:
-        runtime.barrier()
-    return images
 
 
 def fit_batch_size(config: Config, num_images: int, console: Console | None) -> Config:

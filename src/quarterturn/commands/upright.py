@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from quarterturn.config import Config
+from quarterturn.config import Config, MethodConfig
+from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.listing import write_scores
 from quarterturn.crossfit.networks import cross_fit
 from quarterturn.crossfit.outcome import Variant, gather_table, list_variants
 from quarterturn.crossfit.scores import agnostic_warning
 from quarterturn.crossfit.table import FILE, UprightTable, p_upright_of, write_dat
-from quarterturn.data.selection import Selection, select_images
+from quarterturn.data.selection import Selection
 from quarterturn.data.sources import locate
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
@@ -45,6 +46,7 @@ from quarterturn.runs import (
     write_items,
     write_json,
 )
+from quarterturn.training import select_for_all
 
 FORMATS = ("npz", "dat")
 MOST_CLASSES = 20
@@ -86,14 +88,19 @@ def upright(
     """
     data = str(data)
     base = config or preset_named(preset or default_rotnet_preset(data))
-    config = base.with_settings(**settings, method="rotnet")
+    # Of a method's settings none means anything here; the command line has none either.
+    config = replace(base.with_settings(**settings), method=MethodConfig(method="rotnet"))
     config.check()
+    if config.run.epochs == 0:
+        raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")
     check_network(config)
     _check_format(format)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_images(data, config.data)
+        images = select_for_all(data, config, runtime)
+        # The copies among them are counted later; that takes longer.
+        require_enough(len(images.chosen), config.upright.folds)
         path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
@@ -134,7 +141,7 @@ def resume_upright(
     runtime = Runtime(machine.device, precision, compile=machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_images(run.data, run.config.data)
+        images = select_for_all(run.data, run.config, runtime)
         run.require_images(images.chosen)
         make_probabilities(run, images, runtime, console, format=format)
         return run
@@ -250,7 +257,8 @@ def p_upright_for(
         folds = Run(kept, run.data, recipe, images.chosen.fingerprint(), "upright")
         if console is not None and not (kept / FILE).exists():
             console.print(_cost(run.config, recipe), highlight=False, markup=False)
-        if runtime.is_main and not kept.exists():
+        if runtime.is_main and not (kept / "environment.json").exists():
+            shutil.rmtree(kept, ignore_errors=True)  # begun, but killed before it had both files
             folds.create()
             write_json(kept / "environment.json", environment(runtime, recipe))
         runtime.barrier()
@@ -259,7 +267,9 @@ def p_upright_for(
         given = upright_file(asked)
         kept = run.path / f"upright{given.suffix}"
         if runtime.is_main and not kept.exists():
-            shutil.copyfile(given, kept)
+            partial = kept.with_name(kept.name + ".partial")
+            shutil.copyfile(given, partial)
+            partial.replace(kept)
     runtime.barrier()
     rows = p_upright_of(kept, images.train, (images.source.train, images.chosen))
     if console is not None:

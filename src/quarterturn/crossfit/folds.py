@@ -82,11 +82,7 @@ def part_in_folds(
     """
     groups = duplicate_groups(images)
     num_groups = int(groups.max()) + 1
-    if num_folds < 2 or num_groups < 4 * num_folds:
-        raise ConfigError(
-            f"--folds {num_folds} of {num_groups} different images: expected 2 folds or more, of "
-            "at least 4 images each"
-        )
+    require_enough(num_groups, num_folds)
     fold_of = _cut(groups, permutation(num_groups, seed, "folds").numpy(), num_folds)
     folds = []
     for number in range(num_folds):
@@ -103,6 +99,19 @@ def part_in_folds(
             "which go together, so that a fold would be empty"
         )
     return folds
+
+
+def require_enough(num_different: int, num_folds: int) -> None:
+    """Refuse folds of fewer than 4 images that are no copies of each other.
+
+    Raises:
+        ConfigError: Says how many there are.
+    """
+    if num_folds < 2 or num_different < 4 * num_folds:
+        raise ConfigError(
+            f"--folds {num_folds} of {num_different} different images: expected 2 folds or more, "
+            "of at least 4 images each"
+        )
 
 
 def _cut(groups: Numbers, order: Numbers, num_parts: int) -> Numbers:

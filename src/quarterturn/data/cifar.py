@@ -69,7 +69,7 @@ def _what_is_wrong(dataset: type[CIFAR10], root: Path, download: bool, error: Ex
     folder = root / dataset.base_folder
     files = [*dataset.train_list, *dataset.test_list]
     files.append([dataset.meta["filename"], dataset.meta["md5"]])
-    help_ = "pretrain and probe fetch them with --download"
+    help_ = "pretrain, upright and probe fetch them with --download"
     if missing := [name for name, _ in files if not (folder / name).is_file()]:
         return f"{folder} should hold {', '.join(missing)}, which are not there; {help_}"
     if damaged := [name for name, md5 in files if not check_integrity(folder / name, md5)]:
