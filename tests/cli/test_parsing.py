@@ -1,9 +1,11 @@
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 
-from quarterturn.cli import Demo, Embed, Neighbors, Pretrain, Probe, main, parse
+import quarterturn
+from quarterturn.cli import Demo, Embed, Neighbors, Orient, Pretrain, Probe, main, parse
 from quarterturn.cli.arguments import DATA_WORDS
 from quarterturn.config import Config
 from quarterturn.errors import ConfigError
@@ -127,6 +129,7 @@ def test_resuming_a_damaged_run_exits_with_2(tmp_path, capsys, text):
         ["probe", "run"],
         ["embed", "run"],
         ["neighbors", "run"],
+        ["orient"],
         ["no-such-command"],
         [],
     ],
@@ -151,7 +154,9 @@ def test_pretrain_without_data_says_what_it_expects(capsys):
     assert "expected DATA: a folder of images, a .csv manifest" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [None, "demo", "pretrain", "probe", "embed", "neighbors"])
+@pytest.mark.parametrize(
+    "command", [None, "demo", "pretrain", "orient", "probe", "embed", "neighbors"]
+)
 def test_help_exits_with_0(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"] if command else ["--help"])
@@ -190,6 +195,19 @@ def test_the_other_commands():
     assert (str(embed.out), embed.data, embed.half) == ("e.npz", None, "rotation")
     neighbors = parse(["neighbors", "runs/x-1", "kitchen/12.jpg", "--k", "5", "--data", "photos"])
     assert neighbors == Neighbors(Path("runs/x-1"), "kitchen/12.jpg", data="photos", k=5)
+    words = "runs/x-1 photos --write copies --write-all --in-sample --confidence 0.9"
+    assert parse(["orient", *words.split()]) == Orient(
+        Path("runs/x-1"), "photos",
+        write=Path("copies"), write_all=True, in_sample=True, confidence=0.9,
+    )  # fmt: skip
+
+
+def test_orient_has_the_defaults_of_the_library():
+    # The command line does not load the room where they are told.
+    command = parse(["orient", "runs/x-1"])
+    for name, parameter in inspect.signature(quarterturn.orient).parameters.items():
+        if name not in ("run", "quiet"):
+            assert getattr(command, name) == parameter.default
 
 
 def test_the_library_default_is_the_folder_recipe():
