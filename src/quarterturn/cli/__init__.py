@@ -69,7 +69,8 @@ def parse(words: list[str]) -> Command:
     name = _option(words, "--preset")
     run = _option(words, "--resume")
     base = Config.read(Path(run) / "config.json") if run and _has_config(run) else None
-    default = {"pretrain": default_preset, "upright": default_rotnet_preset}.get(words[0])
+    presets = {"pretrain": default_preset, "upright": default_rotnet_preset}
+    default = presets.get(words[0]) if words else None
     command = _parse(words, base or preset_named(name or (default or default_preset)("")))
     if isinstance(command, Pretrain | Upright) and default and command.data and not (name or run):
         command = _parse(words, preset_named(default(command.data)))
