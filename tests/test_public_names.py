@@ -21,6 +21,7 @@ NAMES = {
     "long_tail_counts",
     "long_tail_indices",
     "nce_loss",
+    "orient",
     "pretrain",
     "probe",
     "pu_weights",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterturn.commands.demo import demo
     from quarterturn.commands.embed import embed
+    from quarterturn.commands.orient import orient
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
     from quarterturn.commands.upright import upright
@@ -36,6 +37,7 @@ _HOME = {
     "long_tail_counts": "data.long_tail",
     "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
+    "orient": "commands.orient",
     "pretrain": "commands.pretrain",
     "probe": "commands.probe",
     "pu_weights": "losses.rotation",
@@ -59,6 +61,7 @@ __all__ = [
     "long_tail_counts",
     "long_tail_indices",
     "nce_loss",
+    "orient",
     "pretrain",
     "probe",
     "pu_weights",

@@ -1,10 +1,22 @@
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from quarterturn.cli import Demo, Embed, Neighbors, Pretrain, Probe, Upright, main, parse
+import quarterturn
+from quarterturn.cli import (
+    Demo,
+    Embed,
+    Neighbors,
+    Orient,
+    Pretrain,
+    Probe,
+    Upright,
+    main,
+    parse,
+)
 from quarterturn.cli.arguments import DATA_WORDS
 from quarterturn.config import Config, MethodConfig
 from quarterturn.errors import ConfigError
@@ -181,6 +193,7 @@ def test_resuming_a_damaged_run_exits_with_2(tmp_path, capsys, text):
         ["upright", "digits", "--method", "decoupling"],  # there is no choice
         ["upright", "digits", "--view-crops", "3"],
         ["upright", "digits", "--format", "csv"],
+        ["orient"],
         ["no-such-command"],
         [],
     ],
@@ -206,7 +219,7 @@ def test_pretrain_without_data_says_what_it_expects(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [None, "demo", "pretrain", "upright", "probe", "embed", "neighbors"]
+    "command", [None, "demo", "pretrain", "upright", "orient", "probe", "embed", "neighbors"]
 )
 def test_help_exits_with_0(command, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -246,6 +259,19 @@ def test_the_other_commands():
     assert (str(embed.out), embed.data, embed.half) == ("e.npz", None, "rotation")
     neighbors = parse(["neighbors", "runs/x-1", "kitchen/12.jpg", "--k", "5", "--data", "photos"])
     assert neighbors == Neighbors(Path("runs/x-1"), "kitchen/12.jpg", data="photos", k=5)
+    words = "runs/x-1 photos --write copies --write-all --in-sample --confidence 0.9"
+    assert parse(["orient", *words.split()]) == Orient(
+        Path("runs/x-1"), "photos",
+        write=Path("copies"), write_all=True, in_sample=True, confidence=0.9,
+    )  # fmt: skip
+
+
+def test_orient_has_the_defaults_of_the_library():
+    # The command line does not load the room where they are told.
+    command = parse(["orient", "runs/x-1"])
+    for name, parameter in inspect.signature(quarterturn.orient).parameters.items():
+        if name not in ("run", "quiet"):
+            assert getattr(command, name) == parameter.default
 
 
 def test_the_library_default_is_the_folder_recipe():

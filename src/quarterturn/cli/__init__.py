@@ -20,6 +20,7 @@ from quarterturn.cli.compare import Compare
 from quarterturn.cli.demo import Demo
 from quarterturn.cli.embed import Embed
 from quarterturn.cli.neighbors import Neighbors
+from quarterturn.cli.orient import Orient
 from quarterturn.cli.pretrain import Pretrain
 from quarterturn.cli.probe import Probe
 from quarterturn.cli.upright import RotNetConfig, Upright
@@ -28,7 +29,7 @@ from quarterturn.errors import QuarterturnError
 from quarterturn.presets import default_preset, default_rotnet_preset
 from quarterturn.presets import preset as preset_named
 
-Command = Demo | Pretrain | Upright | Probe | Embed | Neighbors | Compare
+Command = Demo | Pretrain | Upright | Orient | Probe | Embed | Neighbors | Compare
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +69,8 @@ def parse(words: list[str]) -> Command:
     name = _option(words, "--preset")
     run = _option(words, "--resume")
     base = Config.read(Path(run) / "config.json") if run and _has_config(run) else None
-    default = {"pretrain": default_preset, "upright": default_rotnet_preset}.get("".join(words[:1]))
+    presets = {"pretrain": default_preset, "upright": default_rotnet_preset}
+    default = presets.get(words[0]) if words else None
     command = _parse(words, base or preset_named(name or (default or default_preset)("")))
     if isinstance(command, Pretrain | Upright) and default and command.data and not (name or run):
         command = _parse(words, preset_named(default(command.data)))
@@ -81,6 +83,7 @@ def _parse(words: list[str], config: Config) -> Command:
         Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
         | Annotated[Upright, tyro.conf.subcommand("upright", default=Upright(config=of_folds))]
+        | Annotated[Orient, tyro.conf.subcommand("orient")]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
         | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]

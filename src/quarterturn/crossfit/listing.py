@@ -1,9 +1,11 @@
-"""The scores of every image as a csv file, for a spreadsheet."""
+"""What is known of every image as a csv file, for a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from quarterturn.crossfit.scores import half_turn_scores, probably_turned
 from quarterturn.crossfit.table import NOT_SCORED, UprightTable
@@ -27,17 +29,24 @@ def write_scores(path: Path, images: ImageSet, table: UprightTable) -> None:
         table: Their scores.
     """
     half_turn, turned = half_turn_scores(table.p_upright), probably_turned(table.p_upright)
+    rows: list[list[Any]] = []
+    for i, name in enumerate(table.names):
+        label = "" if images.labels is None else images.class_names[images.labels[i]]
+        scores = [""] * (len(COLUMNS) - 3)
+        if table.fold[i] != NOT_SCORED:
+            shown = [table.agnostic[i], half_turn[i], *table.p_upright[i]]
+            shown = [f"{value:.4f}" for value in shown]
+            scores = [str(table.fold[i]), *shown[:2], str(90 * turned[i]), *shown[2:]]
+        rows.append([i, name, label, *scores])
+    write_csv(path, COLUMNS, rows)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a csv file, atomically."""
     partial = path.with_name(path.name + ".partial")
     # A file name need not be UTF-8; its odd bytes are written as they are.
     with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for i, name in enumerate(table.names):
-            label = "" if images.labels is None else images.class_names[images.labels[i]]
-            scores = [""] * (len(COLUMNS) - 3)
-            if table.fold[i] != NOT_SCORED:
-                shown = [table.agnostic[i], half_turn[i], *table.p_upright[i]]
-                shown = [f"{value:.4f}" for value in shown]
-                scores = [str(table.fold[i]), *shown[:2], str(90 * turned[i]), *shown[2:]]
-            writer.writerow([i, name, label, *scores])
+        writer.writerow(columns)
+        writer.writerows(rows)
     partial.replace(path)

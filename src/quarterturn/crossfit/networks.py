@@ -31,6 +31,8 @@ from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.training import prepare_training
 
+OUTCOME = "outcome.npz"
+"""Name of the file of a fold's outcome, in its run directory."""
 MOST_IN_FOLD = 1000
 """Images that a network scores of those it was trained on, at most."""
 
@@ -117,7 +119,7 @@ def cross_fit(
         path = fold_run(whole.path, number)
         train = images.subset(fold.train)
         run = Run(path, whole.data, config, train.fingerprint(), "fold")
-        outcome = path / "outcome.npz"
+        outcome = path / OUTCOME
         if not outcome.exists():
             if runtime.is_main and not (path / "config.json").exists():
                 shutil.rmtree(path, ignore_errors=True)  # begun, but killed before it had settings

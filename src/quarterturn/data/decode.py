@@ -65,9 +65,9 @@ def read_size(path: Path) -> tuple[int, int]:
                 height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, path):
                 return height, width  # asking Pillow would decode the whole picture
-            return (width, height) if _orientation(image) in SIDEWAYS else (height, width)
-    except _FAILURES as error:
-        raise UnreadableImageError(_reason(path, error)) from error
+            return (width, height) if orientation_of(image) in SIDEWAYS else (height, width)
+    except FAILURES as error:
+        raise UnreadableImageError(reason_of(path, error)) from error
 
 
 def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
@@ -92,11 +92,11 @@ def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
             image.load()
             # Not ImageOps.exif_transpose: it writes the metadata anew, and fails where they are
             # damaged although the picture is whole.
-            transpose = TO_UPRIGHT.get(_orientation(image))
+            transpose = TO_UPRIGHT.get(orientation_of(image))
             rgb = to_rgb(image)
             return rgb if transpose is None else rgb.transpose(transpose)
-    except _FAILURES as error:
-        raise UnreadableImageError(_reason(path, error)) from error
+    except FAILURES as error:
+        raise UnreadableImageError(reason_of(path, error)) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -123,7 +123,8 @@ def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:
     return False
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of an open image; 1, upright, where it says none."""
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
@@ -142,7 +143,7 @@ def _to_8bit(values: np.ndarray) -> np.ndarray:
 
 
 # What Pillow raises on damaged or hostile files; it promises no common base class.
-_FAILURES = (
+FAILURES = (
     OSError,
     SyntaxError,
     ValueError,
@@ -156,7 +157,8 @@ _FAILURES = (
 )
 
 
-def _reason(path: Path, error: Exception) -> str:
+def reason_of(path: Path, error: Exception) -> str:
+    """Why a file cannot be read, in words without the folders that lead to it."""
     try:
         if path.stat().st_size == 0:
             return "the file is empty"

@@ -105,9 +105,14 @@ def open_labelled(
 
 def identities(images: ImageSet, data: str) -> set[str]:
     """A word for each image that is the same wherever the image turns up."""
+    return {identity(images, index, data) for index in range(len(images))}
+
+
+def identity(images: ImageSet, index: int, data: str) -> str:
+    """The word for one image."""
     if isinstance(images, FileImages):
-        return {str(images.path(i).resolve()) for i in range(len(images))}
-    return {f"{data}:{name}" for name in images.names}
+        return str(images.path(index).resolve())
+    return f"{data}:{images.names[index]}"
 
 
 def _labelled(images: ImageSet, data: str) -> ImageSet:

@@ -1,0 +1,148 @@
+"""A copy of an image file that shows the picture turned, without loss."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, PngImagePlugin
+
+from quarterturn.data.decode import (
+    FAILURES,
+    SIDEWAYS,
+    TO_UPRIGHT,
+    UnreadableImageError,
+    orientation_of,
+    read_image,
+    reason_of,
+)
+from quarterturn.data.exif import ExifError, turned_orientation, with_orientation
+
+BY_ORIENTATION = frozenset({"JPEG", "MPO"})
+"""Formats, by Pillow's names, whose coded picture stays as it is; MPO is a JPEG file with others
+behind the first, as telephones write it."""
+BY_PIXELS = frozenset({"PNG", "TIFF", "WEBP", "BMP", "PPM", "GIF"})
+"""Formats that Pillow can write without loss."""
+
+TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+"""By quarter turns, counter-clockwise."""
+
+_ABOUT = frozenset(
+    {
+        ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model,
+        ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist,
+        ExifTags.Base.Copyright, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
+    }
+)  # fmt: skip
+"""What EXIF tells of a picture; in a TIFF file the same directory tells where its pixels lie."""
+
+
+class CannotTurnError(Exception):
+    """A file that cannot be turned without loss; the message is the reason alone."""
+
+
+def write_turned(source: Path, target: Path, turns: int) -> None:
+    """Write a copy of an image file that shows the picture turned.
+
+    JPEG files get another EXIF orientation and keep every other byte. Other formats get turned
+    pixels in the format and mode they had, with colour profile, resolution, EXIF and a PNG's texts;
+    a lossy WebP becomes a lossless one, which is larger. The copy is read before it takes its
+    place: it shows the same pixels, or there is none.
+
+    Args:
+        source: The file.
+        target: Where; a file that is there is replaced.
+        turns: Quarter turns, counter-clockwise.
+
+    Raises:
+        CannotTurnError: The format, the depth, several pictures in one, or damage do not allow it.
+    """
+    try:
+        copy = _turned(source, turns)
+    except ExifError as error:
+        raise CannotTurnError(str(error)) from error
+    except FAILURES as error:
+        raise CannotTurnError(reason_of(source, error)) from error
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_bytes(copy)
+        if not _shows_turned(partial, source, turns):
+            raise CannotTurnError("a turned copy would not have the same pixels")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _turned(source: Path, turns: int) -> bytes:
+    with Image.open(source) as image:
+        if image.format in BY_ORIENTATION:
+            orientation = turned_orientation(orientation_of(image), turns)
+            return with_orientation(source.read_bytes(), orientation)
+        if image.format not in BY_PIXELS:
+            raise CannotTurnError(f"{image.format} files cannot be turned without loss")
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise CannotTurnError(f"it has {frames} pictures, and only the first was looked at")
+        if _is_deeper_than_read(image):
+            raise CannotTurnError("its values have more bits than would be kept")
+        return _with_turned_pixels(image, turns)
+
+
+def _is_deeper_than_read(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow changes the values on reading: colours of 16 bits, PPMs of another white."""
+    layout = image.tile[0][3] if image.tile else ""  # as "RGB;16B", or within a tuple
+    if image.format == "PPM":
+        white = layout[-1] if isinstance(layout, tuple) else None
+        return isinstance(white, int) and white not in (255, -1)  # -1: floats, from the bottom up
+    is_wide = image.mode.startswith(("I", "F"))
+    return image.format in ("PNG", "TIFF") and not is_wide and ";16" in str(layout)
+
+
+def _with_turned_pixels(image: Image.Image, turns: int) -> bytes:
+    options: dict[str, Any] = {"format": image.format}
+    sideways = (orientation_of(image) in SIDEWAYS) != (turns % 2 == 1)
+    image.load()
+    exif = _exif_of(image)
+    turned = image
+    for transpose in (TO_UPRIGHT.get(orientation_of(image)), TURNS[turns % 4]):
+        turned = turned if transpose is None else turned.transpose(transpose)
+    if exif:
+        options["exif"] = exif.tobytes()  # as an object, its inner directories fail in a TIFF file
+    if profile := image.info.get("icc_profile"):
+        options["icc_profile"] = profile
+    if dpi := image.info.get("dpi"):
+        options["dpi"] = dpi[::-1] if sideways else dpi
+    if image.format == "TIFF":
+        options["compression"] = image.info.get("compression")
+    if image.format == "WEBP":
+        options |= {"lossless": True, "exact": True}
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        options["pnginfo"] = _texts_of(image)
+    buffer = io.BytesIO()
+    turned.save(buffer, **options)
+    return buffer.getvalue()
+
+
+def _exif_of(image: Image.Image) -> Image.Exif:
+    """What EXIF tells of the picture, for a copy whose pixels are upright."""
+    found, kept = image.getexif(), Image.Exif()
+    for tag in _ABOUT & found.keys():
+        kept[tag] = found.get_ifd(tag) if tag in ExifTags.IFD else found[tag]
+    return kept
+
+
+def _texts_of(image: PngImagePlugin.PngImageFile) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    for name, text in image.text.items():
+        if name != "XML:com.adobe.xmp":  # it may tell an orientation, which is no longer so
+            texts.add_itxt(name, text)
+    return texts
+
+
+def _shows_turned(copy: Path, source: Path, turns: int) -> bool:
+    try:
+        found, expected = np.asarray(read_image(copy)), np.asarray(read_image(source))
+    except UnreadableImageError as error:
+        raise CannotTurnError(str(error)) from error
+    return np.array_equal(found, np.rot90(expected, turns))
