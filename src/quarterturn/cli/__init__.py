@@ -19,6 +19,7 @@ import tyro
 from quarterturn.cli.compare import Compare
 from quarterturn.cli.demo import Demo
 from quarterturn.cli.embed import Embed
+from quarterturn.cli.import_ import Import
 from quarterturn.cli.neighbors import Neighbors
 from quarterturn.cli.pretrain import Pretrain
 from quarterturn.cli.probe import Probe
@@ -27,7 +28,7 @@ from quarterturn.errors import QuarterturnError
 from quarterturn.presets import default_preset
 from quarterturn.presets import preset as preset_named
 
-Command = Demo | Pretrain | Probe | Embed | Neighbors | Compare
+Command = Demo | Pretrain | Probe | Embed | Neighbors | Compare | Import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +80,8 @@ def _parse(words: list[str], config: Config) -> Command:
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
         | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]
-        | Annotated[Compare, tyro.conf.subcommand("compare")],
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
+        | Annotated[Import, tyro.conf.subcommand("import")],
         prog="quarterturn",
         description="Image representations without labels, learned by the quarter turn.",
         args=words,

@@ -108,6 +108,12 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
     run = Run.open(path)
+    data = run.data
+    if data is None:
+        raise ConfigError(
+            f"the weights of {path} were imported: there is no training to go on with. Begin a new "
+            "run with quarterturn pretrain DATA"
+        )
     if config is not None:
         if changed := replace(config, machine=run.config.machine).differences(run.config):
             raise ConfigError(
@@ -126,10 +132,10 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         )
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = _select(run.data, run.config, runtime)
+        images = _select(data, run.config, runtime)
         if (found := images.train.fingerprint()) != run.fingerprint:
             raise DataError(
-                f"the images of {run.data} are not those the run began with (fingerprint {found}, "
+                f"the images of {data} are not those the run began with (fingerprint {found}, "
                 f"expected {run.fingerprint}): files were added, removed or changed"
             )
         return _train(run, images, runtime, console)

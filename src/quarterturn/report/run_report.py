@@ -70,6 +70,7 @@ def write_run_report(
             network, images, run.config.data,
             seed=run.config.run.seed, workers=run.config.machine.workers,
         )  # fmt: skip
+    assert run.data is not None  # imported weights have no training to report
     method = run.config.method.method
     path = run.path / "report.html"
     write_page(
