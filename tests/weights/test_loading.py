@@ -10,13 +10,13 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.decode import to_rgb
 from quarterturn.data.sources import open_source
 from quarterturn.errors import CheckpointError, ConfigError, DataError
-from quarterturn.runs import Run
 from quarterturn.weights.loading import load_backbone
-from tests.weights.conftest import MakeRun
+from tests.weights.runs import MakeRun
 
 
 @torch.no_grad()
-def test_a_run_in_one_line(run: Run) -> None:
+def test_a_run_in_one_line(make_run: MakeRun) -> None:
+    run = make_run()
     backbone = load_backbone(run.path)
     assert not any(module.training for module in backbone.modules())
     network = run.load_network()
@@ -33,7 +33,8 @@ def test_a_run_in_one_line(run: Run) -> None:
     assert torch.equal(again(images), backbone(images))
 
 
-def test_rotation_counts_quarter_turns_counter_clockwise(run: Run) -> None:
+def test_rotation_counts_quarter_turns_counter_clockwise(make_run: MakeRun) -> None:
+    run = make_run()
     backbone = load_backbone(run.path)
     biased = torch.tensor([0.0, 9.0, 0.0, 0.0])
     head = backbone.network.rotation_head
@@ -77,7 +78,8 @@ def test_the_transform_is_the_evaluations(make_run: MakeRun, tmp_path: Path) -> 
             assert 0 < grey_levels.mean() < 3
 
 
-def test_the_transform_takes_any_mode(run: Run) -> None:
+def test_the_transform_takes_any_mode(make_run: MakeRun) -> None:
+    run = make_run()
     transform = load_backbone(run.path).transform
     colours = Image.radial_gradient("L").resize((20, 24))
     for mode in ("L", "P", "RGBA", "CMYK"):

@@ -14,8 +14,8 @@ class Import:
     """Make a run of weights that were trained elsewhere."""
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
-    """A checkpoint of FeatureDecoupling or RotNet, or weights of torchvision's or timm's
-    resnet18 or resnet50."""
+    """A checkpoint of FeatureDecoupling or RotNet, weights of torchvision's or timm's resnet18 or
+    resnet50, or a file of export --format safetensors."""
     out: Annotated[Path, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
     backbone: str | None = None

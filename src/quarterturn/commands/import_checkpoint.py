@@ -7,7 +7,8 @@ from pathlib import Path
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.runs import Run
-from quarterturn.weights.imported import Weights, read_weights
+from quarterturn.weights.files import read_weights
+from quarterturn.weights.trained import Weights
 
 
 def import_checkpoint(
@@ -25,7 +26,8 @@ def import_checkpoint(
     Args:
         file: A checkpoint of the original codes, FeatureDecoupling (``feature_net_epochN``, with
             ``classifier_net_epochN`` and ``norm_net_epochN`` where they lie beside it) and RotNet;
-            or weights of torchvision's or timm's ``resnet18`` and ``resnet50``.
+            weights of torchvision's or timm's ``resnet18`` and ``resnet50``; or a file that
+            ``export --format safetensors`` has written.
         out: The run directory.
         backbone: Ours that the weights are for; told by the tensors' names unless it is
             ``timm:NAME``.
@@ -42,10 +44,8 @@ def import_checkpoint(
     weights = read_weights(file, backbone)
     run = Run(Path(out), None, weights.config, weights.fingerprint, weights.imported)
     run.create(overwrite=overwrite)
-    state = weights.network.state_dict()
-    save_checkpoint(
-        run.checkpoint, {"network": state, "epochs_done": float(weights.config.run.epochs)}
-    )
+    state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
+    save_checkpoint(run.checkpoint, state)
     if not quiet:
         for line in _summary(run, weights):
             stderr_console().print(line, highlight=False, markup=False)

@@ -12,7 +12,7 @@ from quarterturn.data.transform import EvaluationTransform
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.runs import Run
-from quarterturn.weights.imported import read_weights
+from quarterturn.weights.files import read_weights
 
 
 class LoadedBackbone(nn.Module):

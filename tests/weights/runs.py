@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 
@@ -18,26 +17,15 @@ from quarterturn.runs import Run
 MakeRun = Callable[..., Run]
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Makes a run by settings that differ from the preset ``digits``: (name, **settings) -> run."""
-
-    def make(name: str = "run", **settings: Any) -> Run:
-        config = digits().with_settings(**settings)
-        run = Run(tmp_path / name, "digits", config, "0123456789abcdef")
-        run.create()
-        network = build_network(config)
-        unlike_the_identity(network)
-        save_checkpoint(run.checkpoint, {"network": network.state_dict(), "epochs_done": 25.0})
-        return run
-
-    return make
-
-
-@pytest.fixture
-def run(make_run: MakeRun) -> Run:
-    """A decoupled convnet on digits."""
-    return make_run()
+def write_run(path: Path, **settings: Any) -> Run:
+    """A run by settings that differ from the preset ``digits``."""
+    config = digits().with_settings(**settings)
+    run = Run(path, "digits", config, "0123456789abcdef")
+    run.create()
+    network = build_network(config)
+    unlike_the_identity(network)
+    save_checkpoint(run.checkpoint, {"network": network.state_dict(), "epochs_done": 25.0})
+    return run
 
 
 def unlike_the_identity(network: nn.Module) -> None:

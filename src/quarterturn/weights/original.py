@@ -1,45 +1,22 @@
-"""A file of weights as a network of ours, with all that is known about it."""
+"""A file that another code has written, as a network of ours."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
-from quarterturn.config import Config
 from quarterturn.errors import CheckpointError
-from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 from quarterturn.runs import Imported
 from quarterturn.weights.layouts import recognise
 from quarterturn.weights.reading import TensorFile, read_tensors
+from quarterturn.weights.trained import Weights, sha256
 
 BESIDE = ("classifier_net_", "norm_net_")
 """What the original code calls the files of its heads, where the backbone's is ``feature_net_``."""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A trained network and what is known about it.
-
-    Attributes:
-        network: Backbone, and the heads that came with it, in eval mode.
-        config: What makes such a network, with the images that it expects. Of the training's
-            settings only the epochs are known, and only where the file says so; else they are 0.
-        imported: Where it comes from.
-        fingerprint: Of the images that it learned from, where that is known.
-        left_out: Names of tensors that have no place here.
-    """
-
-    network: Network
-    config: Config
-    imported: Imported
-    fingerprint: str | None = None
-    left_out: tuple[str, ...] = ()
-
-
-def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
-    """Read a file of weights.
+def read_original(path: Path, backbone: str | None = None) -> Weights:
+    """Read another code's weights.
 
     Args:
         path: A checkpoint of FeatureDecoupling (``feature_net_epochN``; the files of its heads are
@@ -51,7 +28,6 @@ def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
             lists the tensors that do not.
         ConfigError: The weights are for another backbone than the one asked for.
     """
-    path = Path(path)
     found = _with_heads_beside(path)
     try:
         layout = recognise(found.tensors, backbone)
@@ -61,9 +37,14 @@ def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     network.load_state_dict(state)
-    config = layout.config.with_settings(epochs=found.epochs or 0)
-    imported = Imported(path.name, _sha256(path), layout.name, layout.heads)
-    return Weights(network.eval(), config, imported, left_out=tuple(left_out))
+    epochs = found.epochs or 0
+    return Weights(
+        network.eval(),
+        layout.config.with_settings(epochs=epochs),
+        Imported(path.name, sha256(path), layout.name, layout.heads),
+        epochs,
+        left_out=tuple(left_out),
+    )
 
 
 def _with_heads_beside(path: Path) -> TensorFile:
@@ -74,8 +55,3 @@ def _with_heads_beside(path: Path) -> TensorFile:
             if beside.exists():
                 found.tensors.update(read_tensors(beside).tensors)
     return found
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
