@@ -14,6 +14,7 @@ from torch import Tensor
 
 from quarterturn.config import Config
 from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.models.timm_backbone import import_timm
 from quarterturn.presets import preset
 
 
@@ -198,19 +199,23 @@ def _nin(names: Collection[str]) -> Layout:
     )
 
 
+def resnet_name(ours: str) -> str:
+    """What torchvision and timm call a weight of our ResNets."""
+    for mine, theirs in (("stages.stem.0.", "stages.conv1."), ("stages.stem.1.", "stages.bn1.")):
+        ours = ours.replace(mine, theirs)
+    return ours.removeprefix("backbone.stages.")
+
+
+def timm_name(ours: str) -> str:
+    """What timm calls a weight of our ``timm:NAME``."""
+    return ours.removeprefix("backbone.stages.net.")
+
+
 def _resnet(name: str) -> Layout:
-    """The ResNets of torchvision and timm have the same names."""
-    stem = {"backbone.stages.stem.0.": "conv1.", "backbone.stages.stem.1.": "bn1."}
-
-    def theirs(ours: str) -> str:
-        for mine, its in stem.items():
-            ours = ours.replace(mine, its)
-        return ours.removeprefix("backbone.stages.")
-
     return Layout(
         f"torchvision's or timm's {name}",
         Config().with_settings(backbone=name, method="imported", image_size=224),
-        theirs,
+        resnet_name,
         left_out=("fc.",),
     )
 
@@ -218,12 +223,7 @@ def _resnet(name: str) -> Layout:
 def _timm(backbone: str) -> Layout:
     """Any network of timm, at the size and by the constants that its own weights are for."""
     name = backbone.removeprefix("timm:")
-    try:
-        import timm
-    except ImportError as error:
-        raise ConfigError(
-            f"the backbone '{backbone}' needs an extra: pip install 'quarterturn[timm]'"
-        ) from error
+    timm = import_timm(f"the backbone '{backbone}'")
     config = Config().with_settings(backbone=backbone, method="imported", image_size=224)
     left_out: tuple[str, ...] = ()
     if (about := timm.get_pretrained_cfg(name)) is not None:
@@ -236,7 +236,7 @@ def _timm(backbone: str) -> Layout:
     return Layout(
         f"timm's {name}",
         config,
-        lambda ours: ours.removeprefix("backbone.stages.net."),
+        timm_name,
         left_out=left_out,
     )
 
