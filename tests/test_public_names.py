@@ -13,6 +13,7 @@ NAMES = {
     "QuarterturnError",
     "demo",
     "embed",
+    "export",
     "import_checkpoint",
     "infonce_loss",
     "invariance_loss",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterturn.commands.demo import demo
     from quarterturn.commands.embed import embed
+    from quarterturn.commands.export import export
     from quarterturn.commands.import_checkpoint import import_checkpoint
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
@@ -30,6 +31,7 @@ _HOME = {
     "QuarterturnError": "errors",
     "demo": "commands.demo",
     "embed": "commands.embed",
+    "export": "commands.export",
     "import_checkpoint": "commands.import_checkpoint",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
@@ -53,6 +55,7 @@ __all__ = [
     "QuarterturnError",
     "demo",
     "embed",
+    "export",
     "import_checkpoint",
     "infonce_loss",
     "invariance_loss",
