@@ -122,15 +122,20 @@ class Run:
         """Folder of figures, each with its data."""
         return self.path / "figures"
 
-    def data_or_own(self, data: Path | str | None) -> str:
+    def data_or_own(self, data: Path | str | None, option: str = "DATA") -> str:
         """DATA as it was given, or else the run's own.
+
+        Args:
+            data: What was given.
+            option: By which option it is given.
 
         Raises:
             ConfigError: None was given, and the run has none.
         """
         if data is None and self.data is None:
             raise ConfigError(
-                f"the weights of {self.path} were imported, and no images came with them: give DATA"
+                f"the weights of {self.path} were imported, and no images came with them: give "
+                f"{option}"
             )
         return str(data or self.data)
 

@@ -21,7 +21,7 @@ from quarterturn import (
 )
 from quarterturn.cli import main
 from quarterturn.commands import export as command
-from quarterturn.methods.base import Network
+from quarterturn.methods.base import HEADS, Network
 from quarterturn.runs import Run
 from tests.weights.runs import MakeRun
 
@@ -61,6 +61,8 @@ def test_files_figures_and_card(run: Run) -> None:
         json.dumps(result)
     )
     assert result["files"] == ("convnet.safetensors",)
+    usual = (run.path / "config.json").stat().st_mode
+    assert (folder / "convnet.safetensors").stat().st_mode == usual  # not for its owner alone
     assert all(d["relative"] == 0 for d in result["differences"])
     assert "| licence | MIT |" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
@@ -146,7 +148,7 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
 def test_what_is_refused(run: Run, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         export(run.path, **arguments, quiet=True)
-    assert not list(run.path.rglob("*.on*"))
+    assert not (run.path / "exports").exists()
 
 
 def test_existing_files(run: Run, tmp_path: Path) -> None:
@@ -191,3 +193,13 @@ def test_the_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", str(run.path), "--format", "onnx", "--layers", "conv9"]
     assert main(words) == 2
     assert "no layers conv9; this run has conv1, conv2, conv3, fc" in capsys.readouterr().err
+
+
+def test_imported_weights_are_balanced_on_a_sample_that_is_given(make_run: MakeRun) -> None:
+    run = make_run(backbone="alexnet", image_size=63, embedding_dim=8)
+    stored = json.loads((run.path / "config.json").read_text())
+    imported = {"file": "feature_net_epoch1", "sha256": "0", "layout": "AlexNet", "heads": HEADS}
+    stored |= {"data": None, "imported": imported}
+    (run.path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(ConfigError, match="no images came with them: give --sample"):
+        export(run.path, format="caffe", rescale=True, quiet=True)

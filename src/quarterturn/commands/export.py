@@ -110,7 +110,9 @@ def export(
     network = opened.load_network()
     path, card = _target(opened, format, out, overwrite=overwrite)
     images = clouds(opened.config.data)
-    with TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+    # On the file system of the result, so that files are moved in one go.
+    beside = path.parent if path.parent.is_dir() else opened.path
+    with TemporaryDirectory(dir=beside, prefix=".export-") as folder:
         written = Path(folder) / path.name
         match format:
             case "safetensors":
@@ -136,6 +138,7 @@ def export(
             weights=weights_fingerprint(network), probes=_probes(opened, network), licence=licence,
         )  # fmt: skip
         written.with_name(CARD).write_text(text, encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
         for name in (*exported.files, CARD):
             written.with_name(name).replace(path.with_name(name))
     result = {
@@ -152,17 +155,13 @@ def export(
 
 
 def _target(run: Run, format: str, out: Path | str | None, *, overwrite: bool) -> tuple[Path, Path]:
-    """The file and its card, whose folder is there and where nothing is that must stay."""
+    """The file and its card, where nothing is that must stay."""
     suffix = SUFFIXES[format]
-    if out is None:
-        folder = run.path / "exports" / format
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{run.config.model.backbone.removeprefix('timm:')}{suffix}"
-    else:
-        path = Path(out)
+    name = f"{run.config.model.backbone.removeprefix('timm:')}{suffix}"
+    path = run.path / "exports" / format / name if out is None else Path(out)
     if path.suffix != suffix:
         raise ConfigError(f"--out {path} must end in {suffix}")
-    if not path.parent.is_dir():
+    if out is not None and not path.parent.is_dir():
         raise ConfigError(f"--out {path}: there is no directory {path.parent}")
     card = path.with_name(CARD)
     files = [path, card, *([path.with_suffix(".prototxt")] if format == "caffe" else [])]
@@ -179,7 +178,8 @@ def _target(run: Run, format: str, out: Path | str | None, *, overwrite: bool) -
 
 def _sample(run: Run, data: Path | str | None) -> Tensor:
     """(n, 3, S, S) normalised images, evenly out of all."""
-    source = open_source(run.data_or_own(data), max_bad_fraction=run.config.data.max_bad_fraction)
+    data = run.data_or_own(data, option="--sample")
+    source = open_source(data, max_bad_fraction=run.config.data.max_bad_fraction)
     number = min(SAMPLE_SIZE, len(source.train))
     chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
     batches = evaluation_batches(source.train.subset(chosen), run.config.data)

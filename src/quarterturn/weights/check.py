@@ -19,7 +19,7 @@ from quarterturn.errors import CheckpointError
 from quarterturn.randomness import uniforms
 
 TOLERANCE = 1e-4
-"""Of the largest value of an output; sums in another order differ by a hundredth of that."""
+"""Of the largest value of an output; sums in another order differ by 1e-7 to 1e-5."""
 
 
 @dataclass(frozen=True)

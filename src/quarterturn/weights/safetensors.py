@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from quarterturn.config import Config
@@ -59,7 +59,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "config": json.dumps(settings),
     }
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, out, metadata)
+    out.write_bytes(save(state, metadata))  # save_file would make a file for its owner alone
     return Exported(
         (out.name,),
         f"quarterturn {version('quarterturn')}",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from quarterturn.methods.base import Network
@@ -48,7 +48,7 @@ def export_timm(
         arguments["img_size"] = side  # positions are embedded for one size
     empty = timm.create_model(name, **arguments).state_dict()
     classifier = {n: torch.zeros_like(empty[n]) for n in empty.keys() - state.keys()}
-    save_file({n: t.contiguous() for n, t in (state | classifier).items()}, out)
+    out.write_bytes(save({n: t.contiguous() for n, t in (state | classifier).items()}))
 
     theirs = timm.create_model(name, checkpoint_path=str(out), **arguments).eval()
     with torch.no_grad():
