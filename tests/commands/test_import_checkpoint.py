@@ -18,6 +18,7 @@ from quarterturn import (
     resume,
 )
 from quarterturn.cli import main
+from quarterturn.commands.compare import compare
 from quarterturn.runs import Run
 from tests.weights.originals import nin_logits, nin_state
 
@@ -86,6 +87,23 @@ def test_a_backbone_without_heads(tmp_path: Path, photos: Path) -> None:
     assert not run.untrained
     with pytest.raises(ConfigError, match="these weights have no rotation head"):
         load_backbone(run.path).rotation(torch.zeros(1, 3, 224, 224))
+
+
+def test_imports_are_compared_as_trained_networks(tmp_path: Path, photos: Path) -> None:
+    """Also where the file does not say for how many epochs."""
+    for seed in (1, 2):
+        file = tmp_path / f"{seed}.pth"
+        torch.save(nin_state(3, torch.Generator().manual_seed(seed)), file)
+        run = import_checkpoint(file, out=tmp_path / str(seed), quiet=True)
+        assert run.config.run.epochs == 0
+        probe(run.path, photos, kind="knn", seeds=1, untrained=False, workers=0, quiet=True)
+    runs = [tmp_path / "1", tmp_path / "2"]
+    result = compare(runs, out=tmp_path / "comparison.json", quiet=True)
+    labels = [group["label"] for group in result["groups"]]
+    assert [label.rsplit(" ", 1)[0] for label in labels[:2]] == [
+        "rotnet nin3, imported 1.pth",
+        "rotnet nin3, imported 2.pth",
+    ]
 
 
 def test_nothing_is_written_before_all_fits(checkpoint: Path, tmp_path: Path) -> None:

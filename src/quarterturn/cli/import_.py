@@ -27,6 +27,4 @@ class Import:
         """Call the command."""
         from quarterturn.commands.import_checkpoint import import_checkpoint
 
-        import_checkpoint(
-            self.file, out=self.out, backbone=self.backbone, overwrite=self.overwrite
-        )  # fmt: skip
+        import_checkpoint(self.file, out=self.out, backbone=self.backbone, overwrite=self.overwrite)
