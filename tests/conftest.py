@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.sources import Source, open_source
 from quarterturn.methods.base import Method
 from quarterturn.models.backbone import Backbone
+from quarterturn.runs import Run
+from tests.weights.runs import MakeRun, write_run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,6 +78,16 @@ def tiny_backbone() -> Backbone:
         nn.init.uniform_(values, low, high)
     fc = nn.Sequential(nn.Flatten(), nn.Linear(4 * 8 * 8, 12), nn.ReLU())
     return Backbone([("conv", conv), ("fc", fc)], ["conv", "fc"], feature_dim=12)
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Makes a run that nobody has trained: (name, **settings) -> run."""
+
+    def make(name: str = "run", **settings: Any) -> Run:
+        return write_run(tmp_path / name, **settings)
+
+    return make
 
 
 @pytest.fixture

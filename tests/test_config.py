@@ -118,6 +118,7 @@ def test_recipes_pass_the_check(name):
         ("crop_padding", -1, 0),
         ("crop_padding", 128, 127),  # of images of 128 px: one pixel is always seen
         ("std", (0.2, 0.0, 0.2), (0.2, 0.1, 0.2)),
+        ("method", "imported", "rotnet"),  # a method of weights that others have trained
         ("temperature", 0.0, 0.01),
         ("num_noise", 0, 1),
         ("bank_momentum", 1.0, 0.99),

@@ -15,6 +15,8 @@ NAMES = {
     "QuarterturnError",
     "demo",
     "embed",
+    "export",
+    "import_checkpoint",
     "infonce_loss",
     "invariance_loss",
     "load_backbone",

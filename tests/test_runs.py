@@ -7,7 +7,8 @@ import pytest
 
 from quarterturn.config import Config
 from quarterturn.errors import CheckpointError, ConfigError
-from quarterturn.runs import Run, command_line, load_backbone, next_directory, prepare_directory
+from quarterturn.runs import Run, command_line, next_directory, prepare_directory
+from quarterturn.weights.loading import load_backbone
 
 
 def test_what_is_created_is_opened(tmp_path: Path) -> None:

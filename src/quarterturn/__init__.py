@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterturn.commands.demo import demo
     from quarterturn.commands.embed import embed
+    from quarterturn.commands.export import export
+    from quarterturn.commands.import_checkpoint import import_checkpoint
     from quarterturn.commands.orient import orient
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from quarterturn.losses.rotation import pu_weights, rotation_loss
     from quarterturn.models.bank import InstanceBank
     from quarterturn.rotation import rotate4
-    from quarterturn.runs import load_backbone
+    from quarterturn.weights.loading import load_backbone
 
 _HOME = {
     "CheckpointError": "errors",
@@ -31,9 +33,11 @@ _HOME = {
     "QuarterturnError": "errors",
     "demo": "commands.demo",
     "embed": "commands.embed",
+    "export": "commands.export",
+    "import_checkpoint": "commands.import_checkpoint",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
-    "load_backbone": "runs",
+    "load_backbone": "weights.loading",
     "long_tail_counts": "data.long_tail",
     "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
@@ -55,6 +59,8 @@ __all__ = [
     "QuarterturnError",
     "demo",
     "embed",
+    "export",
+    "import_checkpoint",
     "infonce_loss",
     "invariance_loss",
     "load_backbone",

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from quarterturn.errors import ConfigError
 
-MethodName = Literal["decoupling", "rotnet", "instance"]
+MethodName = Literal["decoupling", "rotnet", "instance", "imported"]
 LongTail = Literal["exponential", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -78,7 +78,8 @@ class MethodConfig:
     """What is learned."""
 
     method: MethodName = "decoupling"
-    """decoupling (both halves), rotnet (rotation alone) or instance (no turns)."""
+    """decoupling (both halves), rotnet (rotation alone) or instance (no turns). imported is a
+    backbone that was trained elsewhere by another method; nothing is trained by it here."""
     rotation_weight: float = 1.0
     """Weight of the rotation loss in the total."""
     invariance_weight: float = 1.0
@@ -292,6 +293,7 @@ class Config:
             "crop-padding", d.crop_padding, f"0 to below --image-size {d.image_size}",
         )  # fmt: skip
         _require(min(d.std) > 0, "std", d.std, "three positive numbers")
+        _require(m.method != "imported", "method", m.method, "decoupling, rotnet or instance")
         _require(m.temperature > 0, "temperature", m.temperature, "a positive number")
         _require(m.num_noise >= 1, "num-noise", m.num_noise, "at least 1")
         _require(0 <= m.bank_momentum < 1, "bank-momentum", m.bank_momentum, "0 to below 1")

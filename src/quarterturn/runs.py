@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,25 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
-from quarterturn.models.backbone import Backbone
 
 PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Where the weights of a run come from that was not trained here.
+
+    Attributes:
+        file: Name of the file.
+        sha256: Of the file.
+        layout: What kind of file it was.
+        heads: The heads that came with the backbone: ``rotation_head``, ``embedding_head``.
+    """
+
+    file: str
+    sha256: str
+    layout: str
+    heads: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -35,17 +51,19 @@ class Run:
 
     Attributes:
         path: The directory.
-        data: DATA as the user wrote it.
+        data: DATA as the user wrote it; None where imported weights came without their images.
         config: All settings.
-        fingerprint: Of the images that are learned from.
+        fingerprint: Of the images that are learned from; None where they are not known.
         kind: The command that makes such runs; ``fold`` within one of ``upright``.
+        imported: Where the weights come from, if they were imported.
     """
 
     path: Path
-    data: str
+    data: str | None
     config: Config
-    fingerprint: str
+    fingerprint: str | None
     kind: str = "pretrain"
+    imported: Imported | None = None
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``.
@@ -56,12 +74,14 @@ class Run:
         prepare_directory(self.path, overwrite=overwrite)
         for folder in (self.checkpoint.parent, self.figures):
             folder.mkdir()
-        stored = {
+        stored: dict[str, Any] = {
             "data": self.data,
             "fingerprint": self.fingerprint,
             "kind": self.kind,
             "config": self.config.to_dict(),
         }
+        if self.imported is not None:
+            stored["imported"] = asdict(self.imported)
         write_json(self.path / "config.json", stored)
 
     @classmethod
@@ -75,9 +95,13 @@ class Run:
         try:
             stored = json.loads((path / "config.json").read_text())
             config = Config.from_dict(stored["config"])
+            imported = None
+            if "imported" in stored:
+                found = stored["imported"]
+                imported = Imported(**{**found, "heads": tuple(found["heads"])})
             # The first version made runs of one kind, and did not say which.
             kind = stored.get("kind", "pretrain")
-            return cls(path, stored["data"], config, stored["fingerprint"], kind)
+            return cls(path, stored["data"], config, stored["fingerprint"], kind, imported)
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -126,6 +150,11 @@ class Run:
             )
 
     @property
+    def untrained(self) -> bool:
+        """Whether the weights are those that were drawn."""
+        return self.config.run.epochs == 0 and self.imported is None
+
+    @property
     def checkpoint(self) -> Path:
         """The last checkpoint."""
         return self.path / "checkpoints" / "last.ckpt"
@@ -139,6 +168,23 @@ class Run:
     def figures(self) -> Path:
         """Folder of figures, each with its data."""
         return self.path / "figures"
+
+    def data_or_own(self, data: Path | str | None, option: str = "DATA") -> str:
+        """DATA as it was given, or else the run's own.
+
+        Args:
+            data: What was given.
+            option: By which option it is given.
+
+        Raises:
+            ConfigError: None was given, and the run has none.
+        """
+        if data is None and self.data is None:
+            raise ConfigError(
+                f"the weights of {self.path} were imported, and no images came with them: give "
+                f"{option}"
+            )
+        return str(data or self.data)
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` of one kind: ``train`` or ``diagnostics``."""
@@ -168,6 +214,8 @@ class Run:
         checkpoint = checkpoint or self.checkpoint
         state = load_checkpoint(checkpoint)
         network = build_network(self.config)
+        if self.imported is not None:
+            network.keep_heads(self.imported.heads)
         try:
             network.load_state_dict(state["network"])
         except (RuntimeError, KeyError) as error:
@@ -175,24 +223,6 @@ class Run:
                 f"{checkpoint} does not fit the run's config.json: {error}"
             ) from error
         return network.eval()
-
-
-def load_backbone(run_or_file: str | Path) -> Backbone:
-    """A trained backbone in eval mode.
-
-    ``m(x)`` gives (B, D) features of normalised images (B, 3, S, S), and
-    ``m.features(x, layers=[...])`` the named layers that ``m.layers`` lists.
-
-    Args:
-        run_or_file: A run directory, or the checkpoint within one.
-
-    Raises:
-        CheckpointError: There is no run, or its checkpoint cannot be read.
-    """
-    path = Path(run_or_file)
-    if path.suffix == ".ckpt":
-        path = path.parent.parent
-    return Run.open(path).load_network().backbone
 
 
 def prepare_directory(path: Path, *, overwrite: bool) -> None:

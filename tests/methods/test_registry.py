@@ -5,7 +5,7 @@ import torch
 
 from quarterturn.config import Config, DataConfig, MethodConfig, ModelConfig
 from quarterturn.data.batches import Batch
-from quarterturn.methods.registry import build_method
+from quarterturn.methods.registry import build_method, build_network
 from quarterturn.models.registry import BACKBONES
 
 TIMM = ["timm:resnet10t", "timm:vit_tiny_patch16_224"]
@@ -33,3 +33,16 @@ def test_every_backbone_takes_a_step(backbone, method):
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
     assert all(p.grad.isfinite().all() for p in network.parameters())
     assert any(p.grad.any() for p in network.backbone.parameters())
+
+
+def test_heads_that_are_not_kept_leave_no_weights():
+    config = Config(data=DataConfig(image_size=16), model=ModelConfig(backbone="convnet"))
+    network = build_network(config)
+    assert network.heads == ("rotation_head", "embedding_head")
+    network.keep_heads(["rotation_head"])
+    assert network.heads == ("rotation_head",)
+    assert not any(name.startswith("embedding_head") for name in network.state_dict())
+    assert list(network.parts(torch.zeros(1, 256))) == ["rotation", "invariant", "both"]
+    imported = build_network(config.with_settings(method="imported"))
+    assert imported.heads == ()
+    assert list(imported.parts(torch.zeros(1, 256))) == ["whole"]

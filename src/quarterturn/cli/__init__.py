@@ -19,6 +19,8 @@ import tyro
 from quarterturn.cli.compare import Compare
 from quarterturn.cli.demo import Demo
 from quarterturn.cli.embed import Embed
+from quarterturn.cli.export import Export
+from quarterturn.cli.import_ import Import
 from quarterturn.cli.neighbors import Neighbors
 from quarterturn.cli.orient import Orient
 from quarterturn.cli.pretrain import Pretrain
@@ -29,7 +31,7 @@ from quarterturn.errors import QuarterturnError
 from quarterturn.presets import default_preset, default_rotnet_preset
 from quarterturn.presets import preset as preset_named
 
-Command = Demo | Pretrain | Upright | Orient | Probe | Embed | Neighbors | Compare
+Command = Demo | Pretrain | Upright | Orient | Probe | Embed | Neighbors | Compare | Export | Import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +89,9 @@ def _parse(words: list[str], config: Config) -> Command:
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
         | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]
-        | Annotated[Compare, tyro.conf.subcommand("compare")],
+        | Annotated[Compare, tyro.conf.subcommand("compare")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Import, tyro.conf.subcommand("import")],
         prog="quarterturn",
         description="Image representations without labels, learned by the quarter turn.",
         args=words,

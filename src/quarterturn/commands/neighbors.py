@@ -76,7 +76,7 @@ def neighbors(
         _check_out(Path(out), overwrite=overwrite)
     opened = Run.open(run)
     crop = opened.config.data
-    data = str(data or opened.data)
+    data = opened.data_or_own(data)
     source = open_source(data, max_bad_fraction=crop.max_bad_fraction)
     query = find_image(source, str(image))
     runtime = Runtime(device, "32-true")

@@ -79,7 +79,7 @@ def orient(
         _check_out(Path(out), overwrite=overwrite)
     opened = Run.open(run)
     by = run_to_orient_by(opened)
-    data = str(data or opened.data)
+    data = opened.data_or_own(data)
     source = open_source(data, max_bad_fraction=by.config.data.max_bad_fraction)
     copies = None
     if write is not None:

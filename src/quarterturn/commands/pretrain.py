@@ -118,6 +118,12 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
     run = Run.open(path).with_machine_of(config)
+    data = run.data
+    if data is None:
+        raise ConfigError(
+            f"the weights of {path} were imported: there is no training to go on with. Begin a new "
+            "run with quarterturn pretrain DATA"
+        )
     run.require_kind("pretrain")
     stored = run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
@@ -130,7 +136,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         )
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(run.data, run.config, runtime)
+        images = select_for_all(data, run.config, runtime)
         run.require_images(images.train)
         return _train(run, images, runtime, console)
     finally:

@@ -155,6 +155,8 @@ def _num_learned_from(
     run: Run, split: LabelledSplit, data: str, seeds: Sequence[int]
 ) -> int | None:
     """How many test images of any seed the run has learned from; None where its data is gone."""
+    if run.data is None:
+        return None
     try:
         learned = identities(select_images(run.data, run.config.data).train, run.data)
     except QuarterturnError:

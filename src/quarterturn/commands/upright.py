@@ -136,6 +136,7 @@ def resume_upright(
     _check_format(format)
     run = Run.open(path).with_machine_of(config)
     run.require_kind("upright")
+    assert run.data is not None
     machine, stored = run.config.machine, run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
     runtime = Runtime(machine.device, precision, compile=machine.compile)

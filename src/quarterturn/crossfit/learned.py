@@ -27,6 +27,8 @@ def learned_images(run: Run, data: str) -> dict[str, str] | None:
     Raises:
         DataError: The run's data is an archive that holds other images now.
     """
+    if run.data is None:  # imported weights do not tell what they have learned from
+        return None
     for place in dict.fromkeys([run.data, locate(data)]):
         try:
             found = select_images(place, run.config.data)

@@ -76,5 +76,6 @@ def agnostic_warning(agnostic: Floats) -> str | None:
         f'warning: {share:.0%} of the images have no "up" (agnostic score {AGNOSTIC} or more): the '
         "turn of such images is noise to the rotation loss. pretrain --upright discounts it image "
         "by image, --rotation-weight 0 leaves it out, and the invariant half is still learned; or "
-        "--method instance, which turns nothing"
+        "--method instance, which turns nothing. If people can tell which way up these images are, "
+        "the networks have learned too little: give more --epochs"
     )

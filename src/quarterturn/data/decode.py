@@ -90,13 +90,18 @@ def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
                 width, height = image.size
                 image.draft(image.mode, (math.ceil(width / shrink), math.ceil(height / shrink)))
             image.load()
-            # Not ImageOps.exif_transpose: it writes the metadata anew, and fails where they are
-            # damaged although the picture is whole.
-            transpose = TO_UPRIGHT.get(orientation_of(image))
-            rgb = to_rgb(image)
-            return rgb if transpose is None else rgb.transpose(transpose)
+            return upright_rgb(image)
     except FAILURES as error:
         raise UnreadableImageError(reason_of(path, error)) from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow image as RGB, turned as its EXIF orientation says."""
+    # Not ImageOps.exif_transpose: it writes the metadata anew, and fails where they are damaged
+    # although the picture is whole.
+    transpose = TO_UPRIGHT.get(orientation_of(image))
+    rgb = to_rgb(image)
+    return rgb if transpose is None else rgb.transpose(transpose)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

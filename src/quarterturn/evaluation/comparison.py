@@ -128,7 +128,7 @@ def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
         Group(label, mates)
         for label, mates in zip(_labels(by_settings), by_settings.values(), strict=True)
     ]
-    if all(probed.run.config.run.epochs for probed in runs):
+    if not any(probed.run.untrained for probed in runs):
         by_backbone: dict[str, tuple[str, list[ProbedRun]]] = {}
         for probed in runs:
             config, settings = probed.run.config, _settings(probed.run)
@@ -188,7 +188,8 @@ def _settings(run: Run) -> dict[str, Any]:
     }
     environment = run.read_json("environment.json")
     in_force = {name: environment.get(name) for name in ("precision", "processes")}
-    return {**flat, "images": run.fingerprint, **in_force}
+    imported = run.imported and f"{run.imported.file} {run.imported.sha256[:8]}"
+    return {**flat, "images": run.fingerprint, "imported": imported, **in_force}
 
 
 def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
@@ -197,7 +198,7 @@ def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
     varying = [name for name in every[0] if any(s.get(name) != every[0][name] for s in every)]
     labels = []
     for settings, mates in zip(every, by_settings.values(), strict=True):
-        if settings["epochs"]:
+        if not mates[0].run.untrained:
             label = f"{settings['method']} {settings['backbone']}"
             others = [name for name in varying if name not in ("method", "backbone")]
         else:

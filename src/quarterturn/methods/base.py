@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
 from quarterturn.rotation import rotate4
+
+HEADS = ("rotation_head", "embedding_head")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class Network(nn.Module):
         self.backbone = backbone
         self.rotation_head = None
         self.embedding_head = None
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads that this network has."""
+        return tuple(name for name in HEADS if getattr(self, name) is not None)
+
+    def keep_heads(self, names: Collection[str]) -> None:
+        """Drop the heads that are not among these: weights from elsewhere may come without."""
+        for name in set(self.heads) - set(names):
+            setattr(self, name, None)
 
     def features_of_turns(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 4, D): the features of every image in its four rotations."""

@@ -31,6 +31,8 @@ def build_network(config: Config) -> Network:
                 return RotationNetwork(backbone)
             case "instance":
                 return InstanceNetwork(backbone, model.embedding_dim)
+            case "imported":
+                return Network(backbone)
             case other:
                 raise ConfigError(f"unknown method {other!r}")
 

@@ -49,6 +49,19 @@ class TimmBackbone(Backbone):
         return dict(zip(inner, values, strict=True)) | {"pool": net.forward_head(last)}
 
 
+def import_timm(what: str) -> Any:
+    """The timm library.
+
+    Raises:
+        ConfigError: It is not installed; ``what`` says what needs it.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(f"{what} needs an extra: pip install 'quarterturn[timm]'") from error
+    return timm
+
+
 def timm_backbone(name: str, image_size: int) -> TimmBackbone:
     """A network of timm with fresh weights; nothing is downloaded.
 
@@ -63,12 +76,7 @@ def timm_backbone(name: str, image_size: int) -> TimmBackbone:
         ConfigError: timm is not installed, or has no such network.
         ValueError: The network does not take images of this size.
     """
-    try:
-        import timm
-    except ImportError as error:
-        raise ConfigError(
-            f"the backbone 'timm:{name}' needs an extra: pip install 'quarterturn[timm]'"
-        ) from error
+    timm = import_timm(f"the backbone 'timm:{name}'")
     if not timm.is_model(name):  # nor is a name on a hub, so that none is asked
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"close to it: {', '.join(close)}" if close else "timm.list_models() has them all"

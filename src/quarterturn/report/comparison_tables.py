@@ -72,12 +72,13 @@ def training_table(groups: Sequence[Group]) -> Table:
     """How long each group was trained, and what its diagnostics say in the end."""
     rows: list[list[Cell]] = []
     for group in groups:
-        if group.origin != "trained" or not group.runs[0].run.config.run.epochs:
+        run = group.runs[0].run
+        if group.origin != "trained" or run.untrained or run.imported is not None:
             continue
         train = [(p.run.read_metrics("train") or [{}])[-1] for p in group.runs]
         last = [(p.run.read_metrics("diagnostics") or [{}])[-1] for p in group.runs]
         seconds = mean_and_spread([line.get("elapsed_s") for line in train])["mean"]
-        row: list[Cell] = [group.label, len(group.runs), group.runs[0].run.config.run.epochs]
+        row: list[Cell] = [group.label, len(group.runs), run.config.run.epochs]
         row.append(None if seconds is None else seconds / 60)
         row.append(mean_and_spread([line.get("loss") for line in train])["mean"])
         for measure in ("rotation_accuracy", "leakage_fresh_head", "spread"):

@@ -33,6 +33,7 @@ def write_run_page(
         The page's path.
     """
     path = run.path / "report.html"
+    assert run.data is not None  # imported weights have no training to report
     page = Page(
         title=f"{name} on {Path(run.data).name or run.data}",
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),

@@ -36,6 +36,7 @@ METHODS = {
         "instance discrimination",
         "the features learn to tell images apart; nothing is turned",
     ),
+    "imported": ("trained elsewhere", "by what method is not known here"),
 }
 """What is learned, by method: a name, and a sentence's end."""
 

@@ -1,0 +1,70 @@
+"""``quarterturn import``: a file of weights becomes a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.engine.telemetry import stderr_console
+from quarterturn.runs import Run
+from quarterturn.weights.files import read_weights
+from quarterturn.weights.trained import Weights
+
+
+def import_checkpoint(
+    file: Path | str,
+    *,
+    out: Path | str,
+    backbone: str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Make a run of weights that were trained elsewhere, to probe, embed and export them.
+
+    Nothing in the file is executed, and nothing is written before all of it has been found to fit.
+
+    Args:
+        file: A checkpoint of the original codes, FeatureDecoupling (``feature_net_epochN``, with
+            ``classifier_net_epochN`` and ``norm_net_epochN`` where they lie beside it) and RotNet;
+            weights of torchvision's or timm's ``resnet18`` and ``resnet50``; or a file that
+            ``export --format safetensors`` has written.
+        out: The run directory.
+        backbone: Ours that the weights are for; told by the tensors' names unless it is
+            ``timm:NAME``.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+
+    Returns:
+        The run. It has no DATA of its own, and no training to resume.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit.
+        ConfigError: ``out`` exists, or the weights are for another backbone.
+    """
+    weights = read_weights(file, backbone)
+    run = Run(Path(out), None, weights.config, weights.fingerprint, "import", weights.imported)
+    run.create(overwrite=overwrite)
+    state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
+    save_checkpoint(run.checkpoint, state)
+    if not quiet:
+        for line in _summary(run, weights):
+            stderr_console().print(line, highlight=False, markup=False)
+    return run
+
+
+def _summary(run: Run, weights: Weights) -> list[str]:
+    config, heads = weights.config, weights.imported.heads
+    lines = [
+        f"{weights.imported.layout}: {len(weights.network.state_dict())} tensors, all that "
+        f"{config.model.backbone} needs; heads: {', '.join(heads).replace('_', ' ') or 'none'}",
+        f"images: {config.data.image_size} px, mean {_numbers(config.data.mean)}, standard "
+        f"deviation {_numbers(config.data.std)}",
+    ]
+    if weights.left_out:
+        lines.append(f"left out, since no head here is like it: {', '.join(weights.left_out)}")
+    lines.append(f"run directory {run.path}; now: quarterturn probe {run.path} DATA")
+    return lines
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

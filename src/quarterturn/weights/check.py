@@ -1,0 +1,109 @@
+"""What was written is run in its consumer, on the same images as the network it was written from.
+
+Shapes: n images; S side of a crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import Normalise
+from quarterturn.errors import CheckpointError
+from quarterturn.randomness import uniforms
+
+TOLERANCE = 1e-4
+"""Of the largest value of an output; sums in another order differ by 1e-7 to 1e-5."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart two computations of one output are.
+
+    Attributes:
+        output: Its name.
+        absolute: The greatest absolute difference.
+        relative: The same over the largest absolute value that is expected.
+    """
+
+    output: str
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has written.
+
+    Attributes:
+        files: The files.
+        consumer: What has read them for the check.
+        differences: Of each output, from ours.
+        loading: How to load them: lines of Python.
+        notes: What whoever uses the files must know, sentence by sentence.
+    """
+
+    files: tuple[str, ...]
+    consumer: str
+    differences: tuple[Difference, ...]
+    loading: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def clouds(crop: DataConfig, number: int = 4) -> Tensor:
+    """(n, 3, S, S) normalised images of coloured clouds, always the same.
+
+    They are smooth as photos are: on noise of single pixels, deep layers say the same of any image.
+    """
+    places = torch.arange(number * 3 * 8 * 8).view(number, 3, 8, 8)
+    coarse = 255 * uniforms(0, "clouds", 0, places).float()
+    side = crop.image_size
+    pixels = F.interpolate(coarse, size=(side, side), mode="bilinear", align_corners=False)
+    return Normalise(crop, torch.device("cpu"))(pixels)
+
+
+def differences(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor]
+) -> tuple[Difference, ...]:
+    """Compare named outputs.
+
+    Raises:
+        CheckpointError: An output has another shape than ours.
+    """
+    result = []
+    for name, ours in expected.items():
+        theirs = found[name]
+        if theirs.shape != ours.shape:
+            raise CheckpointError(
+                f"the written file gives {name} as {tuple(theirs.shape)}, expected "
+                f"{tuple(ours.shape)}"
+            )
+        absolute = float((theirs.double() - ours.double()).abs().max())
+        result.append(Difference(name, absolute, absolute / max(float(ours.abs().max()), 1e-12)))
+    return tuple(result)
+
+
+def require_close(exported: Exported, tolerance: float) -> None:
+    """Refuse files whose outputs are not ours.
+
+    Raises:
+        CheckpointError: Names the outputs beyond the tolerance.
+    """
+    # Not "greater than": what is no number is not close either.
+    wrong = [d for d in exported.differences if not d.relative <= tolerance]
+    if wrong:
+        raise CheckpointError(
+            f"{exported.consumer} computes other values from the written files, so they are not "
+            f"kept (the limit --tolerance is {tolerance:g}): "
+            + ", ".join(f"{d.output} differs by {d.relative:.2g} of its range" for d in wrong)
+        )

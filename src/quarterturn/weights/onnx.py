@@ -1,0 +1,102 @@
+"""An ONNX file, for whatever runs ONNX."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quarterturn.errors import ConfigError
+from quarterturn.methods.base import Network
+from quarterturn.runs import Run
+from quarterturn.weights.check import Exported, differences
+
+OPSET = 18
+"""The exporter's own; later ones are converted from it."""
+
+ROTATION = "rotation"
+"""The output that is the rotation head's logits."""
+
+
+def export_onnx(
+    run: Run, network: Network, out: Path, images: Tensor, *, layers: Sequence[str] | None = None
+) -> Exported:
+    """Write named layers as an ONNX graph with a dynamic batch.
+
+    The input ``images`` is (batch, 3, S, S), normalised; the metadata say by what. Written by
+    torch's exporter on top of ``torch.export``, the maintained one of its two.
+
+    Args:
+        run: The run.
+        network: Its network.
+        out: A file ending in ``.onnx``.
+        images: (n, 3, S, S) to check by.
+        layers: Outputs: names of layers, and ``rotation`` for the rotation head's logits. By
+            default the last layer, and ``rotation`` where there is such a head.
+
+    Raises:
+        ConfigError: The extra is not installed, or there is no such layer.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 - torch's exporter is written in it
+    except ImportError as error:
+        raise ConfigError(
+            "--format onnx needs an extra: pip install 'quarterturn[onnx]'"
+        ) from error
+    head = [ROTATION] if network.rotation_head is not None else []
+    names = [network.backbone.layers[-1], *head] if layers is None else list(layers)
+    offered = [*network.backbone.layers, *head]
+    if unknown := [name for name in names if name not in offered]:
+        raise ConfigError(f"no layers {', '.join(unknown)}; this run has {', '.join(offered)}")
+    outputs = _Outputs(network, names).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
+        program = torch.onnx.export(
+            outputs, (images,), dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=["images"], output_names=names,
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        )  # fmt: skip
+    assert program is not None
+    crop = run.config.data
+    program.model.metadata_props.update(
+        architecture=run.config.model.backbone, method=run.config.method.method,
+        image_size=str(crop.image_size), eval_crop=json.dumps(crop.eval_crop),
+        mean=json.dumps(crop.mean), std=json.dumps(crop.std),
+    )  # fmt: skip
+    program.save(out, external_data=False)
+
+    session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])
+    found: list[Any] = session.run(names, {"images": images.numpy()})
+    with torch.no_grad():
+        expected = dict(zip(names, outputs(images), strict=True))
+    return Exported(
+        (out.name,),
+        f"onnxruntime {onnxruntime.__version__}",
+        differences(expected, {n: torch.from_numpy(v) for n, v in zip(names, found, strict=True)}),
+        "import onnxruntime\n"
+        f'session = onnxruntime.InferenceSession("{out.name}")\n'
+        'outputs = session.run(None, {"images": images})',
+        (f"Opset {OPSET}; any number of images at a time; outputs, in order: {', '.join(names)}.",),
+    )
+
+
+class _Outputs(nn.Module):
+    """A network whose results are some of its layers, in order."""
+
+    def __init__(self, network: Network, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        last = self.network.backbone.layers[-1]
+        wanted = [last if name == ROTATION else name for name in self.names]
+        found = self.network.backbone.features(images, wanted)
+        if ROTATION in self.names:
+            found[ROTATION] = self.network.rotation_logits(found[last])
+        return tuple(found[name] for name in self.names)

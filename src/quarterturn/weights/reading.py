@@ -1,0 +1,95 @@
+"""Files of tensors that others have saved, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from quarterturn.errors import CheckpointError
+
+WRAPPERS = ("network", "state_dict", "model")
+"""Under which key a checkpoint may hold its state dict: the original codes', and timm's."""
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The tensors of a file.
+
+    Attributes:
+        tensors: By their names in the file, without the ``module.`` of parallel training.
+        epochs: How long they were trained, where the file says so.
+    """
+
+    tensors: dict[str, Tensor]
+    epochs: int | None = None
+
+
+def read_tensors(path: Path) -> TensorFile:
+    """Read a ``.safetensors`` file, or one that torch has saved, in its zip or its older format.
+
+    Tensors that were saved on a GPU come to the CPU.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or it holds more than tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no file at {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return TensorFile(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+    stored = _unpickled(path)
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{path} holds a {type(stored).__name__}; expected named tensors")
+    if "optimizer" in stored and not any(wrapper in stored for wrapper in WRAPPERS):
+        raise CheckpointError(
+            f"{path} holds the state of an optimizer; the network's weights are in another file, "
+            "such as feature_net_epoch245"
+        )
+    inner = next((stored[wrapper] for wrapper in WRAPPERS if wrapper in stored), stored)
+    if not isinstance(inner, dict) or not inner:
+        raise CheckpointError(f"{path} holds no tensors: a {type(inner).__name__}, perhaps empty")
+    others = [str(name) for name, value in inner.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointError(
+            f"{path} holds other things than tensors: {', '.join(others[:5])}; expected a state "
+            'dict, or {"epoch": number, "network": state dict}'
+        )
+    epochs = stored.get("epoch")
+    if all(name.startswith("module.") for name in inner):
+        inner = {name.removeprefix("module."): tensor for name, tensor in inner.items()}
+    return TensorFile(dict(inner), epochs if isinstance(epochs, int) else None)
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, just before the refusal
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged pickle may raise whatever the unpickler stumbles over.
+    except (
+        pickle.UnpicklingError, zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError,
+        LookupError, TypeError,
+    ) as error:  # fmt: skip
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            # torch's own words advise to unpickle it after all.
+            raise CheckpointError(
+                f"{path} is refused: it holds the Python object {found[1]}, and to unpickle "
+                "objects runs code out of the file; expected tensors alone. Of the original code's "
+                "files, nce_average_cri_epochN is a whole module: the memory bank in it is not "
+                "needed, and feature_net_epochN has the weights"
+            ) from error
+        raise CheckpointError(
+            f"{path} is damaged or truncated, or no file of tensors that torch has saved"
+        ) from error

@@ -1,0 +1,126 @@
+"""Our own portable file: a ``.safetensors`` whose metadata says all that is needed to use it."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from quarterturn.config import Config
+from quarterturn.data.sources import short_name
+from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.methods.base import Network
+from quarterturn.methods.registry import build_network
+from quarterturn.runs import Imported, Run
+from quarterturn.weights.check import Exported, differences
+from quarterturn.weights.trained import Weights, sha256
+
+OWN = "quarterturn"
+"""The key of the metadata that tells our files from others; its value is the version."""
+
+
+def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) -> Exported:
+    """Write backbone and heads, and read them back.
+
+    The metadata are strings, JSON where they are no words: ``architecture``, ``method``,
+    ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (the features of each part: from,
+    to), ``heads``, ``epochs``, ``data`` and ``fingerprint`` of the images, the whole ``config``
+    without the machine's, and the version.
+
+    Args:
+        run: The run, for what is known about it.
+        network: Its network.
+        out: A file ending in ``.safetensors``.
+        images: (n, 3, S, S) to check by.
+    """
+    config = run.config
+    settings = config.to_dict()
+    del settings["machine"]
+    metadata = {
+        OWN: version("quarterturn"),
+        "format": "pt",  # what other readers of safetensors look for
+        "architecture": config.model.backbone,
+        "method": config.method.method,
+        "image_size": str(config.data.image_size),
+        "eval_crop": json.dumps(config.data.eval_crop),
+        "mean": json.dumps(config.data.mean),
+        "std": json.dumps(config.data.std),
+        "split": json.dumps(_split(network)),
+        "heads": json.dumps(network.heads),
+        "epochs": json.dumps(run.epochs_done()),
+        "data": json.dumps(None if run.data is None else short_name(run.data)),
+        "fingerprint": json.dumps(run.fingerprint),
+        "config": json.dumps(settings),
+    }
+    state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    out.write_bytes(save(state, metadata))  # save_file would make a file for its owner alone
+    return Exported(
+        (out.name,),
+        f"quarterturn {version('quarterturn')}",
+        differences(_outputs(network, images), _outputs(read_safetensors(out).network, images)),
+        "import quarterturn\n"
+        f'backbone = quarterturn.load_backbone("{out.name}")\n'
+        'features = backbone(backbone.transform("photo.jpg")[None])',
+    )
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file was written by `export_safetensors`."""
+    return path.suffix == ".safetensors" and path.is_file() and OWN in _metadata(path)
+
+
+def read_safetensors(path: Path) -> Weights:
+    """Read what `export_safetensors` wrote.
+
+    Raises:
+        CheckpointError: The file is damaged, or of another version.
+    """
+    metadata = _metadata(path)
+    try:
+        config = Config.from_dict(json.loads(metadata["config"]))
+        heads = tuple(json.loads(metadata["heads"]))
+        network = build_network(config)
+        network.keep_heads(heads)
+        network.load_state_dict(load_file(path))
+        layout = f"safetensors of quarterturn {metadata[OWN]}"
+        return Weights(
+            network.eval(),
+            config,
+            Imported(path.name, sha256(path), layout, heads),
+            float(json.loads(metadata["epochs"])),
+            json.loads(metadata["fingerprint"]),
+        )
+    except (ConfigError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+
+
+def _split(network: Network) -> dict[str, list[int]]:
+    """The features of each part of the last layer, from and to."""
+    width = network.backbone.feature_dim
+    parts = network.parts(torch.arange(width))
+    return {name: [int(part[0]), int(part[-1]) + 1] for name, part in parts.items()}
+
+
+@torch.no_grad()
+def _outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
+    """Every layer, and what the heads make of the last."""
+    found = network.backbone.features(images, network.backbone.layers)
+    features = found[network.backbone.layers[-1]]
+    heads: dict[str, Any] = {
+        "rotation_head": network.rotation_logits, "embedding_head": network.embed
+    }  # fmt: skip
+    return found | {head: heads[head](features) for head in network.heads}

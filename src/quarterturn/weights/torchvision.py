@@ -1,0 +1,118 @@
+"""A state dict for torchvision's own ResNets."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from quarterturn.errors import ConfigError
+from quarterturn.methods.base import Network
+from quarterturn.models.resnet import SMALL_IMAGE
+from quarterturn.runs import Run
+from quarterturn.weights.check import Exported, differences
+from quarterturn.weights.layouts import resnet_name
+
+RESNETS = ("resnet18", "resnet50")
+
+
+def export_torchvision(
+    run: Run, network: Network, out: Path, images: Tensor, *, num_classes: int | None = None
+) -> Exported:
+    """Write what ``torchvision.models.resnet18(num_classes=...)`` loads with ``strict=True``.
+
+    torchvision's networks have a classifier, so there has to be one: by default the rotation head,
+    of four classes, which reads the invariant half with weights of zero; else zeros, to be trained.
+
+    Args:
+        run: The run.
+        network: Its network.
+        out: A file that torch is to write.
+        images: (n, 3, S, S) to check by.
+        num_classes: Width of a classifier to be trained; None takes the rotation head.
+
+    Raises:
+        ConfigError: torchvision has no such network, or there is no rotation head.
+    """
+    require_resnet(run, "torchvision")
+    name = run.config.model.backbone
+    weight, bias = _classifier(network, num_classes)
+    state = resnet_state(network) | {"fc.weight": weight, "fc.bias": bias}
+    torch.save(state, out)
+
+    theirs = getattr(torchvision.models, name)(weights=None, num_classes=len(bias))
+    theirs.load_state_dict(torch.load(out, weights_only=True), strict=True)
+    return Exported(
+        (out.name,),
+        f"torchvision {version('torchvision')}",
+        differences(_ours(network, images, num_classes), _theirs(theirs.eval(), images)),
+        "import torch, torchvision\n"
+        f"network = torchvision.models.{name}(num_classes={len(bias)}).eval()\n"
+        f'network.load_state_dict(torch.load("{out.name}", weights_only=True), strict=True)',
+        (
+            "The classifier is the rotation head: logits of 0, 90, 180 and 270 degrees, "
+            "counter-clockwise."
+            if num_classes is None
+            else "The classifier is all zeros, to be trained.",
+        ),
+    )
+
+
+def require_resnet(run: Run, consumer: str) -> None:
+    """Refuse what the ResNets of other libraries cannot hold.
+
+    Raises:
+        ConfigError: Says in what the network differs.
+    """
+    name, side = run.config.model.backbone, run.config.data.image_size
+    if name not in RESNETS:
+        raise ConfigError(
+            f"{consumer} has no network like this {name}, only {' and '.join(RESNETS)}; "
+            "--format safetensors and onnx take any"
+        )
+    if side < SMALL_IMAGE:
+        raise ConfigError(
+            f"this {name} was made for {side} px: below {SMALL_IMAGE} px its stem is a 3x3 "
+            f"convolution of stride 1 without a pool, and {consumer}'s is a 7x7 one of stride 2 "
+            "with a pool, so it cannot be loaded there; --format safetensors and onnx take any"
+        )
+
+
+def resnet_state(network: Network) -> dict[str, Tensor]:
+    """The backbone's weights by the names of torchvision's and timm's ResNets."""
+    state = network.state_dict()
+    return {resnet_name(n): state[n] for n in state if n.startswith("backbone.")}
+
+
+def _classifier(network: Network, num_classes: int | None) -> tuple[Tensor, Tensor]:
+    """Weight (C, D) and bias (C,) over the whole feature."""
+    width = network.backbone.feature_dim
+    if num_classes is not None:
+        return torch.zeros(num_classes, width), torch.zeros(num_classes)
+    head = network.rotation_head
+    if head is None:
+        raise ConfigError(
+            "torchvision's networks have a classifier, and this run has no rotation head to stand "
+            "there: give --num-classes for one of zeros, to be trained"
+        )
+    return F.pad(head.weight.detach(), (0, width - head.in_features)), head.bias.detach()
+
+
+@torch.no_grad()
+def _ours(network: Network, images: Tensor, num_classes: int | None) -> dict[str, Tensor]:
+    found = network.backbone.features(images, network.backbone.layers)
+    if num_classes is None:
+        return found | {"fc": network.rotation_logits(found["pool"])}
+    return found | {"fc": torch.zeros(len(images), num_classes)}
+
+
+@torch.no_grad()
+def _theirs(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    layers = {f"layer{i}": f"layer{i}" for i in range(1, 5)}
+    nodes = {"relu": "stem", **layers, "flatten": "pool", "fc": "fc"}
+    return create_feature_extractor(network, nodes)(images)
