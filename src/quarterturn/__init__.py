@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from quarterturn.commands.upright import upright
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
+    from quarterturn.losses.focal import FocalLoss
     from quarterturn.losses.instance import infonce_loss, nce_loss
     from quarterturn.losses.invariance import invariance_loss
+    from quarterturn.losses.ldam import LDAMLoss, ldam_margins
+    from quarterturn.losses.logit_adjustment import LogitAdjustedLoss
     from quarterturn.losses.rotation import pu_weights, rotation_loss
+    from quarterturn.losses.weights import effective_number_weights
     from quarterturn.models.bank import InstanceBank
     from quarterturn.rotation import rotate4
     from quarterturn.runs import load_backbone
@@ -27,12 +31,17 @@ _HOME = {
     "CheckpointError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",
+    "FocalLoss": "losses.focal",
     "InstanceBank": "models.bank",
+    "LDAMLoss": "losses.ldam",
+    "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
     "demo": "commands.demo",
+    "effective_number_weights": "losses.weights",
     "embed": "commands.embed",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
+    "ldam_margins": "losses.ldam",
     "load_backbone": "runs",
     "long_tail_counts": "data.long_tail",
     "long_tail_indices": "data.long_tail",
@@ -51,12 +60,17 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "FocalLoss",
     "InstanceBank",
+    "LDAMLoss",
+    "LogitAdjustedLoss",
     "QuarterturnError",
     "demo",
+    "effective_number_weights",
     "embed",
     "infonce_loss",
     "invariance_loss",
+    "ldam_margins",
     "load_backbone",
     "long_tail_counts",
     "long_tail_indices",
