@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterturn.commands.demo import demo
     from quarterturn.commands.embed import embed
+    from quarterturn.commands.finetune import finetune, resume_finetune
     from quarterturn.commands.orient import orient
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
@@ -39,6 +40,7 @@ _HOME = {
     "demo": "commands.demo",
     "effective_number_weights": "losses.weights",
     "embed": "commands.embed",
+    "finetune": "commands.finetune",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
     "ldam_margins": "losses.ldam",
@@ -51,6 +53,7 @@ _HOME = {
     "probe": "commands.probe",
     "pu_weights": "losses.rotation",
     "resume": "commands.pretrain",
+    "resume_finetune": "commands.finetune",
     "rotate4": "rotation",
     "rotation_loss": "losses.rotation",
     "upright": "commands.upright",
@@ -68,6 +71,7 @@ __all__ = [
     "demo",
     "effective_number_weights",
     "embed",
+    "finetune",
     "infonce_loss",
     "invariance_loss",
     "ldam_margins",
@@ -80,6 +84,7 @@ __all__ = [
     "probe",
     "pu_weights",
     "resume",
+    "resume_finetune",
     "rotate4",
     "rotation_loss",
     "upright",

@@ -39,6 +39,8 @@ class Run:
         config: All settings.
         fingerprint: Of the images that are learned from.
         kind: The command that makes such runs; ``fold`` within one of ``upright``.
+        start: The run whose backbone the training began with; None for one from scratch.
+        class_names: Of a classifier, in the order of its logits; else empty.
     """
 
     path: Path
@@ -46,6 +48,8 @@ class Run:
     config: Config
     fingerprint: str
     kind: str = "pretrain"
+    start: str | None = None
+    class_names: tuple[str, ...] = ()
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``.
@@ -60,6 +64,8 @@ class Run:
             "data": self.data,
             "fingerprint": self.fingerprint,
             "kind": self.kind,
+            "start": self.start,
+            "class_names": list(self.class_names),
             "config": self.config.to_dict(),
         }
         write_json(self.path / "config.json", stored)
@@ -77,7 +83,11 @@ class Run:
             config = Config.from_dict(stored["config"])
             # The first version made runs of one kind, and did not say which.
             kind = stored.get("kind", "pretrain")
-            return cls(path, stored["data"], config, stored["fingerprint"], kind)
+            class_names = tuple(stored.get("class_names", ()))
+            return cls(
+                path, stored["data"], config, stored["fingerprint"],
+                kind, stored.get("start"), class_names,
+            )  # fmt: skip
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -158,6 +168,10 @@ class Run:
         # Checkpoints of the first version did not say; only whole runs had a report.
         return float(state.get("epochs_done", self.config.run.epochs))
 
+    def untrained_network(self) -> Network:
+        """Backbone and heads as they were drawn, before any training."""
+        return build_network(self.config, len(self.class_names))
+
     def load_network(self, checkpoint: Path | None = None) -> Network:
         """Backbone and heads from a checkpoint, by default the last, in eval mode, on the CPU."""
         if self.kind == "upright":
@@ -167,7 +181,7 @@ class Run:
             )
         checkpoint = checkpoint or self.checkpoint
         state = load_checkpoint(checkpoint)
-        network = build_network(self.config)
+        network = self.untrained_network()
         try:
             network.load_state_dict(state["network"])
         except (RuntimeError, KeyError) as error:

@@ -24,12 +24,8 @@ from quarterturn.methods.registry import build_method
 def select_for_all(data: str, config: Config, runtime: Runtime) -> Selection:
     """The run's images; where they are to be downloaded, the first process does it for all."""
     download = config.machine.download
-    if download and not runtime.is_main:
-        runtime.barrier()
-    images = select_images(data, config.data, download=download and runtime.is_main)
-    if download and runtime.is_main:
-        runtime.barrier()
-    return images
+    with runtime.main_first(download):
+        return select_images(data, config.data, download=download and runtime.is_main)
 
 
 def prepare_training(
@@ -39,6 +35,7 @@ def prepare_training(
     *,
     method: Method | None = None,
     p_upright: Tensor | None = None,
+    chances: Tensor | None = None,
     source: Source | None = None,
     checkpoint: Path | None = None,
     metrics: Path | None = None,
@@ -54,6 +51,7 @@ def prepare_training(
         runtime: Device, precision, processes.
         method: What is learned; by default what the configuration says.
         p_upright: (N, 4) for the noise-aware phase of that method.
+        chances: (N,) how likely each image is to be drawn; see `TrainingBatches`.
         source: Where the images are from; see `TrainingBatches`.
         checkpoint: Where to keep the state. The training goes on from what is there.
         metrics: Where figures go; as ``checkpoint``, the first process alone writes it.
@@ -70,7 +68,7 @@ def prepare_training(
         images, config.data,
         batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
         workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
-        with_labels=method.reads_labels, source=source,
+        with_labels=method.reads_labels, chances=chances, source=source,
     )  # fmt: skip
     telemetry = Telemetry(
         metrics if runtime.is_main else None,

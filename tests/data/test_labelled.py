@@ -55,7 +55,7 @@ class TestOwnSplit:
     def test_without_labels_is_refused(self, tmp_path):
         tree(tmp_path / "train", {"ant": 4, "bee": 4})
         tree(tmp_path / "test", {".": 4})
-        with pytest.raises(DataError, match="the split 'test' has no labels to probe with"):
+        with pytest.raises(DataError, match="the split 'test' has no labels to learn from"):
             open_labelled(str(tmp_path))
 
 
@@ -104,7 +104,7 @@ class TestOtherData:
     def test_that_cannot_be_used_is_named(self, tmp_path):
         data = tree(tmp_path / "data", {"ant": 4, "bee": 4})
         plain = tree(tmp_path / "plain", {".": 8})
-        with pytest.raises(DataError, match="plain has no labels to probe with"):
+        with pytest.raises(DataError, match="plain has no labels to learn from"):
             open_labelled(data, plain)
         with pytest.raises(DataError, match="no data at"):
             open_labelled(data, str(tmp_path / "nothing"))

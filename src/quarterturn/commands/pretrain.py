@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
 from quarterturn.commands.upright import p_upright_for, upright_file
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
@@ -68,6 +68,8 @@ def pretrain(
     base = config or preset_named(preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
+    if config.method.method == "classifier":
+        raise ConfigError("--method classifier learns from labels: quarterturn finetune DATA")
     check_network(config)
     if config.method.upright == "auto":
         check_network(fold_recipe(config))
@@ -83,12 +85,7 @@ def pretrain(
             # A file of other data is refused before the run has a directory.
             given = Path(config.method.upright)
             p_upright_of(given, images.train, (images.source.train, images.chosen))
-        config = fit_batch_size(config, len(images.train), console)
-        if config.run.batch_size < 2 * runtime.world_size * config.run.accumulate:
-            raise ConfigError(
-                f"--batch-size {config.run.batch_size} over {runtime.world_size} processes and "
-                f"--accumulate {config.run.accumulate}: each part needs at least 2 images"
-            )
+        config = fit_batch_size(config, len(images.train), runtime, console)
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.train.fingerprint())
@@ -117,17 +114,10 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     Raises:
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
-    run = Run.open(path).with_machine_of(config)
+    run = Run.open(path)
     run.require_kind("pretrain")
-    stored = run.read_json("environment.json")
-    precision = stored.get("precision", run.config.run.precision)
-    machine = run.config.machine
-    runtime = Runtime(machine.device, precision, compile=machine.compile)
-    if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
-        raise ConfigError(
-            f"the run began with {before} processes and cannot go on with {runtime.world_size}: "
-            "batch norm would see other batches"
-        )
+    run = run.with_machine_of(config)
+    runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = select_for_all(run.data, run.config, runtime)
@@ -135,18 +125,6 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         return _train(run, images, runtime, console)
     finally:
         runtime.close()
-
-
-def fit_batch_size(config: Config, num_images: int, console: Console | None) -> Config:
-    """Shrink a batch that is larger than the data, saying so."""
-    if config.run.batch_size <= num_images:
-        return config
-    if console is not None:
-        console.print(
-            f"batch size {config.run.batch_size} is larger than the data: using {num_images}, "
-            "all images in one batch"
-        )
-    return config.with_settings(batch_size=num_images)
 
 
 def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
@@ -162,7 +140,7 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
         config, images.train, runtime,
         p_upright=p_upright_for(run, images, runtime, console),
         source=images.source, checkpoint=run.checkpoint, metrics=run.metrics, console=console,
-        tensorboard=run.path / "tensorboard" if _wants_tensorboard(config, runtime) else None,
+        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
     )  # fmt: skip
     method, batches, telemetry = training.method, training.batches, training.telemetry
     if training.step >= training.total_steps and (run.path / "report.html").exists():
@@ -197,14 +175,6 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
         failed.update({images.train.names[i]: why for i, why in batches.failed.items()})
         _conclude(run, images, failed, console)
     return run
-
-
-def _wants_tensorboard(config: Config, runtime: Runtime) -> bool:
-    if not (config.machine.tensorboard and runtime.is_main):
-        return False
-    if find_spec("tensorboard") is None:
-        raise ConfigError("--tensorboard needs an extra: pip install 'quarterturn[tensorboard]'")
-    return True
 
 
 def _introduce(

@@ -19,7 +19,6 @@ from quarterturn.evaluation.probe import probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.results import protocol_id, protocol_of, summarise
 from quarterturn.evaluation.store import FeatureStore
-from quarterturn.methods.registry import build_network
 from quarterturn.metrics import FEW, MANY
 from quarterturn.report.probe_tables import groups_table, probe_table
 from quarterturn.report.tables import print_table
@@ -100,7 +99,7 @@ def probe(
     runtime = Runtime(device, "32-true")
     networks = {"trained": opened.load_network().to(runtime.device)}
     if untrained:
-        networks["untrained"] = build_network(opened.config).to(runtime.device)
+        networks["untrained"] = opened.untrained_network().to(runtime.device)
     if layers == ("all",):
         layers = networks["trained"].backbone.layers
     models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}

@@ -134,8 +134,9 @@ def resume_upright(
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
     _check_format(format)
-    run = Run.open(path).with_machine_of(config)
+    run = Run.open(path)
     run.require_kind("upright")
+    run = run.with_machine_of(config)
     machine, stored = run.config.machine, run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
     runtime = Runtime(machine.device, precision, compile=machine.compile)

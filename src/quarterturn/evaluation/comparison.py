@@ -96,7 +96,8 @@ class Group:
             if protocol in probed.probes:
                 for name, found in probed.probes[protocol]["figures"].items():
                     origin, rest = name.split("/", 1)
-                    if origin == self.origin:
+                    # Probes of the first version had fewer measures.
+                    if origin == self.origin and measure in found:
                         seed = probed.run.config.run.seed
                         values.setdefault(rest, {})[seed] = found[measure]["mean"]
         return {
@@ -188,7 +189,8 @@ def _settings(run: Run) -> dict[str, Any]:
     }
     environment = run.read_json("environment.json")
     in_force = {name: environment.get(name) for name in ("precision", "processes")}
-    return {**flat, "images": run.fingerprint, **in_force}
+    start = {} if run.start is None else {"from": run.start}
+    return {**flat, "images": run.fingerprint, **start, **in_force}
 
 
 def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:

@@ -103,6 +103,18 @@ class Method:
         """
         raise NotImplementedError
 
+    def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
+        """Make ready for an epoch.
+
+        Args:
+            epoch: Its number, from 0.
+            epochs: Epochs in the whole run.
+
+        Returns:
+            What has come into force with it, as plain values for the log; empty for nothing.
+        """
+        return {}
+
     def after_step(
         self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
     ) -> None:

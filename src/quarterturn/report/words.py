@@ -36,6 +36,7 @@ METHODS = {
         "instance discrimination",
         "the features learn to tell images apart; nothing is turned",
     ),
+    "classifier": ("supervised classification", "the network learns the labels of its images"),
 }
 """What is learned, by method: a name, and a sentence's end."""
 
