@@ -28,6 +28,7 @@ NAMES = {
     "long_tail_indices",
     "nce_loss",
     "orient",
+    "predict",
     "pretrain",
     "probe",
     "pu_weights",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quarterturn.commands.embed import embed
     from quarterturn.commands.finetune import finetune, resume_finetune
     from quarterturn.commands.orient import orient
+    from quarterturn.commands.predict import predict
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
     from quarterturn.commands.upright import upright
@@ -49,6 +50,7 @@ _HOME = {
     "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
     "orient": "commands.orient",
+    "predict": "commands.predict",
     "pretrain": "commands.pretrain",
     "probe": "commands.probe",
     "pu_weights": "losses.rotation",
@@ -80,6 +82,7 @@ __all__ = [
     "long_tail_indices",
     "nce_loss",
     "orient",
+    "predict",
     "pretrain",
     "probe",
     "pu_weights",

@@ -23,6 +23,7 @@ from quarterturn.cli.finetune import ClassifierSettings, Finetune
 from quarterturn.cli.groups import groups_of
 from quarterturn.cli.neighbors import Neighbors
 from quarterturn.cli.orient import Orient
+from quarterturn.cli.predict import Predict
 from quarterturn.cli.pretrain import PretextConfig, Pretrain
 from quarterturn.cli.probe import Probe
 from quarterturn.cli.upright import RotNetConfig, Upright
@@ -36,7 +37,9 @@ from quarterturn.presets import (
 )
 from quarterturn.presets import preset as preset_named
 
-Command = Demo | Pretrain | Upright | Orient | Finetune | Probe | Embed | Neighbors | Compare
+Command = (
+    Demo | Pretrain | Upright | Orient | Finetune | Predict | Probe | Embed | Neighbors | Compare
+)
 
 
 DEFAULT_PRESETS = {
@@ -106,6 +109,7 @@ def _parse(words: list[str], config: Config) -> Command:
         | Annotated[Upright, tyro.conf.subcommand("upright", default=upright)]
         | Annotated[Orient, tyro.conf.subcommand("orient")]
         | Annotated[Finetune, tyro.conf.subcommand("finetune", default=finetune)]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
         | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.selection import cut_long_tail, limit_images, match_classes, stratified_split
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.sources import Source, locate, open_source
 from quarterturn.errors import ConfigError, DataError
 
 TEST_FRACTION = 0.2
@@ -69,6 +69,7 @@ def open_labelled(
     data: str,
     test: str | None = None,
     *,
+    train: str | None = None,
     long_tail: float | None = None,
     long_tail_kind: str = "exponential",
     limit: int | None = None,
@@ -82,6 +83,8 @@ def open_labelled(
     Args:
         data: DATA with labels. Without a split of its own, a stratified part is held out.
         test: Other DATA to test on.
+        train: Other DATA to learn from. The test part is then that of ``data``, or all of it where
+            it has none.
         long_tail: Cut the training part, before it is limited or parted; see `cut_long_tail`.
         long_tail_kind: ``exponential`` or ``step``.
         limit: Use at most this many images of each part.
@@ -91,28 +94,48 @@ def open_labelled(
         download: Fetch a named data set that is not there.
 
     Raises:
-        DataError: No labels, one class alone, or test classes that training lacks.
+        DataError: No labels, one class alone, test classes that training lacks, or an image to
+            learn from that is a test image as well.
+        ConfigError: Other data is given for both parts.
     """
+    if train is not None and test is not None:
+        raise ConfigError("give --train or --test: with both, nothing of DATA itself takes part")
     options: dict[str, Any] = {
         "max_bad_fraction": max_bad_fraction, "verify": verify, "download": download,
     }  # fmt: skip
     source = open_source(data, **options)
-    train, cut = source.train, ""
+    other, description = source.test, f"the split {source.test_name!r}"
+    learned = data
+    if train is not None:
+        other = source.train if other is None else other
+        description = f"{description} of {data}" if source.test_name else data
+        source, learned = open_source(train, **options), train
+    images, cut = source.train, ""
     if long_tail is not None:
         if not 0 < long_tail <= 1:
             raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
-        train, _ = cut_long_tail(train, long_tail, long_tail_kind)
+        images, _ = cut_long_tail(images, long_tail, long_tail_kind)
         cut = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
-    train = _labelled(limit_images(train, limit), data)
-    other, description = source.test, f"the split {source.test_name!r}"
+    images = _labelled(limit_images(images, limit), learned)
     if test is not None:
-        given = open_source(test, **options)
-        other, description = given.train, test
+        other, description = open_source(test, **options).train, test
     if other is None:
         description = f"a stratified {test_fraction:.0%} held out by seed"
     else:
-        other = limit_images(match_classes(_labelled(other, description), train), limit)
-    return LabelledSplit(train, other, description + cut, source, test_fraction)
+        other = limit_images(match_classes(_labelled(other, description), images), limit)
+    if train is not None:
+        assert other is not None
+        _refuse_shared(identities(images, locate(train)) & identities(other, locate(data)))
+        cut = f"; training images of {train}" + cut
+    return LabelledSplit(images, other, description + cut, source, test_fraction)
+
+
+def _refuse_shared(shared: set[str]) -> None:
+    if shared:
+        raise DataError(
+            f"{len(shared):,} images are in both parts, to learn from and to test on, such as "
+            f"{min(shared)}; give DATA with a test split, or other images"
+        )
 
 
 def identities(images: ImageSet, data: str) -> set[str]:
