@@ -164,6 +164,37 @@ class BalanceConfig:
 
 
 @dataclass(frozen=True)
+class ImbalanceConfig:
+    """Imbalance handled without labels, each kind by its switch, by margins and late weights."""
+
+    balance_turns: bool = False
+    """The four turns, unequal by what looks upright in several of them, in the rotation loss; needs
+    --upright."""
+    balance_agnostic: bool = False
+    """Images without an "up" against the others, in the rotation loss; needs --upright."""
+    agnostic_threshold: float = 0.5
+    """Agnostic score from which an image counts as having no "up"."""
+    balance_semantic: bool = False
+    """Kinds of images, by clusters of their embeddings, in the invariance and instance losses."""
+    counts: Literal["clusters", "labels"] = "clusters"
+    """What those kinds are; labels are read, and it is said so, where you ask for them."""
+    num_clusters: int = 10
+    """How many clusters."""
+    cluster_every: int = 5
+    """Epochs between one clustering and the next; there are none before the first."""
+
+    @property
+    def of_rotation(self) -> bool:
+        """Whether the rotation loss is balanced, which takes cosines."""
+        return self.balance_turns or self.balance_agnostic
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels are counted."""
+        return self.balance_semantic and self.counts == "labels"
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """The optimizer, and the learning rate over time."""
 
@@ -261,6 +292,7 @@ class Config:
     method: MethodConfig = field(default_factory=MethodConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
     upright: UprightConfig = field(default_factory=UprightConfig)
@@ -389,6 +421,22 @@ class Config:
             b.reweight_from_epoch is None or 0 <= b.reweight_from_epoch <= r.epochs,
             "reweight-from-epoch", b.reweight_from_epoch, f"0 to --epochs {r.epochs}",
         )  # fmt: skip
+        i = self.imbalance
+        _require(
+            0 <= i.agnostic_threshold <= 1,
+            "agnostic-threshold", i.agnostic_threshold, "a score from 0 to 1",
+        )  # fmt: skip
+        _require(i.num_clusters >= 2, "num-clusters", i.num_clusters, "2 or more")
+        _require(i.cluster_every >= 1, "cluster-every", i.cluster_every, "1 or more")
+        if i.of_rotation and m.method == "instance":
+            raise ConfigError("--method instance has no rotation loss to balance")
+        if i.of_rotation and m.upright == "none":
+            raise ConfigError(
+                "--balance-turns and --balance-agnostic need to know what has an up: give "
+                "--upright auto, or what quarterturn upright has made"
+            )
+        if i.balance_semantic and m.method == "rotnet":
+            raise ConfigError("--method rotnet has no invariance or instance loss to balance")
         _require(m.gamma > 0, "gamma", m.gamma, "a positive number")
         _require(
             0 <= o.noise_aware_from <= 1,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from quarterturn.config import (
     Config,
     DataConfig,
+    ImbalanceConfig,
     MethodConfig,
     ModelConfig,
     OptimizerConfig,
@@ -311,6 +312,7 @@ def fold_recipe(config: Config) -> Config:
             verify=config.data.verify,
         ),
         method=MethodConfig(method="rotnet"),
+        imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
         optimizer=replace(recipe.optimizer, noise_aware_rate=None),
         run=replace(recipe.run, epochs=method.fold_epochs or epochs, seed=run.seed),
         upright=config.upright,

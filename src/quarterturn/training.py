@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -35,6 +36,7 @@ def prepare_training(
     *,
     method: Method | None = None,
     p_upright: Tensor | None = None,
+    agnostic: Tensor | None = None,
     chances: Tensor | None = None,
     source: Source | None = None,
     checkpoint: Path | None = None,
@@ -51,6 +53,7 @@ def prepare_training(
         runtime: Device, precision, processes.
         method: What is learned; by default what the configuration says.
         p_upright: (N, 4) for the noise-aware phase of that method.
+        agnostic: (N,) scores for that method, where it balances images without an "up".
         chances: (N,) how likely each image is to be drawn; see `TrainingBatches`.
         source: Where the images are from; see `TrainingBatches`.
         checkpoint: Where to keep the state. The training goes on from what is there.
@@ -60,8 +63,11 @@ def prepare_training(
         description: Beside the progress bar; the method's name by default.
     """
     if method is None:
+        labels = None
+        if config.imbalance.reads_labels and images.labels is not None:
+            labels = torch.from_numpy(images.labels)
         method = build_method(
-            config, len(images), p_upright=p_upright,
+            config, len(images), p_upright=p_upright, agnostic=agnostic, labels=labels,
             device=runtime.device, mean_over_processes=runtime.mean,
         )  # fmt: skip
     batches = TrainingBatches(

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from quarterturn.losses.weights import effective_number_weights, late_weights
+from quarterturn.losses.weights import effective_number_weights, late_weights, weighted_mean
 
 
 def test_weights_turn_on_at_their_time_and_stay():
@@ -43,3 +43,9 @@ def test_empty_classes_are_refused_or_weigh_nothing():
     found = effective_number_weights([0, 9, 0, 3], leave_out_empty=True)
     assert found[[0, 2]].tolist() == [0, 0]
     assert torch.equal(found[[1, 3]], effective_number_weights([9, 3]))
+
+
+def test_a_weighted_mean_is_divided_by_the_sum_of_the_weights():
+    values = torch.tensor([1.0, 2.0, 6.0])
+    assert weighted_mean(values, None).item() == 3
+    assert weighted_mean(values, torch.tensor([1.0, 1.0, 2.0])).item() == pytest.approx(15 / 4)

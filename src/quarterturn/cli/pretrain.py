@@ -10,8 +10,10 @@ import tyro
 from quarterturn.cli.arguments import DATA_WORDS, MaybeData, MaybeRun
 from quarterturn.cli.groups import whole
 from quarterturn.config import (
+    BalanceConfig,
     Config,
     DataConfig,
+    ImbalanceConfig,
     MachineConfig,
     MethodConfig,
     ModelConfig,
@@ -29,6 +31,8 @@ class PretextConfig:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
     upright: UprightConfig = field(default_factory=UprightConfig)

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
-from quarterturn.commands.upright import p_upright_for, upright_file
+from quarterturn.commands.upright import agnostic_for, p_upright_for, upright_file
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.table import p_upright_of
@@ -136,9 +136,10 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
             free=runtime.free_memory(),
         )  # fmt: skip
         console.print(words, highlight=False, markup=False)
+    p_upright = p_upright_for(run, images, runtime, console)
     training = prepare_training(
         config, images.train, runtime,
-        p_upright=p_upright_for(run, images, runtime, console),
+        p_upright=p_upright, agnostic=agnostic_for(run, images),
         source=images.source, checkpoint=run.checkpoint, metrics=run.metrics, console=console,
         tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
     )  # fmt: skip
@@ -177,6 +178,13 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
     return run
 
 
+def _labels_read(config: Config, images: Selection) -> str:
+    """What labels are read for, in words; empty where they are not."""
+    counted = "labels were read to count classes (--counts labels)"
+    parts = [images.labels_read, counted if config.imbalance.reads_labels else ""]
+    return "; ".join(part for part in parts if part)
+
+
 def _introduce(
     console: Console, run: Run, images: Selection, runtime: Runtime, training: Training
 ) -> None:
@@ -185,11 +193,12 @@ def _introduce(
     for line in images.source.summary():
         console.print(line, highlight=False, markup=False)
     held = 0 if images.held_out is None else len(images.held_out)
+    labels_read = _labels_read(config, images)
     parameters = sum(p.numel() for p in training.method.network.parameters())
     console.print(
         f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
-        f"{held:,} held out for diagnostics; {images.labels_read or 'no labels are read'}\n"
+        f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
@@ -214,7 +223,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         source_lines=[
             *images.source.summary(),
             f"{len(images.train):,} images were learned from; "
-            f"{images.labels_read or 'no labels were read'}",
+            f"{_labels_read(run.config, images) or 'no labels were read'}",
         ],
         unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own

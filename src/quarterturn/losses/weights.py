@@ -36,6 +36,11 @@ def effective_number_weights(
     return (weights * (counts > 0).sum() / weights.sum()).float()
 
 
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of (B,) losses: by (B,) weights, divided by their sum, or plain without weights."""
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
+
+
 def late_weights(weights: Tensor | None, start: float, progress: float) -> Tensor | None:
     """Weights that turn on at a time: None, which stands for 1 everywhere, before it.
 

@@ -15,6 +15,7 @@ from quarterturn.losses.focal import FocalLoss
 from quarterturn.losses.ldam import LDAMLoss
 from quarterturn.losses.logit_adjustment import LogitAdjustedLoss, log_prior
 from quarterturn.losses.weights import effective_number_weights
+from quarterturn.methods.balance import build_balance
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.classifier import (
     Classification,
@@ -37,14 +38,15 @@ def build_network(config: Config, num_classes: int = 0) -> Network:
         num_classes: C, of a classifier; the other methods have none.
     """
     model, seed = config.model, config.run.seed
+    scale = config.balance.scale if config.imbalance.of_rotation else None
     backbone = build_backbone(model.backbone, config.data.image_size, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)  # the heads, whatever the backbone has drawn
         match config.method.method:
             case "decoupling":
-                return DecoupledNetwork(backbone, model.embedding_dim)
+                return DecoupledNetwork(backbone, model.embedding_dim, rotation_scale=scale)
             case "rotnet":
-                return RotationNetwork(backbone)
+                return RotationNetwork(backbone, rotation_scale=scale)
             case "instance":
                 return InstanceNetwork(backbone, model.embedding_dim)
             case "classifier":
@@ -134,6 +136,8 @@ def build_method(
     num_instances: int,
     *,
     p_upright: Tensor | None = None,
+    agnostic: Tensor | None = None,
+    labels: Tensor | None = None,
     device: torch.device | str = "cpu",
     mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value,
 ) -> Method:
@@ -142,17 +146,25 @@ def build_method(
     Args:
         config: The whole configuration.
         num_instances: N, images to learn from.
-        p_upright: (N, 4) for the noise-aware phase, or None; see `quarterturn.losses.rotation`.
+        p_upright: (N, 4) for the noise-aware phase and for balanced turns, or None; see
+            `quarterturn.losses.rotation`.
+        agnostic: (N,) scores from 0 (the turn can be told) to 1 (there is no "up"), for balanced
+            groups, or None.
+        labels: (N,) int64 classes to count, where the configuration counts labels, or None.
         device: Where network and bank live.
         mean_over_processes: Averages a scalar over all processes.
     """
     # Channels last is what convolutions compute in fastest, on processors and GPUs.
     network = build_network(config).to(device).to(memory_format=torch.channels_last)
     settings = config.method
+    balance = build_balance(
+        config, p_upright=p_upright, agnostic=agnostic, labels=labels, device=device
+    )
     noise_aware: Any = {
         "p_upright": None if p_upright is None else p_upright.to(device),
         "gamma": settings.gamma,
         "noise_aware_from": config.optimizer.noise_aware_from,
+        "balance": balance,
     }
     if isinstance(network, RotationNetwork):
         return RotNet(network, rotation_weight=settings.rotation_weight, **noise_aware)
@@ -165,7 +177,9 @@ def build_method(
         mean_over_processes=mean_over_processes,
     )
     if isinstance(network, InstanceNetwork):
-        return Instance(network, discrimination, instance_weight=settings.instance_weight)
+        return Instance(
+            network, discrimination, instance_weight=settings.instance_weight, balance=balance
+        )
     assert isinstance(network, DecoupledNetwork)
     return Decoupling(
         network,
