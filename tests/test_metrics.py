@@ -4,6 +4,7 @@ import torch
 
 from quarterturn.metrics import (
     classification_metrics,
+    confusion_matrix,
     effective_rank,
     embedding_spread,
     expected_calibration_error,
@@ -37,10 +38,31 @@ def test_classification_metrics_by_hand():
         "balanced": pytest.approx((0.75 + 0.5 + 0.0) / 3),  # the empty class takes no part
         "worst_class": 0.0,
         "worst_class_name": "dog",
+        "std_over_classes": pytest.approx(np.std([0.75, 0.5, 0.0])),
         "per_class": {"ant": 0.75, "bee": 0.5, "cat": None, "dog": 0.0},
         "n": 7,
     }
     assert type(found["top1"]) is float
+
+
+def test_spread_over_groups_by_hand():
+    targets = np.arange(4).repeat(10)
+    predictions = targets.copy()
+    predictions[10:15] = 0  # half of class 1
+    predictions[30:] = 0  # all of class 3
+    names = ["a", "b", "c", "d"]
+    found = classification_metrics(predictions, targets, names, np.array([500, 200, 50, 10]))
+    assert (found["many"], found["medium"], found["few"]) == (0.75, 1.0, 0.0)
+    assert found["std_over_groups"] == pytest.approx(np.std([0.75, 1.0, 0.0]))
+    assert found["std_over_classes"] == pytest.approx(np.std([1.0, 0.5, 1.0, 0.0]))
+    alike = classification_metrics(predictions, targets, names, np.full(4, 500))
+    assert alike["std_over_groups"] is None
+
+
+def test_confusion_matrix_by_hand():
+    targets, predictions = np.array([0, 0, 2, 2, 2]), np.array([0, 2, 2, 1, 1])
+    expected = [[1, 0, 1], [0, 0, 0], [0, 2, 1]]
+    assert confusion_matrix(predictions, targets, 3).tolist() == expected
 
 
 def test_balanced_accuracy_does_not_follow_the_large_class():
@@ -112,7 +134,8 @@ def test_groups_are_a_loop_over_the_classes(rng):
         assert len(values) > 3
         assert found[name] == pytest.approx(sum(values) / len(values), abs=1e-12)
     without = classification_metrics(predictions, targets, names)
-    assert without == {name: value for name, value in found.items() if name not in groups}
+    assert without == {name: value for name, value in found.items() if name in without}
+    assert found.keys() - without.keys() == {*groups, "std_over_groups"}
 
 
 def test_mean_and_spread_by_hand():

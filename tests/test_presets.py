@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,14 +14,16 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
-from quarterturn.methods.registry import build_method, build_network
+from quarterturn.methods.registry import build_classification, build_method, build_network
 from quarterturn.presets import (
     PRESETS,
+    default_classifier_preset,
     default_preset,
     default_rotnet_preset,
     demo_folder,
     fold_recipe,
     preset,
+    seen_as_by,
 )
 
 RECIPES = {**PRESETS, "demo": demo_folder}
@@ -42,10 +45,14 @@ def one_step(config: Config, images, precision: str = "32-true"):
         (terms, network's parameters before, training, indices of the batch).
     """
     runtime = Runtime("cpu", precision)
-    method = build_method(config, len(images))
+    if config.method.method == "classifier":
+        method = build_classification(config, torch.from_numpy(np.bincount(images.labels)))
+    else:
+        method = build_method(config, len(images))
     batches = TrainingBatches(
-        images, config.data, batch_size=config.run.batch_size, seed=config.run.seed
-    )
+        images, config.data, batch_size=config.run.batch_size, seed=config.run.seed,
+        with_labels=method.reads_labels,
+    )  # fmt: skip
     telemetry = Telemetry(None, total_steps=1, steps_per_epoch=1)
     optimizer = build_optimizer(method.network, config.optimizer)
     training = Training(
@@ -67,7 +74,20 @@ LARGE = {"folder": 4, "imagenet-rotnet": 4}
 """Images in a batch of those whose step takes long."""
 
 
-@pytest.mark.parametrize("name", RECIPES)
+CLASSIFIERS = [name for name, make in RECIPES.items() if make().method.method == "classifier"]
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_one_training_step_of_a_classifier(name, random_images):
+    config = preset(name).with_settings(batch_size=8)
+    terms, before, training, _ = one_step(config, random_images(12, 32))
+    assert set(terms) == {"loss", "classification"}
+    assert math.isfinite(float(terms["loss"]))
+    after = list(training.method.network.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in CLASSIFIERS])
 def test_one_training_step(name, random_images):
     config = RECIPES[name]().with_settings(batch_size=LARGE.get(name, 8))
     terms, before, training, indices = one_step(config, random_images(12, STORED[name]))
@@ -272,6 +292,7 @@ def test_presets_by_name():
     assert list(PRESETS) == [
         "digits", "folder", "folder-rotnet", "imagenet-alexnet", "imagenet-rotnet",
         "cifar10-nin", "cifar10-resnet18", "cifar10-lt-resnet18",
+        "digits-classifier", "folder-classifier", "cifar10-classifier", "cifar10-lt-ldam",
     ]  # fmt: skip
     assert preset("folder") == PRESETS["folder"]()
     with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, folder-rotnet, imag"):
@@ -305,3 +326,51 @@ def test_default_preset_follows_the_data(data, name):
 )
 def test_default_preset_of_folds_follows_the_data(data, name):
     assert default_rotnet_preset(data) == name
+
+
+LDAM_RATES = {
+    0: 0.02, 1: 0.04, 2: 0.06, 3: 0.08, 4: 0.1, 5: 0.1, 159: 0.1,
+    160: 0.001, 179: 0.001, 180: 1e-5, 199: 1e-5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("epoch", "rate"), LDAM_RATES.items())
+def test_ldams_rates_on_cifar(epoch, rate):
+    settings = preset("cifar10-lt-ldam").optimizer
+    for within in (0.0, 0.5, 0.99):
+        found = learning_rate(epoch + within, 200, settings)
+        assert found == pytest.approx(rate, rel=1e-12)
+
+
+def test_ldams_recipe_on_cifar():
+    config = preset("cifar10-lt-ldam")
+    o, d, c, b = config.optimizer, config.data, config.classifier, config.balance
+    assert config.model.backbone == "resnet32"
+    assert (config.run.epochs, config.run.batch_size) == (200, 128)
+    assert (o.optimizer, o.momentum, o.nesterov, o.weight_decay) == ("sgd", 0.9, False, 2e-4)
+    assert (d.image_size, d.crop_padding, d.flip, d.eval_crop) == (32, 4, True, 1.0)
+    assert d.mean == (0.4914, 0.4822, 0.4465)
+    assert d.std == (0.2023, 0.1994, 0.2010)
+    assert (d.long_tail, d.long_tail_kind) == (0.01, "exponential")
+    assert (c.loss, c.reweight, c.resample, c.trained) == ("ldam", "drw", "none", "whole")
+    assert (b.max_margin, b.scale, b.beta, b.start(200)) == (0.5, 30.0, 0.9999, 160 / 200)
+    assert config.run.diagnostics_every == 10
+    plain = preset("cifar10-classifier").differences(config)
+    assert {change.split(":")[0] for change in plain} == {"long_tail", "loss", "reweight"}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [("digits", "digits-classifier"), ("photos", "folder-classifier"),
+     ("cifar100:x", "cifar10-classifier")],
+)  # fmt: skip
+def test_default_preset_of_a_classifier(data, name):
+    assert default_classifier_preset(data) == name
+
+
+def test_a_recipe_takes_backbone_and_view_from_a_run():
+    pretrained = preset("cifar10-nin").with_settings(crop_padding=2, epochs=3)
+    recipe = seen_as_by(pretrained, preset("cifar10-lt-ldam"))
+    changed = preset("cifar10-lt-ldam").differences(recipe)
+    assert {change.split(":")[0] for change in changed} == {"backbone", "mean", "std"}
+    assert recipe.data.mean == pretrained.data.mean

@@ -11,16 +11,22 @@ if TYPE_CHECKING:
     from quarterturn.commands.demo import demo
     from quarterturn.commands.embed import embed
     from quarterturn.commands.export import export
+    from quarterturn.commands.finetune import finetune, resume_finetune
     from quarterturn.commands.import_checkpoint import import_checkpoint
     from quarterturn.commands.orient import orient
+    from quarterturn.commands.predict import predict
     from quarterturn.commands.pretrain import pretrain, resume
     from quarterturn.commands.probe import probe
     from quarterturn.commands.upright import upright
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
+    from quarterturn.losses.focal import FocalLoss
     from quarterturn.losses.instance import infonce_loss, nce_loss
     from quarterturn.losses.invariance import invariance_loss
+    from quarterturn.losses.ldam import LDAMLoss, ldam_margins
+    from quarterturn.losses.logit_adjustment import LogitAdjustedLoss
     from quarterturn.losses.rotation import pu_weights, rotation_loss
+    from quarterturn.losses.weights import effective_number_weights
     from quarterturn.models.bank import InstanceBank
     from quarterturn.rotation import rotate4
     from quarterturn.weights.loading import load_backbone
@@ -29,23 +35,31 @@ _HOME = {
     "CheckpointError": "errors",
     "ConfigError": "errors",
     "DataError": "errors",
+    "FocalLoss": "losses.focal",
     "InstanceBank": "models.bank",
+    "LDAMLoss": "losses.ldam",
+    "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
     "demo": "commands.demo",
+    "effective_number_weights": "losses.weights",
     "embed": "commands.embed",
     "export": "commands.export",
+    "finetune": "commands.finetune",
     "import_checkpoint": "commands.import_checkpoint",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
+    "ldam_margins": "losses.ldam",
     "load_backbone": "weights.loading",
     "long_tail_counts": "data.long_tail",
     "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
     "orient": "commands.orient",
+    "predict": "commands.predict",
     "pretrain": "commands.pretrain",
     "probe": "commands.probe",
     "pu_weights": "losses.rotation",
     "resume": "commands.pretrain",
+    "resume_finetune": "commands.finetune",
     "rotate4": "rotation",
     "rotation_loss": "losses.rotation",
     "upright": "commands.upright",
@@ -55,23 +69,31 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataError",
+    "FocalLoss",
     "InstanceBank",
+    "LDAMLoss",
+    "LogitAdjustedLoss",
     "QuarterturnError",
     "demo",
+    "effective_number_weights",
     "embed",
     "export",
+    "finetune",
     "import_checkpoint",
     "infonce_loss",
     "invariance_loss",
+    "ldam_margins",
     "load_backbone",
     "long_tail_counts",
     "long_tail_indices",
     "nce_loss",
     "orient",
+    "predict",
     "pretrain",
     "probe",
     "pu_weights",
     "resume",
+    "resume_finetune",
     "rotate4",
     "rotation_loss",
     "upright",

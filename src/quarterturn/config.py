@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from quarterturn.errors import ConfigError
 
-MethodName = Literal["decoupling", "rotnet", "instance", "imported"]
+MethodName = Literal["decoupling", "rotnet", "instance", "classifier", "imported"]
 LongTail = Literal["exponential", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -78,8 +78,8 @@ class MethodConfig:
     """What is learned."""
 
     method: MethodName = "decoupling"
-    """decoupling (both halves), rotnet (rotation alone) or instance (no turns). imported is a
-    backbone that was trained elsewhere by another method; nothing is trained by it here."""
+    """decoupling (both halves), rotnet (rotation alone) or instance (no turns). classifier is what
+    finetune trains; imported is a backbone that was trained elsewhere by another method."""
     rotation_weight: float = 1.0
     """Weight of the rotation loss in the total."""
     invariance_weight: float = 1.0
@@ -108,15 +108,104 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
+class ClassifierConfig:
+    """A classifier of labelled images, and how it treats classes of unequal size."""
+
+    loss: Literal["cross-entropy", "ldam", "focal", "balanced-softmax", "logit-adjusted"] = (
+        "cross-entropy"
+    )
+    """ldam (Cao et al. 2019) takes a cosine head and larger margins for rarer classes; focal (Lin
+    et al. 2017); balanced-softmax (Ren et al. 2020); logit-adjusted (Menon et al. 2021)."""
+    focal_gamma: float = 1.0
+    """Exponent of the focal loss; 0 is cross-entropy."""
+    adjustment: float = 1.0
+    """Strength of the adjustment by class frequency in logit-adjusted; 1 is balanced-softmax."""
+    post_hoc_adjustment: float = 0.0
+    """Take so much of the log class frequencies off the logits after the training, in tests and
+    predictions (Menon et al. 2021); 1 for a network trained by cross-entropy, 0 for none."""
+    reweight: Literal["none", "always", "drw"] = "none"
+    """Weigh classes by effective numbers: never, always, or late (deferred re-weighting)."""
+    resample: Literal["none", "balanced", "effective-number"] = "none"
+    """Draw the images of an epoch with replacement: all classes equally often, or by effective
+    numbers."""
+    trained: str = "whole"
+    """What of the backbone is trained: whole, none, or the name of a layer, from which on it is."""
+    leave_out_empty: bool = False
+    """Go on although a class has no training image; it has no margin and no weight."""
+    many: int = 100
+    """Classes with more training images than this are counted as many."""
+    few: int = 20
+    """Classes with fewer training images than this are counted as few."""
+    protocol: Literal["last-epoch", "paper"] = "last-epoch"
+    """paper reports the best of the evaluated epochs as well, as older papers do: it is chosen on
+    the test images, so it is too high."""
+
+
+@dataclass(frozen=True)
+class BalanceConfig:
+    """Margins and late weights for classes of unequal size, wherever they are asked for."""
+
+    max_margin: float = 0.5
+    """LDAM's margin of the rarest class, on cosines."""
+    scale: float = 30.0
+    """Multiplies the cosines in LDAM."""
+    beta: float = 0.9999
+    """Of effective numbers: 0 weighs all classes alike, near 1 by the inverse of their images."""
+    reweight_from: float = 160 / 200
+    """Fraction of the epochs at which deferred weights begin."""
+    reweight_from_epoch: int | None = None
+    """That epoch by number, counted from 0, in place of the fraction."""
+
+    def start(self, epochs: int) -> float:
+        """Where deferred weights begin in a run of so many epochs, as a fraction of them."""
+        if self.reweight_from_epoch is None:
+            return self.reweight_from
+        return self.reweight_from_epoch / epochs
+
+
+@dataclass(frozen=True)
+class ImbalanceConfig:
+    """Imbalance handled without labels, each kind by its switch, by margins and late weights."""
+
+    balance_turns: bool = False
+    """The four turns, unequal by what looks upright in several of them, in the rotation loss; needs
+    --upright."""
+    balance_agnostic: bool = False
+    """Images without an "up" against the others, in the rotation loss; needs --upright."""
+    agnostic_threshold: float = 0.5
+    """Agnostic score from which an image counts as having no "up"."""
+    balance_semantic: bool = False
+    """Kinds of images, by clusters of their embeddings, in the invariance and instance losses."""
+    counts: Literal["clusters", "labels"] = "clusters"
+    """What those kinds are; labels are read, and it is said so, where you ask for them."""
+    num_clusters: int = 10
+    """How many clusters."""
+    cluster_every: int = 5
+    """Epochs between one clustering and the next; there are none before the first."""
+
+    @property
+    def of_rotation(self) -> bool:
+        """Whether the rotation loss is balanced, which takes cosines."""
+        return self.balance_turns or self.balance_agnostic
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels are counted."""
+        return self.balance_semantic and self.counts == "labels"
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """The optimizer, and the learning rate over time."""
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd has Nesterov momentum."""
+    """sgd has momentum, by default Nesterov's."""
     learning_rate: float = 0.05
     """Base learning rate; the schedule multiplies it."""
     momentum: float = 0.9
     """Momentum of sgd."""
+    nesterov: bool = True
+    """Nesterov's form of the momentum."""
     weight_decay: float = 5e-4
     """Weight decay, on every parameter."""
     schedule: Literal["cosine", "step"] = "cosine"
@@ -196,11 +285,14 @@ class MachineConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings of a pretraining run."""
+    """All settings of a run; each command reads the groups that concern it."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
     upright: UprightConfig = field(default_factory=UprightConfig)
@@ -313,6 +405,39 @@ class Config:
         )  # fmt: skip
         every = m.fold_epochs
         _require(every is None or every >= 1, "fold-epochs", every, "1 or more")
+        c, b = self.classifier, self.balance
+        _require(c.focal_gamma >= 0, "focal-gamma", c.focal_gamma, "0 or more")
+        _require(c.adjustment > 0, "adjustment", c.adjustment, "a positive number")
+        _require(
+            c.post_hoc_adjustment >= 0, "post-hoc-adjustment", c.post_hoc_adjustment, "0 or more"
+        )
+        _require(0 <= c.few <= c.many + 1, "few", c.few, f"0 to one more than --many {c.many}")
+        _require(b.max_margin >= 0, "max-margin", b.max_margin, "0 or more")
+        _require(b.scale > 0, "scale", b.scale, "a positive number")
+        _require(0 <= b.beta < 1, "beta", b.beta, "0 or more, below 1")
+        _require(
+            0 <= b.reweight_from <= 1, "reweight-from", b.reweight_from, "a fraction from 0 to 1"
+        )
+        _require(
+            b.reweight_from_epoch is None or 0 <= b.reweight_from_epoch <= r.epochs,
+            "reweight-from-epoch", b.reweight_from_epoch, f"0 to --epochs {r.epochs}",
+        )  # fmt: skip
+        i = self.imbalance
+        _require(
+            0 <= i.agnostic_threshold <= 1,
+            "agnostic-threshold", i.agnostic_threshold, "a score from 0 to 1",
+        )  # fmt: skip
+        _require(i.num_clusters >= 2, "num-clusters", i.num_clusters, "2 or more")
+        _require(i.cluster_every >= 1, "cluster-every", i.cluster_every, "1 or more")
+        if i.of_rotation and m.method == "instance":
+            raise ConfigError("--method instance has no rotation loss to balance")
+        if i.of_rotation and m.upright == "none":
+            raise ConfigError(
+                "--balance-turns and --balance-agnostic need to know what has an up: give "
+                "--upright auto, or what quarterturn upright has made"
+            )
+        if i.balance_semantic and m.method == "rotnet":
+            raise ConfigError("--method rotnet has no invariance or instance loss to balance")
         _require(m.gamma > 0, "gamma", m.gamma, "a positive number")
         _require(
             0 <= o.noise_aware_from <= 1,

@@ -65,9 +65,11 @@ def classification_metrics(
     many: int = MANY,
     few: int = FEW,
 ) -> dict[str, Any]:
-    """Top-1, balanced, worst-class and per-class accuracy, as fractions.
+    """Top-1, balanced, worst-class and per-class accuracy, and their spread, as fractions.
 
-    Balanced accuracy is the plain mean over the classes that have examples.
+    Balanced accuracy is the plain mean over the classes that have examples. Standard deviations are
+    over the classes that have examples, and over the groups that have classes, with n (they are all
+    there is, no sample); the smaller, the more alike classes or groups are served.
 
     Args:
         predictions: (n,) predicted classes.
@@ -78,19 +80,23 @@ def classification_metrics(
         few: See there.
 
     Returns:
-        ``{"top1", "balanced", "worst_class", "worst_class_name", "per_class", "n"}``, and
-        ``"many"``, ``"medium"`` and ``"few"`` where the training images were counted.
+        ``{"top1", "balanced", "worst_class", "worst_class_name", "std_over_classes", "per_class",
+        "n"}``, and ``"many"``, ``"medium"``, ``"few"`` and ``"std_over_groups"`` where the training
+        images were counted. ``"std_over_groups"`` is None where one group has all classes.
     """
     by_class = per_class_accuracy(predictions, targets, len(class_names))
     worst = int(np.nanargmin(by_class))
-    groups = {}
+    groups: dict[str, float | None] = {}
     if train_counts is not None:
         groups = group_accuracy(by_class, train_counts, many=many, few=few)
+        known = [accuracy for accuracy in groups.values() if accuracy is not None]
+        groups["std_over_groups"] = float(np.std(known)) if len(known) > 1 else None
     return {
         "top1": float((predictions == targets).mean()),
         "balanced": float(np.nanmean(by_class)),
         "worst_class": float(by_class[worst]),
         "worst_class_name": class_names[worst],
+        "std_over_classes": float(np.nanstd(by_class)),
         "per_class": {
             name: None if np.isnan(value) else float(value)
             for name, value in zip(class_names, by_class, strict=True)
@@ -98,6 +104,12 @@ def classification_metrics(
         "n": len(targets),
         **groups,
     }
+
+
+def confusion_matrix(predictions: Integers, targets: Integers, num_classes: int) -> Integers:
+    """(C, C) counts: examples of the row's class that were taken for the column's."""
+    pairs = np.bincount(targets * num_classes + predictions, minlength=num_classes**2)
+    return pairs.reshape(num_classes, num_classes)
 
 
 def mean_and_spread(values: Sequence[float | None]) -> dict[str, float | None]:

@@ -55,6 +55,8 @@ class Run:
         config: All settings.
         fingerprint: Of the images that are learned from; None where they are not known.
         kind: The command that makes such runs; ``fold`` within one of ``upright``.
+        start: The run whose backbone the training began with; None for one from scratch.
+        class_names: Of a classifier, in the order of its logits; else empty.
         imported: Where the weights come from, if they were imported.
     """
 
@@ -63,6 +65,8 @@ class Run:
     config: Config
     fingerprint: str | None
     kind: str = "pretrain"
+    start: str | None = None
+    class_names: tuple[str, ...] = ()
     imported: Imported | None = None
 
     def create(self, *, overwrite: bool = False) -> None:
@@ -78,6 +82,8 @@ class Run:
             "data": self.data,
             "fingerprint": self.fingerprint,
             "kind": self.kind,
+            "start": self.start,
+            "class_names": list(self.class_names),
             "config": self.config.to_dict(),
         }
         if self.imported is not None:
@@ -101,7 +107,11 @@ class Run:
                 imported = Imported(**{**found, "heads": tuple(found["heads"])})
             # The first version made runs of one kind, and did not say which.
             kind = stored.get("kind", "pretrain")
-            return cls(path, stored["data"], config, stored["fingerprint"], kind, imported)
+            class_names = tuple(stored.get("class_names", ()))
+            return cls(
+                path, stored["data"], config, stored["fingerprint"],
+                kind, stored.get("start"), class_names, imported,
+            )  # fmt: skip
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -204,6 +214,10 @@ class Run:
         # Checkpoints of the first version did not say; only whole runs had a report.
         return float(state.get("epochs_done", self.config.run.epochs))
 
+    def untrained_network(self) -> Network:
+        """Backbone and heads as they were drawn, before any training."""
+        return build_network(self.config, len(self.class_names))
+
     def load_network(self, checkpoint: Path | None = None) -> Network:
         """Backbone and heads from a checkpoint, by default the last, in eval mode, on the CPU."""
         if self.kind == "upright":
@@ -213,7 +227,7 @@ class Run:
             )
         checkpoint = checkpoint or self.checkpoint
         state = load_checkpoint(checkpoint)
-        network = build_network(self.config)
+        network = self.untrained_network()
         if self.imported is not None:
             network.keep_heads(self.imported.heads)
         try:

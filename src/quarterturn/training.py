@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from torch import Tensor
 
@@ -24,12 +25,8 @@ from quarterturn.methods.registry import build_method
 def select_for_all(data: str, config: Config, runtime: Runtime) -> Selection:
     """The run's images; where they are to be downloaded, the first process does it for all."""
     download = config.machine.download
-    if download and not runtime.is_main:
-        runtime.barrier()
-    images = select_images(data, config.data, download=download and runtime.is_main)
-    if download and runtime.is_main:
-        runtime.barrier()
-    return images
+    with runtime.main_first(download):
+        return select_images(data, config.data, download=download and runtime.is_main)
 
 
 def prepare_training(
@@ -39,6 +36,8 @@ def prepare_training(
     *,
     method: Method | None = None,
     p_upright: Tensor | None = None,
+    agnostic: Tensor | None = None,
+    chances: Tensor | None = None,
     source: Source | None = None,
     checkpoint: Path | None = None,
     metrics: Path | None = None,
@@ -54,6 +53,8 @@ def prepare_training(
         runtime: Device, precision, processes.
         method: What is learned; by default what the configuration says.
         p_upright: (N, 4) for the noise-aware phase of that method.
+        agnostic: (N,) scores for that method, where it balances images without an "up".
+        chances: (N,) how likely each image is to be drawn; see `TrainingBatches`.
         source: Where the images are from; see `TrainingBatches`.
         checkpoint: Where to keep the state. The training goes on from what is there.
         metrics: Where figures go; as ``checkpoint``, the first process alone writes it.
@@ -62,15 +63,18 @@ def prepare_training(
         description: Beside the progress bar; the method's name by default.
     """
     if method is None:
+        labels = None
+        if config.imbalance.reads_labels and images.labels is not None:
+            labels = torch.from_numpy(images.labels)
         method = build_method(
-            config, len(images), p_upright=p_upright,
+            config, len(images), p_upright=p_upright, agnostic=agnostic, labels=labels,
             device=runtime.device, mean_over_processes=runtime.mean,
         )  # fmt: skip
     batches = TrainingBatches(
         images, config.data,
         batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
         workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
-        with_labels=method.reads_labels, source=source,
+        with_labels=method.reads_labels, chances=chances, source=source,
     )  # fmt: skip
     telemetry = Telemetry(
         metrics if runtime.is_main else None,

@@ -9,6 +9,7 @@ import quarterturn
 from quarterturn.cli import (
     Demo,
     Embed,
+    Finetune,
     Neighbors,
     Orient,
     Pretrain,
@@ -20,7 +21,7 @@ from quarterturn.cli import (
 from quarterturn.cli.arguments import DATA_WORDS
 from quarterturn.config import Config, MethodConfig
 from quarterturn.errors import ConfigError
-from quarterturn.presets import PRESETS, preset
+from quarterturn.presets import PRESETS, preset, seen_as_by
 
 
 @pytest.fixture
@@ -279,3 +280,42 @@ def test_the_library_default_is_the_folder_recipe():
     assert Config().data == preset("folder").data
     method = replace(preset("folder").method, fold_preset=None)  # a recipe of its own for folds
     assert Config().method == method
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "changes"),
+    [
+        ("digits", "digits-classifier", {}),
+        ("photos --loss ldam", "folder-classifier", {"loss": "ldam"}),
+        ("cifar10:x --reweight drw", "cifar10-classifier", {"reweight": "drw"}),
+        ("x.npz --preset cifar10-lt-ldam --no-flip", "cifar10-lt-ldam", {"flip": False}),
+        ("digits --resample balanced --trained none --reweight-from-epoch 3",
+         "digits-classifier",
+         {"resample": "balanced", "trained": "none", "reweight_from_epoch": 3}),
+    ],
+)  # fmt: skip
+def test_finetune_has_a_preset_of_its_own(words, name, changes):
+    command = parse(["finetune", *words.split()])
+    assert isinstance(command, Finetune)
+    assert command.config == preset(name).with_settings(**changes)
+
+
+def test_finetune_from_a_run_sees_images_as_it_did(run):
+    path, config = run
+    command = parse(["finetune", "photos", "--from", str(path), "--seeds", "3"])
+    assert command.start == path
+    assert command.seeds == 3
+    assert command.config == seen_as_by(config, preset("folder-classifier"))
+    assert command.config.model.backbone == "convnet"
+
+
+def test_each_command_shows_its_own_settings(capsys):
+    shown = {}
+    for name in ("pretrain", "finetune"):
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        shown[name] = capsys.readouterr().out
+    assert "--loss" in shown["finetune"]
+    assert "--temperature" not in shown["finetune"]
+    assert "--temperature" in shown["pretrain"]
+    assert "--post-hoc-adjustment" not in shown["pretrain"]

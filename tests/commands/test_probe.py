@@ -61,7 +61,7 @@ def test_the_untrained_backbone_may_be_left_out(digits_run: Run) -> None:
 
 def test_data_without_labels_is_refused(digits_run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", train_images=np.zeros((9, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="has no labels to probe with"):
+    with pytest.raises(DataError, match="has no labels to learn from"):
         probe(digits_run.path, str(tmp_path / "x.npz"), quiet=True)
 
 

@@ -6,7 +6,7 @@ import pytest
 from quarterturn.data.labelled import identities, open_labelled
 from quarterturn.data.selection import limit_images
 from quarterturn.data.sources import open_source
-from quarterturn.errors import DataError
+from quarterturn.errors import ConfigError, DataError
 
 from .pictures import noise, save_photo
 
@@ -55,7 +55,7 @@ class TestOwnSplit:
     def test_without_labels_is_refused(self, tmp_path):
         tree(tmp_path / "train", {"ant": 4, "bee": 4})
         tree(tmp_path / "test", {".": 4})
-        with pytest.raises(DataError, match="the split 'test' has no labels to probe with"):
+        with pytest.raises(DataError, match="the split 'test' has no labels to learn from"):
             open_labelled(str(tmp_path))
 
 
@@ -104,7 +104,7 @@ class TestOtherData:
     def test_that_cannot_be_used_is_named(self, tmp_path):
         data = tree(tmp_path / "data", {"ant": 4, "bee": 4})
         plain = tree(tmp_path / "plain", {".": 8})
-        with pytest.raises(DataError, match="plain has no labels to probe with"):
+        with pytest.raises(DataError, match="plain has no labels to learn from"):
             open_labelled(data, plain)
         with pytest.raises(DataError, match="no data at"):
             open_labelled(data, str(tmp_path / "nothing"))
@@ -178,3 +178,49 @@ class TestIdentities:
         assert not of_train & of_test
         assert not of_train & identities(open_source(other).train, other)
         assert identities(source.train.subset(np.array([2])), one) < of_train
+
+
+class TestOtherTraining:
+    """`--train`: classifiers learn from other data than that which the test part is of."""
+
+    @pytest.fixture
+    def sets(self, tmp_path):
+        def write(name, **labels):
+            arrays = {}
+            for i, (split, values) in enumerate(labels.items()):
+                pixels = np.random.default_rng(i).integers(0, 256, (len(values), 8, 8, 3))
+                arrays[f"{split}_images"] = pixels.astype(np.uint8)
+                arrays[f"{split}_labels"] = np.array(values)
+            np.savez(tmp_path / f"{name}.npz", **arrays)
+            return str(tmp_path / f"{name}.npz")
+
+        return {
+            "balanced": write("balanced", train=[0, 1] * 20, test=[0, 1] * 5),
+            "unsplit": write("unsplit", train=[0, 1] * 8),
+            "tailed": write("tailed", train=[0] * 16 + [1] * 4),
+        }
+
+    def test_the_test_split_stays_that_of_the_data(self, sets):
+        split = open_labelled(sets["balanced"], train=sets["tailed"])
+        assert np.bincount(split.train.labels).tolist() == [16, 4]
+        assert len(split.test) == 10
+        assert split.description == (
+            f"the split 'test' of {sets['balanced']}; training images of {sets['tailed']}"
+        )
+
+    def test_data_without_a_split_is_tested_on_whole(self, sets):
+        split = open_labelled(sets["unsplit"], train=sets["tailed"])
+        assert (len(split.train), len(split.test)) == (20, 16)
+
+    def test_a_long_tail_is_cut_from_what_is_learned_from(self, sets):
+        split = open_labelled(sets["unsplit"], train=sets["balanced"], long_tail=0.1)
+        assert np.bincount(split.train.labels).tolist() == [20, 2]
+        assert len(split.test) == 16
+
+    def test_no_image_is_in_both_parts(self, sets):
+        with pytest.raises(DataError, match="16 images are in both parts"):
+            open_labelled(sets["unsplit"], train=sets["unsplit"])
+
+    def test_train_and_test_leave_nothing_of_the_data(self, sets):
+        with pytest.raises(ConfigError, match="give --train or --test"):
+            open_labelled(sets["balanced"], sets["unsplit"], train=sets["tailed"])

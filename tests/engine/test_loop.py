@@ -43,6 +43,9 @@ class Slope:
         terms = {"square": values.square().mean(), "size": values.abs().mean()}
         return SimpleNamespace(terms=terms, embeddings=values.detach(), normalizer=None)
 
+    def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
+        return {}
+
     def after_step(self, indices: Tensor, embeddings: Tensor, normalizer: None) -> None:
         self.updates.append((indices, embeddings))
 

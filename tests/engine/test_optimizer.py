@@ -37,13 +37,16 @@ def test_without_gradients_decay_alone_shrinks_every_parameter():
         torch.testing.assert_close(new.detach(), old * (1 - 0.1 * 0.5))
 
 
+@pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("momentum", [0.9, 0.5, 0.0])
-def test_sgd_is_nesterovs(momentum, rng):
+def test_sgd_is_nesterovs_or_plain(momentum, nesterov, rng):
     parameter = nn.Parameter(torch.tensor(rng.normal(size=4)))
     network = nn.Module()
     network.weight = parameter
     rate, decay = 0.05, 5e-4
-    settings = OptimizerConfig(learning_rate=rate, momentum=momentum, weight_decay=decay)
+    settings = OptimizerConfig(
+        learning_rate=rate, momentum=momentum, nesterov=nesterov, weight_decay=decay
+    )
     optimizer = build_optimizer(network, settings)
     p, velocity = parameter.detach().numpy().copy(), np.zeros(4)
     for _ in range(4):
@@ -52,7 +55,7 @@ def test_sgd_is_nesterovs(momentum, rng):
         optimizer.step()
         decayed = gradient + decay * p
         velocity = momentum * velocity + decayed
-        p = p - rate * (decayed + momentum * velocity)
+        p = p - rate * (decayed + momentum * velocity if nesterov else velocity)
         np.testing.assert_allclose(parameter.detach().numpy(), p, rtol=1e-12)
 
 

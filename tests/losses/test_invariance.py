@@ -66,3 +66,13 @@ def test_half_precision_is_computed_in_float32(dtype):
     exact = plain_loss(features.to(dtype).double().numpy())
     assert found.item() == pytest.approx(exact, rel=1e-6)
     assert found.item() == pytest.approx(invariance_loss(features).item(), rel=0.01)
+
+
+def test_weights_of_images_divide_by_their_sum(rng):
+    features = torch.tensor(rng.normal(size=(5, 4, 6)), dtype=torch.float32)
+    weights = torch.tensor([0.5, 1.0, 0.0, 2.0, 0.25])
+    by_image = torch.stack([invariance_loss(one[None]) for one in features])
+    expected = (by_image * weights).sum() / weights.sum()
+    assert invariance_loss(features, weights).item() == pytest.approx(expected.item(), rel=1e-6)
+    alike = invariance_loss(features, torch.full((5,), 3.0))
+    assert alike.item() == pytest.approx(invariance_loss(features).item(), rel=1e-6)

@@ -104,7 +104,7 @@ def test_words_name_the_parts_that_would_fit(images):
 
 
 def test_a_network_that_cannot_be_run_without_values_is_no_reason_not_to_train(images, monkeypatch):
-    def refuse(config):
+    def refuse(config, num_classes):
         raise RuntimeError("data-dependent")
 
     monkeypatch.setattr("quarterturn.methods.memory.build_network", refuse)

@@ -2,10 +2,16 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from quarterturn.config import Config, DataConfig, MethodConfig, ModelConfig
 from quarterturn.data.batches import Batch
-from quarterturn.methods.registry import build_method, build_network
+from quarterturn.losses.focal import FocalLoss
+from quarterturn.losses.ldam import LDAMLoss
+from quarterturn.losses.logit_adjustment import LogitAdjustedLoss
+from quarterturn.losses.weights import effective_number_weights
+from quarterturn.methods.registry import build_classification, build_method, build_network
+from quarterturn.models.heads import CosineHead
 from quarterturn.models.registry import BACKBONES
 
 TIMM = ["timm:resnet10t", "timm:vit_tiny_patch16_224"]
@@ -46,3 +52,53 @@ def test_heads_that_are_not_kept_leave_no_weights():
     imported = build_network(config.with_settings(method="imported"))
     assert imported.heads == ()
     assert list(imported.parts(torch.zeros(1, 256))) == ["whole"]
+
+
+COUNTS = torch.tensor([50, 5])
+LOSSES = {
+    "cross-entropy": nn.functional.cross_entropy,
+    "ldam": LDAMLoss([50, 5], 0.4, 20.0),
+    "focal": FocalLoss(2.0),
+    "balanced-softmax": LogitAdjustedLoss([50, 5]),
+    "logit-adjusted": LogitAdjustedLoss([50, 5], 0.5),
+}
+
+
+def classification(**settings):
+    config = Config(
+        data=DataConfig(image_size=16),
+        model=ModelConfig(backbone="convnet"),
+        method=MethodConfig(method="classifier"),
+    ).with_settings(max_margin=0.4, scale=20.0, focal_gamma=2.0, adjustment=0.5, **settings)
+    return build_classification(config, COUNTS)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_of_a_classifier(name):
+    method = classification(loss=name)
+    logits, targets, weight = torch.randn(6, 2), torch.arange(6) % 2, torch.tensor([0.5, 1.5])
+    assert torch.equal(method.loss(logits, targets, weight), LOSSES[name](logits, targets, weight))
+    assert isinstance(method.network.classifier, CosineHead) == (name == "ldam")
+    assert method.network.scale == (20.0 if name == "ldam" else 1.0)
+    assert method.network.log_priors.tolist() == pytest.approx(
+        [math.log(50 / 55), math.log(5 / 55)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        ({"reweight": "none"}, None),
+        ({"reweight": "always"}, 0.0),
+        ({"reweight": "drw"}, 0.8),
+        ({"reweight": "drw", "reweight_from": 0.25}, 0.25),
+        ({"reweight": "drw", "reweight_from_epoch": 7, "epochs": 20}, 7 / 20),
+    ],
+)
+def test_rules_over_time(settings, start):
+    method = classification(beta=0.99, **settings)
+    if start is None:
+        assert method.class_weights is None
+    else:
+        assert torch.equal(method.class_weights, effective_number_weights(COUNTS, 0.99))
+        assert method.reweight_from == start

@@ -18,6 +18,7 @@ def measure(mean: float | None, spread: float | None = None) -> dict[str, float 
 def figure(top1: float, *, balanced: float = 0.5, **groups: float | None) -> dict[str, Any]:
     """One entry of a probe's figures; groups without a figure are empty."""
     every = {"many": None, "medium": None, "few": None, "worst_class": 0.125, **groups}
+    every = {"std_over_classes": 0.25, "std_over_groups": None, **every}
     return {
         "n": 2,
         "top1": measure(top1, 0.0125),
@@ -100,20 +101,31 @@ class TestGroupsTable:
         grouped["figures"]["trained/invariant/knn-20/turned"]["few"] = measure(0.25, 0.031)
         table = groups_table(grouped)
         assert table.columns == [
-            "features", "classifier", "many", "medium", "few", "worst class"
+            "features", "classifier", "many", "medium", "few", "worst class",
+            "sd classes", "sd groups",
         ]  # fmt: skip
         assert table.cells() == [
-            ["trained: invariant", "knn-20", "80.0", "none", "10.0", "12.5"],
-            ["trained: invariant", "knn-20 turned", "81.0", "none", "25.0 ± 3.1", "12.5"],
-            ["trained: conv1", "knn-20", "82.0", "none", "10.0", "12.5"],
-            ["untrained: invariant", "linear turned", "83.0", "none", "10.0", "12.5"],
+            ["trained: invariant", "knn-20", "80.0", "none", "10.0", "12.5", "25.0", "-"],
+            [
+                "trained: invariant",
+                "knn-20 turned",
+                "81.0",
+                "none",
+                "25.0 ± 3.1",
+                "12.5",
+                "25.0",
+                "-",
+            ],
+            ["trained: conv1", "knn-20", "82.0", "none", "10.0", "12.5", "25.0", "-"],
+            ["untrained: invariant", "linear turned", "83.0", "none", "10.0", "12.5", "25.0", "-"],
         ]
 
     def test_the_rule_stands_beside_it(self, grouped):
         grouped["protocol"] |= {"many": 50, "few": 10}
         assert groups_table(grouped).note == (
             "mean accuracy of the classes in %; many: more than 50 training images, few: fewer "
-            "than 10; n = 2 seeds"
+            "than 10; sd: standard deviation over the classes, and over many, medium and few; "
+            "n = 2 seeds"
         )
 
     @pytest.mark.parametrize("groups", [{}, {"many": 0.5}, {"medium": 0.5}, {"few": 0.5}])
@@ -125,7 +137,7 @@ class TestGroupsTable:
     def test_an_accuracy_of_zero_is_a_figure(self, result):
         result["figures"] = {"trained/both/linear/upright": figure(0.5, many=0.75, few=0.0)}
         assert groups_table(result).cells() == [
-            ["trained: both", "linear", "75.0", "none", "0.0", "12.5"]
+            ["trained: both", "linear", "75.0", "none", "0.0", "12.5", "25.0", "-"]
         ]
 
 

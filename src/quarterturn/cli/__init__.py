@@ -20,18 +20,47 @@ from quarterturn.cli.compare import Compare
 from quarterturn.cli.demo import Demo
 from quarterturn.cli.embed import Embed
 from quarterturn.cli.export import Export
+from quarterturn.cli.finetune import ClassifierSettings, Finetune
+from quarterturn.cli.groups import groups_of
 from quarterturn.cli.import_ import Import
 from quarterturn.cli.neighbors import Neighbors
 from quarterturn.cli.orient import Orient
-from quarterturn.cli.pretrain import Pretrain
+from quarterturn.cli.predict import Predict
+from quarterturn.cli.pretrain import PretextConfig, Pretrain
 from quarterturn.cli.probe import Probe
 from quarterturn.cli.upright import RotNetConfig, Upright
 from quarterturn.config import Config
 from quarterturn.errors import QuarterturnError
-from quarterturn.presets import default_preset, default_rotnet_preset
+from quarterturn.presets import (
+    default_classifier_preset,
+    default_preset,
+    default_rotnet_preset,
+    seen_as_by,
+)
 from quarterturn.presets import preset as preset_named
 
-Command = Demo | Pretrain | Upright | Orient | Probe | Embed | Neighbors | Compare | Export | Import
+Command = (
+    Demo
+    | Pretrain
+    | Upright
+    | Orient
+    | Finetune
+    | Predict
+    | Probe
+    | Embed
+    | Neighbors
+    | Compare
+    | Export
+    | Import
+)
+
+
+DEFAULT_PRESETS = {
+    "pretrain": default_preset,
+    "upright": default_rotnet_preset,
+    "finetune": default_classifier_preset,
+}
+"""What names a preset by DATA, for each command that takes one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"quarterturn: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumable = words[:1] in (["pretrain"], ["upright"])
+        resumable = words[:1] in (["pretrain"], ["upright"], ["finetune"])
         hint = f"; {words[0]} --resume RUN goes on" if resumable else ""
         print(f"quarterturn: interrupted{hint}", file=sys.stderr)
         return 130
@@ -65,27 +94,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(words: list[str]) -> Command:
     """Words to a command with its options.
 
-    The options of ``pretrain`` and ``upright`` have the values of the preset, or of the run to
-    resume, unless they are given. Which preset depends on DATA, so the words may be read twice.
+    The options of ``pretrain``, ``upright`` and ``finetune`` have the values of the preset, or of
+    the run to resume, unless they are given. Which preset depends on DATA, so the words may be read
+    twice.
     """
     name = _option(words, "--preset")
-    run = _option(words, "--resume")
-    base = Config.read(Path(run) / "config.json") if run and _has_config(run) else None
-    presets = {"pretrain": default_preset, "upright": default_rotnet_preset}
-    default = presets.get(words[0]) if words else None
-    command = _parse(words, base or preset_named(name or (default or default_preset)("")))
-    if isinstance(command, Pretrain | Upright) and default and command.data and not (name or run):
-        command = _parse(words, preset_named(default(command.data)))
+    run, start = _run_config(words, "--resume"), _run_config(words, "--from")
+    default = DEFAULT_PRESETS.get(words[0] if words else "")
+
+    def defaults(data: str) -> Config:
+        config = preset_named(name or (default or default_preset)(data))
+        return seen_as_by(start, config) if start else config
+
+    command = _parse(words, run or defaults(""))
+    if isinstance(command, Pretrain | Upright | Finetune) and command.data and not (name or run):
+        command = _parse(words, defaults(command.data))
     return command
 
 
 def _parse(words: list[str], config: Config) -> Command:
-    of_folds = RotNetConfig.of(config)
+    pretrain = Pretrain(settings=groups_of(config, PretextConfig))
+    upright = Upright(config=groups_of(config, RotNetConfig))
+    finetune = Finetune(settings=groups_of(config, ClassifierSettings))
     return tyro.cli(
         Annotated[Demo, tyro.conf.subcommand("demo")]
-        | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=Pretrain(config=config))]
-        | Annotated[Upright, tyro.conf.subcommand("upright", default=Upright(config=of_folds))]
+        | Annotated[Pretrain, tyro.conf.subcommand("pretrain", default=pretrain)]
+        | Annotated[Upright, tyro.conf.subcommand("upright", default=upright)]
         | Annotated[Orient, tyro.conf.subcommand("orient")]
+        | Annotated[Finetune, tyro.conf.subcommand("finetune", default=finetune)]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Probe, tyro.conf.subcommand("probe")]
         | Annotated[Embed, tyro.conf.subcommand("embed")]
         | Annotated[Neighbors, tyro.conf.subcommand("neighbors")]
@@ -108,5 +145,7 @@ def _option(words: list[str], name: str) -> str | None:
     return None
 
 
-def _has_config(run: str) -> bool:
-    return (Path(run) / "config.json").is_file()
+def _run_config(words: list[str], name: str) -> Config | None:
+    """The configuration of the run that an option names; None where there is none to be read."""
+    path = Path(_option(words, name) or "") / "config.json"
+    return Config.read(path) if _option(words, name) and path.is_file() else None

@@ -15,7 +15,10 @@ class Compare:
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN ...")]
     """Runs that have been probed."""
-    measure: Literal["top1", "balanced", "worst_class", "many", "medium", "few"] = "top1"
+    measure: Literal[
+        "top1", "balanced", "worst_class", "many", "medium", "few",
+        "std_over_classes", "std_over_groups",
+    ] = "top1"  # fmt: skip
     """What the tables show; the file holds all."""
     mixed: bool = False
     """Show a table for each protocol of any run, instead of those that all runs share."""

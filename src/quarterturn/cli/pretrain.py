@@ -8,8 +8,35 @@ from typing import Annotated
 import tyro
 
 from quarterturn.cli.arguments import DATA_WORDS, MaybeData, MaybeRun
-from quarterturn.config import Config
+from quarterturn.cli.groups import whole
+from quarterturn.config import (
+    BalanceConfig,
+    Config,
+    DataConfig,
+    ImbalanceConfig,
+    MachineConfig,
+    MethodConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    UprightConfig,
+)
 from quarterturn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PretextConfig:
+    """The settings of a training without labels: all but a classifier's."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    upright: UprightConfig = field(default_factory=UprightConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
 
 
 @dataclass(frozen=True)
@@ -26,7 +53,12 @@ class Pretrain:
     """Go on with this run; other settings than the run's are refused."""
     overwrite: bool = False
     """Delete an earlier run at --out."""
-    config: tyro.conf.OmitArgPrefixes[Config] = field(default_factory=Config)
+    settings: tyro.conf.OmitArgPrefixes[PretextConfig] = field(default_factory=PretextConfig)
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return whole(self.settings)
 
     def run(self) -> None:
         """Call the command."""

@@ -18,6 +18,8 @@ class Probe:
     """The run."""
     data: Data
     """Labelled images: sub-folders are the labels, or they come with the data."""
+    train: str | None = None
+    """Other data to learn from, such as balanced or long-tailed labels of the same classes."""
     test: str | None = None
     """Other data to test on; by default a split of DATA, or a stratified 20 %."""
     kind: Literal["all", "knn", "linear"] = "all"
@@ -56,7 +58,7 @@ class Probe:
 
         probe(
             self.run_directory, self.data,
-            test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
+            train=self.train, test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
             untrained=self.untrained,
             long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
             seed=self.seed, seeds=self.seeds, many=self.many, few=self.few,

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from quarterturn.cli.arguments import DATA_WORDS, MaybeData, MaybeRun
+from quarterturn.cli.groups import whole
 from quarterturn.config import (
-    Config,
     DataConfig,
     MachineConfig,
     MethodConfig,
@@ -31,20 +31,6 @@ class RotNetConfig:
     run: RunConfig = field(default_factory=RunConfig)
     upright: UprightConfig = field(default_factory=UprightConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
-
-    @classmethod
-    def of(cls, config: Config) -> RotNetConfig:
-        """Those of a whole configuration."""
-        return cls(
-            config.data, config.model, config.optimizer, config.run, config.upright, config.machine
-        )
-
-    def whole(self) -> Config:
-        """The whole configuration."""
-        return Config(
-            self.data, self.model, MethodConfig(method="rotnet"), self.optimizer, self.run,
-            self.upright, self.machine,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +55,7 @@ class Upright:
         """Call the command."""
         from quarterturn.commands.upright import resume_upright, upright
 
-        config = self.config.whole()
+        config = whole(self.config, method=MethodConfig(method="rotnet"))
         if self.resume is not None:
             if self.data is not None or self.out is not None or self.preset is not None:
                 raise ConfigError("--resume RUN takes DATA, --out and --preset from the run")

@@ -32,7 +32,7 @@ def compare(
     Args:
         runs: Run directories that have been probed.
         measure: What the tables show: ``top1``, ``balanced``, ``worst_class``, ``many``,
-            ``medium`` or ``few``; the file holds all.
+            ``medium``, ``few``, ``std_over_classes`` or ``std_over_groups``; the file holds all.
         mixed: Give a table for each protocol that any run was probed by. Without it, only
             protocols that all runs share count, and none is an error.
         out: A ``.json`` file for all figures; by default ``comparison-<n>.json`` beside the first

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 
-from quarterturn.commands.pretrain import fit_batch_size
+from quarterturn.commands.beginning import fit_batch_size
 from quarterturn.config import Config
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.memory import in_memory
@@ -21,13 +22,13 @@ from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import DataError
+from quarterturn.evaluation.classification import Logits
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.evaluation.probe import Probe, Representation, finds_itself
 from quarterturn.evaluation.representation import NetworkFeatures, Pixels
 from quarterturn.methods.base import Method, Network
+from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.registry import build_method, build_network
-from quarterturn.methods.supervised import ClassifierNetwork, SupervisedTurned
-from quarterturn.models.registry import build_backbone
 from quarterturn.presets import demo_folder, digits
 from quarterturn.randomness import permutation
 from quarterturn.report.run_report import write_run_report
@@ -97,7 +98,7 @@ def demo(
         for line in source.summary():
             console.print(line, highlight=False, markup=False)
         console.print(images.description, highlight=False, markup=False)
-    config = fit_batch_size(config, len(images.train), console)
+    config = fit_batch_size(config, len(images.train), runtime, console)
     path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
     run = Run(path, locate(data), config, images.train.fingerprint())
     run.create(overwrite=overwrite)
@@ -222,17 +223,20 @@ def _measure_all(
     seconds = _fit(method, config, images, runtime, console, "decoupled", run)
     yield from rows_of(method.network, "decoupled", seconds)
     if images.train.labels is not None:
-        supervised = _supervised(config, len(images.train.class_names), runtime)
-        seconds = _fit(supervised, config, images, runtime, console, "supervised")
-        yield from rows_of(supervised.network, "supervised, turned (ceiling)", seconds)
+        method, network = _supervised(config, len(images.train.class_names), runtime)
+        seconds = _fit(method, config, images, runtime, console, "supervised")
+        logits = measure(Logits(network))["logits"]
+        yield "supervised, turned (ceiling): logits", {**logits, "train s": seconds}
 
 
-def _supervised(config: Config, num_classes: int, runtime: Runtime) -> SupervisedTurned:
-    backbone = build_backbone(config.model.backbone, config.data.image_size, seed=config.run.seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.run.seed + 1)
-        network = ClassifierNetwork(backbone, num_classes)
-    return SupervisedTurned(network.to(runtime.device).to(memory_format=torch.channels_last))
+def _supervised(
+    config: Config, num_classes: int, runtime: Runtime
+) -> tuple[Classification, ClassifierNetwork]:
+    """A classifier of turned copies, and its network."""
+    network = build_network(config.with_settings(method="classifier"), num_classes)
+    assert isinstance(network, ClassifierNetwork)
+    network = network.to(runtime.device).to(memory_format=torch.channels_last)
+    return Classification(network, F.cross_entropy, turned=True), network
 
 
 def _fit(

@@ -42,7 +42,14 @@ def import_checkpoint(
         ConfigError: ``out`` exists, or the weights are for another backbone.
     """
     weights = read_weights(file, backbone)
-    run = Run(Path(out), None, weights.config, weights.fingerprint, "import", weights.imported)
+    run = Run(
+        Path(out),
+        None,
+        weights.config,
+        weights.fingerprint,
+        "import",
+        imported=weights.imported,
+    )
     run.create(overwrite=overwrite)
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
     save_checkpoint(run.checkpoint, state)

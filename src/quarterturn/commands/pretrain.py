@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from quarterturn.commands.upright import p_upright_for, upright_file
+from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
+from quarterturn.commands.upright import agnostic_for, p_upright_for, upright_file
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.table import p_upright_of
@@ -68,6 +68,8 @@ def pretrain(
     base = config or preset_named(preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
+    if config.method.method == "classifier":
+        raise ConfigError("--method classifier learns from labels: quarterturn finetune DATA")
     check_network(config)
     if config.method.upright == "auto":
         check_network(fold_recipe(config))
@@ -83,12 +85,7 @@ def pretrain(
             # A file of other data is refused before the run has a directory.
             given = Path(config.method.upright)
             p_upright_of(given, images.train, (images.source.train, images.chosen))
-        config = fit_batch_size(config, len(images.train), console)
-        if config.run.batch_size < 2 * runtime.world_size * config.run.accumulate:
-            raise ConfigError(
-                f"--batch-size {config.run.batch_size} over {runtime.world_size} processes and "
-                f"--accumulate {config.run.accumulate}: each part needs at least 2 images"
-            )
+        config = fit_batch_size(config, len(images.train), runtime, console)
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.train.fingerprint())
@@ -117,7 +114,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     Raises:
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
-    run = Run.open(path).with_machine_of(config)
+    run = Run.open(path)
     data = run.data
     if data is None:
         raise ConfigError(
@@ -125,15 +122,8 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
             "run with quarterturn pretrain DATA"
         )
     run.require_kind("pretrain")
-    stored = run.read_json("environment.json")
-    precision = stored.get("precision", run.config.run.precision)
-    machine = run.config.machine
-    runtime = Runtime(machine.device, precision, compile=machine.compile)
-    if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
-        raise ConfigError(
-            f"the run began with {before} processes and cannot go on with {runtime.world_size}: "
-            "batch norm would see other batches"
-        )
+    run = run.with_machine_of(config)
+    runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = select_for_all(data, run.config, runtime)
@@ -141,18 +131,6 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
         return _train(run, images, runtime, console)
     finally:
         runtime.close()
-
-
-def fit_batch_size(config: Config, num_images: int, console: Console | None) -> Config:
-    """Shrink a batch that is larger than the data, saying so."""
-    if config.run.batch_size <= num_images:
-        return config
-    if console is not None:
-        console.print(
-            f"batch size {config.run.batch_size} is larger than the data: using {num_images}, "
-            "all images in one batch"
-        )
-    return config.with_settings(batch_size=num_images)
 
 
 def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
@@ -164,11 +142,12 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
             free=runtime.free_memory(),
         )  # fmt: skip
         console.print(words, highlight=False, markup=False)
+    p_upright = p_upright_for(run, images, runtime, console)
     training = prepare_training(
         config, images.train, runtime,
-        p_upright=p_upright_for(run, images, runtime, console),
+        p_upright=p_upright, agnostic=agnostic_for(run, images),
         source=images.source, checkpoint=run.checkpoint, metrics=run.metrics, console=console,
-        tensorboard=run.path / "tensorboard" if _wants_tensorboard(config, runtime) else None,
+        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
     )  # fmt: skip
     method, batches, telemetry = training.method, training.batches, training.telemetry
     if training.step >= training.total_steps and (run.path / "report.html").exists():
@@ -205,12 +184,11 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
     return run
 
 
-def _wants_tensorboard(config: Config, runtime: Runtime) -> bool:
-    if not (config.machine.tensorboard and runtime.is_main):
-        return False
-    if find_spec("tensorboard") is None:
-        raise ConfigError("--tensorboard needs an extra: pip install 'quarterturn[tensorboard]'")
-    return True
+def _labels_read(config: Config, images: Selection) -> str:
+    """What labels are read for, in words; empty where they are not."""
+    counted = "labels were read to count classes (--counts labels)"
+    parts = [images.labels_read, counted if config.imbalance.reads_labels else ""]
+    return "; ".join(part for part in parts if part)
 
 
 def _introduce(
@@ -221,11 +199,12 @@ def _introduce(
     for line in images.source.summary():
         console.print(line, highlight=False, markup=False)
     held = 0 if images.held_out is None else len(images.held_out)
+    labels_read = _labels_read(config, images)
     parameters = sum(p.numel() for p in training.method.network.parameters())
     console.print(
         f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
-        f"{held:,} held out for diagnostics; {images.labels_read or 'no labels are read'}\n"
+        f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
@@ -250,7 +229,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         source_lines=[
             *images.source.summary(),
             f"{len(images.train):,} images were learned from; "
-            f"{images.labels_read or 'no labels were read'}",
+            f"{_labels_read(run.config, images) or 'no labels were read'}",
         ],
         unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own

@@ -19,7 +19,6 @@ from quarterturn.evaluation.probe import probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.results import protocol_id, protocol_of, summarise
 from quarterturn.evaluation.store import FeatureStore
-from quarterturn.methods.registry import build_network
 from quarterturn.metrics import FEW, MANY
 from quarterturn.report.probe_tables import groups_table, probe_table
 from quarterturn.report.tables import print_table
@@ -32,6 +31,7 @@ def probe(
     run: Path | str,
     data: Path | str,
     *,
+    train: str | None = None,
     test: str | None = None,
     kind: str = "all",
     layers: tuple[str, ...] | None = None,
@@ -58,6 +58,8 @@ def probe(
         run: The run directory.
         data: Labelled images: DATA with sub-folders or labels. Without a split of its own, a
             stratified 20 % is held out by each seed.
+        train: Other DATA to learn from, balanced or long-tailed; the test part stays that of
+            ``data``, or all of it where it has none.
         test: Other DATA to test on.
         kind: ``knn``, ``linear``, or ``all``.
         layers: Layers of the backbone, by name; ``("all",)`` takes every one, and None the last.
@@ -100,12 +102,12 @@ def probe(
     runtime = Runtime(device, "32-true")
     networks = {"trained": opened.load_network().to(runtime.device)}
     if untrained:
-        networks["untrained"] = build_network(opened.config).to(runtime.device)
+        networks["untrained"] = opened.untrained_network().to(runtime.device)
     if layers == ("all",):
         layers = networks["trained"].backbone.layers
     models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}
     split = open_labelled(
-        data, test, long_tail=long_tail, long_tail_kind=long_tail_kind,
+        data, test, train=train, long_tail=long_tail, long_tail_kind=long_tail_kind,
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
     )  # fmt: skip
     numbers = range(seed, seed + seeds)

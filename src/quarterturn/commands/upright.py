@@ -19,7 +19,7 @@ from quarterturn.crossfit.listing import write_scores
 from quarterturn.crossfit.networks import cross_fit
 from quarterturn.crossfit.outcome import Variant, gather_table, list_variants
 from quarterturn.crossfit.scores import agnostic_warning
-from quarterturn.crossfit.table import FILE, UprightTable, p_upright_of, write_dat
+from quarterturn.crossfit.table import FILE, UprightTable, agnostic_of, p_upright_of, write_dat
 from quarterturn.data.selection import Selection
 from quarterturn.data.sources import locate
 from quarterturn.engine.runtime import Runtime
@@ -134,15 +134,15 @@ def resume_upright(
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
     _check_format(format)
-    run = Run.open(path).with_machine_of(config)
+    run = Run.open(path)
     run.require_kind("upright")
-    assert run.data is not None
+    run = run.with_machine_of(config)
     machine, stored = run.config.machine, run.read_json("environment.json")
     precision = stored.get("precision", run.config.run.precision)
     runtime = Runtime(machine.device, precision, compile=machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(run.data, run.config, runtime)
+        images = select_for_all(run.data_or_own(None), run.config, runtime)
         run.require_images(images.chosen)
         make_probabilities(run, images, runtime, console, format=format)
         return run
@@ -276,6 +276,22 @@ def p_upright_for(
     if console is not None:
         console.print(_noise_aware_words(run.config, rows, kept), highlight=False, markup=False)
     return torch.from_numpy(rows)
+
+
+def agnostic_for(run: Run, images: Selection) -> Tensor | None:
+    """The agnostic scores that a pretraining run asks for; call it after `p_upright_for`.
+
+    Returns:
+        (N,), one for each image that is learned from; None where it asks for none.
+
+    Raises:
+        DataError: They were asked for, and the file of probabilities has none.
+    """
+    if not run.config.imbalance.balance_agnostic:
+        return None
+    made = run.path / "upright" / FILE
+    kept = made if made.exists() else run.path / FILE
+    return torch.from_numpy(agnostic_of(kept, images.train))
 
 
 def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Path) -> str:

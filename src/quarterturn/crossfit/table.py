@@ -181,6 +181,24 @@ def p_upright_of(
     return rows[[place[name] for name in train.names]]
 
 
+def agnostic_of(path: Path, train: ImageSet) -> NDArray[np.float32]:
+    """The agnostic scores of the images of a training; `p_upright_of` checks the file.
+
+    Args:
+        path: A ``.npz`` file.
+        train: The n images to learn from, which are among the file's.
+
+    Returns:
+        (n,) float32.
+
+    Raises:
+        DataError: The file is none of ours: the original's text has no such scores.
+    """
+    table = UprightTable.read(path)
+    place = {name: i for i, name in enumerate(table.names)}
+    return table.agnostic[[place[name] for name in train.names]]
+
+
 def _described(collections: Sequence[ImageSet]) -> str:
     told = {images.fingerprint(): len(images) for images in collections}
     return " or ".join(f"{number:,} images ({fingerprint})" for fingerprint, number in told.items())

@@ -17,8 +17,8 @@ from quarterturn.config import DataConfig
 from quarterturn.data.crops import Crops, centre_crops, crop_batch
 from quarterturn.data.decoding import Decoded, Plan, decoding_loader, random_crops
 from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.data.sampling import epoch_order, resampled_order
 from quarterturn.data.sources import Source, check_bad_fraction
-from quarterturn.randomness import permutation
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ class TrainingBatches:
         rank: This process's number; it takes every ``world_size``-th image of each batch.
         world_size: Number of processes.
         with_labels: Hand out labels. Off, labels are not even looked at.
+        chances: (N,) how likely each image is to be drawn, with replacement; see
+            `quarterturn.data.sampling`. Each image once an epoch without.
         source: Where the images are from: the files that could not be read when it was indexed
             count as well against ``crop.max_bad_fraction``.
 
@@ -94,9 +96,11 @@ class TrainingBatches:
         rank: int = 0,
         world_size: int = 1,
         with_labels: bool = False,
+        chances: Tensor | None = None,
         source: Source | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
+        self.chances = chances
         self._draw = partial(random_crops, crop=crop, seed=seed)
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
@@ -125,7 +129,10 @@ class TrainingBatches:
         Raises:
             DataError: Too many files could not be decoded.
         """
-        order = permutation(len(self.images), self.seed, "order", epoch)
+        if self.chances is None:
+            order = epoch_order(len(self.images), self.seed, epoch)
+        else:
+            order = resampled_order(self.chances, self.seed, epoch)
         shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]
         in_memory = self._pixels is not None
         parts = self._from_memory if in_memory else self._from_files
@@ -137,8 +144,9 @@ class TrainingBatches:
 
     def _from_memory(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         assert self._pixels is not None
-        for indices in shares:
-            crops = self._draw(self._sizes[indices], indices, epoch)
+        for draws in shares:
+            indices = draws % len(self.images)
+            crops = self._draw(self._sizes[indices], draws, epoch)
             pixels = self._pixels[indices.to(self.device, non_blocking=True)]
             yield indices, crop_batch(pixels, crops, self.crop.image_size)
 

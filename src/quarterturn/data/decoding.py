@@ -24,7 +24,9 @@ from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 
 Draw = Callable[[Tensor, Tensor, int], Crops]
-"""(n, 2) sizes, (n,) numbers and an epoch to crops. Workers get it, so it can be pickled."""
+"""(n, 2) sizes, (n,) draws and an epoch to crops. Workers get it, so it can be pickled.
+
+A draw is an image's number, or that and a multiple of N: see `quarterturn.data.sampling`."""
 
 
 def random_crops(
@@ -55,30 +57,31 @@ class Decoded:
 
 
 class Plan:
-    """A batch sampler whose batches are set anew for each epoch."""
+    """A batch sampler whose batches of draws are set anew for each epoch."""
 
     def __init__(self) -> None:
         self.epoch = 0
         self.batches: list[Tensor] = []
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for indices in self.batches:
-            yield [(self.epoch, index) for index in indices.tolist()]
+        for draws in self.batches:
+            yield [(self.epoch, draw) for draw in draws.tolist()]
 
     def __len__(self) -> int:
         return len(self.batches)
 
 
 class _CroppedFiles(Dataset):
-    """(epoch, index) to that image's crop, or to the reason why it cannot be read."""
+    """(epoch, draw) to that image's crop, or to the reason why it cannot be read."""
 
     def __init__(self, images: ImageSet, draw: Draw, side: int) -> None:
         self.images, self.draw, self.side = images, draw, side
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
-        epoch, index = key
+        epoch, draw = key
+        index = draw % len(self.images)
         size = torch.from_numpy(self.images.sizes[index : index + 1])
-        crops = self.draw(size, torch.tensor([index]), epoch)
+        crops = self.draw(size, torch.tensor([draw]), epoch)
         try:
             image = self.images.read(index, shrink=shrink_for(crops.boxes[0], self.side))
         except UnreadableImageError as error:

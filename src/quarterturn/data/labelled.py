@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.selection import cut_long_tail, limit_images, match_classes, stratified_split
-from quarterturn.data.sources import open_source
+from quarterturn.data.sources import Source, locate, open_source
 from quarterturn.errors import ConfigError, DataError
 
 TEST_FRACTION = 0.2
@@ -24,11 +25,15 @@ class LabelledSplit:
         train: Images to learn from, and to take the test part from where it has none.
         test: The test part under the class numbers of ``train``, or None.
         description: How they are parted, in words.
+        source: Where the training images are from.
+        test_fraction: Share of each class that is held out where there is no test part.
     """
 
     train: ImageSet
     test: ImageSet | None
     description: str
+    source: Source
+    test_fraction: float = TEST_FRACTION
 
     def labels_fingerprint(self) -> str:
         """A short hash of all labels and the classes' names: the images do not tell the task."""
@@ -51,11 +56,11 @@ class LabelledSplit:
         if self.test is not None:
             return np.arange(len(self.train)), np.arange(len(self.test))
         assert self.train.labels is not None
-        train, test = stratified_split(self.train.labels, TEST_FRACTION, seed)
+        train, test = stratified_split(self.train.labels, self.test_fraction, seed)
         if len(test) == 0:
             raise DataError(
-                f"{len(self.train)} images are too few to hold out {TEST_FRACTION:.0%} of each "
-                "class; give --test DATA"
+                f"{len(self.train)} images are too few to hold out {self.test_fraction:.0%} of "
+                "each class; give data with a test split"
             )
         return train, test
 
@@ -64,43 +69,73 @@ def open_labelled(
     data: str,
     test: str | None = None,
     *,
+    train: str | None = None,
     long_tail: float | None = None,
     long_tail_kind: str = "exponential",
     limit: int | None = None,
+    test_fraction: float = TEST_FRACTION,
     max_bad_fraction: float = 0.05,
+    verify: bool = False,
     download: bool = False,
 ) -> LabelledSplit:
     """Labelled images of ``DATA``, and where the test part is to come from.
 
     Args:
-        data: DATA with labels. Without a split of its own, a stratified 20 % is held out.
+        data: DATA with labels. Without a split of its own, a stratified part is held out.
         test: Other DATA to test on.
+        train: Other DATA to learn from. The test part is then that of ``data``, or all of it where
+            it has none.
         long_tail: Cut the training part, before it is limited or parted; see `cut_long_tail`.
         long_tail_kind: ``exponential`` or ``step``.
         limit: Use at most this many images of each part.
+        test_fraction: Share of each class to hold out where there is no test part.
         max_bad_fraction: More unreadable image files than this are an error.
+        verify: Decode every file in full, not only its header.
         download: Fetch a named data set that is not there.
 
     Raises:
-        DataError: No labels, one class alone, or test classes that training lacks.
+        DataError: No labels, one class alone, test classes that training lacks, or an image to
+            learn from that is a test image as well.
+        ConfigError: Other data is given for both parts.
     """
-    source = open_source(data, max_bad_fraction=max_bad_fraction, download=download)
-    train, cut = source.train, ""
+    if train is not None and test is not None:
+        raise ConfigError("give --train or --test: with both, nothing of DATA itself takes part")
+    options: dict[str, Any] = {
+        "max_bad_fraction": max_bad_fraction, "verify": verify, "download": download,
+    }  # fmt: skip
+    source = open_source(data, **options)
+    other, description = source.test, f"the split {source.test_name!r}"
+    learned = data
+    if train is not None:
+        other = source.train if other is None else other
+        description = f"{description} of {data}" if source.test_name else data
+        source, learned = open_source(train, **options), train
+    images, cut = source.train, ""
     if long_tail is not None:
         if not 0 < long_tail <= 1:
             raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
-        train, _ = cut_long_tail(train, long_tail, long_tail_kind)
+        images, _ = cut_long_tail(images, long_tail, long_tail_kind)
         cut = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
-    train = _labelled(limit_images(train, limit), data)
-    other, description = source.test, f"the split {source.test_name!r}"
+    images = _labelled(limit_images(images, limit), learned)
     if test is not None:
-        given = open_source(test, max_bad_fraction=max_bad_fraction, download=download)
-        other, description = given.train, test
+        other, description = open_source(test, **options).train, test
     if other is None:
-        description = f"a stratified {TEST_FRACTION:.0%} held out by seed"
+        description = f"a stratified {test_fraction:.0%} held out by seed"
     else:
-        other = limit_images(match_classes(_labelled(other, description), train), limit)
-    return LabelledSplit(train, other, description + cut)
+        other = limit_images(match_classes(_labelled(other, description), images), limit)
+    if train is not None:
+        assert other is not None
+        _refuse_shared(identities(images, locate(train)) & identities(other, locate(data)))
+        cut = f"; training images of {train}" + cut
+    return LabelledSplit(images, other, description + cut, source, test_fraction)
+
+
+def _refuse_shared(shared: set[str]) -> None:
+    if shared:
+        raise DataError(
+            f"{len(shared):,} images are in both parts, to learn from and to test on, such as "
+            f"{min(shared)}; give DATA with a test split, or other images"
+        )
 
 
 def identities(images: ImageSet, data: str) -> set[str]:
@@ -118,7 +153,7 @@ def identity(images: ImageSet, index: int, data: str) -> str:
 def _labelled(images: ImageSet, data: str) -> ImageSet:
     if images.labels is None:
         raise DataError(
-            f"{data} has no labels to probe with: expected a sub-folder for each class, or labels "
+            f"{data} has no labels to learn from: expected a sub-folder for each class, or labels "
             "in the .npz or .csv file"
         )
     if len(np.unique(images.labels)) < 2:

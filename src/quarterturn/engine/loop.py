@@ -91,6 +91,8 @@ def fit(training: Training) -> None:
         keep(t)
     for epoch in range(t.step // steps_per_epoch, t.epochs):
         network.train()
+        if t.step % steps_per_epoch == 0 and (news := t.method.before_epoch(epoch, t.epochs)):
+            t.telemetry.record("balance", step=t.step, epoch=epoch, **news)
         for batch in t.batches.epoch(epoch, first=t.step % steps_per_epoch):
             counts = runtime.gather_counts(len(batch))
             rate = learning_rate(t.step / steps_per_epoch, t.epochs, t.settings)

@@ -9,7 +9,7 @@ from quarterturn.config import OptimizerConfig
 
 
 def build_optimizer(network: nn.Module, settings: OptimizerConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; weight decay on every parameter, as in the paper."""
+    """SGD with momentum, or AdamW; weight decay on every parameter, as in the paper."""
     parameters = list(network.parameters())
     # One kernel for all parameters, where torch has one: steps of many small layers are quicker.
     fused = all(p.device.type in ("cpu", "cuda", "mps") for p in parameters)
@@ -24,7 +24,7 @@ def build_optimizer(network: nn.Module, settings: OptimizerConfig) -> torch.opti
         parameters,
         lr=settings.learning_rate,
         momentum=settings.momentum,
-        nesterov=settings.momentum > 0,
+        nesterov=settings.nesterov and settings.momentum > 0,
         weight_decay=settings.weight_decay,
         fused=fused,
     )

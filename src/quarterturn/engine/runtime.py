@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -135,6 +136,19 @@ class Runtime:
         """Wait for all processes."""
         if self.world_size > 1:
             dist.barrier()
+
+    @contextmanager
+    def main_first(self, needed: bool = True) -> Iterator[None]:
+        """Let the first process do something before the others: download data, for instance.
+
+        Args:
+            needed: Whether they have to wait; the same in all processes.
+        """
+        if needed and not self.is_main:
+            self.barrier()
+        yield
+        if needed and self.is_main:
+            self.barrier()
 
     def close(self) -> None:
         """Leave the process group, where this object has joined it."""

@@ -96,7 +96,8 @@ class Group:
             if protocol in probed.probes:
                 for name, found in probed.probes[protocol]["figures"].items():
                     origin, rest = name.split("/", 1)
-                    if origin == self.origin:
+                    # Probes of the first version had fewer measures.
+                    if origin == self.origin and measure in found:
                         seed = probed.run.config.run.seed
                         values.setdefault(rest, {})[seed] = found[measure]["mean"]
         return {
@@ -188,8 +189,9 @@ def _settings(run: Run) -> dict[str, Any]:
     }
     environment = run.read_json("environment.json")
     in_force = {name: environment.get(name) for name in ("precision", "processes")}
+    start = {} if run.start is None else {"from": run.start}
     imported = run.imported and f"{run.imported.file} {run.imported.sha256[:8]}"
-    return {**flat, "images": run.fingerprint, "imported": imported, **in_force}
+    return {**flat, "images": run.fingerprint, "imported": imported, **start, **in_force}
 
 
 def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:

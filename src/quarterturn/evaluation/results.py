@@ -14,7 +14,10 @@ from quarterturn.metrics import mean_and_spread
 FORMAT = 1
 """Part of every protocol; raised when the same settings begin to mean other figures."""
 
-MEASURES = ("top1", "balanced", "worst_class", "many", "medium", "few")
+MEASURES = (
+    "top1", "balanced", "worst_class", "many", "medium", "few",
+    "std_over_classes", "std_over_groups",
+)  # fmt: skip
 
 
 def protocol_of(

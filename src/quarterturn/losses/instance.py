@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from quarterturn.losses.weights import weighted_mean
+
 
 def nce_loss(
     embedding: Tensor,
@@ -118,15 +120,20 @@ def gathered_logits(
 
 
 def nce_of_logits(
-    positive: Tensor, noise: Tensor, *, num_instances: int, normalizer: Tensor | float
+    positive: Tensor,
+    noise: Tensor,
+    *,
+    num_instances: int,
+    normalizer: Tensor | float,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """`nce_loss` of (B,) and (B, K) logits."""
+    """`nce_loss` of (B,) and (B, K) logits, weighted by (B,) where there are weights."""
     log_z = torch.as_tensor(normalizer, dtype=torch.float32, device=noise.device).log()
     log_noise = math.log(noise.shape[1] / num_instances)  # log of K * P_n
     # -log(p / (p + c)) = softplus(log c - log p), which neither overflows nor divides by zero.
     of_positive = F.softplus(log_noise + log_z - positive)
     of_noise = F.softplus(noise - log_z - log_noise).sum(dim=1)
-    return (of_positive + of_noise).mean()
+    return weighted_mean(of_positive + of_noise, weights)
 
 
 @torch.no_grad()
@@ -135,13 +142,17 @@ def normalizer_of_logits(positive: Tensor, noise: Tensor, *, num_instances: int)
     return num_instances * torch.cat([positive[:, None], noise], dim=1).exp().mean()
 
 
-def infonce_of_logits(positive: Tensor, noise: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`infonce_loss` of (B,) and (B, K) logits."""
+def infonce_of_logits(
+    positive: Tensor, noise: Tensor, mask: Tensor | None = None, weights: Tensor | None = None
+) -> Tensor:
+    """`infonce_loss` of (B,) and (B, K) logits, weighted by (B,) where there are weights."""
     if mask is not None:
         noise = noise.masked_fill(mask, -torch.inf)
     logits = torch.cat([positive[:, None], noise], dim=1)
     targets = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-    return F.cross_entropy(logits, targets)
+    if weights is None:
+        return F.cross_entropy(logits, targets)
+    return weighted_mean(F.cross_entropy(logits, targets, reduction="none"), weights)
 
 
 class _GatheredProducts(torch.autograd.Function):

@@ -9,8 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from quarterturn.losses.ldam import margin_logits
+from quarterturn.losses.weights import weighted_mean
 
-def rotation_loss(logits: Tensor, weights: Tensor | None = None) -> Tensor:
+
+def rotation_loss(
+    logits: Tensor,
+    weights: Tensor | None = None,
+    *,
+    margins: Tensor | None = None,
+    scale: float = 1.0,
+    balance: Tensor | None = None,
+) -> Tensor:
     """Weighted cross-entropy of the predicted quarter turns.
 
     The weighted sum over the B*4 copies is divided by B*4, not by the sum of the weights: an image
@@ -20,15 +30,24 @@ def rotation_loss(logits: Tensor, weights: Tensor | None = None) -> Tensor:
     Args:
         logits: (B, 4, 4), copy by class; computed in float32 whatever their type.
         weights: (B, 4) for image and copy, or None for 1 everywhere.
+        margins: (B, 4) taken off the true turn's logit, as in LDAM; the logits are cosines then.
+        scale: Multiplies the cosines, where there are margins.
+        balance: (B, 4) weights that lift rare copies: unlike ``weights``, their sum takes the place
+            of B*4.
 
     Returns:
         Scalar, float32.
     """
     num_images = logits.shape[0]
     targets = torch.arange(4, device=logits.device).repeat(num_images)
-    per_copy = F.cross_entropy(logits.float().flatten(0, 1), targets, reduction="none")
+    logits = logits.float().flatten(0, 1)
+    if margins is not None:
+        logits = margin_logits(logits, targets, margins.flatten(), scale)
+    per_copy = F.cross_entropy(logits, targets, reduction="none")
     if weights is not None:
         per_copy = per_copy * weights.float().flatten()
+    if balance is not None:
+        return weighted_mean(per_copy, balance.float().flatten())
     return per_copy.sum() / (4 * num_images)
 
 

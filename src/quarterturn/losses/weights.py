@@ -1,8 +1,44 @@
-"""Loss weights over time."""
+"""Loss weights: of classes by their sizes, and over time."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from quarterturn.losses.class_counts import ClassCounts, checked_counts
+
+
+def effective_number_weights(
+    class_counts: ClassCounts, beta: float = 0.9999, *, leave_out_empty: bool = False
+) -> Tensor:
+    """Weights (1 - beta) / (1 - beta ** n_c), scaled to sum to the number of classes.
+
+    The inverse of a class's effective number of images: each further image adds less that is new
+    (Cui et al., "Class-Balanced Loss Based on Effective Number of Samples", CVPR 2019, section
+    3.2). Beta 0 gives 1 everywhere, and beta near 1 the inverse of the counts.
+
+    Args:
+        class_counts: (C,) training images n_c of each class.
+        beta: From 0 to below 1.
+        leave_out_empty: Give classes without images a weight of 0, and let the others sum to their
+            own number.
+
+    Returns:
+        (C,) float32, on the device of the counts.
+
+    Raises:
+        ValueError: Beta out of range, counts that cannot be, or a class without images.
+    """
+    if not 0 <= beta < 1:
+        raise ValueError(f"beta is {beta}; expected 0 or more, below 1")
+    counts = checked_counts(class_counts, leave_out_empty=leave_out_empty)
+    weights = torch.where(counts > 0, (1 - beta) / (1 - beta**counts), 0.0)
+    return (weights * (counts > 0).sum() / weights.sum()).float()
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of (B,) losses: by (B,) weights, divided by their sum, or plain without weights."""
+    return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 
 def late_weights(weights: Tensor | None, start: float, progress: float) -> Tensor | None:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
+from quarterturn.methods.balance import PretextBalance
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
-from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
+from quarterturn.models.heads import CosineHead, EmbeddingHead, LinearHead, split_halves
 from quarterturn.rotation import rotate4
 
 HEADS = ("rotation_head", "embedding_head")
@@ -38,11 +39,13 @@ class Network(nn.Module):
     Attributes:
         backbone: Images to features of width D.
         rotation_head: Features to four rotation logits, or None.
+        rotation_scale: Multiplies them where they are cosines, for probabilities.
         embedding_head: Features to embeddings, or None.
         decoupled: Whether the features have a rotation half and an invariant half.
     """
 
-    rotation_head: LinearHead | None
+    rotation_head: LinearHead | CosineHead | None
+    rotation_scale = 1.0
     embedding_head: EmbeddingHead | None
     decoupled = False
 
@@ -62,6 +65,13 @@ class Network(nn.Module):
         for name in set(self.heads) - set(names):
             setattr(self, name, None)
 
+    def set_rotation_head(self, in_features: int, scale: float | None) -> None:
+        """A linear rotation classifier, or one of cosines that are multiplied by a scale."""
+        if scale is None:
+            self.rotation_head = LinearHead(in_features, 4)
+        else:
+            self.rotation_head, self.rotation_scale = CosineHead(in_features, 4), scale
+
     def features_of_turns(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 4, D): the features of every image in its four rotations."""
         copies = rotate4(images).flatten(0, 1)  # (B*4, 3, S, S): one batch for batch norm
@@ -78,7 +88,7 @@ class Network(nn.Module):
         """(..., D) features to (..., 4) logits, by the part that the rotation head reads."""
         assert self.rotation_head is not None
         parts = self.parts(features)
-        return self.rotation_head(parts.get("rotation", features))
+        return self.rotation_scale * self.rotation_head(parts.get("rotation", features))
 
     def embed(self, features: Tensor) -> Tensor:
         """(B, D) features to (B, E) embeddings, by the part that the embedding head reads."""
@@ -95,12 +105,14 @@ class Method:
         term_weights: Weight of each loss term in the total.
         discrimination: The instance loss with its memory bank, or None.
         reads_labels: Whether batches must bring labels.
+        balance: Margins and late weights of the pretext task, where it has any.
     """
 
     network: Network
     term_weights: dict[str, float]
     discrimination: InstanceDiscrimination | None = None
     reads_labels = False
+    balance = PretextBalance()
 
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
@@ -115,6 +127,19 @@ class Method:
                 `quarterturn.losses.weights.late_weights`.
         """
         raise NotImplementedError
+
+    def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
+        """Make ready for an epoch.
+
+        Args:
+            epoch: Its number, from 0.
+            epochs: Epochs in the whole run.
+
+        Returns:
+            What has come into force with it, as plain values for the log; empty for nothing.
+        """
+        rows = None if self.discrimination is None else self.discrimination.bank.rows
+        return self.balance.before_epoch(epoch, epochs, rows)
 
     def after_step(
         self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
@@ -131,9 +156,11 @@ class Method:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the network."""
-        return {} if self.discrimination is None else self.discrimination.state_dict()
+        bank = {} if self.discrimination is None else self.discrimination.state_dict()
+        return bank | self.balance.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         if self.discrimination is not None:
             self.discrimination.load_state_dict(state)
+            self.balance.load_state_dict(state, self.discrimination.bank.rows.device)

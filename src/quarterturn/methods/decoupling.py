@@ -15,20 +15,33 @@ from quarterturn.errors import ConfigError
 from quarterturn.losses.invariance import invariance_loss
 from quarterturn.losses.rotation import pu_weights, rotation_loss
 from quarterturn.losses.weights import late_weights
+from quarterturn.methods.balance import PretextBalance
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
-from quarterturn.models.heads import EmbeddingHead, LinearHead, split_halves
+from quarterturn.models.heads import CosineHead, EmbeddingHead, LinearHead, split_halves
 
 
 class DecoupledNetwork(Network):
-    """A backbone whose feature is split in a rotation half and an invariant half."""
+    """A backbone whose feature is split in a rotation half and an invariant half.
 
-    rotation_head: LinearHead
+    Args:
+        backbone: Images to features of even width D.
+        embedding_dim: E.
+        rotation_scale: Take cosines as rotation logits, for a loss that scales them by so much;
+            without, they are linear.
+
+    Raises:
+        ConfigError: D is odd.
+    """
+
+    rotation_head: LinearHead | CosineHead
     embedding_head: EmbeddingHead
     decoupled = True
 
-    def __init__(self, backbone: Backbone, embedding_dim: int) -> None:
+    def __init__(
+        self, backbone: Backbone, embedding_dim: int, *, rotation_scale: float | None = None
+    ) -> None:
         super().__init__(backbone)
         if backbone.feature_dim % 2:
             raise ConfigError(
@@ -36,7 +49,7 @@ class DecoupledNetwork(Network):
                 "halved; --method rotnet or instance takes it whole"
             )
         half = backbone.feature_dim // 2
-        self.rotation_head = LinearHead(half, 4)
+        self.set_rotation_head(half, rotation_scale)
         self.embedding_head = EmbeddingHead(half, embedding_dim)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,6 +75,7 @@ class Decoupling(Method):
         gamma: Exponent of `pu_weights`.
         noise_aware_from: Fraction of the epochs after which ``p_upright`` weights the rotation
             loss.
+        balance: Margins and late weights, where classes are unequal; none by default.
     """
 
     def __init__(
@@ -75,6 +89,7 @@ class Decoupling(Method):
         p_upright: Tensor | None = None,
         gamma: float = 2.0,
         noise_aware_from: float = 0.0,
+        balance: PretextBalance | None = None,
     ) -> None:
         self.network = network
         self.discrimination = discrimination
@@ -85,6 +100,7 @@ class Decoupling(Method):
         }
         self.copy_weights = None if p_upright is None else pu_weights(p_upright, gamma)
         self.noise_aware_from = noise_aware_from
+        self.balance = balance or PretextBalance()
 
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
@@ -93,10 +109,17 @@ class Decoupling(Method):
         logits, invariant, embedding = network(batch.images)
         weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
         assert self.discrimination is not None
-        instance, normalizer = self.discrimination.loss(embedding, batch.indices, step)
+        margins, of_kind = self.balance.of_images(batch.indices, progress)
+        instance, normalizer = self.discrimination.loss(
+            embedding, batch.indices, step, margins, of_kind
+        )
         terms = {
-            "rotation": rotation_loss(logits, None if weights is None else weights[batch.indices]),
-            "invariance": invariance_loss(invariant),
+            "rotation": rotation_loss(
+                logits,
+                None if weights is None else weights[batch.indices],
+                **self.balance.of_rotation(batch.indices, progress),
+            ),
+            "invariance": invariance_loss(invariant, of_kind),
             "instance": instance,
         }
         return StepOutput(terms, embedding.detach(), normalizer)

@@ -51,13 +51,22 @@ class InstanceDiscrimination:
         self.bank.to(device)
         self.mean_over_processes = mean_over_processes
 
-    def loss(self, embedding: Tensor, indices: Tensor, step: int) -> tuple[Tensor, Tensor | None]:
+    def loss(
+        self,
+        embedding: Tensor,
+        indices: Tensor,
+        step: int,
+        margins: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
         """The instance loss, and Z where this is the step that estimates it.
 
         Args:
             embedding: (B, E), of length 1.
             indices: (B,) numbers of the images.
             step: Fixes the noise, together with the images' numbers.
+            margins: (B,) taken off the positives' cosines, or None.
+            weights: (B,) of the images, or None for 1.
         """
         rows, temperature = self.bank.rows, self.settings.temperature
         chosen = self.draw_noise(indices, step)  # (K,) or (B, K)
@@ -65,15 +74,21 @@ class InstanceDiscrimination:
             logits = instance_logits(embedding, rows[indices], rows[chosen], temperature)
         else:
             logits = gathered_logits(embedding, rows, indices, chosen, temperature)
+        positive, noise = logits
+        if margins is not None:
+            positive = positive - margins / temperature
         if self.settings.instance_loss == "infonce":
             own = chosen == indices[:, None]  # (B, K)
-            return infonce_of_logits(*logits, own), None
-        n = self.num_instances
-        if self.bank.normalizer is not None:
-            loss = nce_of_logits(*logits, num_instances=n, normalizer=self.bank.normalizer)
-            return loss, None
-        first = self.mean_over_processes(normalizer_of_logits(*logits, num_instances=n))
-        return nce_of_logits(*logits, num_instances=n, normalizer=first), first
+            return infonce_of_logits(positive, noise, own, weights), None
+        n, first = self.num_instances, None
+        if self.bank.normalizer is None:
+            first = self.mean_over_processes(normalizer_of_logits(*logits, num_instances=n))
+        normalizer = self.bank.normalizer if first is None else first
+        assert normalizer is not None
+        loss = nce_of_logits(
+            positive, noise, num_instances=n, normalizer=normalizer, weights=weights
+        )
+        return loss, first
 
     def draw_noise(self, indices: Tensor, step: int) -> Tensor:
         """Numbers of the noise images, uniform with replacement: (K,) or (B, K) int64."""

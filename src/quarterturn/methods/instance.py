@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
+from quarterturn.methods.balance import PretextBalance
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
@@ -34,10 +35,12 @@ class Instance(Method):
         discrimination: InstanceDiscrimination,
         *,
         instance_weight: float = 1.0,
+        balance: PretextBalance | None = None,
     ) -> None:
         self.network = network
         self.discrimination = discrimination
         self.term_weights = {"instance": instance_weight}
+        self.balance = balance or PretextBalance()
 
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
@@ -45,5 +48,6 @@ class Instance(Method):
         """The instance loss of a batch."""
         embedding = network(batch.images)
         assert self.discrimination is not None
-        loss, normalizer = self.discrimination.loss(embedding, batch.indices, step)
+        of_images = self.balance.of_images(batch.indices, progress)
+        loss, normalizer = self.discrimination.loss(embedding, batch.indices, step, *of_images)
         return StepOutput({"instance": loss}, embedding.detach(), normalizer)

@@ -86,14 +86,17 @@ def estimate_memory(
     run, method = config.run, config.method
     part = math.ceil(run.batch_size / processes / run.accumulate)
     bank = 0
-    if method.method != "rotnet":
+    if method.method in ("decoupling", "instance"):
         bank = 4 * config.model.embedding_dim * len(images)
         if method.noise == "shared":
             bank += 4 * config.model.embedding_dim * method.num_noise
         else:
             bank += PER_IMAGE_NOISE_BYTES * method.num_noise * part
     parameters, activations = _network_memory(
-        lambda: build_network(config), part, config.data.image_size, precision
+        lambda: build_network(config, len(images.class_names)),
+        part,
+        config.data.image_size,
+        precision,
     )
     images_bytes = 0
     if isinstance(images, ArrayImages) and torch.device(device).type != "cpu":

@@ -7,19 +7,26 @@ from torch import Tensor, nn
 from quarterturn.data.batches import Batch
 from quarterturn.losses.rotation import pu_weights, rotation_loss
 from quarterturn.losses.weights import late_weights
+from quarterturn.methods.balance import PretextBalance
 from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.models.backbone import Backbone
-from quarterturn.models.heads import LinearHead
+from quarterturn.models.heads import CosineHead, LinearHead
 
 
 class RotationNetwork(Network):
-    """A backbone with a rotation classifier on its whole feature."""
+    """A backbone with a rotation classifier on its whole feature.
 
-    rotation_head: LinearHead
+    Args:
+        backbone: Images to features.
+        rotation_scale: Take cosines as logits, for a loss that scales them by so much; without,
+            they are linear.
+    """
 
-    def __init__(self, backbone: Backbone) -> None:
+    rotation_head: LinearHead | CosineHead
+
+    def __init__(self, backbone: Backbone, *, rotation_scale: float | None = None) -> None:
         super().__init__(backbone)
-        self.rotation_head = LinearHead(backbone.feature_dim, 4)
+        self.set_rotation_head(backbone.feature_dim, rotation_scale)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, 4, 4) logits, copy by class."""
@@ -36,6 +43,7 @@ class RotNet(Method):
             or None for weights of 1.
         gamma: Exponent of `pu_weights`.
         noise_aware_from: Fraction of the epochs after which ``p_upright`` weights the loss.
+        balance: Margins and late weights, where turns or images are unequal; none by default.
     """
 
     def __init__(
@@ -46,11 +54,13 @@ class RotNet(Method):
         p_upright: Tensor | None = None,
         gamma: float = 2.0,
         noise_aware_from: float = 0.0,
+        balance: PretextBalance | None = None,
     ) -> None:
         self.network = network
         self.term_weights = {"rotation": rotation_weight}
         self.copy_weights = None if p_upright is None else pu_weights(p_upright, gamma)
         self.noise_aware_from = noise_aware_from
+        self.balance = balance or PretextBalance()
 
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
@@ -58,4 +68,5 @@ class RotNet(Method):
         """The rotation loss of a batch."""
         weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
         of_batch = None if weights is None else weights[batch.indices]
-        return StepOutput({"rotation": rotation_loss(network(batch.images), of_batch)})
+        balance = self.balance.of_rotation(batch.indices, progress)
+        return StepOutput({"rotation": rotation_loss(network(batch.images), of_batch, **balance)})

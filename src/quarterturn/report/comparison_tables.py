@@ -17,6 +17,8 @@ TITLES = {
     "many": "accuracy of the classes with many training images",
     "medium": "accuracy of the classes with a medium number of training images",
     "few": "accuracy of the classes with few training images",
+    "std_over_classes": "standard deviation of the accuracy over the classes",
+    "std_over_groups": "standard deviation of the accuracy over many, medium and few",
 }
 
 

@@ -7,6 +7,11 @@ from typing import Any
 from quarterturn.report.tables import Cell, Table
 
 GROUPS = ("many", "medium", "few")
+LAST_COLUMNS = {
+    "worst_class": "worst class",
+    "std_over_classes": "sd classes",
+    "std_over_groups": "sd groups",
+}
 
 
 def probe_table(result: dict[str, Any]) -> Table:
@@ -51,14 +56,17 @@ def groups_table(result: dict[str, Any]) -> Table | None:
         origin, part, rest = name.split("/", 2)
         cells: list[Cell] = [f"{origin}: {part}", rest.replace("/upright", "").replace("/", " ")]
         cells += [with_spread(found[group]) or "none" for group in GROUPS]
-        rows.append([*cells, with_spread(found["worst_class"])])
+        # Probes of the first version had no standard deviations.
+        last = [found.get(measure, {"mean": None}) for measure in LAST_COLUMNS]
+        rows.append([*cells, *(with_spread(value) for value in last)])
     return Table(
         "By the number of training images of a class",
-        ["features", "classifier", *GROUPS, "worst class"],
+        ["features", "classifier", *GROUPS, *LAST_COLUMNS.values()],
         rows,
         note=(
             f"mean accuracy of the classes in %; many: more than {protocol['many']} training "
-            f"images, few: fewer than {protocol['few']}; n = {len(protocol['seeds'])} seeds"
+            f"images, few: fewer than {protocol['few']}; sd: standard deviation over the classes, "
+            f"and over many, medium and few; n = {len(protocol['seeds'])} seeds"
         ),
     )
 

@@ -97,8 +97,9 @@ def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
             f"{side} by {side} pixels."
         ]
     epochs = train[-1]["epoch"] + 1
+    labels = "from labels" if run.config.method.method == "classifier" else "without labels"
     return [
-        f"A {backbone} learned without labels by {name} for {epochs:,} "
+        f"A {backbone} learned {labels} by {name} for {epochs:,} "
         f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
         f"{duration(train[-1]['elapsed_s'])}.",
         sentence(f"By this method {meaning}."),
@@ -110,7 +111,8 @@ def _times(run: Run, train: list[dict[str, Any]]) -> list[tuple[str, str]]:
         return []
     # The first line has the warming up in it: its pace is lower than the rest's.
     paces = sorted(line["images_per_s"] for line in train[1:] or train)
-    turns = "" if run.config.method.method == "instance" else ", each in four turns"
+    unturned = run.config.method.method in ("instance", "classifier")
+    turns = "" if unturned else ", each in four turns"
     return [
         ("training, diagnostics included", duration(train[-1]["elapsed_s"])),
         ("steps", f"{train[-1]['step'] + 1:,}"),

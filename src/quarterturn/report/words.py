@@ -37,6 +37,7 @@ METHODS = {
         "the features learn to tell images apart; nothing is turned",
     ),
     "imported": ("trained elsewhere", "by what method is not known here"),
+    "classifier": ("supervised classification", "the network learns the labels of its images"),
 }
 """What is learned, by method: a name, and a sentence's end."""
 

@@ -1,0 +1,84 @@
+"""What ``quarterturn finetune`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from quarterturn.cli.arguments import DATA_WORDS, MaybeData, MaybeRun
+from quarterturn.cli.groups import whole
+from quarterturn.config import (
+    BalanceConfig,
+    ClassifierConfig,
+    Config,
+    DataConfig,
+    MachineConfig,
+    MethodConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+)
+from quarterturn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """The settings of a training with labels: all but those of a pretext task."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Learn a classifier from labelled images, from a run's backbone or from scratch."""
+
+    data: Annotated[MaybeData, tyro.conf.arg(metavar="DATA", help=f"{DATA_WORDS}, labelled.")] = (
+        None
+    )
+    start: Annotated[MaybeRun, tyro.conf.arg(name="from")] = None
+    """Begin with the backbone of this run, and see images as it did; from scratch without."""
+    out: MaybeRun = None
+    """Run directory; runs/<data>-finetune-<n> by default."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """digits-classifier, folder-classifier, cifar10-classifier or cifar10-lt-ldam; the defaults
+    shown here are the preset's."""
+    seeds: int = 1
+    """How many trainings, from --seed on, each in a folder seed-<n> of the run directory; the table
+    then has their mean and spread."""
+    resume: MaybeRun = None
+    """Go on with this run; other settings than the run's are refused."""
+    overwrite: bool = False
+    """Delete earlier runs at --out."""
+    settings: tyro.conf.OmitArgPrefixes[ClassifierSettings] = field(
+        default_factory=ClassifierSettings
+    )
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return whole(self.settings, method=MethodConfig(method="classifier"))
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.finetune import finetune, resume_finetune
+
+        if self.resume is not None:
+            if any(given is not None for given in (self.data, self.start, self.out, self.preset)):
+                raise ConfigError("--resume RUN takes DATA, --from, --out, --preset from the run")
+            resume_finetune(self.resume, config=self.config)
+        elif self.data is None:
+            raise ConfigError(f"expected DATA: {DATA_WORDS[0].lower()}{DATA_WORDS[1:]}, labelled")
+        else:
+            finetune(
+                self.data,
+                start=self.start, out=self.out, config=self.config, seeds=self.seeds,
+                overwrite=self.overwrite,
+            )  # fmt: skip

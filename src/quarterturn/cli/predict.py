@@ -1,0 +1,38 @@
+"""What ``quarterturn predict`` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from quarterturn.cli.arguments import Data, RunDirectory
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Label images by a classifier that finetune has made."""
+
+    run_directory: RunDirectory
+    """The run."""
+    data: Data
+    """Images; labels are not needed."""
+    out: Path
+    """A file ending in .csv."""
+    top_k: int = 3
+    """How many of the most probable classes to write."""
+    overwrite: bool = False
+    """Replace an existing file."""
+    device: str = "auto"
+    """auto, cpu, cuda ..."""
+    workers: int = 2
+    """Processes that decode files."""
+
+    def run(self) -> None:
+        """Call the command."""
+        from quarterturn.commands.predict import predict
+
+        predict(
+            self.run_directory, self.data,
+            out=self.out, top_k=self.top_k, overwrite=self.overwrite,
+            device=self.device, workers=self.workers,
+        )  # fmt: skip

@@ -1,0 +1,406 @@
+"""``quarterturn finetune``: labelled images in, a classifier out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
+from quarterturn.config import Config
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.labelled import LabelledSplit, open_labelled
+from quarterturn.data.sampling import image_chances
+from quarterturn.data.sources import locate
+from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import ConfigError, DataError
+from quarterturn.evaluation.classification import classifier_metrics, classify
+from quarterturn.methods.classifier import Classification, ClassifierNetwork
+from quarterturn.methods.memory import memory_words
+from quarterturn.methods.registry import build_classification, check_network
+from quarterturn.metrics import mean_and_spread
+from quarterturn.presets import default_classifier_preset, seen_as_by
+from quarterturn.presets import preset as preset_named
+from quarterturn.report.classifier_tables import (
+    MEASURES,
+    classes_table,
+    figures_table,
+    seeds_table,
+)
+from quarterturn.report.run_report import write_run_report
+from quarterturn.report.tables import percent, print_table
+from quarterturn.runs import (
+    Run,
+    command_line,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
+from quarterturn.training import prepare_training
+
+RESULTS = "results.json"
+
+
+def finetune(
+    data: Path | str,
+    *,
+    start: Path | str | None = None,
+    out: Path | str | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    seeds: int = 1,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> list[Run]:
+    """Learn a classifier from labelled images.
+
+    It is tested on the data's test split every few epochs, or on a stratified part that the seed
+    holds out; the figures that count are those of the last epoch.
+
+    Args:
+        data: DATA with labels.
+        start: A run whose backbone the training begins with; from scratch without. Images are then
+            shown as that run saw them, unless settings say otherwise.
+        out: The run directory; by default ``runs/<data>-finetune-<n>``.
+        preset: Name of a recipe; by default ``digits-classifier``, ``cifar10-classifier`` or
+            ``folder-classifier``.
+        config: A whole configuration, in place of a preset. Its method is taken for ``classifier``.
+        seeds: How many trainings, from the configured seed on. Several get folders ``seed-<n>`` in
+            ``out``, and their mean and spread are written beside them.
+        overwrite: Delete earlier runs at ``out``.
+        quiet: Print nothing.
+        **settings: Single settings by name, such as ``loss="ldam"``.
+
+    Returns:
+        The finished runs, one for each seed, each with ``results.json`` and ``report.html``.
+
+    Raises:
+        QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
+    """
+    data = str(data)
+    pretrained = None if start is None else Run.open(start)
+    base = config or preset_named(preset or default_classifier_preset(data))
+    if config is None and pretrained is not None:
+        base = seen_as_by(pretrained.config, base)
+    config = base.with_settings(**settings, method="classifier")
+    config.check()
+    check_network(config)
+    if seeds < 1:
+        raise ConfigError(f"--seeds is {seeds}; expected 1 or more")
+    if pretrained is not None:
+        _check_backbone(pretrained, config)
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        split = _open(data, config, runtime)
+        path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
+        path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
+        if seeds > 1 and path.exists() and (not overwrite or (path / "config.json").exists()):
+            raise ConfigError(f"{path} exists; choose another --out for several seeds")
+        runs = []
+        for seed in range(config.run.seed, config.run.seed + seeds):
+            examples = _Examples.of(split, config.with_settings(seed=seed))
+            run = Run(
+                path if seeds == 1 else path / f"seed-{seed}",
+                locate(data),
+                fit_batch_size(
+                    config.with_settings(seed=seed), len(examples.train), runtime, console
+                ),
+                examples.train.fingerprint(),
+                "finetune",
+                None if pretrained is None else str(pretrained.path.resolve()),
+                tuple(examples.train.class_names),
+            )
+            if runtime.is_main:
+                run.create(overwrite=overwrite)
+                write_json(run.path / "environment.json", environment(runtime, run.config))
+                _write_items(run, examples, {})
+            runtime.barrier()
+            _train(run, examples, runtime, console)
+            runs.append(run)
+        if seeds > 1 and runtime.is_main:
+            _summarise(path, runs, console)
+        return runs
+    finally:
+        runtime.close()
+
+
+def resume_finetune(path: Path | str, *, config: Config | None = None, quiet: bool = False) -> Run:
+    """Continue an interrupted run from its last checkpoint, or from the beginning without one.
+
+    Args:
+        path: The run directory of one seed.
+        config: The settings that the user asks for; they may differ from the run's in the
+            machine's alone.
+        quiet: Print nothing.
+
+    Returns:
+        The finished run. A run that was finished before is left as it is.
+
+    Raises:
+        QuarterturnError: There is no such run, its images have changed, or so have settings.
+    """
+    run = Run.open(path)
+    run.require_kind("finetune")
+    run = run.with_machine_of(config)
+    runtime = runtime_of(run)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        examples = _Examples.of(_open(run.data_or_own(None), run.config, runtime), run.config)
+        run.require_images(examples.train)
+        _train(run, examples, runtime, console)
+        return run
+    finally:
+        runtime.close()
+
+
+@dataclass(frozen=True)
+class _Examples:
+    """Labelled images of one seed.
+
+    Attributes:
+        split: Where they are from, and how they are parted.
+        train: Images to learn from.
+        test: Images to test on.
+        class_counts: (C,) training images of each class.
+    """
+
+    split: LabelledSplit
+    train: ImageSet
+    test: ImageSet
+    class_counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, split: LabelledSplit, config: Config) -> _Examples:
+        """Those of the configured seed.
+
+        Raises:
+            DataError: A class has no training image, and the configuration does not leave it out.
+        """
+        numbers, tests = split.parts(config.run.seed)
+        train, test = split.train.subset(numbers), split.tests.subset(tests)
+        assert train.labels is not None
+        counts = np.bincount(train.labels, minlength=len(train.class_names))
+        empty = [train.class_names[c] for c in np.flatnonzero(counts == 0)]
+        if empty and not config.classifier.leave_out_empty:
+            raise DataError(
+                f"no training image of {len(empty)} of the {len(counts)} classes: "
+                f"{', '.join(empty[:10])}; --leave-out-empty goes on without them"
+            )
+        return cls(split, train, test, counts)
+
+    def words(self) -> str:
+        """How many there are, and of what."""
+        return (
+            f"{len(self.train):,} labelled images to learn from ({self.class_counts.max():,} to "
+            f"{self.class_counts.min():,} a class), {len(self.test):,} to test on: "
+            f"{self.split.description}"
+        )
+
+
+def _open(data: str, config: Config, runtime: Runtime) -> LabelledSplit:
+    settings, download = config.data, config.machine.download
+    with runtime.main_first(download):
+        return open_labelled(
+            data,
+            long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
+            limit=settings.limit, test_fraction=settings.holdout,
+            max_bad_fraction=settings.max_bad_fraction, verify=settings.verify,
+            download=download and runtime.is_main,
+        )  # fmt: skip
+
+
+def _check_backbone(pretrained: Run, config: Config) -> None:
+    found, wanted = pretrained.config.model.backbone, config.model.backbone
+    if found != wanted:
+        raise ConfigError(
+            f"--from {pretrained.path} has a {found} for a backbone, and --backbone is {wanted}: "
+            "leave it out, and it is the run's"
+        )
+
+
+def _train(run: Run, examples: _Examples, runtime: Runtime, console: Console | None) -> None:
+    config = run.config
+    if console is not None and config.run.epochs and not run.checkpoint.exists():
+        words = memory_words(
+            config, examples.train,
+            precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
+            free=runtime.free_memory(),
+        )  # fmt: skip
+        console.print(words, highlight=False, markup=False)
+    counts = torch.from_numpy(examples.class_counts)
+    method = build_classification(config, counts, device=runtime.device)
+    if run.start is not None and not run.checkpoint.exists():
+        pretrained = Run.open(run.start).load_network().backbone
+        method.network.backbone.load_state_dict(pretrained.state_dict())
+    training = prepare_training(
+        config, examples.train, runtime,
+        method=method, chances=_chances(config, examples), source=examples.split.source,
+        checkpoint=run.checkpoint, metrics=run.metrics, console=console,
+        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
+    )  # fmt: skip
+    if training.step >= training.total_steps and (run.path / RESULTS).exists():
+        if console is not None:
+            console.print(f"{run.path} is finished: nothing to do")
+        return
+    if console is not None:
+        _introduce(console, run, examples, runtime, training)
+
+    failed: dict[str, str] = {}
+    last: dict[str, Any] = {}
+    every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
+
+    def after_epoch(done: int) -> None:
+        due = config.run.diagnostics and done % every == 0
+        if runtime.is_main and (due or done == config.run.epochs):
+            figures = _test(method, examples, config, runtime, failed)
+            training.telemetry.record(
+                "evaluation", step=training.step - 1, epoch=done,
+                **{name: figures[name] for name in MEASURES},
+            )  # fmt: skip
+            training.telemetry.say(
+                f"after epoch {done}: top-1 {percent(figures['top1'])}, balanced "
+                f"{percent(figures['balanced'])}, worst class {figures['worst_class_name']} "
+                f"{percent(figures['worst_class'])}"
+            )
+            if done == config.run.epochs:
+                last.update(figures)
+
+    training.after_epoch = after_epoch
+    with training.telemetry:
+        fit(training)
+    if runtime.is_main:
+        failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
+        # A run of no epochs, or one that was interrupted right at its end, was not tested above.
+        figures = last or _test(method, examples, config, runtime, failed)
+        _conclude(run, examples, figures, failed, console)
+    runtime.barrier()
+
+
+def _chances(config: Config, examples: _Examples) -> torch.Tensor | None:
+    rule = config.classifier.resample
+    if rule == "none":
+        return None
+    assert examples.train.labels is not None
+    return image_chances(
+        torch.from_numpy(examples.train.labels), torch.from_numpy(examples.class_counts), rule,
+        config.balance.beta,
+    )  # fmt: skip
+
+
+def _test(
+    method: Classification,
+    examples: _Examples,
+    config: Config,
+    runtime: Runtime,
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    """Figures on the test images; those that cannot be decoded are noted and left out."""
+    assert isinstance(method.network, ClassifierNetwork)
+    undecoded: dict[int, str] = {}
+    classified = classify(
+        method.network, examples.test, config.data,
+        device=runtime.device, workers=config.machine.workers, failed=undecoded,
+    )  # fmt: skip
+    failed.update({examples.test.names[i]: why for i, why in undecoded.items()})
+    return classifier_metrics(
+        classified, examples.train.class_names, examples.class_counts,
+        many=config.classifier.many, few=config.classifier.few,
+    )  # fmt: skip
+
+
+def _introduce(
+    console: Console, run: Run, examples: _Examples, runtime: Runtime, training: Training
+) -> None:
+    """Say what is about to happen."""
+    config, settings = run.config, run.config.classifier
+    for line in examples.split.source.summary():
+        console.print(line, highlight=False, markup=False)
+    begun = "from scratch" if run.start is None else f"from {run.start}"
+    parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
+    rules = f"re-weighting {settings.reweight}, resampling {settings.resample}"
+    console.print(
+        f"{examples.words()}\n"
+        f"{settings.loss}, {rules}; {config.model.backbone} {begun} at {config.data.image_size} "
+        f"px, {parameters / 1e6:.2f} million parameters to train\n"
+        f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
+        f"{runtime.device} in {runtime.precision}; run directory {run.path}",
+        highlight=False, markup=False,
+    )  # fmt: skip
+    if training.step:
+        console.print(f"going on after step {training.step}")
+
+
+def _conclude(
+    run: Run,
+    examples: _Examples,
+    figures: dict[str, Any],
+    failed: dict[str, str],
+    console: Console | None,
+) -> None:
+    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    settings = run.config.classifier
+    results: dict[str, Any] = {
+        "epoch": run.config.run.epochs,
+        "figures": figures,
+        "class_counts": examples.class_counts.tolist(),
+        "many": settings.many,
+        "few": settings.few,
+        "test": examples.split.description,
+    }
+    evaluated = run.read_metrics("evaluation")
+    if settings.protocol == "paper" and evaluated:
+        best = max(evaluated, key=lambda line: line["top1"])
+        results["best_epoch"] = {
+            "epoch": best["epoch"],
+            "evaluated_epochs": len(evaluated),
+            "figures": {name: best[name] for name in MEASURES},
+        }
+    _write_items(run, examples, failed)
+    tables = [figures_table(results), classes_table(results)]
+    write_run_report(
+        run,
+        source_lines=[*examples.split.source.summary(), examples.words()],
+        unreadable=examples.split.source.unreadable | failed,
+        tables=tables,
+        warnings=[],
+        images=examples.test,
+        network=run.load_network(),
+        command=command_line(),
+    )
+    write_json(run.path / RESULTS, results)  # last: with it the run is finished
+    if console is not None:
+        for table in tables:
+            print_table(stdout_console(), table)
+        if failed:
+            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def _summarise(path: Path, runs: list[Run], console: Console | None) -> None:
+    """Mean and spread over the seeds, in a file beside the runs."""
+    results = [run.read_json(RESULTS) for run in runs]
+    summary = {
+        "seeds": [run.config.run.seed for run in runs],
+        "figures": {
+            name: mean_and_spread([result["figures"][name] for result in results])
+            for name in MEASURES
+        },
+    }
+    write_json(path / RESULTS, summary)
+    if console is not None:
+        print_table(stdout_console(), seeds_table(summary))
+
+
+def _write_items(run: Run, examples: _Examples, failed: dict[str, str]) -> None:
+    held_out = examples.test if examples.split.test is None else None
+    write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)

@@ -1,0 +1,113 @@
+"""``quarterturn predict``: labels for images, by a classifier that finetune has made."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarterturn.data.sources import open_source
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console
+from quarterturn.errors import ConfigError
+from quarterturn.evaluation.classification import classify
+from quarterturn.methods.classifier import ClassifierNetwork
+from quarterturn.runs import Run
+
+
+def predict(
+    run: Path | str,
+    data: Path | str,
+    *,
+    out: Path | str,
+    top_k: int = 3,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    quiet: bool = False,
+) -> Path:
+    """Write the most probable classes of every image, upright, by its centre crop.
+
+    Args:
+        run: A run of ``finetune``.
+        data: DATA; its labels, where it has any, are not read.
+        out: A ``.csv`` file with the columns ``name``, ``split``, ``label`` and ``probability``,
+            then ``label_2``, ``probability_2`` and so on.
+        top_k: How many classes; all where there are fewer.
+        overwrite: Replace an existing file.
+        device: Where to compute.
+        workers: Processes that decode files.
+        quiet: Print nothing.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The run has no classifier; the file exists or is none to be written.
+    """
+    out = Path(out)
+    if out.suffix != ".csv":
+        raise ConfigError(f"--out {out} must end in .csv")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists; choose another --out, or give --overwrite")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no directory {out.parent}")
+    if top_k < 1:
+        raise ConfigError(f"--top-k is {top_k}; expected at least 1")
+    opened = Run.open(run)
+    if not opened.class_names:
+        raise ConfigError(
+            f"{opened.path} has no classifier: it is a run of {opened.kind}. quarterturn finetune "
+            f"DATA --from {opened.path} makes one from labelled images"
+        )
+    runtime = Runtime(device, "32-true")
+    network = opened.load_network().to(runtime.device)
+    assert isinstance(network, ClassifierNetwork)
+    crop = opened.config.data
+    source = open_source(str(data), max_bad_fraction=crop.max_bad_fraction)
+    rows: list[list[object]] = []
+    for split, images in source.splits.items():
+        found = classify(network, images, crop, device=runtime.device, workers=workers)
+        names = [images.names[i] for i in found.indices]
+        for name, likely in zip(
+            names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
+        ):
+            rows.append([name, split, *likely])
+    _write(out, rows, min(top_k, len(opened.class_names)))
+    if not quiet:
+        left_out = sum(map(len, source.splits.values())) - len(rows) + len(source.unreadable)
+        stderr_console().print(
+            f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"
+            + (f"; {left_out} unreadable files left out" if left_out else ""),
+            highlight=False, markup=False,
+        )  # fmt: skip
+    return out
+
+
+def _most_probable(
+    probabilities: NDArray[np.float32], class_names: tuple[str, ...], top_k: int
+) -> list[list[object]]:
+    """For each image its classes and their probabilities in turn, most probable first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    return [
+        [cell for c in classes for cell in (class_names[c], f"{row[c]:.6f}")]
+        for row, classes in zip(probabilities, order, strict=True)
+    ]
+
+
+def _write(out: Path, rows: list[list[object]], num_classes: int) -> None:
+    places = ["", *(f"_{place}" for place in range(2, num_classes + 1))]
+    columns = [f"{column}{place}" for place in places for column in ("label", "probability")]
+    partial = out.with_name(out.name + ".partial")
+    try:
+        # A file name need not be UTF-8; its odd bytes are written as they are.
+        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
+            writer = csv.writer(text)
+            writer.writerow(["name", "split", *columns])
+            writer.writerows(rows)
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error

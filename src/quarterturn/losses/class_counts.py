@@ -1,0 +1,40 @@
+"""Images of each class, as the losses for the long tail take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+ClassCounts = Sequence[float] | NDArray[np.integer | np.floating] | Tensor
+"""(C,) images of each class. Expected numbers need not be whole."""
+
+
+def checked_counts(class_counts: ClassCounts, *, leave_out_empty: bool = False) -> Tensor:
+    """(C,) float64, on the device of the counts.
+
+    Args:
+        class_counts: (C,) images of each class.
+        leave_out_empty: Accept classes without images.
+
+    Raises:
+        ValueError: No classes, a count that is negative or no number, no images at all, or a class
+            without images that nobody asked to leave out.
+    """
+    counts = torch.as_tensor(class_counts, dtype=torch.float64)
+    if counts.ndim != 1 or len(counts) == 0:
+        raise ValueError(f"class_counts must be (C,), found {tuple(counts.shape)}")
+    if not bool((counts.isfinite() & (counts >= 0)).all()):
+        raise ValueError(f"class_counts must be numbers from 0 on, found {counts.tolist()}")
+    empty = (counts == 0).nonzero().flatten().tolist()
+    if len(empty) == len(counts):
+        raise ValueError("class_counts has no images at all")
+    if empty and not leave_out_empty:
+        raise ValueError(
+            f"no images of class {', '.join(map(str, empty))}: there is no margin or weight for a "
+            "class that was never seen; leave_out_empty=True leaves such classes out"
+        )
+    return counts

@@ -1,0 +1,160 @@
+"""Learning from labels: a classifier on a backbone, for classes of equal or unequal size.
+
+Shapes: B images; C classes; D feature width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quarterturn.data.batches import Batch
+from quarterturn.errors import ConfigError
+from quarterturn.losses.logit_adjustment import adjust_logits
+from quarterturn.losses.weights import late_weights
+from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.models.backbone import Backbone
+from quarterturn.models.heads import CosineHead, LinearHead
+from quarterturn.rotation import rotate4
+
+ClassificationLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(B, C) logits, (B,) targets and (C,) weights or None to a scalar, such as
+`torch.nn.functional.cross_entropy` or `quarterturn.losses.ldam.LDAMLoss`."""
+
+
+class ClassifierNetwork(Network):
+    """A backbone with a classifier.
+
+    Args:
+        backbone: Images to features of width D.
+        num_classes: C.
+        cosine: Take cosines as logits, for losses that scale them, as LDAM does.
+        scale: What such a loss multiplies them by; probabilities are made of the products.
+        post_hoc_adjustment: How much of ``log_priors`` probabilities are made without; see
+            `quarterturn.losses.logit_adjustment.adjust_logits`.
+        trained: What of the backbone is trained: ``whole``, ``none``, or the name of a layer, from
+            which on it is. What is not trained keeps its running statistics as well.
+
+    Attributes:
+        log_priors: (C,) log of each class's share of the training images, kept with the weights;
+            zeros where nobody has set them.
+
+    Raises:
+        ConfigError: ``trained`` names no layer.
+    """
+
+    log_priors: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        cosine: bool = False,
+        scale: float = 1.0,
+        post_hoc_adjustment: float = 0.0,
+        trained: str = "whole",
+    ) -> None:
+        super().__init__(backbone)
+        head = CosineHead if cosine else LinearHead
+        self.classifier: nn.Linear = head(backbone.feature_dim, num_classes)
+        self.register_buffer("log_priors", torch.zeros(num_classes))
+        self.scale, self.post_hoc_adjustment = scale, post_hoc_adjustment
+        self.frozen = _frozen_stages(backbone, trained)
+        for stage in self.frozen:
+            stage.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ClassifierNetwork:
+        """Training mode, for what is trained."""
+        super().train(mode)
+        for stage in self.frozen:
+            stage.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, C) logits, or cosines."""
+        return self.classifier(self.backbone(images))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(B, C) logits of this network to probabilities: scaled, adjusted, without margins."""
+        logits = self.scale * logits
+        priors = self.log_priors.to(logits.device)
+        return adjust_logits(logits, priors, self.post_hoc_adjustment).softmax(dim=1)
+
+
+def _frozen_stages(backbone: Backbone, trained: str) -> list[nn.Module]:
+    stages = list(backbone.stages.items())
+    if trained == "whole":
+        return []
+    if trained == "none":
+        return [stage for _, stage in stages]
+    if trained not in backbone.layers:
+        raise ConfigError(
+            f"--trained is {trained}; expected whole, none, or a layer of the backbone: "
+            + ", ".join(backbone.layers)
+        )
+    first = list(backbone.stages).index(trained)
+    return [stage for _, stage in stages[:first]]
+
+
+class Classification(Method):
+    """The loss of a classifier, with weights of classes that turn on at a time.
+
+    Args:
+        network: A `ClassifierNetwork`.
+        loss: Of logits, targets and weights.
+        class_counts: (C,) training images of each class, for the log.
+        class_weights: (C,) on the device of the batches, or None for 1 everywhere.
+        reweight_from: Fraction of the epochs after which they are in force; 0.8 is deferred
+            re-weighting (DRW) as Cao et al. (NeurIPS 2019) have it.
+        turned: Show every image in its four turns, under the same label.
+    """
+
+    reads_labels = True
+
+    def __init__(
+        self,
+        network: ClassifierNetwork,
+        loss: ClassificationLoss,
+        *,
+        class_counts: Tensor | None = None,
+        class_weights: Tensor | None = None,
+        reweight_from: float = 0.0,
+        turned: bool = False,
+    ) -> None:
+        self.network = network
+        self.loss = loss
+        self.term_weights = {"classification": 1.0}
+        self.class_counts, self.class_weights = class_counts, class_weights
+        self.reweight_from, self.turned = reweight_from, turned
+
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
+        """The classification loss of a batch."""
+        assert batch.labels is not None
+        images, targets = batch.images, batch.labels
+        if self.turned:
+            images, targets = rotate4(images).flatten(0, 1), targets.repeat_interleave(4)
+        weights = late_weights(self.class_weights, self.reweight_from, progress)
+        return StepOutput({"classification": self.loss(network(images), targets, weights)})
+
+    def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
+        """The images of each class, with margins and weights, when they come into force."""
+        if self.class_counts is None:
+            return {}
+        now, before = (
+            late_weights(self.class_weights, self.reweight_from, e / epochs)
+            for e in (epoch, epoch - 1)
+        )
+        if epoch > 0 and (now is None) == (before is None):
+            return {}
+        margins = getattr(self.loss, "margins", None)
+        return {
+            "class_counts": self.class_counts.tolist(),
+            "margins": None if margins is None else margins.tolist(),
+            "class_weights": None if now is None else now.tolist(),
+        }

@@ -1,0 +1,92 @@
+"""A classifier's figures as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quarterturn.report.probe_tables import with_spread
+from quarterturn.report.tables import Cell, Table
+
+MEASURES = {
+    "top1": "top-1",
+    "balanced": "balanced",
+    "many": "many",
+    "medium": "medium",
+    "few": "few",
+    "worst_class": "worst class",
+    "std_over_classes": "sd classes",
+    "std_over_groups": "sd groups",
+    "calibration_error": "calibration error",
+}
+"""Figures by their keys, with the headings of their columns."""
+
+
+def figures_table(results: dict[str, Any]) -> Table:
+    """The last epoch, and the best one where an older protocol asks for it.
+
+    Args:
+        results: A run's ``results.json``.
+    """
+    rows: list[list[Cell]] = [
+        [f"last epoch ({results['epoch']})", *_cells(results["figures"])],
+    ]
+    note = _rule(results)
+    if best := results.get("best_epoch"):
+        rows.append([f"best epoch ({best['epoch']}), paper protocol", *_cells(best["figures"])])
+        note += (
+            f"; the best of {best['evaluated_epochs']} evaluated epochs is chosen by top-1 on the "
+            "test images themselves, as older papers do: too high, for comparison with them alone"
+        )
+    return Table("On test images", ["", *MEASURES.values()], rows, note=note)
+
+
+def classes_table(results: dict[str, Any]) -> Table:
+    """Every class with its training images, its accuracy, and what it is most taken for."""
+    figures = results["figures"]
+    names = list(figures["per_class"])
+    rows: list[list[Cell]] = []
+    for c, (name, accuracy) in enumerate(figures["per_class"].items()):
+        mistaken = [
+            count if other != c else 0 for other, count in enumerate(figures["confusion"][c])
+        ]
+        most = max(range(len(names)), key=mistaken.__getitem__)
+        share = mistaken[most] / max(1, sum(figures["confusion"][c]))
+        rows.append(
+            [
+                name, results["class_counts"][c], accuracy,
+                names[most] if mistaken[most] else None, share if mistaken[most] else None,
+            ]
+        )  # fmt: skip
+    return Table(
+        "By class",
+        ["class", "training images", "accuracy", "most taken for", "share"],
+        rows,
+        note="the whole confusion matrix is in results.json",
+    )
+
+
+def seeds_table(summary: dict[str, Any]) -> Table:
+    """Mean and spread over several trainings."""
+    cells = [with_spread(summary["figures"][name]) or "none" for name in MEASURES]
+    seeds = summary["seeds"]
+    return Table(
+        f"Last epoch, over seeds {seeds[0]} to {seeds[-1]}",
+        ["n", *MEASURES.values()],
+        [[len(seeds), *cells]],
+        note="in %; mean ± standard deviation over the trainings",
+    )
+
+
+def _cells(figures: dict[str, Any]) -> list[Cell]:
+    groups = ("many", "medium", "few")
+    return [
+        "none" if name in groups and figures[name] is None else figures[name] for name in MEASURES
+    ]
+
+
+def _rule(results: dict[str, Any]) -> str:
+    return (
+        f"test images: {results['test']}; many: classes of more than {results['many']} training "
+        f"images, few: of fewer than {results['few']}; sd: standard deviation of the accuracy over "
+        "the classes, and over many, medium and few; calibration error: expected, in 15 bins"
+    )

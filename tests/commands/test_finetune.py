@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quarterturn import ConfigError, DataError, finetune, load_backbone, pretrain, probe
+from quarterturn.cli import main
+from quarterturn.commands.finetune import resume_finetune
+from quarterturn.runs import Run
+
+from ..engine.process import (
+    assert_same_checkpoint,
+    kill_at_step,
+    metrics_without_times,
+    quarterturn,
+)
+from .conftest import QUICK
+
+FAST = {"epochs": 2, "limit": 160, "batch_size": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """LDAM with deferred weights on digits made long-tailed, tested after each of 4 epochs."""
+    (made,) = finetune(
+        "digits", out=tmp_path_factory.mktemp("runs") / "digits", quiet=True,
+        loss="ldam", reweight="drw", reweight_from=0.5, long_tail=0.1, protocol="paper",
+        epochs=4, batch_size=64, diagnostics_every=1, device="cpu",
+    )  # fmt: skip
+    return made
+
+
+def results_of(run: Run) -> dict:
+    return run.read_json("results.json")
+
+
+def test_results_hold_every_figure(run: Run) -> None:
+    found = results_of(run)
+    figures = found["figures"]
+    confusion = np.array(figures["confusion"])
+    assert confusion.shape == (10, 10)
+    assert confusion.sum() == figures["n"] == 450
+    assert figures["top1"] == pytest.approx(np.trace(confusion) / 450)
+    by_class = np.diag(confusion) / confusion.sum(axis=1)
+    assert figures["balanced"] == pytest.approx(by_class.mean())
+    assert figures["worst_class"] == pytest.approx(by_class.min())
+    assert figures["std_over_classes"] == pytest.approx(by_class.std())
+    counts = np.array(found["class_counts"])
+    assert counts.tolist() == [133, 104, 80, 62, 48, 37, 29, 22, 17, 13]
+    assert figures["many"] == pytest.approx(by_class[counts > 100].mean())
+    assert figures["few"] == pytest.approx(by_class[counts < 20].mean())
+    assert 0 <= figures["calibration_error"] < 1
+    assert figures["top1"] > 0.3  # guessing gives a tenth
+
+
+def test_the_last_epoch_is_reported_and_the_best_one_is_labelled(run: Run) -> None:
+    found, evaluated = results_of(run), run.read_metrics("evaluation")
+    assert [line["epoch"] for line in evaluated] == [1, 2, 3, 4]
+    assert found["epoch"] == 4
+    assert found["figures"]["top1"] == evaluated[-1]["top1"]
+    best = max(line["top1"] for line in evaluated)
+    assert found["best_epoch"]["figures"]["top1"] == best
+    assert found["best_epoch"]["evaluated_epochs"] == 4
+    page = (run.path / "report.html").read_text()
+    assert "paper protocol" in page
+    assert "chosen by top-1 on the test images themselves" in page
+
+
+def test_what_is_in_force_is_logged(run: Run) -> None:
+    first, second = run.read_metrics("balance")
+    assert (first["epoch"], second["epoch"]) == (0, 2)
+    assert first["class_counts"] == results_of(run)["class_counts"]
+    assert first["margins"][-1] == pytest.approx(0.5)
+    assert first["margins"] == sorted(first["margins"])
+    assert first["class_weights"] is None
+    assert sum(second["class_weights"]) == pytest.approx(10, rel=1e-5)
+
+
+def test_other_commands_read_the_run(run: Run) -> None:
+    backbone = load_backbone(run.path)
+    stored = torch.load(run.checkpoint, weights_only=True)["network"]
+    assert all(torch.equal(v, stored[f"backbone.{k}"]) for k, v in backbone.state_dict().items())
+    found = probe(run.path, "digits", kind="knn", seeds=1, limit=200, device="cpu", quiet=True)
+    assert {name.split("/")[1] for name in found["figures"]} == {"whole"}
+
+
+def test_it_starts_from_the_backbone_of_a_run(digits_run: Run, tmp_path: Path) -> None:
+    (made,) = finetune(
+        "digits", start=digits_run.path, out=tmp_path / "run", quiet=True, trained="none", **FAST
+    )
+    assert made.start == str(digits_run.path.resolve())
+    trained, begun = (load_backbone(r.path).state_dict() for r in (made, digits_run))
+    assert all(torch.equal(trained[name], begun[name]) for name in begun)
+    (moved,) = finetune("digits", start=digits_run.path, out=tmp_path / "whole", quiet=True, **FAST)
+    weight = "stages.conv1.0.weight"
+    assert not torch.equal(load_backbone(moved.path).state_dict()[weight], begun[weight])
+
+
+def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -> None:
+    small = pretrain(
+        "digits", out=tmp_path / "small", quiet=True, **{**QUICK, "epochs": 0, "image_size": 8}
+    )
+    (made,) = finetune("digits", start=small.path, out=tmp_path / "run", quiet=True, **FAST)
+    assert made.config.data.image_size == 8
+    with pytest.raises(ConfigError, match="has a convnet for a backbone, and --backbone is nin"):
+        finetune("digits", start=digits_run.path, out=tmp_path / "x", backbone="nin", quiet=True)
+
+
+def test_several_seeds_have_mean_and_spread(tmp_path: Path, capsys) -> None:
+    words = "finetune digits --seeds 2 --seed 3 --epochs 1 --limit 160 --batch-size 32 --device cpu"
+    assert main([*words.split(), "--out", str(tmp_path / "runs")]) == 0
+    runs = [Run.open(tmp_path / "runs" / f"seed-{seed}") for seed in (3, 4)]
+    tops = [results_of(run)["figures"]["top1"] for run in runs]
+    summary = json.loads((tmp_path / "runs" / "results.json").read_text())
+    assert summary["seeds"] == [3, 4]
+    assert summary["figures"]["top1"] == pytest.approx(
+        {"mean": np.mean(tops), "spread": np.std(tops, ddof=1)}
+    )
+    shown = capsys.readouterr().out
+    assert "over seeds 3 to 4" in shown
+    assert f"{100 * np.mean(tops):.1f}" in shown
+    assert main([*words.split(), "--out", str(tmp_path / "runs")]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    words = (
+        "finetune", "digits", "--epochs", 3, "--limit", 160, "--batch-size", 32, "--device", "cpu",
+        "--loss", "ldam", "--reweight", "drw", "--resample", "balanced", "--checkpoint-every", 3,
+        "--log-every", 2,
+    )  # fmt: skip
+    assert quarterturn(*words, "--out", tmp_path / "whole", log=tmp_path / "log") == 0
+    killed = (*words, "--out", tmp_path / "cut")
+    assert quarterturn(*killed, log=tmp_path / "log2", sabotage=(kill_at_step, 9)) == -9
+    assert quarterturn("finetune", "--resume", tmp_path / "cut", log=tmp_path / "log3") == 0
+    assert_same_checkpoint(tmp_path / "whole", tmp_path / "cut")
+    assert metrics_without_times(tmp_path / "whole") == metrics_without_times(tmp_path / "cut")
+    results = [(tmp_path / name / "results.json").read_text() for name in ("whole", "cut")]
+    assert results[0] == results[1]
+
+
+def test_a_finished_run_is_left_as_it_is(run: Run) -> None:
+    before = run.checkpoint.stat().st_mtime_ns, (run.path / "results.json").read_bytes()
+    resume_finetune(run.path, quiet=True)
+    assert before == (run.checkpoint.stat().st_mtime_ns, (run.path / "results.json").read_bytes())
+
+
+def write_npz(path: Path, labels: np.ndarray) -> str:
+    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 12, 12, 3), dtype=np.uint8)
+    np.savez(path, train_images=pixels, train_labels=labels)
+    return str(path)
+
+
+def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:
+    data = write_npz(tmp_path / "a.npz", np.array([0] * 30 + [2] * 30))
+    settings = {"image_size": 12, "backbone": "convnet", "preset": "digits-classifier", **FAST}
+    settings |= {"epochs": 1, "loss": "ldam", "quiet": True}
+    with pytest.raises(DataError, match="no training image of 1 of the 3 classes: 1; --leave-out"):
+        finetune(data, out=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+    (made,) = finetune(data, out=tmp_path / "run", leave_out_empty=True, **settings)
+    figures = results_of(made)["figures"]
+    assert figures["n"] == 4  # a twentieth of each class is held out, by the recipe of digits
+    assert np.array(figures["confusion"])[:, 1].sum() == 0
+
+
+def test_a_stratified_part_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> None:
+    data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
+    (made,) = finetune(
+        data, out=tmp_path / "run", preset="cifar10-classifier", backbone="convnet", image_size=12,
+        epochs=1, batch_size=40, device="cpu", quiet=True,
+    )  # fmt: skip
+    found = results_of(made)
+    assert found["class_counts"] == [40, 40]
+    assert found["figures"]["n"] == 20
+    assert "a stratified 20% held out by seed" in found["test"]
+    statuses = (made.path / "items.csv").read_text()
+    assert statuses.count(",held out") == 20
+
+
+def test_pretrain_and_finetune_know_their_own(run: Run, digits_run: Run, capsys) -> None:
+    assert main(["pretrain", "--resume", str(run.path)]) == 2
+    assert "is a run of finetune" in capsys.readouterr().err
+    assert main(["finetune", "--resume", str(digits_run.path)]) == 2
+    assert "is a run of pretrain" in capsys.readouterr().err
+    assert main(["pretrain", "digits", "--preset", "cifar10-lt-ldam"]) == 2
+    assert "quarterturn finetune" in capsys.readouterr().err
+
+
+def test_folders_without_labels_are_refused(tmp_path: Path, photos: Path, capsys) -> None:
+    words = ["finetune", str(photos / "red"), "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "has no labels to learn from" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from quarterturn import ConfigError, finetune, predict
+from quarterturn.cli import main
+from quarterturn.data.sources import open_source
+from quarterturn.evaluation.features import extract
+from quarterturn.runs import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    settings = {"epochs": 1, "limit": 200, "batch_size": 32, "device": "cpu", "loss": "ldam"}
+    return finetune("digits", out=out, quiet=True, **settings)[0]
+
+
+def test_every_image_has_its_classes_in_turn(run: Run, tmp_path: Path) -> None:
+    out = predict(
+        run.path, "digits", out=tmp_path / "labels.csv", top_k=2, device="cpu", quiet=True
+    )
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["name", "split", "label", "probability", "label_2", "probability_2"]
+    assert [row["split"] for row in rows] == ["train"] * 1347 + ["test"] * 450
+    network = run.load_network()
+    images = open_source("digits").test
+    cosines = extract(images, run.config.data, network).values
+    expected = torch.from_numpy(30 * cosines).softmax(dim=1).numpy()
+    of_test = rows[1347:]
+    assert [row["name"] for row in of_test] == list(images.names)
+    assert [int(row["label"]) for row in of_test] == expected.argmax(axis=1).tolist()
+    top = np.sort(expected, axis=1)[:, ::-1]
+    for place, column in enumerate(["probability", "probability_2"]):
+        found = [float(row[column]) for row in of_test]
+        np.testing.assert_allclose(found, top[:, place], atol=2e-6)
+
+
+def test_no_more_classes_than_there_are(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "labels.csv"
+    words = ["predict", str(run.path), "digits", "--out", str(out), "--top-k", "50"]
+    assert main([*words, "--device", "cpu"]) == 0
+    with open(out, newline="") as file:
+        first = next(csv.DictReader(file))
+    assert len(first) == 2 + 2 * 10
+    total = sum(float(value) for name, value in first.items() if name.startswith("probability"))
+    assert total == pytest.approx(1, abs=1e-4)
+
+
+def test_what_cannot_be_is_refused(
+    run: Run, digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = tmp_path / "taken.csv"
+    taken.touch()
+    with pytest.raises(ConfigError, match=r"taken\.csv exists"):
+        predict(run.path, "digits", out=taken)
+    with pytest.raises(ConfigError, match=r"must end in \.csv"):
+        predict(run.path, "digits", out=tmp_path / "labels.npz")
+    with pytest.raises(ConfigError, match="--top-k is 0"):
+        predict(run.path, "digits", out=tmp_path / "x.csv", top_k=0)
+    words = ["predict", str(digits_run.path), "digits", "--out", str(tmp_path / "x.csv")]
+    assert main(words) == 2
+    assert "has no classifier: it is a run of pretrain" in capsys.readouterr().err
