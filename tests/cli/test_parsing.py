@@ -19,6 +19,7 @@ from quarterturn.cli import (
     parse,
 )
 from quarterturn.cli.arguments import DATA_WORDS
+from quarterturn.cli.groups import whole
 from quarterturn.config import Config, MethodConfig
 from quarterturn.errors import ConfigError
 from quarterturn.presets import PRESETS, preset, seen_as_by
@@ -95,6 +96,11 @@ def test_options_override_the_preset_alone_by_name(data, words):
     )
 
 
+def of_networks(command: Upright) -> Config:
+    """The whole configuration of what upright trains."""
+    return whole(command.config, method=MethodConfig(method="rotnet"))
+
+
 @pytest.mark.parametrize(
     ("words", "data", "name"),
     [
@@ -110,7 +116,7 @@ def test_defaults_of_upright_are_its_presets(words, data, name):
     assert isinstance(command, Upright)
     assert command.data == data
     expected = replace(preset(name), method=MethodConfig(method="rotnet"))
-    assert command.config.whole() == expected
+    assert of_networks(command) == expected
     assert (command.format, command.overwrite, command.out) == ("npz", False, None)
 
 
@@ -120,7 +126,7 @@ def test_options_of_upright():
     expected = preset("digits").with_settings(
         folds=3, validation=0.2, patience=1.0, view_crops=1, epochs=7, limit=50
     )
-    assert command.config.whole() == replace(expected, method=MethodConfig(method="rotnet"))
+    assert of_networks(command) == replace(expected, method=MethodConfig(method="rotnet"))
     assert (command.format, str(command.out)) == ("dat", "here")
 
 
@@ -129,7 +135,7 @@ def test_resume_of_upright_takes_the_runs_configuration(run):
     command = parse(["upright", "--resume", str(path), "--workers", "0"])
     assert command.resume == path
     expected = replace(config.with_settings(workers=0), method=MethodConfig(method="rotnet"))
-    assert command.config.whole() == expected
+    assert of_networks(command) == expected
 
 
 def test_options_may_stand_before_the_data():
