@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quarterturn.report.contact_sheet import SheetPicture, draw_sheet, with_label
+from quarterturn.report.contact_sheet import BARS_INCHES, SheetPicture, draw_sheet, with_label
 
 BLUE = (42, 108, 168)  # of frames and of marked bars
 RED = (255, 0, 0)
@@ -39,7 +39,8 @@ def test_the_bars_have_the_heights_of_the_shares_and_the_marked_one_is_coloured(
     for marked in range(4):
         pixels = sheet([picture(shares=shares, marked=marked)])
         heights.append(near(pixels, BLUE).any(axis=1).sum())
-    assert np.array(heights) / heights[1] == pytest.approx(shares, abs=0.06)
+    whole = 0.8 * BARS_INCHES * 200  # dots an inch
+    assert np.array(heights) / whole == pytest.approx(shares, abs=0.06)
 
 
 def test_only_a_framed_picture_has_a_frame():
