@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from quarterturn.errors import ConfigError
 
 MethodName = Literal["decoupling", "rotnet", "instance", "classifier", "imported"]
+Resampling = Literal["none", "balanced", "effective-number"]
 LongTail = Literal["exponential", "step"]
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
@@ -125,7 +126,7 @@ class ClassifierConfig:
     predictions (Menon et al. 2021); 1 for a network trained by cross-entropy, 0 for none."""
     reweight: Literal["none", "always", "drw"] = "none"
     """Weigh classes by effective numbers: never, always, or late (deferred re-weighting)."""
-    resample: Literal["none", "balanced", "effective-number"] = "none"
+    resample: Resampling = "none"
     """Draw the images of an epoch with replacement: all classes equally often, or by effective
     numbers."""
     trained: str = "whole"

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
 from quarterturn.config import Config
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.examples import Examples
 from quarterturn.data.labelled import LabelledSplit, open_labelled
-from quarterturn.data.sampling import image_chances
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import ConfigError, DataError
+from quarterturn.errors import ConfigError
 from quarterturn.evaluation.classification import classifier_metrics, classify
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.memory import memory_words
@@ -108,7 +104,7 @@ def finetune(
             raise ConfigError(f"{path} exists; choose another --out for several seeds")
         runs = []
         for seed in range(config.run.seed, config.run.seed + seeds):
-            examples = _Examples.of(split, config.with_settings(seed=seed))
+            examples = _examples(split, config.with_settings(seed=seed))
             run = Run(
                 path if seeds == 1 else path / f"seed-{seed}",
                 locate(data),
@@ -155,56 +151,12 @@ def resume_finetune(path: Path | str, *, config: Config | None = None, quiet: bo
     runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        examples = _Examples.of(_open(run.data_or_own(None), run.config, runtime), run.config)
+        examples = _examples(_open(run.data_or_own(None), run.config, runtime), run.config)
         run.require_images(examples.train)
         _train(run, examples, runtime, console)
         return run
     finally:
         runtime.close()
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Labelled images of one seed.
-
-    Attributes:
-        split: Where they are from, and how they are parted.
-        train: Images to learn from.
-        test: Images to test on.
-        class_counts: (C,) training images of each class.
-    """
-
-    split: LabelledSplit
-    train: ImageSet
-    test: ImageSet
-    class_counts: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, split: LabelledSplit, config: Config) -> _Examples:
-        """Those of the configured seed.
-
-        Raises:
-            DataError: A class has no training image, and the configuration does not leave it out.
-        """
-        numbers, tests = split.parts(config.run.seed)
-        train, test = split.train.subset(numbers), split.tests.subset(tests)
-        assert train.labels is not None
-        counts = np.bincount(train.labels, minlength=len(train.class_names))
-        empty = [train.class_names[c] for c in np.flatnonzero(counts == 0)]
-        if empty and not config.classifier.leave_out_empty:
-            raise DataError(
-                f"no training image of {len(empty)} of the {len(counts)} classes: "
-                f"{', '.join(empty[:10])}; --leave-out-empty goes on without them"
-            )
-        return cls(split, train, test, counts)
-
-    def words(self) -> str:
-        """How many there are, and of what."""
-        return (
-            f"{len(self.train):,} labelled images to learn from ({self.class_counts.max():,} to "
-            f"{self.class_counts.min():,} a class), {len(self.test):,} to test on: "
-            f"{self.split.description}"
-        )
 
 
 def _open(data: str, config: Config, runtime: Runtime) -> LabelledSplit:
@@ -219,6 +171,11 @@ def _open(data: str, config: Config, runtime: Runtime) -> LabelledSplit:
         )  # fmt: skip
 
 
+def _examples(split: LabelledSplit, config: Config) -> Examples:
+    leave_out_empty = config.classifier.leave_out_empty
+    return Examples.of(split, config.run.seed, leave_out_empty=leave_out_empty)
+
+
 def _check_backbone(pretrained: Run, config: Config) -> None:
     found, wanted = pretrained.config.model.backbone, config.model.backbone
     if found != wanted:
@@ -228,7 +185,7 @@ def _check_backbone(pretrained: Run, config: Config) -> None:
         )
 
 
-def _train(run: Run, examples: _Examples, runtime: Runtime, console: Console | None) -> None:
+def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | None) -> None:
     config = run.config
     if console is not None and config.run.epochs and not run.checkpoint.exists():
         words = memory_words(
@@ -244,7 +201,8 @@ def _train(run: Run, examples: _Examples, runtime: Runtime, console: Console | N
         method.network.backbone.load_state_dict(pretrained.state_dict())
     training = prepare_training(
         config, examples.train, runtime,
-        method=method, chances=_chances(config, examples), source=examples.split.source,
+        method=method, source=examples.split.source,
+        chances=examples.chances(config.classifier.resample, config.balance.beta),
         checkpoint=run.checkpoint, metrics=run.metrics, console=console,
         tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
     )  # fmt: skip
@@ -286,20 +244,9 @@ def _train(run: Run, examples: _Examples, runtime: Runtime, console: Console | N
     runtime.barrier()
 
 
-def _chances(config: Config, examples: _Examples) -> torch.Tensor | None:
-    rule = config.classifier.resample
-    if rule == "none":
-        return None
-    assert examples.train.labels is not None
-    return image_chances(
-        torch.from_numpy(examples.train.labels), torch.from_numpy(examples.class_counts), rule,
-        config.balance.beta,
-    )  # fmt: skip
-
-
 def _test(
     method: Classification,
-    examples: _Examples,
+    examples: Examples,
     config: Config,
     runtime: Runtime,
     failed: dict[str, str],
@@ -319,7 +266,7 @@ def _test(
 
 
 def _introduce(
-    console: Console, run: Run, examples: _Examples, runtime: Runtime, training: Training
+    console: Console, run: Run, examples: Examples, runtime: Runtime, training: Training
 ) -> None:
     """Say what is about to happen."""
     config, settings = run.config, run.config.classifier
@@ -342,7 +289,7 @@ def _introduce(
 
 def _conclude(
     run: Run,
-    examples: _Examples,
+    examples: Examples,
     figures: dict[str, Any],
     failed: dict[str, str],
     console: Console | None,
@@ -401,6 +348,6 @@ def _summarise(path: Path, runs: list[Run], console: Console | None) -> None:
         print_table(stdout_console(), seeds_table(summary))
 
 
-def _write_items(run: Run, examples: _Examples, failed: dict[str, str]) -> None:
+def _write_items(run: Run, examples: Examples, failed: dict[str, str]) -> None:
     held_out = examples.test if examples.split.test is None else None
     write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)

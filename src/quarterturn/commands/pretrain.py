@@ -12,17 +12,21 @@ from quarterturn.commands.upright import agnostic_for, p_upright_for, upright_fi
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.table import p_upright_of
+from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import ConfigError
+from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
+from quarterturn.evaluation.imbalance import imbalance_picture
+from quarterturn.methods.base import Network
 from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import check_network
 from quarterturn.presets import default_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
+from quarterturn.report.imbalance_sheet import ImbalanceSheet, imbalance_sheet
 from quarterturn.report.run_report import diagnostics_table, write_run_report
 from quarterturn.report.tables import print_table
 from quarterturn.runs import (
@@ -224,6 +228,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
     table = diagnostics_table(last, held)
     write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
     warning = collapse_warning(last)
+    network = run.load_network()
     write_run_report(
         run,
         source_lines=[
@@ -235,8 +240,9 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         tables=[],  # the page shows the diagnostics in words of its own
         warnings=[warning] if warning else [],
         images=images.held_out if images.held_out is not None else images.train,
-        network=run.load_network(),
+        network=network,
         command=command_line(),
+        imbalance=_imbalance(run, network, images.train),
     )
     if console is not None:
         if last:
@@ -244,6 +250,21 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         if failed:
             console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
         console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def _imbalance(run: Run, network: Network, images: ImageSet) -> ImbalanceSheet | None:
+    """How unevenly the images are spread, written as csv as well; None where none can be read."""
+    config = run.config
+    try:
+        found = imbalance_picture(
+            network, images, config.data,
+            num_clusters=config.imbalance.num_clusters, seed=config.run.seed,
+            workers=config.machine.workers,
+        )  # fmt: skip
+    except DataError:  # the files are gone; a finished training is to have its page all the same
+        return None
+    found.write(run.path / "imbalance.csv")
+    return imbalance_sheet(found, images, config.data)
 
 
 def _write_items(run: Run, images: Selection, failed: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from quarterturn.report.figures import Figure
 from quarterturn.report.gallery import Gallery
+from quarterturn.report.imbalance_sheet import ImbalanceSheet
 from quarterturn.report.tables import Table, number, percent
 from quarterturn.report.upright_sheets import BARS, Sheet
 from quarterturn.report.words import PARTS, Measure
@@ -62,6 +63,7 @@ class Page:
         figures: Charts.
         gallery: Pictures, and what the network says of them.
         sheets: Pictures in groups, with their upright probabilities.
+        imbalance: How unevenly the collection is spread.
         times: How long it took: name and value.
         settings: Group to name to value.
         environment: Versions, device and so on; perhaps nested.
@@ -81,6 +83,7 @@ class Page:
     figures: Sequence[Figure] = ()
     gallery: Gallery | None = None
     sheets: Sequence[Sheet] = ()
+    imbalance: ImbalanceSheet | None = None
     times: Sequence[tuple[str, str]] = ()
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from quarterturn.engine.telemetry import duration
 from quarterturn.methods.base import Network
 from quarterturn.report.figures import diagnostic_curves, loss_curves, save_figure
 from quarterturn.report.gallery import build_gallery
+from quarterturn.report.imbalance_sheet import ImbalanceSheet
 from quarterturn.report.run_page import sentence, write_run_page
 from quarterturn.report.tables import Cell, Table
 from quarterturn.report.words import METHODS, glossary, measures
@@ -42,6 +43,7 @@ def write_run_report(
     images: ImageSet | None,
     network: Network | None,
     command: str,
+    imbalance: ImbalanceSheet | None = None,
 ) -> Path:
     """Write a run's figures and its ``report.html``.
 
@@ -55,13 +57,14 @@ def write_run_report(
         images: Images to show pictures of, held out where there are any; None shows none.
         network: The trained network, on any device; None shows no pictures.
         command: The command line, as the user wrote it.
+        imbalance: How unevenly the images are spread; None leaves it out.
 
     Returns:
         The page's path.
     """
     train, diagnostics = run.read_metrics("train"), run.read_metrics("diagnostics")
     figures = [f for f in (loss_curves(train), diagnostic_curves(diagnostics)) if f is not None]
-    for figure in figures:
+    for figure in [*figures, *([imbalance.figure] if imbalance else [])]:
         save_figure(run.figures, figure)
     gallery = None
     if images is not None and network is not None:
@@ -83,6 +86,7 @@ def write_run_report(
         words=glossary(decoupled=method == "decoupling", tables=tables),
         figures=figures,
         gallery=gallery,
+        imbalance=imbalance,
         times=_times(run, train),
     )
 
