@@ -79,7 +79,36 @@ def seen_by_hand(network: RotationNetwork, pixels: np.ndarray, view: View) -> np
         turned = np.rot90(shown, k).transpose(2, 0, 1).astype(np.float32)
         features = network.backbone(torch.from_numpy(turned.copy())[None])
         rows.append(network.rotation_head(features)[0].numpy())
+    if view.mirrored:
+        rows = [rows[-k % 4][[0, 3, 2, 1]] for k in range(4)]
     return np.stack(rows)
+
+
+class BrightEdge(torch.nn.Module):
+    """Tells the turn by which edge is bright: the upper one of an upright image."""
+
+    def features_of_turns(self, images: torch.Tensor) -> torch.Tensor:
+        copies = torch.stack([images.rot90(k, (-2, -1)) for k in range(4)], dim=1).mean(dim=2)
+        top, left = copies[..., :3, :].mean((-2, -1)), copies[..., :3].mean((-2, -1))
+        bottom, right = copies[..., -3:, :].mean((-2, -1)), copies[..., -3:].mean((-2, -1))
+        return torch.stack([top, left, bottom, right], dim=-1)
+
+    def rotation_logits(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def test_views_of_an_image_that_is_stored_turned_agree():
+    upright = np.full((12, 12, 3), 30, dtype=np.uint8)
+    upright[:4] = 240
+    pixels = np.stack([np.rot90(upright, s) for s in range(4)])
+    crop = replace(CROP, image_size=12, eval_crop=1.0, flip=True)
+    images = ArrayImages(pixels, list("abcd"))
+    _, logits = look(BrightEdge(), images, crop, list_views(crop, 1))
+    assert logits.shape == (4, 2, 4, 4)
+    for stored in range(4):
+        for k in range(4):  # copy k of an image stored turned by s is turned by k + s
+            assert logits[stored, :, k].argmax(dim=-1).tolist() == [(k + stored) % 4] * 2
+    torch.testing.assert_close(logits[:, 0], logits[:, 1])
 
 
 class TestLook:
@@ -126,8 +155,10 @@ class TestLook:
         (_, of_images), (_, of_mirrored) = (
             look(network, images, CROP, views) for images in (arrays, mirrored)
         )
-        torch.testing.assert_close(of_images[:, 1], of_mirrored[:, 0], rtol=0, atol=1e-4)
-        torch.testing.assert_close(of_images[:, 0], of_mirrored[:, 1], rtol=0, atol=1e-4)
+        back = [0, 3, 2, 1]  # a mirrored view is told of the image itself
+        of_views = of_mirrored[:, :, back][:, :, :, back]
+        torch.testing.assert_close(of_images[:, 1], of_views[:, 0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(of_images[:, 0], of_views[:, 1], rtol=0, atol=1e-4)
         assert (of_images[:, 0] - of_images[:, 1]).abs().max() > 0.01
 
     def test_of_no_images(self, network, arrays):

@@ -24,6 +24,8 @@ CORNER_CROP = 0.875
 """Side of the crops in the corners, as a fraction of an image's short side, at most."""
 BATCH = 64
 """Images at a time; each is four copies."""
+IN_THE_MIRROR = [0, 3, 2, 1]
+"""Quarter turns as a mirror shows them: what is turned to the left looks turned to the right."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ def look(
 ) -> tuple[NDArray[np.int64], Tensor]:
     """Run a rotation network over the four copies of every view, in eval mode.
 
+    What is said of a mirrored view is told of the image itself, so that views can be averaged: the
+    mirrored copy -k is copy k in the mirror, where -t looks like t.
+
     Args:
         network: A network with a rotation head; its mode is put back afterwards.
         images: The images.
@@ -102,7 +107,10 @@ def look(
             features = network.features_of_turns(batch.images)
             logits.append(network.rotation_logits(features).float().cpu())
             seen.append(batch.indices.cpu().numpy())
-        by_view.append(torch.cat(logits))
+        of_view = torch.cat(logits)
+        if view.mirrored:
+            of_view = of_view[:, IN_THE_MIRROR][:, :, IN_THE_MIRROR]
+        by_view.append(of_view)
         numbers = np.concatenate([numbers[:0], *seen])
     network.train(was_training)
     return numbers, torch.stack(by_view, dim=1)
