@@ -185,7 +185,7 @@ def test_it_is_said_that_the_runs_data_is_gone(
     collection.rename(tmp_path / "away")
     result = orient(run.path, tmp_path / "other", workers=0)
     assert not result["learned_is_known"]
-    assert "the run's data is gone" in " ".join(capsys.readouterr().out.split())
+    assert "the run's data is not at hand" in " ".join(capsys.readouterr().out.split())
 
 
 def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from quarterturn.crossfit.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.crossfit.views import list_views, look
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
+from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.runs import Run
 from tests.data.pictures import noise, save_photo, truncate
@@ -221,6 +222,15 @@ class TestByAPretrainedNetwork:
         found, _ = orient(run, data, in_sample=True)
         assert found["train"].scored == [IN_SAMPLE] * 10
 
+    @pytest.mark.parametrize(("kind", "class_names"), [("pretrain", ()), ("finetune", ("a", "b"))])
+    def test_a_network_without_a_rotation_head_is_refused(self, tmp_path, data, kind, class_names):
+        config = tiny(method="instance")
+        run = Run(tmp_path / "run", data, config, "0", kind, class_names=class_names)
+        run.create()
+        save_checkpoint(run.checkpoint, {"network": run.untrained_network().state_dict()})
+        with pytest.raises(ConfigError, match="has no rotation head, and so predicts no turns"):
+            orient(run, data)
+
     @pytest.mark.parametrize("method", ["decoupling", "rotnet"])
     def test_new_images_by_the_centre_crop_and_its_mirror_image(self, tmp_path, data, method):
         run = pretrained_run(tmp_path / "run", data, method=method)
@@ -261,8 +271,6 @@ class TestByAPretrainedNetwork:
 class TestRunToOrientBy:
     def test_an_upright_run_within_is_used(self, tmp_path, data):
         outer = pretrained_run(tmp_path / "run", data, method="instance")
-        with pytest.raises(ConfigError, match="--method instance, which predicts no turns"):
-            run_to_orient_by(outer)
         inner = upright_run(outer.path / "upright", data)
         assert run_to_orient_by(outer) == inner
         assert run_to_orient_by(inner) == inner

@@ -32,7 +32,7 @@ def run_to_orient_by(run: Run) -> Run:
     """The run whose networks tell the turns: the `upright` run within a pretraining run, if any.
 
     Raises:
-        ConfigError: The run has nothing that predicts turns, or is not finished.
+        ConfigError: The run is a part of one, or is not finished.
     """
     within = run.path / "upright"
     if run.kind != "upright" and (within / "config.json").exists():
@@ -46,11 +46,6 @@ def run_to_orient_by(run: Run) -> Run:
         raise ConfigError(
             f"{run.path} is not finished: it has no {FILE}; quarterturn upright --resume "
             f"{run.path} goes on with it"
-        )
-    if run.kind != "upright" and run.config.method.method == "instance":
-        raise ConfigError(
-            f"{run.path} was trained by --method instance, which predicts no turns; expected a run "
-            "of quarterturn upright, or of pretrain by --method decoupling or rotnet"
         )
     return run
 
@@ -85,7 +80,8 @@ def orient_images(
         they cannot where its data is gone.
 
     Raises:
-        ConfigError: Images were learned from, and ``in_sample`` is not set.
+        ConfigError: The network has no rotation head; or it has learned from the images, and
+            ``in_sample`` is not set.
         DataError: See `learned_images`.
     """
     data = locate(data)
@@ -99,9 +95,14 @@ def orient_images(
         table = UprightTable.read(run.path / FILE)
         found = {s: _by_folds(run, table, splits[s], names[s], **there) for s in splits}
     else:
+        network = run.load_network().to(device)
+        if network.rotation_head is None:
+            raise ConfigError(
+                f"{run.path} has no rotation head, and so predicts no turns; expected a run of "
+                "quarterturn upright, or of pretrain by --method decoupling or rotnet"
+            )
         if not in_sample:
             _refuse_learned(run, data, names)
-        network = run.load_network().to(device)
         found = {s: _by_one(run, network, splits[s], names[s], **there) for s in splits}
     return found, learned is not None
 

@@ -37,8 +37,8 @@ def _note(result: dict[str, Any], in_sample: bool) -> str:
         )
     if not result["learned_is_known"]:
         note += (
-            "; the run's data is gone: images that it was trained on cannot be told, and are "
-            "counted as new"
+            "; the run's data is not at hand: images that it was trained on cannot be told, and "
+            "are counted as new"
         )
     if (written := result["written"]) is not None:
         note += f"; {written['turned']:,} turned and {written['copied']:,} plain copies written"
