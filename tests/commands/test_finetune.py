@@ -83,7 +83,9 @@ def test_what_is_in_force_is_logged(run: Run) -> None:
 def test_other_commands_read_the_run(run: Run) -> None:
     backbone = load_backbone(run.path)
     stored = torch.load(run.checkpoint, weights_only=True)["network"]
-    assert all(torch.equal(v, stored[f"backbone.{k}"]) for k, v in backbone.state_dict().items())
+    loaded = backbone.network.state_dict()
+    assert loaded.keys() == stored.keys()
+    assert all(torch.equal(value, stored[name]) for name, value in loaded.items())
     found = probe(run.path, "digits", kind="knn", seeds=1, limit=200, device="cpu", quiet=True)
     assert {name.split("/")[1] for name in found["figures"]} == {"whole"}
 
@@ -93,11 +95,11 @@ def test_it_starts_from_the_backbone_of_a_run(digits_run: Run, tmp_path: Path) -
         "digits", start=digits_run.path, out=tmp_path / "run", quiet=True, trained="none", **FAST
     )
     assert made.start == str(digits_run.path.resolve())
-    trained, begun = (load_backbone(r.path).state_dict() for r in (made, digits_run))
+    trained, begun = (r.load_network().backbone.state_dict() for r in (made, digits_run))
     assert all(torch.equal(trained[name], begun[name]) for name in begun)
     (moved,) = finetune("digits", start=digits_run.path, out=tmp_path / "whole", quiet=True, **FAST)
     weight = "stages.conv1.0.weight"
-    assert not torch.equal(load_backbone(moved.path).state_dict()[weight], begun[weight])
+    assert not torch.equal(moved.load_network().backbone.state_dict()[weight], begun[weight])
 
 
 def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -> None:

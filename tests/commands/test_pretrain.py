@@ -4,7 +4,6 @@ import csv
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ import quarterturn.training as preparation
 from quarterturn import ConfigError, DataError, load_backbone, pretrain, probe, resume
 from quarterturn.cli import main
 from quarterturn.config import Config
+from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.runs import Run
 
@@ -54,8 +54,9 @@ def test_load_backbone_gives_the_trained_weights(digits_run: Run) -> None:
     assert backbone(images).shape == (3, 256)
     assert set(backbone.features(images, ["conv2"])) == {"conv2"}
     stored = torch.load(digits_run.checkpoint, weights_only=True)["network"]
-    for name, weight in backbone.state_dict().items():
-        assert torch.equal(weight, stored[f"backbone.{name}"])
+    assert backbone.network.state_dict().keys() == stored.keys()
+    for name, weight in backbone.network.state_dict().items():
+        assert torch.equal(weight, stored[name])
 
 
 def test_labels_are_never_read(tmp_path: Path) -> None:
@@ -326,7 +327,9 @@ def test_one_process_fetches_for_all(
         calls.append("fetch" if download else "open")
 
     monkeypatch.setattr(preparation, "select_images", select)
-    runtime = SimpleNamespace(is_main=is_main, barrier=lambda: calls.append("barrier"))
+    runtime = Runtime("cpu", "32-true")
+    monkeypatch.setattr(runtime, "rank", 0 if is_main else 1)
+    monkeypatch.setattr(runtime, "barrier", lambda: calls.append("barrier"))
     preparation.select_for_all("cifar10:sets", Config().with_settings(download=download), runtime)
     assert calls == expected
 

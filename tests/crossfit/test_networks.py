@@ -237,7 +237,7 @@ class TestUnreadable:
             assert len(outcome.logits) == len(outcome.last_logits) == len(outcome.numbers)
             assert len(outcome.seen_logits) == len(outcome.seen_numbers)
             assert not set(outcome.seen_numbers.tolist()) & set(lost)
-        table = gather_table(images, outcomes)
+        table = gather_table(images, outcomes, config.data)
         assert np.flatnonzero(table.fold == -1).tolist() == lost
 
 

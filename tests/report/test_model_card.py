@@ -54,7 +54,7 @@ def test_a_card_says_what_the_weights_are(run: Run, tmp_path: Path) -> None:
 def test_without_a_licence_and_of_imported_weights(tmp_path: Path) -> None:
     config = digits().with_settings(method="imported", epochs=0)
     imported = Imported("resnet18.pth", "0" * 64, "torchvision's resnet18", ())
-    run = Run(tmp_path / "run", None, config, None, imported)
+    run = Run(tmp_path / "run", None, config, None, "import", imported=imported)
     run.create()
     state = build_network(config).state_dict()
     save_checkpoint(run.checkpoint, {"network": state, "epochs_done": 0.0})
