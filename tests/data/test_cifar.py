@@ -80,8 +80,8 @@ class TestMissing:
         with pytest.raises(DataError) as caught:
             open_source(f"cifar10:{tmp_path}")
         assert str(caught.value) == (
-            f"{folder} should hold data_batch_3, batches.meta, which are not there; pretrain and "
-            "probe fetch them with --download"
+            f"{folder} should hold data_batch_3, batches.meta, which are not there; pretrain, "
+            "upright and probe fetch them with --download"
         )
         assert fetched == []
 
