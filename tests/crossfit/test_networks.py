@@ -217,6 +217,26 @@ class TestEarlyStop:
             assert apart[epoch - 1] < 1e-4
             assert sorted(apart)[1] > 1e-3
 
+    def test_what_has_stopped_is_not_trained_on_after_an_interruption(
+        self, copied_digits: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        losses = iter([1.0, 1.2])
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        config = quick(epochs=8, patience=0.01, batch_size=32, view_crops=1)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(networks, "_measure", lambda logits: {"loss": next(losses)})
+            patch.setattr(networks, "_ask", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                fit_folds(tmp_path / "run", copied_digits, config)
+        monkeypatch.setattr(loop, "training_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):  # in the second fold
+            fit_folds(tmp_path / "run", copied_digits, config)
+        assert FoldOutcome.read(tmp_path / "run" / "fold-0" / "outcome.npz").epoch == 1
+        assert Run.open(fold_run(tmp_path / "run", 0)).epochs_done() == 2
+
 
 class TestUnreadable:
     def test_files_keep_their_numbers_and_are_not_scored(self, tmp_path: Path) -> None:
