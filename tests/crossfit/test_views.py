@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import quarterturn.crossfit.views as views_module
 from quarterturn.config import DataConfig
 from quarterturn.crossfit.views import View, list_views, look
 from quarterturn.data.batches import evaluation_batches
@@ -199,3 +200,22 @@ class TestFiles:
             look(network, images, CROP, views) for images in (files, arrays)
         )
         assert (of_files - of_arrays).abs().max() < 0.1
+
+    @torch.no_grad()
+    def test_a_file_that_goes_between_two_views_is_left_out(self, network, tmp_path, monkeypatch):
+        for i in range(9):
+            Image.fromarray(photo(i, 11, 11)).save(tmp_path / f"{i}.png")
+        images = open_source(str(tmp_path)).train
+        views, batches = list_views(replace(CROP, flip=True), 1), views_module.evaluation_batches
+
+        def going(*arguments, **options):
+            yield from batches(*arguments, **options)
+            (tmp_path / "4.png").unlink(missing_ok=True)
+
+        monkeypatch.setattr(views_module, "evaluation_batches", going)
+        numbers, logits = look(network, images, CROP, views, failed={})
+        assert numbers.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+        monkeypatch.undo()
+        rest, expected = look(network, images.subset(numbers), CROP, views)
+        assert rest.tolist() == list(range(8))
+        torch.testing.assert_close(logits, expected)

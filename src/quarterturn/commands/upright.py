@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
+from quarterturn.commands.beginning import runtime_of
 from quarterturn.config import Config, MethodConfig
 from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.listing import write_scores
@@ -137,9 +138,7 @@ def resume_upright(
     run = Run.open(path)
     run.require_kind("upright")
     run = run.with_machine_of(config)
-    machine, stored = run.config.machine, run.read_json("environment.json")
-    precision = stored.get("precision", run.config.run.precision)
-    runtime = Runtime(machine.device, precision, compile=machine.compile)
+    runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         images = select_for_all(run.data_or_own(None), run.config, runtime)

@@ -26,7 +26,7 @@ from quarterturn.data.sources import Source
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError
+from quarterturn.errors import ConfigError, DataError
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.training import prepare_training
@@ -180,6 +180,8 @@ def _train(
 
 
 def _measure(logits: Tensor) -> dict[str, float]:
+    if len(logits) == 0:
+        raise DataError("none of the images that validate a fold's network can be decoded")
     temperature = fit_temperature(logits)
     accuracy = (logits[:, 0].argmax(dim=2) == torch.arange(4)).float().mean()
     return {

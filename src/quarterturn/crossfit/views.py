@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -96,8 +96,7 @@ def look(
     """
     was_training = network.training
     network.eval()
-    by_view = []
-    numbers = np.empty(0, dtype=np.int64)
+    by_view, numbers = [], []
     for view in views:
         seen, logits = [], [torch.empty(0, 4, 4)]
         for batch in evaluation_batches(
@@ -111,6 +110,9 @@ def look(
         if view.mirrored:
             of_view = of_view[:, IN_THE_MIRROR][:, :, IN_THE_MIRROR]
         by_view.append(of_view)
-        numbers = np.concatenate([numbers[:0], *seen])
+        numbers.append(np.concatenate([np.empty(0, dtype=np.int64), *seen]))
     network.train(was_training)
-    return numbers, torch.stack(by_view, dim=1)
+    # A file that could be read for one view may be gone at the next.
+    in_all = reduce(np.intersect1d, numbers)
+    rows = [np.isin(of_view, in_all) for of_view in numbers]
+    return in_all, torch.stack([v[r] for v, r in zip(by_view, rows, strict=True)], dim=1)
