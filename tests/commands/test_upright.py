@@ -462,6 +462,17 @@ class TestAuto:
         by_file = train(tmp_path / "r", **{**AUTO, "upright": str(alone.path)})
         assert_same_checkpoint(by_file.path, whole.path)
 
+    def test_reads_no_labels_where_upright_alone_does(self, whole: Run, finished: Run) -> None:
+        def first_line(run: Path) -> str:
+            return (run / "scores.csv").read_text().splitlines()[1]
+
+        assert first_line(finished.path).split(",")[2] != ""
+        assert first_line(whole.path / "upright").split(",")[2] == ""
+        titles = [
+            t["title"] for t in Run.open(whole.path / "upright").read_json("summary.json")["tables"]
+        ]
+        assert not [title for title in titles if title.startswith("Classes")]
+
     def test_says_beforehand_what_it_costs(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:

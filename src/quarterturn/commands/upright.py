@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,7 +263,7 @@ def p_upright_for(
             folds.create()
             write_json(kept / "environment.json", environment(runtime, recipe))
         runtime.barrier()
-        make_probabilities(folds, images, runtime, console)
+        make_probabilities(folds, _without_labels(images), runtime, console)
     else:
         given = upright_file(asked)
         kept = run.path / f"upright{given.suffix}"
@@ -275,6 +276,13 @@ def p_upright_for(
     if console is not None:
         console.print(_noise_aware_words(run.config, rows, kept), highlight=False, markup=False)
     return torch.from_numpy(rows)
+
+
+def _without_labels(images: Selection) -> Selection:
+    """Pretraining reads none, not even for the mean scores of classes."""
+    chosen = copy(images.chosen)
+    chosen.labels, chosen.class_names = None, []
+    return replace(images, chosen=chosen)
 
 
 def agnostic_for(run: Run, images: Selection) -> Tensor | None:
