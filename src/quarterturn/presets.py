@@ -210,8 +210,7 @@ def digits_classifier() -> Config:
     """scikit-learn's digits with their labels, by the small convnet of `digits`.
 
     Paper: none. Command: ``quarterturn finetune digits``.
-    Expected: 100 % of the 450 test digits (one seed, 2026-11-22), in less than a minute on two idle
-    cores by calculation.
+    Expected: 100 % of the 450 test digits (one seed, 2026-11-22; ``docs/results.md``).
     """
     recipe = replace(digits(), method=MethodConfig(method="classifier"))
     return recipe.with_settings(epochs=15, diagnostics_every=5)
