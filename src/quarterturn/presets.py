@@ -141,7 +141,7 @@ def folder_rotnet() -> Config:
     Paper: none; the recipe was chosen by the validation loss of a fold of houses and textures (see
     ``docs/log.md``).
     Command: ``quarterturn upright PHOTOS``.
-    Expected: about ten seconds an epoch of 1,500 photos on two CPU cores; see ``docs/results.md``.
+    Expected: about ten seconds an epoch of 1,500 photos on two idle cores; see ``docs/results.md``.
     """
     return Config(
         data=DataConfig(image_size=64, crop_scale=(0.3, 1.0)),

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
-from quarterturn.commands.upright import agnostic_for, p_upright_for, upright_file
+from quarterturn.commands.noise_aware import agnostic_for, p_upright_for, upright_file
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.table import p_upright_of
