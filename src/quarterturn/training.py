@@ -10,6 +10,7 @@ from torch import Tensor
 
 from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.feature_batches import FeatureBatches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import Source
@@ -38,6 +39,7 @@ def prepare_training(
     p_upright: Tensor | None = None,
     agnostic: Tensor | None = None,
     chances: Tensor | None = None,
+    batches: TrainingBatches | FeatureBatches | None = None,
     source: Source | None = None,
     checkpoint: Path | None = None,
     metrics: Path | None = None,
@@ -55,6 +57,7 @@ def prepare_training(
         p_upright: (N, 4) for the noise-aware phase of that method.
         agnostic: (N,) scores for that method, where it balances images without an "up".
         chances: (N,) how likely each image is to be drawn; see `TrainingBatches`.
+        batches: In place of batches of the images.
         source: Where the images are from; see `TrainingBatches`.
         checkpoint: Where to keep the state. The training goes on from what is there.
         metrics: Where figures go; as ``checkpoint``, the first process alone writes it.
@@ -70,12 +73,14 @@ def prepare_training(
             config, len(images), p_upright=p_upright, agnostic=agnostic, labels=labels,
             device=runtime.device, mean_over_processes=runtime.mean,
         )  # fmt: skip
-    batches = TrainingBatches(
-        images, config.data,
-        batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
-        workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
-        with_labels=method.reads_labels, chances=chances, source=source,
-    )  # fmt: skip
+    if batches is None:
+        batches = TrainingBatches(
+            images, config.data,
+            batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
+            workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
+            with_labels=method.reads_labels, chances=chances, draws=config.heads.draws,
+            source=source,
+        )  # fmt: skip
     telemetry = Telemetry(
         metrics if runtime.is_main else None,
         total_steps=batches.steps_per_epoch * config.run.epochs,

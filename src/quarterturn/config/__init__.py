@@ -8,6 +8,7 @@ whole schedule.
 """
 
 from quarterturn.config.data import IMAGENET_MEAN, IMAGENET_STD, DataConfig, LongTail
+from quarterturn.config.heads import HeadName, HeadsConfig
 from quarterturn.config.labels import BalanceConfig, ClassifierConfig, Resampling
 from quarterturn.config.pretext import ImbalanceConfig, MethodConfig, MethodName, UprightConfig
 from quarterturn.config.training import (
@@ -26,6 +27,8 @@ __all__ = [
     "ClassifierConfig",
     "Config",
     "DataConfig",
+    "HeadName",
+    "HeadsConfig",
     "ImbalanceConfig",
     "LongTail",
     "MachineConfig",

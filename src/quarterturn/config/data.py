@@ -41,6 +41,9 @@ class DataConfig:
     crop_padding: int = 0
     """Instead of random resized crops, pad the centre square by so many black pixels and crop it
     back at a random place, as is usual on CIFAR; 0 for random resized crops."""
+    crop_fraction: float = 0.0
+    """Instead of random resized crops, a square of this fraction of the short side at a random
+    place: 0.875 is the usual resize to 256 and crop of 224; 0 for random resized crops."""
     flip: bool = True
     """Mirror half of the crops, left to right."""
     eval_crop: float = 0.875
@@ -74,5 +77,12 @@ class DataConfig:
         require(
             0 <= self.crop_padding < self.image_size,
             "crop-padding", self.crop_padding, f"0 to below --image-size {self.image_size}",
+        )  # fmt: skip
+        require(
+            0 <= self.crop_fraction <= 1, "crop-fraction", self.crop_fraction, "a fraction, or 0"
+        )
+        require(
+            not (self.crop_fraction and self.crop_padding),
+            "crop-fraction", self.crop_fraction, "0 with --crop-padding: one way to crop",
         )  # fmt: skip
         require(min(self.std) > 0, "std", self.std, "three positive numbers")

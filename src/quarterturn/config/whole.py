@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from quarterturn.config.data import DataConfig
+from quarterturn.config.heads import HeadsConfig
 from quarterturn.config.labels import BalanceConfig, ClassifierConfig
 from quarterturn.config.pretext import ImbalanceConfig, MethodConfig, UprightConfig
 from quarterturn.config.require import require
@@ -24,6 +25,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

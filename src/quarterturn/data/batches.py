@@ -76,6 +76,8 @@ class TrainingBatches:
         with_labels: Hand out labels. Off, labels are not even looked at.
         chances: (N,) how likely each image is to be drawn, with replacement; see
             `quarterturn.data.sampling`. Each image once an epoch without.
+        draws: Images shown in an epoch, each as often as any other, give or take one, under crops
+            of their own; N without. Not with ``chances``.
         source: Where the images are from: the files that could not be read when it was indexed
             count as well against ``crop.max_bad_fraction``.
 
@@ -97,14 +99,15 @@ class TrainingBatches:
         world_size: int = 1,
         with_labels: bool = False,
         chances: Tensor | None = None,
+        draws: int | None = None,
         source: Source | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
-        self.chances = chances
+        self.chances, self.draws = chances, draws or len(images)
         self._draw = partial(random_crops, crop=crop, seed=seed)
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
-        self.slices = batch_slices(len(images), batch_size, smallest=2 * world_size)
+        self.slices = batch_slices(self.draws, batch_size, smallest=2 * world_size)
         self.failed: dict[int, str] = {}
         self._source = source
         self._normalise = Normalise(crop, self.device)
@@ -130,7 +133,7 @@ class TrainingBatches:
             DataError: Too many files could not be decoded.
         """
         if self.chances is None:
-            order = epoch_order(len(self.images), self.seed, epoch)
+            order = epoch_order(self.draws, self.seed, epoch)
         else:
             order = resampled_order(self.chances, self.seed, epoch)
         shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]

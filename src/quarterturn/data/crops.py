@@ -121,6 +121,25 @@ def draw_shifts(
     return Crops(centre_crops(sizes, 1.0).boxes, flips, shifts)
 
 
+def draw_squares(
+    sizes: Tensor, indices: Tensor, *, seed: int, epoch: int, fraction: float, flip: bool
+) -> Crops:
+    """Squares of one size at random places, the short side's fraction wide.
+
+    As torchvision's ``Resize(256)`` and ``RandomCrop(224)``, where the fraction is 224 / 256, and
+    as ``RandomCrop(224)`` alone on images of 256 x 256 pixels. Arguments as for `draw_crops`.
+    """
+    whole = centre_crops(sizes, fraction)
+    side = whole.boxes[:, 2]
+    place = torch.stack(
+        [uniforms(seed, f"square-{axis}", epoch, indices) for axis in ("down", "right")], dim=1
+    )
+    top_left = ((sizes.double() - side[:, None] + 1) * place).floor()
+    boxes = torch.cat([top_left, whole.boxes[:, 2:]], dim=1)
+    flips = uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
+    return Crops(boxes, flips)
+
+
 def centre_crops(sizes: Tensor, fraction: float) -> Crops:
     """The centre square whose side is a fraction of the short side; no flips.
 

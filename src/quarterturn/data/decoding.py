@@ -18,6 +18,7 @@ from quarterturn.data.crops import (
     crop_file_image,
     draw_crops,
     draw_shifts,
+    draw_squares,
     shrink_for,
 )
 from quarterturn.data.decode import UnreadableImageError
@@ -32,10 +33,14 @@ A draw is an image's number, or that and a multiple of N: see `quarterturn.data.
 def random_crops(
     sizes: Tensor, indices: Tensor, epoch: int, *, crop: DataConfig, seed: int
 ) -> Crops:
-    """The crops of an epoch by a configuration: `draw_crops`, or `draw_shifts` with a padding."""
+    """The crops of an epoch as a configuration says: resized, squares of one size, or shifts."""
     if crop.crop_padding:
         return draw_shifts(
             sizes, indices, seed=seed, epoch=epoch, padding=crop.crop_padding, flip=crop.flip
+        )
+    if crop.crop_fraction:
+        return draw_squares(
+            sizes, indices, seed=seed, epoch=epoch, fraction=crop.crop_fraction, flip=crop.flip
         )
     return draw_crops(
         sizes, indices, seed=seed, epoch=epoch,

@@ -14,9 +14,12 @@ from quarterturn.losses.weights import effective_number_weights
 from quarterturn.randomness import permutation, uniforms
 
 
-def epoch_order(num_images: int, seed: int, epoch: int) -> Tensor:
-    """(N,) int64: every image once, in random order."""
-    return permutation(num_images, seed, "order", epoch)
+def epoch_order(num_draws: int, seed: int, epoch: int) -> Tensor:
+    """(num_draws,) int64: every number once, in random order.
+
+    With N draws, these are the images; with more, a draw is ``draw % N``, as in `resampled_order`.
+    """
+    return permutation(num_draws, seed, "order", epoch)
 
 
 def resampled_order(chances: Tensor, seed: int, epoch: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch, TrainingBatches
+from quarterturn.data.feature_batches import FeatureBatches
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate, progress
@@ -27,7 +28,7 @@ class Training:
 
     Attributes:
         method: Network and losses; see `quarterturn.methods.base.Method`.
-        batches: The images of any epoch.
+        batches: The images of any epoch, or their features.
         optimizer: Over the network's parameters.
         settings: Learning rate over the epochs.
         runtime: Device, precision, processes.
@@ -43,7 +44,7 @@ class Training:
     """
 
     method: Any
-    batches: TrainingBatches
+    batches: TrainingBatches | FeatureBatches
     optimizer: torch.optim.Optimizer
     settings: OptimizerConfig
     runtime: Runtime

@@ -1,0 +1,47 @@
+"""Classifiers that a probe trains on frozen layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quarterturn.config.require import require
+
+HeadName = Literal["linear", "nonlinear", "multilayer", "convolutional"]
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """Which classifiers, on which layers, from which of the labelled images."""
+
+    head: HeadName = "linear"
+    """linear; nonlinear, the rest of AlexNet; multilayer and convolutional, RotNet's on CIFAR. See
+    `quarterturn.models.probe_heads`."""
+    layers: tuple[str, ...] = ()
+    """Layers of the backbone, each with a head of its own; the last where none is named."""
+    extra_conv: tuple[str, ...] = ()
+    """Layers whose nonlinear head begins with one more 3x3 convolution."""
+    num_features: int = 9000
+    """A linear head's maps are max-pooled to a square grid of about so many features in all."""
+    augment: bool = True
+    """Learn from random crops; else from the centre crops, whose features are extracted once."""
+    test_crops: Literal[1, 10] = 1
+    """Test on the centre crop, or on the mean over it, the corners, and all five mirrored."""
+    images_per_class: tuple[int, ...] = ()
+    """Learn from the first so many images of each class in file order, one training for each
+    number; from all where none is named."""
+    draws: int | None = None
+    """Images shown in an epoch, each as often as any other; every image once by default."""
+
+    def check(self) -> None:
+        """Refuse values that cannot work; see `Config.check`."""
+        require(self.num_features >= 1, "num-features", self.num_features, "1 or more")
+        require(self.test_crops in (1, 10), "test-crops", self.test_crops, "1 or 10")
+        require(
+            all(k >= 1 for k in self.images_per_class),
+            "images-per-class", self.images_per_class, "1 or more of each",
+        )  # fmt: skip
+        require(
+            self.augment or self.test_crops == 1,
+            "test-crops", self.test_crops, "1 where features are extracted once",
+        )  # fmt: skip
