@@ -36,11 +36,10 @@ from quarterturn.data.labelled import open_labelled
 from quarterturn.data.selection import select_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
-from quarterturn.evaluation.probe import probe_over_seeds
+from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
-from quarterturn.evaluation.results import protocol_id, protocol_of, summarise
+from quarterturn.evaluation.results import protocol_id, summarise
 from quarterturn.methods.instance import InstanceNetwork
-from quarterturn.metrics import FEW, MANY
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
 from quarterturn.presets import preset
@@ -112,7 +111,7 @@ def main(options: Options) -> None:
     measured = probe_over_seeds(
         features, split, crop, range(options.probe_seeds), device=runtime.device
     )
-    protocol = protocol_of(split, range(options.probe_seeds), grid=1, many=MANY, few=FEW)
+    protocol = frozen_features_protocol(split, range(options.probe_seeds), grid=1)
     result = {
         "training": training,
         "settings": {name: value for name, value in asdict(options).items() if name != "out"},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn import ConfigError, pretrain, probe
+from quarterturn import CheckpointError, ConfigError, pretrain, probe
 from quarterturn.cli import main
 from quarterturn.commands.compare import compare
 from quarterturn.data.sources import open_source
@@ -73,7 +73,9 @@ def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, capsys) -> None
     printed = capsys.readouterr().out
     mean, spread = 100 * found["mean"], 100 * found["spread"]
     assert f"{mean:.1f} ± {spread:.1f}" in printed
-    assert "80 upright training images" in " ".join(printed.split())
+    said = " ".join(printed.split())
+    assert "80 upright training images" in said
+    assert f"Probes by protocol frozen-features {protocol}: top-1 accuracy" in said
 
 
 def test_other_measures(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
@@ -117,12 +119,19 @@ def test_probes_of_other_weights_are_left_out(runs: dict[str, Run], tmp_path: Pa
     stale = json.loads(next((run.path / "probes").glob("*.json")).read_text())
     file = run.path / "probes" / "stale.json"
     file.write_text(json.dumps({**stale, "weights": "0" * 16, "protocol_id": "other"}))
+    nameless = {**stale, "protocol": {k: v for k, v in stale["protocol"].items() if k != "name"}}
     try:
         probed = ProbedRun.open(run.path)
         assert "other" not in probed.probes
         assert probed.left_out == [f"{file}: about weights that the run has no longer"]
-        file.write_text("{}")
-        assert "another version" in ProbedRun.open(run.path).left_out[0]
+        for older in ({}, [], {"protocol": None}, nameless):
+            file.write_text(json.dumps(older))
+            assert ProbedRun.open(run.path).left_out == [
+                f"{file}: written by another version; probe the run again"
+            ]
+        file.write_text("{")
+        with pytest.raises(CheckpointError, match=r"stale\.json cannot be read"):
+            ProbedRun.open(run.path)
     finally:
         file.unlink()
 

@@ -35,7 +35,7 @@ def test_figures_for_halves_views_and_the_untrained_backbone(
     assert turned["mean"] == pytest.approx(np.mean(by_seed))
     assert turned["spread"] == pytest.approx(np.std(by_seed, ddof=1))
     assert set(one["by_seed"][0]["per_class"]) == set("0123456789")
-    name = f"digits-{result['protocol_id']}.json"
+    name = f"digits-frozen-features-{result['protocol_id']}.json"
     written = json.loads((digits_run.path / "probes" / name).read_text())
     assert written["figures"] == json.loads(json.dumps(figures))
     printed = capsys.readouterr().out

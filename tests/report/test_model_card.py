@@ -78,12 +78,17 @@ def test_probes_stand_in_the_card(run: Run) -> None:
         "epochs_done": 12.5,
         "test": "a split of its own",
         "test_images_learned_from": 0,
-        "protocol": {"training_images": 1347, "test_images": 450, "seeds": [0, 1, 2]},
+        "protocol": {
+            "name": "frozen-features",
+            "training_images": 1347,
+            "test_images": 450,
+            "seeds": [0, 1, 2],
+        },
         "figures": {"trained/invariant/knn-20/upright": figures},
     }
     card = model_card(run, run.load_network(), EXPORTED, weights="beef", probes=[result])
     assert "| trained: invariant | 93.1 ± 1.0 (92.0) |" in card
-    assert "On digits; top-1 (balanced) accuracy in %; 1,347 upright training images" in card
+    assert "On digits, by frozen-features; top-1 (balanced) accuracy in %; 1,347 upright" in card
     assert "None has been made" not in card
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +14,9 @@ from torch import Tensor
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.errors import ConfigError
+from quarterturn.evaluation.results import read_results
 from quarterturn.evaluation.store import weights_fingerprint
-from quarterturn.methods.base import Network
 from quarterturn.report.model_card import MARK, model_card
 from quarterturn.report.tables import Table, print_table
 from quarterturn.runs import Run, write_json
@@ -133,9 +132,11 @@ def export(
                     input=input or "rgb", sample=_sample(opened, sample) if rescale else None,
                 )  # fmt: skip
         require_close(exported, tolerance)
+        weights = weights_fingerprint(network)
+        results, _ = read_results(opened, weights)
         text = model_card(
             opened, network, exported,
-            weights=weights_fingerprint(network), probes=_probes(opened, network), licence=licence,
+            weights=weights, probes=[*results.values()], licence=licence,
         )  # fmt: skip
         written.with_name(CARD).write_text(text, encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,19 +185,6 @@ def _sample(run: Run, data: Path | str | None) -> Tensor:
     chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
     batches = evaluation_batches(source.train.subset(chosen), run.config.data)
     return torch.cat([batch.images for batch in batches])
-
-
-def _probes(run: Run, network: Network) -> list[dict[str, Any]]:
-    """The results of probes of these very weights."""
-    weights, found = weights_fingerprint(network), []
-    for file in sorted((run.path / "probes").glob("*.json")):
-        try:
-            result = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{file} cannot be read: {error}") from error
-        if result.get("weights") == weights:
-            found.append(result)
-    return found
 
 
 def _table(exported: Exported) -> Table:

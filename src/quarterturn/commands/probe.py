@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
-from quarterturn.data.selection import select_images
-from quarterturn.data.sources import MIN_IMAGES, locate, short_name
+from quarterturn.data.labelled import open_labelled
+from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
-from quarterturn.errors import ConfigError, QuarterturnError
-from quarterturn.evaluation.probe import probe_over_seeds
+from quarterturn.errors import ConfigError
+from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
-from quarterturn.evaluation.results import protocol_id, protocol_of, summarise
+from quarterturn.evaluation.results import probe_result, write_result
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.metrics import FEW, MANY
 from quarterturn.report.probe_tables import groups_table, probe_table
 from quarterturn.report.tables import print_table
-from quarterturn.runs import Run, write_json
+from quarterturn.runs import Run
 
 KINDS = {"all": ("knn", "linear"), "knn": ("knn",), "linear": ("linear",)}
 
@@ -120,48 +115,15 @@ def probe(
             store=FeatureStore(opened.path / "features"),
         ).items()
     }  # fmt: skip
-    protocol = protocol_of(split, numbers, grid=grid, many=many, few=few)
-    result = {
-        "run": str(opened.path), "epochs": opened.config.run.epochs,
-        "epochs_done": opened.epochs_done(), "data": data, "name": short_name(data),
-        "test": split.description, "weights": models["trained"].fingerprint,
-        "test_images_learned_from": _num_learned_from(opened, split, test or data, numbers),
-        "protocol": protocol, "protocol_id": protocol_id(protocol),
-        "figures": {name: summarise(values) for name, values in measured.items()},
-    }  # fmt: skip
-    path = _write(opened, result)
+    protocol = frozen_features_protocol(split, numbers, grid=grid, many=many, few=few)
+    result = probe_result(
+        opened, split, protocol, measured,
+        data=data, test=test, weights=models["trained"].fingerprint,
+    )  # fmt: skip
+    path = write_result(opened, result)
     if not quiet:
         for table in (probe_table(result), groups_table(result)):
             if table is not None:
                 print_table(stdout_console(), table)
         stderr_console().print(f"written: {path}", highlight=False, markup=False)
     return result
-
-
-def _write(run: Run, result: dict[str, Any]) -> Path:
-    """Write the result, with the figures that an earlier probe has left of the same thing."""
-    folder = run.path / "probes"
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{result['name']}-{result['protocol_id']}.json"
-    try:
-        earlier = json.loads(path.read_text())
-        if earlier["weights"] == result["weights"]:
-            result = {**result, "figures": {**earlier["figures"], **result["figures"]}}
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # there is none, or what is there is of no use
-    write_json(path, result)
-    return path
-
-
-def _num_learned_from(
-    run: Run, split: LabelledSplit, data: str, seeds: Sequence[int]
-) -> int | None:
-    """How many test images of any seed the run has learned from; None where its data is gone."""
-    if run.data is None:
-        return None
-    try:
-        learned = identities(select_images(run.data, run.config.data).train, run.data)
-    except QuarterturnError:
-        return None
-    held = np.unique(np.concatenate([split.parts(seed)[1] for seed in seeds]))
-    return len(learned & identities(split.tests.subset(held), locate(data)))

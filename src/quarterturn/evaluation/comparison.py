@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.errors import ConfigError
+from quarterturn.evaluation.results import read_results
 from quarterturn.evaluation.store import weights_fingerprint
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import Run
@@ -49,24 +50,16 @@ class ProbedRun:
                 f"{run.path} has done {done:.3g} of its {run.config.run.epochs} epochs; finish it "
                 f"first: quarterturn pretrain --resume {run.path}"
             )
-        probes, left_out = {}, []
-        for file in sorted((run.path / "probes").glob("*.json")):
-            try:
-                result = json.loads(file.read_text())
-                name = result["protocol_id"]
-                if result["weights"] == weights and name in probes:
-                    raise ConfigError(
-                        f"{run.path} has two results of protocol {name}: {file.name} and another; "
-                        "delete the one that is not wanted"
-                    )
-                if result["weights"] == weights:
-                    probes[name] = result
-                else:
-                    left_out.append(f"{file}: about weights that the run has no longer")
-            except KeyError:
-                left_out.append(f"{file}: written by another version; probe the run again")
-            except (OSError, ValueError) as error:
-                raise CheckpointError(f"{file} cannot be read: {error}") from error
+        results, left_out = read_results(run, weights)
+        probes: dict[str, dict[str, Any]] = {}
+        for file, result in results.items():
+            name = result["protocol_id"]
+            if name in probes:
+                raise ConfigError(
+                    f"{run.path} has two results of protocol {name}: {file.name} and another; "
+                    "delete the one that is not wanted"
+                )
+            probes[name] = result
         return cls(run, probes, left_out)
 
 

@@ -22,11 +22,13 @@ from torch import Tensor
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledSplit
+from quarterturn.evaluation import knn, linear
 from quarterturn.evaluation.features import Features, concatenate, extract_parts, random_turns
 from quarterturn.evaluation.kept import kept_features
 from quarterturn.evaluation.knn import knn_predict
 from quarterturn.evaluation.linear import linear_classifier
 from quarterturn.evaluation.representation import NetworkFeatures
+from quarterturn.evaluation.results import protocol_of
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.metrics import FEW, MANY, classification_metrics
 
@@ -210,6 +212,25 @@ def probe_over_seeds(
         for name, value in one.compare(representation, fitted, upright):
             measured.setdefault(name, []).append(value)
     return measured
+
+
+def frozen_features_protocol(
+    split: LabelledSplit, seeds: Sequence[int], *, grid: int, many: int = MANY, few: int = FEW
+) -> dict[str, Any]:
+    """The protocol of kNN and linear classifiers on frozen features.
+
+    Args:
+        split: Images and labels.
+        seeds: Of turns and held-out parts.
+        grid: Squares a side that maps are averaged over.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer are ``few``.
+    """
+    return protocol_of(
+        "frozen-features", split, seeds,
+        grid=grid, many=many, few=few,
+        knn_temperature=knn.TEMPERATURE, linear_max_iterations=linear.MAX_ITERATIONS,
+    )  # fmt: skip
 
 
 def finds_itself(

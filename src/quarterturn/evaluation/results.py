@@ -1,15 +1,21 @@
-"""What a probe has found, in plain values: by which protocol, and figures over seeds."""
+"""What a probe has found: its protocol, its figures over seeds, and the file that holds them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from quarterturn.data.labelled import LabelledSplit
-from quarterturn.evaluation import knn, linear
+import numpy as np
+
+from quarterturn.data.labelled import LabelledSplit, identities
+from quarterturn.data.selection import select_images
+from quarterturn.data.sources import locate, short_name
+from quarterturn.errors import CheckpointError, QuarterturnError
 from quarterturn.metrics import mean_and_spread
+from quarterturn.runs import Run, write_json
 
 FORMAT = 1
 """Part of every protocol; raised when the same settings begin to mean other figures."""
@@ -21,21 +27,21 @@ MEASURES = (
 
 
 def protocol_of(
-    split: LabelledSplit, seeds: Sequence[int], *, grid: int, many: int, few: int
+    name: str, split: LabelledSplit, seeds: Sequence[int], **settings: Any
 ) -> dict[str, Any]:
     """All that figures must have in common to stand in one table.
 
     Which classifiers and layers were asked for is not among it: figures of others may be added.
 
     Args:
+        name: What the protocol is called, such as ``frozen-features``.
         split: Images and labels.
-        seeds: Of turns and held-out parts.
-        grid: Squares a side that maps are averaged over.
-        many: Classes with more training images are ``many``.
-        few: Classes with fewer are ``few``.
+        seeds: Of turns, held-out parts, and whatever else the protocol draws.
+        **settings: What else its figures depend on, in plain values.
     """
     train, held = split.parts(seeds[0])
     return {
+        "name": name,
         "format": FORMAT,
         "training_fingerprint": split.train.fingerprint(),
         "test_fingerprint": split.tests.fingerprint(),
@@ -44,26 +50,113 @@ def protocol_of(
         "test_images": len(held),
         "held_out": split.test is None,
         "seeds": list(seeds),
-        "grid": grid,
-        "many": many,
-        "few": few,
-        "knn_temperature": knn.TEMPERATURE,
-        "linear_max_iterations": linear.MAX_ITERATIONS,
+        **settings,
     }
 
 
 def protocol_id(protocol: dict[str, Any]) -> str:
-    """A short name for a protocol."""
+    """A short hash of a protocol."""
     return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def summarise(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, spread and n over seeds of every measure.
+    """Mean, spread and n of every measure, over the seeds and whatever is drawn for each.
 
     Args:
-        values: For each seed, `quarterturn.metrics.classification_metrics`.
+        values: `quarterturn.metrics.classification_metrics`, once for each seed and draw.
     """
     summary: dict[str, Any] = {"n": len(values), "by_seed": list(values)}
     for measure in MEASURES:
         summary[measure] = mean_and_spread([value[measure] for value in values])
     return summary
+
+
+def probe_result(
+    run: Run,
+    split: LabelledSplit,
+    protocol: dict[str, Any],
+    measured: Mapping[str, Sequence[dict[str, Any]]],
+    *,
+    data: str,
+    test: str | None = None,
+    weights: str,
+) -> dict[str, Any]:
+    """The result of a probe, in plain values.
+
+    Args:
+        run: The run that was probed.
+        split: Images and labels.
+        protocol: By `protocol_of`.
+        measured: ``"<origin>/<part>/<classifier>/<view>"`` to metrics, as for `summarise`.
+        data: DATA as the user wrote it.
+        test: DATA that the test images are from, where it is another.
+        weights: Fingerprint of the network that was probed.
+    """
+    return {
+        "run": str(run.path), "epochs": run.config.run.epochs, "epochs_done": run.epochs_done(),
+        "data": data, "name": short_name(data), "test": split.description, "weights": weights,
+        "test_images_learned_from": _num_learned_from(run, split, test or data, protocol["seeds"]),
+        "protocol": protocol, "protocol_id": protocol_id(protocol),
+        "figures": {name: summarise(values) for name, values in measured.items()},
+    }  # fmt: skip
+
+
+def write_result(run: Run, result: dict[str, Any]) -> Path:
+    """Write a result to ``RUN/probes/``: one file for each protocol.
+
+    Figures that an earlier probe of the same weights has left there are kept beside the new ones.
+    """
+    folder = run.path / "probes"
+    folder.mkdir(exist_ok=True)
+    words = (result["name"], result["protocol"]["name"], result["protocol_id"])
+    path = folder / f"{'-'.join(words)}.json"
+    try:
+        earlier = json.loads(path.read_text())
+        if earlier["weights"] == result["weights"]:
+            result = {**result, "figures": {**earlier["figures"], **result["figures"]}}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none, or what is there is of no use
+    write_json(path, result)
+    return path
+
+
+def read_results(run: Run, weights: str) -> tuple[dict[Path, dict[str, Any]], list[str]]:
+    """The results in a run's ``probes/`` that are about its present weights.
+
+    Returns:
+        File to result; and the files that do not count, each with the reason.
+
+    Raises:
+        CheckpointError: A file cannot be read.
+    """
+    found, left_out = {}, []
+    for file in sorted((run.path / "probes").glob("*.json")):
+        try:
+            result = json.loads(file.read_text())
+            # Before protocols had names, there was one of them. Its figures are cheap to make
+            # again: the features are kept.
+            if "name" not in result["protocol"]:
+                left_out.append(f"{file}: written by another version; probe the run again")
+            elif result["weights"] != weights:
+                left_out.append(f"{file}: about weights that the run has no longer")
+            else:
+                found[file] = result
+        except (KeyError, TypeError):
+            left_out.append(f"{file}: written by another version; probe the run again")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{file} cannot be read: {error}") from error
+    return found, left_out
+
+
+def _num_learned_from(
+    run: Run, split: LabelledSplit, data: str, seeds: Sequence[int]
+) -> int | None:
+    """How many test images of any seed the run has learned from; None where its data is gone."""
+    if run.data is None:
+        return None
+    try:
+        learned = identities(select_images(run.data, run.config.data).train, run.data)
+    except QuarterturnError:
+        return None
+    held = np.unique(np.concatenate([split.parts(seed)[1] for seed in seeds]))
+    return len(learned & identities(split.tests.subset(held), locate(data)))

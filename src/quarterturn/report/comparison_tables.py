@@ -41,7 +41,7 @@ def comparison_table(
             shown = [None if cell is None else with_spread(cell) for cell in cells]
             rows.append([label, part, n, *shown])
     return Table(
-        f"Probes by protocol {protocol_id}: {TITLES[measure]}",
+        f"Probes by protocol {protocol['name']} {protocol_id}: {TITLES[measure]}",
         ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
         rows,
         note=(

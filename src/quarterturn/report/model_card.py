@@ -95,7 +95,10 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
 
 def _probe(result: dict[str, Any]) -> list[str]:
     table: Table = probe_table(result)
-    return [f"On {result['name']}; {table.note}:", _markdown(table.columns, table.cells())]
+    return [
+        f"On {result['name']}, by {result['protocol']['name']}; {table.note}:",
+        _markdown(table.columns, table.cells()),
+    ]
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
