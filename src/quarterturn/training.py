@@ -46,6 +46,7 @@ def prepare_training(
     tensorboard: Path | None = None,
     console: Console | None = None,
     description: str = "",
+    shorter: str = "--epochs, --limit, --image-size or --backbone convnet",
 ) -> Training:
     """Everything that a training is made of, as a configuration says.
 
@@ -64,6 +65,7 @@ def prepare_training(
         tensorboard: Folder for TensorBoard's files.
         console: Where to print; None for silence.
         description: Beside the progress bar; the method's name by default.
+        shorter: What would make it shorter, in the words of its command.
     """
     if method is None:
         labels = None
@@ -87,6 +89,7 @@ def prepare_training(
         steps_per_epoch=batches.steps_per_epoch,
         log_every=config.run.log_every, console=console,
         description=description or config.method.method, tensorboard=tensorboard,
+        shorter=shorter,
     )  # fmt: skip
     training = Training(
         method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,

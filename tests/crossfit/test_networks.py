@@ -16,9 +16,10 @@ from quarterturn.crossfit.calibration import fit_temperature, mean_probabilities
 from quarterturn.crossfit.folds import part_in_folds
 from quarterturn.crossfit.networks import FoldOutcome, fold_run, stopped_checkpoint
 from quarterturn.crossfit.outcome import gather_table
-from quarterturn.crossfit.views import list_views, look
+from quarterturn.crossfit.views import look
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import open_source
+from quarterturn.data.views import list_views
 from quarterturn.errors import ConfigError
 from quarterturn.runs import Run
 

@@ -11,9 +11,10 @@ from quarterturn.crossfit.orient import orient_images, run_to_orient_by
 from quarterturn.crossfit.readings import choose_reading
 from quarterturn.crossfit.table import FILE
 from quarterturn.crossfit.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
-from quarterturn.crossfit.views import list_views, look
+from quarterturn.crossfit.views import look
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
+from quarterturn.data.views import list_views
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.runs import Run

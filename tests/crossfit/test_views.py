@@ -8,10 +8,11 @@ from PIL import Image
 
 import quarterturn.crossfit.views as views_module
 from quarterturn.config import DataConfig
-from quarterturn.crossfit.views import View, list_views, look
+from quarterturn.crossfit.views import look
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import open_source
+from quarterturn.data.views import View, list_views
 from quarterturn.methods.rotnet import RotationNetwork
 
 from ..data.pictures import noise, photo, save, truncate

@@ -86,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         resumable = words[:1] in (["pretrain"], ["upright"], ["finetune"])
         hint = f"; {words[0]} --resume RUN goes on" if resumable else ""
+        if words[:1] == ["probe"]:
+            hint = "; the same command goes on with a training"
         print(f"quarterturn: interrupted{hint}", file=sys.stderr)
         return 130
     return 0
@@ -98,9 +100,9 @@ def parse(words: list[str]) -> Command:
     the run to resume, unless they are given. Which preset depends on DATA, so the words may be read
     twice.
     """
-    name = _option(words, "--preset")
-    run, start = _run_config(words, "--resume"), _run_config(words, "--from")
     default = DEFAULT_PRESETS.get(words[0] if words else "")
+    name = _option(words, "--preset") if default else None
+    run, start = _run_config(words, "--resume"), _run_config(words, "--from")
 
     def defaults(data: str) -> Config:
         config = preset_named(name or (default or default_preset)(data))

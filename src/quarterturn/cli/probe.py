@@ -22,8 +22,12 @@ class Probe:
     """Other data to learn from, such as balanced or long-tailed labels of the same classes."""
     test: str | None = None
     """Other data to test on; by default a split of DATA, or a stratified 20 %."""
-    kind: Literal["all", "knn", "linear"] = "all"
-    """Which classifiers."""
+    kind: Literal["all", "knn", "linear", "nonlinear"] = "all"
+    """Which classifiers, on features that are extracted once; all are knn and linear."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """A protocol of the literature, whose classifiers are trained: imagenet-linear,
+    imagenet-nonlinear, places205-linear, cifar10-multilayer, cifar10-convolutional or
+    cifar10-semi-supervised. Interrupted, the same command goes on."""
     layers: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME ...")] = None
     """Layers of the backbone by name, or all; by default the last, by its halves."""
     grid: int = 1
@@ -39,8 +43,16 @@ class Probe:
     """Use at most this many images of each part."""
     seed: int = 0
     """First seed, of turns and held-out parts."""
-    seeds: int = 3
-    """How many seeds; mean and spread are over them."""
+    seeds: int | None = None
+    """How many seeds; mean and spread are over them. 3, or 1 for a preset."""
+    epochs: int | None = None
+    """Of a preset's training, in place of its own; its schedule is scaled."""
+    batch_size: int | None = None
+    """Of a preset's training, in place of its own."""
+    test_crops: Literal[1, 10] | None = None
+    """Of a preset: test on the centre crop, or on the mean over ten."""
+    images_per_class: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT ...")] = None
+    """Of a preset: learn from the first so many images of each class."""
     many: int = 100
     """Classes with more training images than this are counted as many."""
     few: int = 20
@@ -59,8 +71,10 @@ class Probe:
         probe(
             self.run_directory, self.data,
             train=self.train, test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
-            untrained=self.untrained,
+            preset=self.preset, untrained=self.untrained,
             long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
-            seed=self.seed, seeds=self.seeds, many=self.many, few=self.few,
+            seed=self.seed, seeds=self.seeds, epochs=self.epochs, batch_size=self.batch_size,
+            test_crops=self.test_crops, images_per_class=self.images_per_class,
+            many=self.many, few=self.few,
             device=self.device, workers=self.workers, download=self.download,
         )  # fmt: skip

@@ -20,9 +20,10 @@ from torch import Tensor
 from quarterturn.config import Config
 from quarterturn.crossfit.calibration import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.crossfit.folds import Fold, part_in_folds
-from quarterturn.crossfit.views import list_views, look
+from quarterturn.crossfit.views import look
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
+from quarterturn.data.views import list_views
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime

@@ -18,7 +18,7 @@ from quarterturn.config import DataConfig
 from quarterturn.crossfit.calibration import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.crossfit.networks import FoldOutcome
 from quarterturn.crossfit.scores import agnostic_scores
-from quarterturn.crossfit.views import list_views
+from quarterturn.data.views import list_views
 
 SCALED = "temperature"
 """Name of the reading of the centre crop."""

@@ -5,9 +5,7 @@ Shapes: n images; V views of each; logits (n, V, 4, 4), copy by turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 
 import numpy as np
 import torch
@@ -16,54 +14,14 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
-from quarterturn.data.crops import Crops, placed_crops
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.views import View
 from quarterturn.methods.base import Network
 
-CORNER_CROP = 0.875
-"""Side of the crops in the corners, as a fraction of an image's short side, at most."""
 BATCH = 64
 """Images at a time; each is four copies."""
 IN_THE_MIRROR = [0, 3, 2, 1]
 """Quarter turns as a mirror shows them: what is turned to the left looks turned to the right."""
-
-
-@dataclass(frozen=True)
-class View:
-    """One way to show an image.
-
-    Attributes:
-        place: ``centre`` or a corner.
-        mirrored: Left to right.
-        crops: (n, 2) sizes to the crops.
-    """
-
-    place: str
-    mirrored: bool
-    crops: Callable[[Tensor], Crops]
-
-
-def list_views(crop: DataConfig, num_crops: int) -> list[View]:
-    """The centre crop, then the mirrored one where the training mirrors, then the corners'.
-
-    Args:
-        crop: Crop settings of the training.
-        num_crops: 1 for the centre, 5 for the corners as well (Krizhevsky et al., NeurIPS 2012).
-    """
-    places = {"centre": (crop.eval_crop, 0.5, 0.5)}
-    if num_crops == 5:
-        side = min(crop.eval_crop, CORNER_CROP)
-        for vertical, down in (("top", 0.0), ("bottom", 1.0)):
-            for horizontal, right in (("left", 0.0), ("right", 1.0)):
-                places[f"{vertical} {horizontal}"] = (side, down, right)
-    return [
-        View(
-            place, mirrored,
-            partial(placed_crops, fraction=side, down=down, right=right, flip=mirrored),
-        )
-        for place, (side, down, right) in places.items()
-        for mirrored in ((False, True) if crop.flip else (False,))
-    ]  # fmt: skip
 
 
 @torch.no_grad()
@@ -86,7 +44,7 @@ def look(
         network: A network with a rotation head; its mode is put back afterwards.
         images: The images.
         crop: Crop and normalisation settings.
-        views: See `list_views`.
+        views: See `quarterturn.data.views.list_views`.
         device: Where the network is.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.

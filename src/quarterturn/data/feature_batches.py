@@ -21,7 +21,8 @@ class FeatureBatches:
     """The batches of any epoch, as `quarterturn.data.batches.TrainingBatches` has them.
 
     Args:
-        features: (N, ...) arrays, perhaps memory-mapped: of each, only a batch's rows are read.
+        features: (M, ...) arrays, perhaps memory-mapped: of each, only a batch's rows are read.
+        rows: (N,) which of their rows take part.
         labels: (N,) classes.
         batch_size: Rows in a batch.
         seed: The run's seed.
@@ -32,6 +33,7 @@ class FeatureBatches:
     def __init__(
         self,
         features: Sequence[NDArray[np.float32]],
+        rows: NDArray[np.int64],
         labels: NDArray[np.int64],
         *,
         batch_size: int,
@@ -39,7 +41,8 @@ class FeatureBatches:
         device: torch.device | str = "cpu",
         draws: int | None = None,
     ) -> None:
-        self.features, self.labels, self.seed = features, torch.from_numpy(labels), seed
+        self.features, self.rows, self.seed = features, rows, seed
+        self.labels = torch.from_numpy(labels)
         self.device, self.draws = torch.device(device), draws or len(labels)
         self.slices = batch_slices(self.draws, batch_size)
         self.failed: dict[int, str] = {}
@@ -55,16 +58,14 @@ class FeatureBatches:
         there: Any = {"device": self.device, "non_blocking": True}
         for s in self.slices[first:]:
             indices = order[s]
-            rows = flat_rows(self.features, indices.numpy())
-            yield Batch(indices.to(**there), rows.to(**there), self.labels[indices].to(**there))
+            found = flat_rows(self.features, self.rows[indices.numpy()])
+            yield Batch(indices.to(**there), found.to(**there), self.labels[indices].to(**there))
 
     def note_failed(self, failed: dict[int, str]) -> None:
         """Nothing is decoded here, so nothing can fail."""
 
 
-def flat_rows(
-    features: Sequence[NDArray[np.float32]], rows: NDArray[np.int64] | slice
-) -> Tensor:
+def flat_rows(features: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]) -> Tensor:
     """(B, d) some rows of all arrays, each flattened, side by side."""
     parts = [torch.from_numpy(array[rows]).flatten(1) for array in features]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

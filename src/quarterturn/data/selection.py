@@ -132,6 +132,16 @@ def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet | No
     return images.subset(np.sort(order[num_held:])), images.subset(np.sort(order[:num_held]))
 
 
+def first_of_each_class(
+    labels: NDArray[np.int64], images_per_class: int
+) -> NDArray[np.int64] | None:
+    """Numbers of the first so many images of each class, ascending; None where one has fewer."""
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    if min(len(of_class) for of_class in members) < images_per_class:
+        return None
+    return np.sort(np.concatenate([of_class[:images_per_class] for of_class in members]))
+
+
 def stratified_split(
     labels: NDArray[np.int64], test_fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -33,6 +33,7 @@ class Telemetry:
         console: Where to print; None for silence.
         description: What stands beside the progress bar.
         tensorboard: Folder for TensorBoard's files as well.
+        shorter: What would make a long training shorter, in the words of its command.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Telemetry:
         console: Console | None = None,
         description: str = "training",
         tensorboard: Path | None = None,
+        shorter: str = "--epochs or --limit",
     ) -> None:
         self.path, self.console, self.log_every = path, console, log_every
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
-        self.description = description
+        self.description, self.shorter = description, shorter
         self.last_checkpoint = "none yet"
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._images = 0
@@ -221,7 +223,7 @@ class Telemetry:
         text = f"{self.description}: about {duration(epoch_s)} an epoch"
         text += f", {duration(rest_s)} until the end"
         if rest_s > 600:
-            text += "; shorter with --epochs, --limit, --image-size or --backbone convnet"
+            text += f"; shorter with {self.shorter}"
         self.say(text)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.crops import Crops
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import check_bad_fraction, list_of_bad
 from quarterturn.errors import DataError
@@ -92,6 +93,7 @@ def extract_parts(
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
+    view: Callable[[Tensor], Crops] | None = None,
     writer: Writer | None = None,
 ) -> dict[str, Features]:
     """Run a model that gives several named features, in one pass.
@@ -104,6 +106,7 @@ def extract_parts(
         device: Where the model is.
         workers: Processes that decode files.
         batch_size: Images at a time.
+        view: (n, 2) sizes to another crop of each image than the centre's.
         writer: Where the features go, batch by batch; into memory without.
 
     Returns:
@@ -115,7 +118,9 @@ def extract_parts(
     writer = InMemory() if writer is None else writer
     seen = []
     try:
-        for part, found in _batches(images, crop, model, turns, device, workers, batch_size):
+        for part, found in _batches(
+            images, crop, model, turns, device, workers, batch_size, view=view
+        ):
             seen.append(part.numpy())
             for name, values in found.items():
                 writer.append(name, values.float().cpu().numpy())
@@ -136,6 +141,7 @@ def _batches(
     workers: int,
     batch_size: int,
     failed: dict[int, str] | None = None,
+    view: Callable[[Tensor], Crops] | None = None,
 ) -> Iterator[tuple[Tensor, Found]]:
     """The numbers of the images of each batch, and what the model makes of them."""
     was_training = isinstance(model, nn.Module) and model.training
@@ -146,8 +152,9 @@ def _batches(
     num_read = 0
     try:
         for batch in evaluation_batches(
-            images, crop, batch_size=batch_size, device=device, workers=workers, failed=failed
-        ):
+            images, crop,
+            batch_size=batch_size, device=device, workers=workers, failed=failed, view=view,
+        ):  # fmt: skip
             views = batch.images
             if turns is not None:
                 views = rotate_each(views, turns.to(views.device)[batch.indices])

@@ -49,7 +49,7 @@ def kept_features(
     keys = {layer: model.store_key(layer, images, crop, turns) for layer in model.layers}
     missing = tuple(layer for layer in model.layers if not store.has(keys[layer], len(images)))
     if missing:
-        wanted = NetworkFeatures(model.network, missing, model.grid)
+        wanted = NetworkFeatures(model.network, missing, model.grid, model.pool)
         writers = {layer: store.writer(keys[layer], len(images)) for layer in missing}
         extract_parts(
             images, crop, wanted,

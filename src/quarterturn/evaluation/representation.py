@@ -23,19 +23,24 @@ class NetworkFeatures(nn.Module):
 
     The last layer is handed out by the parts that the network names: ``rotation``, ``invariant``
     and ``both``, or ``whole``. Other layers go by their own names; maps are averaged over the
-    squares of a grid.
+    squares of a grid, or go through ``pool``.
 
     Args:
         network: Backbone and heads.
         layers: Layers of the backbone; by default the last.
         grid: Squares a side that maps are averaged over; 1 averages the whole map.
+        pool: In place of the grid, what maps (B, C, H, W) go through; its ``repr`` says what it is.
 
     Raises:
         ConfigError: No layer, or one that the backbone has not; the message lists those it has.
     """
 
     def __init__(
-        self, network: Network, layers: tuple[str, ...] | None = None, grid: int = 1
+        self,
+        network: Network,
+        layers: tuple[str, ...] | None = None,
+        grid: int = 1,
+        pool: nn.Module | None = None,
     ) -> None:
         super().__init__()
         offered = network.backbone.layers
@@ -50,7 +55,7 @@ class NetworkFeatures(nn.Module):
             raise ConfigError(f"--grid is {grid}; expected at least 1")
         # What convolutions compute in fastest, a fifth on processors; shapes are as ever.
         self.network = network.to(memory_format=torch.channels_last)
-        self.grid = grid
+        self.grid, self.pool = grid, pool
 
     @cached_property
     def fingerprint(self) -> str:
@@ -76,7 +81,7 @@ class NetworkFeatures(nn.Module):
         about = {
             "weights": self.fingerprint,
             "layer": layer,
-            "grid": None if layer == self.network.backbone.layers[-1] else self.grid,
+            "grid": None if layer == self.network.backbone.layers[-1] else self._pooling,
             "images": images.fingerprint(),
             # Files of one name and size in another folder are other images, and so are files that
             # were turned in place.
@@ -88,16 +93,16 @@ class NetworkFeatures(nn.Module):
         }
         return FeatureStore.key(about, turns)
 
+    @property
+    def _pooling(self) -> int | str:
+        return self.grid if self.pool is None else repr(self.pool)
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S) to named (B, d)."""
-        backbone = self.network.backbone
-        found: dict[str, Tensor] = {}
-        for name, values in backbone.features(images, self.layers).items():
-            if name == backbone.layers[-1]:
-                found |= self.network.parts(values)
-            else:
-                found[name] = pooled(values, self.grid)
-        return found
+        found = self.network.features(images, self.layers)
+        if self.pool is not None:
+            return {name: self.pool(values) for name, values in found.items()}
+        return {name: pooled(values, self.grid) for name, values in found.items()}
 
 
 class Pixels(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,18 @@ class Network(nn.Module):
         """(B, 3, S, S) to (B, 4, D): the features of every image in its four rotations."""
         copies = rotate4(images).flatten(0, 1)  # (B*4, 3, S, S): one batch for batch norm
         return self.backbone(copies).unflatten(0, (-1, 4))
+
+    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """(B, 3, S, S) to the features of named layers; of the last layer, to its `parts`.
+
+        Raises:
+            ValueError: A layer that the backbone has not; the message lists those it has.
+        """
+        found: dict[str, Tensor] = {}
+        for name, values in self.backbone.features(images, layers).items():
+            last = name == self.backbone.layers[-1]
+            found |= self.parts(values) if last else {name: values}
+        return found
 
     def parts(self, features: Tensor) -> dict[str, Tensor]:
         """The features by the names a user knows: both halves and their union, or the whole."""

@@ -1,6 +1,6 @@
 """Classifiers on layers of a frozen backbone, all learned in one pass.
 
-Shapes: B images; C classes; d values of all layers' features of an image.
+Shapes: B images; C classes; d values of all named features of an image.
 """
 
 from __future__ import annotations
@@ -19,19 +19,27 @@ from quarterturn.methods.base import Method, Network, StepOutput
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.probe_heads import build_head
 
+Shapes = Mapping[str, tuple[int, ...]]
+"""Name of features to their shape of one image."""
+
 
 class HeadsNetwork(Network):
-    """A frozen backbone, in eval mode always, and a classifier on each of some layers.
+    """A frozen backbone, in eval mode always, and a classifier on each of its named features.
 
     Args:
-        backbone: Images to features by layer.
-        classifiers: Layer to classifier.
+        source: The network that is probed; its backbone is frozen.
+        layers: Layers of the backbone.
+        classifiers: Classifiers by the names that `Network.features` gives.
     """
 
-    def __init__(self, backbone: Backbone, classifiers: Mapping[str, nn.Module]) -> None:
-        super().__init__(backbone)
+    def __init__(
+        self, source: Network, layers: Sequence[str], classifiers: Mapping[str, nn.Module]
+    ) -> None:
+        super().__init__(source.backbone)
+        self.decoupled = source.decoupled  # the last layer has the same parts
+        self.layers = tuple(layers)
         self.classifiers = nn.ModuleDict(classifiers)
-        backbone.requires_grad_(False)
+        self.backbone.requires_grad_(False)
 
     def train(self, mode: bool = True) -> HeadsNetwork:
         """Training mode, for the classifiers."""
@@ -40,18 +48,37 @@ class HeadsNetwork(Network):
         return self
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, S, S), or what the backbone takes, to each layer's (B, C) logits, in float32."""
+        """(B, 3, S, S) to the (B, C) logits of each classifier, in float32."""
         with torch.no_grad():
-            features = self.backbone.features(images, tuple(self.classifiers))
+            features = self.features(images, self.layers)
         with torch.autocast(images.device.type, enabled=False):
-            return {name: self.classifiers[name](found.float()) for name, found in features.items()}
+            return {name: head(features[name].float()) for name, head in self.classifiers.items()}
+
+
+class KeptFeaturesNetwork(HeadsNetwork):
+    """The same, given features that were extracted before in place of images.
+
+    Args:
+        shapes: Of the features.
+        classifiers: Classifiers by the same names.
+    """
+
+    def __init__(self, shapes: Shapes, classifiers: Mapping[str, nn.Module]) -> None:
+        super().__init__(Network(Backbone([], [], 0)), (), classifiers)
+        self.shapes = shapes
+
+    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """(B, d) all features of an image side by side, flattened, to each in its shape."""
+        parts = images.split([math.prod(shape) for shape in self.shapes.values()], dim=1)
+        of_all = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.unflatten(1, shape) for (name, shape), part in of_all}
 
 
 class FrozenFeatures(Method):
-    """The classification loss of every layer's classifier; they do not know of each other.
+    """The classification loss of every classifier; they do not know of each other.
 
     Args:
-        network: A `HeadsNetwork`.
+        network: Features and classifiers.
     """
 
     reads_labels = True
@@ -63,63 +90,46 @@ class FrozenFeatures(Method):
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
     ) -> StepOutput:
-        """Cross-entropy of each layer's logits."""
-        logits = network(batch.images)
-        return StepOutput({name: F.cross_entropy(of, batch.labels) for name, of in logits.items()})
+        """Cross-entropy of each classifier's logits."""
+        assert batch.labels is not None
+        logits, labels = network(batch.images), batch.labels
+        return StepOutput({name: F.cross_entropy(of, labels) for name, of in logits.items()})
 
 
-class KeptLayers(Backbone):
-    """Stands for a backbone whose features were extracted before: hands out what it is given.
-
-    Args:
-        shapes: Layer to the shape of its features of one image.
-    """
-
-    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        super().__init__([], list(shapes), sum(math.prod(shape) for shape in shapes.values()))
-        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
-
-    def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """(B, d) features of all layers, flattened side by side, to those of each."""
-        self.refuse_unknown(layers)
-        parts = images.split([math.prod(shape) for shape in self.shapes.values()], dim=1)
-        of_all = zip(self.shapes.items(), parts, strict=True)
-        return {name: part.unflatten(1, shape) for (name, shape), part in of_all if name in layers}
+def feature_shapes(network: Network, layers: Sequence[str], image_size: int) -> Shapes:
+    """The shapes of one image's features, by a pass over black pixels."""
+    device = next(network.parameters()).device
+    was_training = network.training
+    with torch.no_grad():
+        black = torch.zeros(1, 3, image_size, image_size, device=device)
+        found = network.eval().features(black, layers)
+    network.train(was_training)
+    return {name: tuple(values.shape[1:]) for name, values in found.items()}
 
 
-def build_frozen_features(
-    backbone: Backbone,
-    shapes: Mapping[str, Sequence[int]],
-    num_classes: int,
-    settings: HeadsConfig,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-) -> FrozenFeatures:
-    """Classifiers with weights fixed by the seed, on a backbone.
+def build_classifiers(
+    shapes: Shapes, num_classes: int, settings: HeadsConfig, seed: int
+) -> dict[str, nn.Module]:
+    """A classifier for each of the features, its weights fixed by the seed.
 
     Args:
-        backbone: The backbone, or `KeptLayers`.
-        shapes: Layer to the shape of its features of one image.
+        shapes: Of the features.
         num_classes: C.
         settings: Which classifiers.
         seed: Of their weights.
-        device: Where they are to live.
 
     Raises:
-        ConfigError: A classifier does not fit its layer.
+        ConfigError: One does not fit its features.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            classifiers = {
-                layer: build_head(
+    classifiers: dict[str, nn.Module] = {}
+    for name, shape in shapes.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # for each anew: it must not matter beside which others it is
+            try:
+                classifiers[name] = build_head(
                     settings.head, shape, num_classes,
-                    num_features=settings.num_features, extra_conv=layer in settings.extra_conv,
-                )
-                for layer, shape in shapes.items()
-            }  # fmt: skip
-        except ValueError as error:
-            raise ConfigError(f"{error}: name other --layers") from error
-    network = HeadsNetwork(backbone, classifiers)
-    return FrozenFeatures(network.to(device).to(memory_format=torch.channels_last))
+                    num_features=settings.num_features, extra_conv=name in settings.extra_conv,
+                )  # fmt: skip
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}; name other --layers") from error
+    return classifiers

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,7 +35,7 @@ def build_head(
     Network-in-Network with 192 channels, global average pooling, a linear classifier.
 
     All weights are drawn as in that code, normal with standard deviation sqrt(2 / outputs), for
-    convolutions outputs times kernel area; biases are 0.
+    convolutions outputs times kernel area; biases of linear layers are 0.
 
     Args:
         kind: One of the four.
@@ -54,6 +53,7 @@ def build_head(
     if kind in ("nonlinear", "convolutional") and len(shape) == 1:
         raise ValueError(f"a {kind} head needs maps, and this layer is a vector of {shape[0]}")
     channels, width = shape[0], math.prod(shape)
+    layers: list[nn.Module]
     match kind:
         case "linear":
             pool = MaxPoolTo(num_features)
@@ -105,6 +105,10 @@ class MaxPoolTo(nn.Module):
         super().__init__()
         self.num_features = num_features
 
+    def extra_repr(self) -> str:
+        """Part of what kept features are known by."""
+        return f"{self.num_features}"
+
     def shape_of(self, shape: Sequence[int]) -> tuple[int, ...]:
         """(C, H, W) to the shape after pooling; (D,) as it is."""
         if len(shape) == 1:
@@ -118,19 +122,6 @@ class MaxPoolTo(nn.Module):
         if pooled == tuple(features.shape[1:]):
             return features
         return F.adaptive_max_pool2d(features, pooled[1:])
-
-
-def layer_shapes(
-    backbone: nn.Module, layers: Sequence[str], image_size: int
-) -> dict[str, tuple[int, ...]]:
-    """The shape of each layer's features of one image, by a pass over black."""
-    device = next(backbone.parameters()).device
-    was_training = backbone.training
-    with torch.no_grad():
-        black = torch.zeros(1, 3, image_size, image_size, device=device)
-        found = backbone.eval().features(black, layers)
-    backbone.train(was_training)
-    return {name: tuple(values.shape[1:]) for name, values in found.items()}
 
 
 def _conv(inputs: int, outputs: int, *, kernel: int, bias: bool = False) -> list[nn.Module]:
