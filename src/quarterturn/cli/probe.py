@@ -49,6 +49,9 @@ class Probe:
     """Of a preset's training, in place of its own; its schedule is scaled."""
     batch_size: int | None = None
     """Of a preset's training, in place of its own."""
+    centre_crops: bool = False
+    """Of a preset: learn from centre crops in place of random ones; the backbone runs once over
+    each image, whatever the epochs."""
     test_crops: Literal[1, 10] | None = None
     """Of a preset: test on the centre crop, or on the mean over ten."""
     images_per_class: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="INT ...")] = None
@@ -74,6 +77,7 @@ class Probe:
             preset=self.preset, untrained=self.untrained,
             long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
             seed=self.seed, seeds=self.seeds, epochs=self.epochs, batch_size=self.batch_size,
+            centre_crops=self.centre_crops,
             test_crops=self.test_crops, images_per_class=self.images_per_class,
             many=self.many, few=self.few,
             device=self.device, workers=self.workers, download=self.download,

@@ -42,6 +42,7 @@ def probe(
     seeds: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    centre_crops: bool = False,
     test_crops: int | None = None,
     images_per_class: tuple[int, ...] | None = None,
     many: int = MANY,
@@ -81,6 +82,8 @@ def probe(
             default 3, and 1 for protocols that run the backbone in every epoch.
         epochs: Of a protocol's training, in place of its own; its schedule is scaled.
         batch_size: Likewise.
+        centre_crops: Of a protocol: learn from centre crops in place of random ones, so that the
+            features are extracted once.
         test_crops: Likewise, 1 or 10: views of a test image that are averaged.
         images_per_class: Likewise: learn from the first so many images of each class.
         many: Classes with more training images than this are counted as ``many``.
@@ -113,7 +116,8 @@ def probe(
     opened = Run.open(run)
     recipe = None
     given = {
-        "epochs": epochs, "batch_size": batch_size, "test_crops": test_crops,
+        "epochs": epochs, "batch_size": batch_size, "augment": False if centre_crops else None,
+        "test_crops": test_crops,
         "images_per_class": images_per_class,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
