@@ -104,7 +104,7 @@ def cifar10_convolutional() -> Config:
 def cifar10_semi_supervised() -> Config:
     """`cifar10_convolutional` on the first 20, 100, 400, 1,000, 5,000 images of each class.
 
-    Paper: Gidaris et al. (ICLR 2018, section 4.1, figure 4) and its code: in file order, an epoch
+    Paper: Gidaris et al. (ICLR 2018, section 4.1) and its code: in file order, an epoch
     being 50,000 draws however many images there are.
     Command: ``quarterturn probe RUN cifar10:ROOT --preset cifar10-semi-supervised``.
     Expected: not run here.
