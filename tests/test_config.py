@@ -71,7 +71,7 @@ def test_a_run_of_an_earlier_version_opens():
         del values["method"][name]
     for name in ("noise_aware_from", "noise_aware_rate"):
         del values["optimizer"][name]
-    del values["upright"]
+    del values["upright"], values["heads"], values["data"]["crop_fraction"]
     assert Config.from_dict(values) == Config()
 
 
@@ -117,7 +117,12 @@ def test_recipes_pass_the_check(name):
         ("crop_ratio", (2.0, 1.0), (1.0, 1.0)),
         ("crop_padding", -1, 0),
         ("crop_padding", 128, 127),  # of images of 128 px: one pixel is always seen
+        ("crop_fraction", -0.1, 0.01),
+        ("crop_fraction", 1.1, 1.0),
         ("std", (0.2, 0.0, 0.2), (0.2, 0.1, 0.2)),
+        ("num_features", 0, 1),
+        ("test_crops", 5, 10),
+        ("images_per_class", (20, 0), (20, 1)),
         ("method", "imported", "rotnet"),  # a method of weights that others have trained
         ("temperature", 0.0, 0.01),
         ("num_noise", 0, 1),
@@ -146,6 +151,18 @@ def test_check_names_the_flag_and_the_value(setting, bad, good):
         Config().with_settings(**{setting: bad}).check()
     assert str(caught.value).startswith(f"{flag} is {bad}; expected ")
     Config().with_settings(**{setting: good}).check()
+
+
+def test_one_way_to_crop():
+    settings = Config().with_settings(crop_fraction=0.875, crop_padding=4)
+    with pytest.raises(ConfigError, match=r"^--crop-fraction is 0\.875; expected 0 with"):
+        settings.check()
+
+
+def test_features_that_are_extracted_once_are_of_one_crop():
+    settings = Config().with_settings(augment=False, test_crops=10)
+    with pytest.raises(ConfigError, match=r"^--test-crops is 10; expected 1 where features are"):
+        settings.check()
 
 
 def test_a_method_that_turns_nothing_takes_no_probabilities():

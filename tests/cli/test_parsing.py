@@ -195,6 +195,7 @@ def test_resuming_a_damaged_run_exits_with_2(tmp_path, capsys, text):
         ["pretrain", "digits", "--flip", "--no-such-option"],
         ["demo", "--epochs", "3"],
         ["probe", "run"],
+        ["probe", "run", "digits", "--test-crops", "5"],
         ["embed", "run"],
         ["neighbors", "run"],
         ["upright", "digits", "--method", "decoupling"],  # there is no choice
@@ -260,6 +261,13 @@ def test_the_other_commands():
     assert (str(probe.run_directory), probe.data) == ("runs/x-1", "photos")
     assert (probe.kind, probe.seeds, probe.test) == ("knn", 3, None)
     assert not probe.download
+    assert (probe.preset, probe.epochs, probe.images_per_class) == (None, None, None)
+    words = "--preset cifar10-semi-supervised --epochs 3 --batch-size 64 --images-per-class 20 100"
+    probe = parse(["probe", "run", "cifar10:sets", *words.split(), "--test-crops", "10"])
+    assert isinstance(probe, Probe)  # a preset that `pretrain` does not have
+    assert (probe.preset, probe.kind, probe.seeds) == ("cifar10-semi-supervised", "all", None)
+    assert (probe.epochs, probe.batch_size, probe.test_crops) == (3, 64, 10)
+    assert probe.images_per_class == (20, 100)
     assert parse(["probe", "run", "cifar10:sets", "--download"]).download
     embed = parse(["embed", "runs/x-1", "--out", "e.npz", "--half", "rotation"])
     assert isinstance(embed, Embed)

@@ -154,6 +154,66 @@ class TestEpoch:
         assert_same(list(batches_of(files).epoch(0)), one)
 
 
+class TestDraws:
+    @pytest.mark.parametrize("kind", ["files", "arrays"])
+    def test_more_than_there_are_images_show_each_under_several_crops(self, kind, request):
+        images = request.getfixturevalue(kind).subset(np.arange(20))
+        batches = batches_of(images, draws=50, with_labels=True)
+        assert batches.steps_per_epoch == 7  # six of 8, and the rest of 2
+        found = list(batches.epoch(0))
+        assert [len(b) for b in found] == [8] * 6 + [2]
+        indices = torch.cat([b.indices for b in found])
+        assert set(torch.bincount(indices, minlength=20).tolist()) == {2, 3}
+        assert torch.cat([b.labels for b in found]).tolist() == images.labels[indices].tolist()
+        shown = torch.cat([b.images for b in found])
+        for i in range(20):
+            views = shown[indices == i]
+            assert not any(torch.equal(views[0], other) for other in views[1:])
+        again = list(batches_of(images, draws=50, workers=2).epoch(0))
+        assert_same(again, found)
+        assert_same(list(batches.epoch(0, first=4)), found[4:])
+
+    def test_fewer_than_there_are_images_show_others_each_epoch(self, arrays):
+        batches = batches_of(arrays, draws=9)
+        by_epoch = [
+            sorted(torch.cat([b.indices for b in batches.epoch(epoch)]).tolist())
+            for epoch in range(2)
+        ]
+        assert [len(set(shown)) for shown in by_epoch] == [9, 9]
+        assert by_epoch[0] != by_epoch[1]
+        assert max(by_epoch[0]) >= 9
+
+    def test_as_many_as_there_are_images_are_what_is_usual(self, arrays):
+        assert_same(list(batches_of(arrays, draws=23).epoch(1)), list(batches_of(arrays).epoch(1)))
+
+
+class TestSquares:
+    """Crops of one size at random places, in place of random resized crops."""
+
+    CROP = replace(CROP, crop_fraction=0.75, flip=False)
+
+    def test_are_pieces_of_the_image_as_it_is(self, arrays):
+        arrays = arrays.subset(np.arange(5))
+        crop = replace(self.CROP, image_size=18)  # three quarters of 24
+        for batch in batches_of(arrays, crop).epoch(0):
+            shown = (batch.images * STD + MEAN) * 255
+            for i, found in zip(batch.indices.tolist(), shown, strict=True):
+                image = torch.from_numpy(arrays.pixels[i]).permute(2, 0, 1).float()
+                pieces = image.unfold(1, 18, 1).unfold(2, 18, 1)  # (3, 7, 7, 18, 18)
+                apart = (pieces - found[:, None, None]).abs().amax(dim=(0, 3, 4))
+                assert (apart < 1e-2).sum() == 1
+
+    def test_of_arrays_and_files(self, arrays, tmp_path):
+        for i, pixels in enumerate(arrays.pixels):
+            Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
+        files = open_source(str(tmp_path)).train
+        crop = replace(self.CROP, flip=True)
+        for one, other in zip(
+            batches_of(arrays, crop).epoch(1), batches_of(files, crop).epoch(1), strict=True
+        ):
+            assert ((one.images - other.images) * STD * 255).abs().max() <= 1.01
+
+
 class TestWorkers:
     def test_change_no_bit(self, files):
         alone, helped = batches_of(files), batches_of(files, workers=2)

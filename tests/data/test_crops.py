@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, RandomResizedCrop, Resize
+from torchvision.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize
 from torchvision.transforms.functional import crop, hflip, pad
 
 from quarterturn.data.crops import (
@@ -14,6 +14,7 @@ from quarterturn.data.crops import (
     crop_file_image,
     draw_crops,
     draw_shifts,
+    draw_squares,
     placed_crops,
     shrink_for,
 )
@@ -452,3 +453,73 @@ class TestPadded:
         torch.testing.assert_close(found[1, :, 3:], images[1, :, 3:].flip(1).float())
         assert not found[1, :, :3].any()  # mirrored after it was moved: the black is on the left
         assert not found[2].any()  # moved out of sight
+
+
+def squares_of(height: int, width: int, n: int, **options) -> Crops:
+    sizes = torch.tensor([[height, width]]).repeat(n, 1)
+    given = {"seed": 0, "epoch": 0, "fraction": 0.875, "flip": True, **options}
+    return draw_squares(sizes, torch.arange(n), **given)
+
+
+class TestSquares:
+    @pytest.mark.parametrize(
+        ("size", "fraction", "side"),
+        [((256, 256), 224 / 256, 224), ((40, 24), 0.875, 21), ((9, 30), 1.0, 9), ((5, 7), 0.01, 1)],
+    )
+    def test_are_of_one_size_inside_the_image(self, size, fraction, side):
+        top, left, height, width = squares_of(*size, 2000, fraction=fraction).boxes.unbind(dim=1)
+        assert set(height.tolist()) == set(width.tolist()) == {side}
+        for places, room in [(top, size[0] - side), (left, size[1] - side)]:
+            assert torch.equal(places, places.round())
+            assert (places.min(), places.max()) == (0, room)  # from one end to the other
+
+    def test_are_uniform_and_independent(self):
+        n = 20_000
+        crops = squares_of(16, 20, n, fraction=0.75)  # 12 px: 5 places down, 9 to the right
+        top, left = (crops.boxes[:, i].long() for i in (0, 1))
+        for share, found in [
+            (1 / 5, torch.bincount(top, minlength=5)),
+            (1 / 9, torch.bincount(left, minlength=9)),
+            (1 / 45, torch.bincount(top * 9 + left, minlength=45)),
+            (1 / 2, torch.bincount(crops.flips.long(), minlength=2)),
+        ]:
+            assert found.sum() == n
+            assert len(found) == round(1 / share)
+            deviation = math.sqrt(share * (1 - share) / n)
+            assert (found / n - share).abs().max() < 4.5 * deviation
+        drawn = torch.stack([top, left, crops.flips.long()]).numpy()
+        assert np.abs(np.corrcoef(drawn) - np.eye(3)).max() < 4.5 / math.sqrt(n)
+        assert not squares_of(16, 20, 2000, flip=False).flips.any()
+
+    @pytest.mark.parametrize("size", [(256, 256), (256, 341)])
+    def test_are_distributed_as_torchvisions(self, size):
+        n = 4000
+        boxes = squares_of(*size, n, fraction=224 / 256, seed=5).boxes.numpy()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            image = torch.empty(1, *size)
+            theirs = np.array([RandomCrop.get_params(image, (224, 224)) for _ in range(n)])
+        for i in range(2):
+            assert furthest_apart(boxes[:, i], theirs[:, i]) < 1.95 * math.sqrt(2 / n)
+        assert (boxes[:, 2:] == theirs[:, 2:]).all()
+
+    def test_do_not_depend_on_the_batch(self):
+        sizes = torch.from_numpy(noise(0, 50, 2).astype(np.int64) + 20)
+        options = {"seed": 3, "epoch": 2, "fraction": 0.6, "flip": True}
+        whole = draw_squares(sizes, torch.arange(50), **options)
+        for i in range(50):
+            alone = draw_squares(sizes[i : i + 1], torch.tensor([i]), **options)
+            assert torch.equal(alone.boxes[0], whole.boxes[i])
+            assert alone.flips[0] == whole.flips[i]
+
+    @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 1}])
+    def test_change_with_seed_and_epoch(self, other):
+        one, two = squares_of(256, 256, 1000), squares_of(256, 256, 1000, **other)
+        assert (one.boxes == two.boxes).all(dim=1).float().mean() < 0.02
+        assert 0.4 < (one.flips != two.flips).float().mean() < 0.6
+
+    def test_the_whole_square_is_the_evaluations(self):
+        sizes = torch.tensor([[30, 30], [17, 17]])
+        found = draw_squares(sizes, torch.arange(2), seed=0, epoch=0, fraction=1.0, flip=False)
+        assert torch.equal(found.boxes, centre_crops(sizes, 1.0).boxes)
+        assert not found.flips.any()

@@ -34,6 +34,25 @@ def test_every_image_once_without_chances():
     assert not torch.equal(order, epoch_order(1000, 6, 0))
 
 
+@pytest.mark.parametrize(("draws", "often"), [(5, {0, 1}), (20, {1}), (50, {2, 3}), (60, {3})])
+def test_so_many_draws_show_each_image_as_often_as_any_other(draws, often):
+    total = torch.zeros(20)
+    for epoch in range(200):
+        order = epoch_order(20, 5, epoch, draws)
+        assert len(set(order.tolist())) == draws  # each a number of its own, for its own crop
+        counts = torch.bincount(order % 20, minlength=20)
+        assert set(counts.tolist()) == often
+        assert {*(order // 20).tolist()} == set(range(max(often)))
+        total += counts
+    share = draws % 20 / 20
+    spread = 4 * (200 * share * (1 - share)) ** 0.5
+    assert (total - 200 * draws / 20).abs().max() <= spread  # not always the first ones
+
+
+def test_as_many_draws_as_images_are_the_images():
+    assert torch.equal(epoch_order(50, 5, 3, 50), epoch_order(50, 5, 3))
+
+
 def test_class_balanced_chances_draw_all_classes_alike():
     assert drawn_classes("balanced") == pytest.approx([1 / 3] * 3, abs=0.01)
 

@@ -6,6 +6,7 @@ from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
 from quarterturn.data.selection import (
     cut_long_tail,
+    first_of_each_class,
     hold_out,
     limit_images,
     match_classes,
@@ -194,6 +195,33 @@ class TestStratifiedSplit:
         assert one == again
         assert one != other
         assert set(one) != set(range(10)) | set(range(50, 60))
+
+
+class TestFirstOfEachClass:
+    LABELS = np.array([2, 0, 2, 1, 1, 0, 2, 0, 1, 2, 5, 5, 5])
+
+    @pytest.mark.parametrize(
+        ("k", "expected"),
+        [
+            (1, [0, 1, 3, 10]),
+            (2, [0, 1, 2, 3, 4, 5, 10, 11]),
+            (3, [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12]),  # all but the fourth of class 2
+        ],
+    )
+    def test_in_the_order_of_the_data(self, k, expected):
+        assert first_of_each_class(self.LABELS, k).tolist() == expected
+
+    def test_are_none_where_a_class_has_fewer(self):
+        assert first_of_each_class(self.LABELS, 4) is None
+
+    def test_is_a_loop(self, rng):
+        labels = rng.integers(0, 7, 500)
+        counts, expected = dict.fromkeys(range(7), 0), []
+        for i, label in enumerate(labels.tolist()):
+            counts[label] += 1
+            if counts[label] <= 20:
+                expected.append(i)
+        assert first_of_each_class(labels, 20).tolist() == expected
 
 
 class TestMatchClasses:

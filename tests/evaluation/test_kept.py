@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from torch import nn
 
 from quarterturn.config import Config
 from quarterturn.data.sources import open_source
@@ -13,6 +14,7 @@ from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
+from quarterturn.models.probe_heads import MaxPoolTo
 
 
 @pytest.fixture
@@ -79,6 +81,18 @@ def test_only_the_layers_that_are_not_there_are_computed(noise, crop, network, s
     assert len(passes) == 2
     kept_features(images, crop, NetworkFeatures(network, ("conv1",), 2), store)
     assert len(passes) == 3
+
+
+def test_maps_are_kept_as_they_are_or_pooled(noise, crop, network, store, passes):
+    images = noise(11)
+    for pool, side in [(nn.Identity(), 4), (MaxPoolTo(32 * 9), 3), (MaxPoolTo(32 * 4), 2)]:
+        model = NetworkFeatures(network, ("conv1", "fc"), pool=pool)
+        kept = kept_features(images, crop, model, store)
+        assert kept["conv1"].values.shape == (11, 32, side, side)
+        assert_same(kept, extract_parts(images, crop, model))
+        before = len(passes)
+        assert_same(kept_features(images, crop, model, store), kept)
+        assert len(passes) == before
 
 
 def test_labels_are_those_of_the_images_at_hand(noise, crop, network, store):

@@ -5,13 +5,17 @@ import pytest
 import torch
 from torch import nn
 
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ArrayImages
 from quarterturn.errors import ConfigError
+from quarterturn.evaluation.features import extract_parts
 from quarterturn.evaluation.representation import NetworkFeatures, Pixels, pooled
 from quarterturn.methods.base import Network
 from quarterturn.methods.decoupling import DecoupledNetwork
 from quarterturn.methods.instance import InstanceNetwork
 from quarterturn.methods.rotnet import RotationNetwork
 from quarterturn.models.backbone import Backbone
+from quarterturn.models.probe_heads import MaxPoolTo
 
 
 class Counted(nn.Module):
@@ -143,6 +147,13 @@ class TestLayers:
         maps = backbone.features(views, ["conv2"])["conv2"].detach().double().numpy()
         np.testing.assert_allclose(found["conv2"].detach(), averaged(maps, grid), atol=1e-6)
 
+    @pytest.mark.parametrize("training", [True, False])
+    def test_a_pass_over_images_leaves_the_networks_mode(self, backbone, training):
+        network = Network(backbone).train(training)
+        images = ArrayImages(np.zeros((2, 8, 8, 3), np.uint8), ["a", "b"])
+        extract_parts(images, DataConfig(image_size=8), NetworkFeatures(network))
+        assert network.training == backbone.training == training
+
     def test_without_the_last_there_are_no_halves(self, backbone, views):
         found = NetworkFeatures(DecoupledNetwork(backbone, 4), ("conv3",))(views)
         assert {name: tuple(values.shape) for name, values in found.items()} == {"conv3": (4, 3)}
@@ -192,3 +203,30 @@ class TestFingerprint:
         weight = next(getattr(network, part).parameters()).data
         weight[(0,) * weight.ndim] += 1
         assert NetworkFeatures(network).fingerprint != before
+
+
+class TestPool:
+    """What maps go through in place of a grid."""
+
+    def test_is_for_maps_and_passes_vectors(self, backbone, views):
+        network, pool = DecoupledNetwork(backbone, 4), MaxPoolTo(20)
+        found = NetworkFeatures(network, ("conv1", "fc"), pool=pool)(views)
+        maps = backbone.features(views, ["conv1"])["conv1"]
+        assert torch.equal(found["conv1"], nn.functional.adaptive_max_pool2d(maps, 3))
+        assert torch.equal(found["both"], backbone(views))
+
+    def test_that_does_nothing_keeps_the_maps(self, backbone, views):
+        found = NetworkFeatures(Network(backbone), ("conv2",), pool=nn.Identity())(views)
+        assert found["conv2"].shape == (4, 5, 4, 4)
+
+    def test_is_part_of_what_features_are_known_by(self, backbone):
+        images = ArrayImages(np.zeros((2, 8, 8, 3), np.uint8), ["a", "b"])
+
+        def key(layer, **options) -> str:
+            model = NetworkFeatures(Network(backbone), (layer,), **options)
+            return model.store_key(layer, images, DataConfig())
+
+        pools = [{"pool": MaxPoolTo(20)}, {"pool": MaxPoolTo(30)}, {"pool": nn.Identity()}, {}]
+        assert len({key("conv1", **options) for options in pools}) == 4
+        assert key("conv1", pool=MaxPoolTo(20)) == key("conv1", pool=MaxPoolTo(20))
+        assert len({key("fc", **options) for options in pools}) == 1  # a vector

@@ -133,7 +133,7 @@ class TrainingBatches:
             DataError: Too many files could not be decoded.
         """
         if self.chances is None:
-            order = epoch_order(self.draws, self.seed, epoch)
+            order = epoch_order(len(self.images), self.seed, epoch, self.draws)
         else:
             order = resampled_order(self.chances, self.seed, epoch)
         shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]

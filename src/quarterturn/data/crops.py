@@ -97,8 +97,7 @@ def draw_crops(
         dim=1,
     )
     boxes = torch.where(none_fits[:, None], centred, boxes)
-    flips = uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
-    return Crops(boxes, flips)
+    return Crops(boxes, _draw_flips(indices, seed, epoch, flip))
 
 
 def draw_shifts(
@@ -117,7 +116,7 @@ def draw_shifts(
         ],
         dim=1,
     )
-    flips = uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
+    flips = _draw_flips(indices, seed, epoch, flip)
     return Crops(centre_crops(sizes, 1.0).boxes, flips, shifts)
 
 
@@ -136,8 +135,12 @@ def draw_squares(
     )
     top_left = ((sizes.double() - side[:, None] + 1) * place).floor()
     boxes = torch.cat([top_left, whole.boxes[:, 2:]], dim=1)
-    flips = uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
-    return Crops(boxes, flips)
+    return Crops(boxes, _draw_flips(indices, seed, epoch, flip))
+
+
+def _draw_flips(indices: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
+    """(n,) bool: half of the images, or none."""
+    return uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
 
 
 def centre_crops(sizes: Tensor, fraction: float) -> Crops:

@@ -54,7 +54,8 @@ class FeatureBatches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number ``first`` on; ``images`` are (B, d) features."""
-        order = epoch_order(self.draws, self.seed, epoch) % len(self.labels)
+        num_rows = len(self.labels)
+        order = epoch_order(num_rows, self.seed, epoch, self.draws) % num_rows
         there: Any = {"device": self.device, "non_blocking": True}
         for s in self.slices[first:]:
             indices = order[s]

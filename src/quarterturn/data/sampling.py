@@ -14,12 +14,19 @@ from quarterturn.losses.weights import effective_number_weights
 from quarterturn.randomness import permutation, uniforms
 
 
-def epoch_order(num_draws: int, seed: int, epoch: int) -> Tensor:
-    """(num_draws,) int64: every number once, in random order.
+def epoch_order(num_images: int, seed: int, epoch: int, draws: int | None = None) -> Tensor:
+    """(draws,) int64: every image equally often, give or take one, in random order.
 
-    With N draws, these are the images; with more, a draw is ``draw % N``, as in `resampled_order`.
+    A draw is a number of its own, image + N * (times that the image was drawn before in this
+    epoch), as in `resampled_order`: with N draws, the default, it is the image. Which images are
+    drawn once more than the others, or once at all where there are fewer draws than images, is
+    drawn for each epoch.
     """
-    return permutation(num_draws, seed, "order", epoch)
+    draws = num_images if draws is None else draws
+    rest = draws % num_images
+    rounds = torch.arange(draws - rest)
+    odd = len(rounds) + permutation(num_images, seed, "odd draws", epoch)[:rest]
+    return torch.cat([rounds, odd])[permutation(draws, seed, "order", epoch)]
 
 
 def resampled_order(chances: Tensor, seed: int, epoch: int) -> Tensor:

@@ -56,6 +56,7 @@ class NetworkFeatures(nn.Module):
         # What convolutions compute in fastest, a fifth on processors; shapes are as ever.
         self.network = network.to(memory_format=torch.channels_last)
         self.grid, self.pool = grid, pool
+        self.training = network.training  # who puts this in eval mode puts the network's mode back
 
     @cached_property
     def fingerprint(self) -> str:

@@ -24,12 +24,17 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class HeadsNetwork(Network):
-    """A frozen backbone, in eval mode always, and a classifier on each of its named features.
+    """A frozen backbone, and a classifier on each of its named features.
+
+    The backbone is in eval mode always, and no gradient reaches it: optimizers pass over it.
 
     Args:
-        source: The network that is probed; its backbone is frozen.
+        source: The network that is probed.
         layers: Layers of the backbone.
         classifiers: Classifiers by the names that `Network.features` gives.
+
+    Attributes:
+        names: Of the classifiers, in their order.
     """
 
     def __init__(
@@ -37,9 +42,8 @@ class HeadsNetwork(Network):
     ) -> None:
         super().__init__(source.backbone)
         self.decoupled = source.decoupled  # the last layer has the same parts
-        self.layers = tuple(layers)
-        self.classifiers = nn.ModuleDict(classifiers)
-        self.backbone.requires_grad_(False)
+        self.layers, self.names = tuple(layers), tuple(classifiers)
+        self.classifiers = nn.ModuleList(classifiers.values())  # names may have dots: blocks.0
 
     def train(self, mode: bool = True) -> HeadsNetwork:
         """Training mode, for the classifiers."""
@@ -52,7 +56,10 @@ class HeadsNetwork(Network):
         with torch.no_grad():
             features = self.features(images, self.layers)
         with torch.autocast(images.device.type, enabled=False):
-            return {name: head(features[name].float()) for name, head in self.classifiers.items()}
+            return {
+                name: classifier(features[name].float())
+                for name, classifier in zip(self.names, self.classifiers, strict=True)
+            }
 
 
 class KeptFeaturesNetwork(HeadsNetwork):
@@ -85,7 +92,7 @@ class FrozenFeatures(Method):
 
     def __init__(self, network: HeadsNetwork) -> None:
         self.network = network
-        self.term_weights = dict.fromkeys(network.classifiers, 1.0)
+        self.term_weights = dict.fromkeys(network.names, 1.0)
 
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
