@@ -13,7 +13,7 @@ from quarterturn.data.labelled import LabelledSplit, identities, open_labelled
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import MIN_IMAGES, locate, short_name
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError, QuarterturnError
 from quarterturn.evaluation.probe import probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
@@ -109,6 +109,7 @@ def probe(
     split = open_labelled(
         data, test, train=train, long_tail=long_tail, long_tail_kind=long_tail_kind,
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
+        index=opened.index, say=None if quiet else line_printer(stderr_console()),
     )  # fmt: skip
     numbers = range(seed, seed + seeds)
     measured = {
@@ -160,7 +161,8 @@ def _num_learned_from(
     if run.data is None:
         return None
     try:
-        learned = identities(select_images(run.data, run.config.data).train, run.data)
+        images = select_images(run.data, run.config.data, index=run.index).train
+        learned = identities(images, run.data)
     except QuarterturnError:
         return None
     held = np.unique(np.concatenate([split.parts(seed)[1] for seed in seeds]))
