@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -83,8 +84,9 @@ class FileIndex:
         self.verify = verify
         self.say = say
         # What another Pillow cannot read, this one may.
-        self._about = f"{FORMAT} {PIL.__version__} {verify} {data}".encode(errors="surrogateescape")
-        self._name = f"{hashlib.sha256(self._about).hexdigest()[:16]}.npz"
+        self._about = f"{FORMAT} {PIL.__version__} {verify} {data}"
+        of_data = f"{verify} {data}".encode(errors="surrogateescape")
+        self._name = f"{hashlib.sha256(of_data).hexdigest()[:16]}.npz"
         self._kept = Facts() if folder is None else self._read(folder / self._name)
         self._row = {path: row for row, path in enumerate(self._kept.paths)}
         self._kept_in = folder if self._row else None
@@ -136,18 +138,18 @@ class FileIndex:
         # A name of its own: another process may be writing the same index.
         partial = folder / f"{self._name}.{uuid.uuid4().hex[:12]}.partial"
         unreadable = [facts.reasons[n] for n in sorted(facts.reasons)]
-        try:
+        # A full disk, or somebody else's run, which may be read but not written.
+        with suppress(OSError):
             folder.mkdir(exist_ok=True)
-            with partial.open("xb") as file:
-                np.savez(
-                    file, about=_bytes_of([self._about.decode(errors="surrogateescape")]),
-                    paths=_bytes_of(facts.paths), table=facts.table, reasons=_bytes_of(unreadable),
-                )  # fmt: skip
-            partial.replace(folder / self._name)
-        except OSError:
-            pass  # a full disk, or somebody else's run, which may be read but not written
-        finally:
-            partial.unlink(missing_ok=True)
+            try:
+                with partial.open("xb") as file:
+                    np.savez(
+                        file, about=_bytes_of([self._about]), paths=_bytes_of(facts.paths),
+                        table=facts.table, reasons=_bytes_of(unreadable),
+                    )  # fmt: skip
+                partial.replace(folder / self._name)
+            finally:
+                partial.unlink(missing_ok=True)
 
     def _read(self, path: Path) -> Facts:
         """What an earlier opening has kept; nothing where it is damaged or of something else."""
@@ -157,7 +159,7 @@ class FileIndex:
                 paths, table = _words_of(archive["paths"]), archive["table"]
                 unreadable = np.flatnonzero(table[:, HEIGHT] == 0).tolist()
                 reasons = dict(zip(unreadable, _words_of(archive["reasons"]), strict=True))
-                is_ours = archive["about"].tobytes() == self._about
+                is_ours = _words_of(archive["about"]) == [self._about]
         except DAMAGE:
             return Facts()
         is_whole = table.shape == (len(paths), 5) and table.dtype == np.int64
