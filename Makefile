@@ -9,7 +9,7 @@ help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
 	@echo "make test   run the tests"
 	@echo "make check  lint, types, imports"
-	@echo "make bench  time a training step and the instance loss against peers (10 minutes)"
+	@echo "make bench  time a step, the instance loss and finding a million files (15 minutes)"
 
 demo: $(VENV)/installed
 	$(BIN)/quarterturn demo
@@ -30,6 +30,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/step.py --backbone resnet18 --image-size 32 --batch-size 128 \
 		--instances 50000 --rounds 5
 	$(BIN)/python benchmarks/instance_loss.py
+	$(BIN)/python benchmarks/indexing.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

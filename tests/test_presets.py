@@ -308,6 +308,8 @@ def test_presets_by_name():
         ("x.npz", "folder"),
         ("cifar10:sets", "cifar10-resnet18"),
         ("cifar100:.", "cifar10-resnet18"),
+        ("imagenet:/data", "imagenet-alexnet"),
+        ("stl10-unlabeled:x", "folder"),
         ("cifar10", "folder"),
     ],
 )
@@ -322,6 +324,7 @@ def test_default_preset_follows_the_data(data, name):
         ("photos", "folder-rotnet"),
         ("x.npz", "folder-rotnet"),
         ("cifar10:sets", "cifar10-resnet18"),
+        ("imagenet:/data", "imagenet-rotnet"),
     ],
 )
 def test_default_preset_of_folds_follows_the_data(data, name):
@@ -362,7 +365,7 @@ def test_ldams_recipe_on_cifar():
 @pytest.mark.parametrize(
     ("data", "name"),
     [("digits", "digits-classifier"), ("photos", "folder-classifier"),
-     ("cifar100:x", "cifar10-classifier")],
+     ("cifar100:x", "cifar10-classifier"), ("imagenet:x", "folder-classifier")],
 )  # fmt: skip
 def test_default_preset_of_a_classifier(data, name):
     assert default_classifier_preset(data) == name

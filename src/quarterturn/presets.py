@@ -334,20 +334,22 @@ def preset(name: str) -> Config:
 def default_rotnet_preset(data: str) -> str:
     """The preset of the networks that tell what is upright, when none is named."""
     name = default_preset(data)
-    return "folder-rotnet" if name == "folder" else name
+    return {"folder": "folder-rotnet", "imagenet-alexnet": "imagenet-rotnet"}.get(name, name)
 
 
 def default_preset(data: str) -> str:
     """The preset that fits ``DATA`` when none is named."""
     if data.startswith(("cifar10:", "cifar100:")):
         return "cifar10-resnet18"
+    if data.startswith("imagenet:"):
+        return "imagenet-alexnet"
     return "digits" if data == "digits" else "folder"
 
 
 def default_classifier_preset(data: str) -> str:
     """The preset of a classifier of ``DATA`` when none is named."""
-    kind = default_preset(data).split("-")[0]  # digits, folder or cifar10
-    return f"{kind}-classifier"
+    kind = default_preset(data).split("-")[0]
+    return f"{kind}-classifier" if f"{kind}-classifier" in PRESETS else "folder-classifier"
 
 
 def seen_as_by(pretrained: Config, recipe: Config) -> Config:

@@ -175,6 +175,11 @@ class Run:
         return self.path / "metrics.jsonl"
 
     @property
+    def index(self) -> Path:
+        """Folder of what the headers of image files said, of the run's data and of others."""
+        return self.path / "index"
+
+    @property
     def figures(self) -> Path:
         """Folder of figures, each with its data."""
         return self.path / "figures"

@@ -18,16 +18,34 @@ from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import Telemetry
+from quarterturn.engine.telemetry import Telemetry, line_printer
 from quarterturn.methods.base import Method
 from quarterturn.methods.registry import build_method
 
 
-def select_for_all(data: str, config: Config, runtime: Runtime) -> Selection:
-    """The run's images; where they are to be downloaded, the first process does it for all."""
+def select_for_all(
+    data: str,
+    config: Config,
+    runtime: Runtime,
+    *,
+    index: Path | None = None,
+    console: Console | None = None,
+) -> Selection:
+    """The run's images; where they are to be downloaded, the first process does it for all.
+
+    Args:
+        data: DATA as the user wrote it.
+        config: All settings.
+        runtime: Which process this is.
+        index: Where the run keeps the headers of image files; None before it has a directory.
+        console: Where to print; None for silence.
+    """
     download = config.machine.download
     with runtime.main_first(download):
-        return select_images(data, config.data, download=download and runtime.is_main)
+        return select_images(
+            data, config.data,
+            index=index, download=download and runtime.is_main, say=line_printer(console),
+        )  # fmt: skip
 
 
 def prepare_training(

@@ -7,7 +7,8 @@ import pytest
 from torchvision.datasets import CIFAR10, cifar
 
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.sources import NAMED, locate, open_source, short_name
+from quarterturn.data.named import NAMED
+from quarterturn.data.sources import locate, open_source, short_name
 from quarterturn.errors import DataError
 
 from .fake_cifar import NAMES, images_of, labels_of, write_cifar
@@ -147,7 +148,7 @@ class TestNames:
         name = data.split(":")[0]
         with pytest.raises(DataError, match=f"no data at '{data}', and no .* name '{name}'") as e:
             open_source(data)
-        assert str(e.value).endswith("the word 'digits', or cifar10:ROOT or cifar100:ROOT")
+        assert str(e.value).endswith("imagenet:ROOT or places205:ROOT")
 
     @pytest.mark.parametrize("data", ["cifar10", "cifar10:"])
     def test_need_a_root(self, data, tmp_path, monkeypatch):

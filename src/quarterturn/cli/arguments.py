@@ -8,7 +8,8 @@ from typing import Annotated
 import tyro
 
 DATA_WORDS = (
-    "A folder of images, a .csv manifest, a .npz file, cifar10:ROOT, cifar100:ROOT, or digits"
+    "A folder of images, a .csv manifest, a .npz file, imagenet:ROOT, places205:ROOT, "
+    "cifar10:ROOT, cifar100:ROOT, stl10:ROOT (images with labels), stl10-unlabeled:ROOT, or digits"
 )
 
 Data = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]

@@ -70,7 +70,9 @@ def embed(
         return features(images)[part]
 
     source = open_source(
-        opened.data_or_own(data), max_bad_fraction=opened.config.data.max_bad_fraction
+        opened.data_or_own(data),
+        index=opened.index,
+        max_bad_fraction=opened.config.data.max_bad_fraction,
     )
     splits = source.splits
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))

@@ -180,7 +180,7 @@ def _target(run: Run, format: str, out: Path | str | None, *, overwrite: bool) -
 def _sample(run: Run, data: Path | str | None) -> Tensor:
     """(n, 3, S, S) normalised images, evenly out of all."""
     data = run.data_or_own(data, option="--sample")
-    source = open_source(data, max_bad_fraction=run.config.data.max_bad_fraction)
+    source = open_source(data, index=run.index, max_bad_fraction=run.config.data.max_bad_fraction)
     number = min(SAMPLE_SIZE, len(source.train))
     chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
     batches = evaluation_batches(source.train.subset(chosen), run.config.data)

@@ -15,7 +15,7 @@ from quarterturn.data.labelled import LabelledSplit, open_labelled
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.classification import classifier_metrics, classify
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
@@ -97,7 +97,8 @@ def finetune(
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        split = _open(data, config, runtime)
+        index = None if pretrained is None else pretrained.index
+        split = _open(data, config, runtime, index, console)
         path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         if seeds > 1 and path.exists() and (not overwrite or (path / "config.json").exists()):
@@ -118,6 +119,7 @@ def finetune(
             )
             if runtime.is_main:
                 run.create(overwrite=overwrite)
+                split.source.keep_index(run.index)
                 write_json(run.path / "environment.json", environment(runtime, run.config))
                 _write_items(run, examples, {})
             runtime.barrier()
@@ -151,7 +153,8 @@ def resume_finetune(path: Path | str, *, config: Config | None = None, quiet: bo
     runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        examples = _examples(_open(run.data_or_own(None), run.config, runtime), run.config)
+        split = _open(run.data_or_own(None), run.config, runtime, run.index, console)
+        examples = _examples(split, run.config)
         run.require_images(examples.train)
         _train(run, examples, runtime, console)
         return run
@@ -159,7 +162,9 @@ def resume_finetune(path: Path | str, *, config: Config | None = None, quiet: bo
         runtime.close()
 
 
-def _open(data: str, config: Config, runtime: Runtime) -> LabelledSplit:
+def _open(
+    data: str, config: Config, runtime: Runtime, index: Path | None, console: Console | None
+) -> LabelledSplit:
     settings, download = config.data, config.machine.download
     with runtime.main_first(download):
         return open_labelled(
@@ -167,7 +172,7 @@ def _open(data: str, config: Config, runtime: Runtime) -> LabelledSplit:
             long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
             limit=settings.limit, test_fraction=settings.holdout,
             max_bad_fraction=settings.max_bad_fraction, verify=settings.verify,
-            download=download and runtime.is_main,
+            download=download and runtime.is_main, index=index, say=line_printer(console),
         )  # fmt: skip
 
 

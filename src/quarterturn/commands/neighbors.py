@@ -77,7 +77,7 @@ def neighbors(
     opened = Run.open(run)
     crop = opened.config.data
     data = opened.data_or_own(data)
-    source = open_source(data, max_bad_fraction=crop.max_bad_fraction)
+    source = open_source(data, index=opened.index, max_bad_fraction=crop.max_bad_fraction)
     query = find_image(source, str(image))
     runtime = Runtime(device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), half, layer)

@@ -80,7 +80,7 @@ def orient(
     opened = Run.open(run)
     by = run_to_orient_by(opened)
     data = opened.data_or_own(data)
-    source = open_source(data, max_bad_fraction=by.config.data.max_bad_fraction)
+    source = open_source(data, index=opened.index, max_bad_fraction=by.config.data.max_bad_fraction)
     copies = None
     if write is not None:
         copies = UprightCopies.beside(data, source, Path(write), overwrite=overwrite)

@@ -66,7 +66,7 @@ def predict(
     network = opened.load_network().to(runtime.device)
     assert isinstance(network, ClassifierNetwork)
     crop = opened.config.data
-    source = open_source(str(data), max_bad_fraction=crop.max_bad_fraction)
+    source = open_source(str(data), index=opened.index, max_bad_fraction=crop.max_bad_fraction)
     rows: list[list[object]] = []
     for split, images in source.splits.items():
         found = classify(network, images, crop, device=runtime.device, workers=workers)

@@ -53,10 +53,11 @@ def pretrain(
     """Learn a representation from unlabelled images.
 
     Args:
-        data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``cifar10:ROOT``, ``cifar100:ROOT``,
-            or ``digits``. Labels are not read, but to cut a long tail where ``long_tail`` asks.
+        data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT, such as
+            ``imagenet:ROOT`` or ``stl10-unlabeled:ROOT``. Labels are not read, but to cut a long
+            tail where ``long_tail`` asks.
         out: The run directory; by default ``runs/<data>-<n>``.
-        preset: Name of a recipe; ``digits`` or ``folder`` by default.
+        preset: Name of a recipe; by default one that fits the data.
         config: A whole configuration, in place of a preset.
         overwrite: Delete an earlier run at ``out``.
         quiet: Print nothing.
@@ -82,7 +83,7 @@ def pretrain(
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(data, config, runtime)
+        images = select_for_all(data, config, runtime, console=console)
         if config.method.upright == "auto":
             require_enough(len(images.chosen), config.upright.folds)
         elif config.method.upright != "none":
@@ -95,6 +96,7 @@ def pretrain(
         run = Run(path, locate(data), config, images.train.fingerprint())
         if runtime.is_main:
             run.create(overwrite=overwrite)
+            images.source.keep_index(run.index)
             write_json(path / "environment.json", environment(runtime, config))
             _write_items(run, images, {})
         runtime.barrier()
@@ -130,7 +132,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(data, run.config, runtime)
+        images = select_for_all(data, run.config, runtime, index=run.index, console=console)
         run.require_images(images.train)
         return _train(run, images, runtime, console)
     finally:

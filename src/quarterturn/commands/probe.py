@@ -8,7 +8,7 @@ from typing import Any
 from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.heads import HeadsProbe, heads_protocol
 from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
@@ -138,6 +138,7 @@ def probe(
     split = open_labelled(
         data, test, train=train, long_tail=long_tail, long_tail_kind=long_tail_kind,
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
+        index=opened.index, say=None if quiet else line_printer(stderr_console()),
     )  # fmt: skip
     store = FeatureStore(opened.path / "features")
     if recipe is None:

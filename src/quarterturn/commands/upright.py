@@ -92,7 +92,7 @@ def upright(
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(data, config, runtime)
+        images = select_for_all(data, config, runtime, console=console)
         # The copies among them are counted later; that takes longer.
         require_enough(len(images.chosen), config.upright.folds)
         path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
@@ -100,6 +100,7 @@ def upright(
         run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
         if runtime.is_main:
             run.create(overwrite=overwrite)
+            images.source.keep_index(run.index)
             write_json(path / "environment.json", environment(runtime, config))
         runtime.barrier()
         make_probabilities(run, images, runtime, console, format=format)
@@ -134,7 +135,9 @@ def resume_upright(
     runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(run.data_or_own(None), run.config, runtime)
+        images = select_for_all(
+            run.data_or_own(None), run.config, runtime, index=run.index, console=console
+        )
         run.require_images(images.chosen)
         make_probabilities(run, images, runtime, console, format=format)
         return run

@@ -31,7 +31,7 @@ def learned_images(run: Run, data: str) -> dict[str, str] | None:
         return None
     for place in dict.fromkeys([run.data, locate(data)]):
         try:
-            found = select_images(place, run.config.data)
+            found = select_images(place, run.config.data, index=run.index)
         except DataError:
             continue  # it is gone, or cannot be parted as the run's data was
         learned = _learned(run, found)

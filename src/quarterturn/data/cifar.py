@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.published import what_is_wrong
 from quarterturn.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ def _read(dataset: type[CIFAR10], root: Path, download: bool) -> dict[str, Array
                 "test": dataset(root, train=False),
             }
     except (RuntimeError, OSError, HTTPException) as error:
-        raise DataError(_what_is_wrong(dataset, root, download, error)) from error
+        if download:
+            raise DataError(f"{dataset.url} could not be fetched into {root}: {error}") from error
+        files = [*dataset.train_list, *dataset.test_list]
+        files.append([dataset.meta["filename"], dataset.meta["md5"]])
+        raise DataError(what_is_wrong(root / dataset.base_folder, files, error)) from error
     return {
         split: ArrayImages(
             np.ascontiguousarray(part.data),
@@ -59,19 +64,3 @@ def _read(dataset: type[CIFAR10], root: Path, download: bool) -> dict[str, Array
         )
         for split, part in parts.items()
     }
-
-
-def _what_is_wrong(dataset: type[CIFAR10], root: Path, download: bool, error: Exception) -> str:
-    from torchvision.datasets.utils import check_integrity
-
-    if download:
-        return f"{dataset.url} could not be fetched into {root}: {error}"
-    folder = root / dataset.base_folder
-    files = [*dataset.train_list, *dataset.test_list]
-    files.append([dataset.meta["filename"], dataset.meta["md5"]])
-    help_ = "pretrain, upright and probe fetch them with --download"
-    if missing := [name for name, _ in files if not (folder / name).is_file()]:
-        return f"{folder} should hold {', '.join(missing)}, which are not there; {help_}"
-    if damaged := [name for name, md5 in files if not check_integrity(folder / name, md5)]:
-        return f"in {folder}, {', '.join(damaged)} are not as published (by checksum); {help_}"
-    return f"{folder} cannot be read: {error}"

@@ -5,75 +5,80 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.decode import HEIC, READABLE
+from quarterturn.data.file_index import FileIndex
 from quarterturn.data.files import IndexedFiles, index_files
 
 
-@dataclass(frozen=True)
-class Folder:
-    """What was found below a folder.
+def index_folder(root: Path, index: FileIndex) -> IndexedFiles:
+    """The image files below a folder, named by their path below it.
 
-    Attributes:
-        files: Its image files; named by their path below the folder.
-        ignored: Files that are no images, counted by suffix.
-    """
-
-    files: IndexedFiles
-    ignored: Counter[str]
-
-
-def index_folder(root: Path, *, verify: bool = False) -> Folder:
-    """Read the headers of all image files below a folder.
+    Sub-folders at the top are classes, where every image is in one and there are two or more.
 
     Args:
         root: The folder.
-        verify: Decode every file in full.
+        index: Where headers are read, and kept.
     """
-    names, ignored = [], Counter[str]()
-    for path in _walk(root):
-        suffix = path.suffix.lower()
-        if path.name.startswith("."):
-            ignored["hidden"] += 1
-        elif suffix in READABLE | HEIC:
-            names.append(str(path.relative_to(root)))
-        else:
-            ignored[suffix or "(no suffix)"] += 1
-    files = index_files(root, names, verify=verify)
+    names, ignored = list_images(root)
+    files = index_files(root, names, index)
     labels, class_names = _labels_of(files.images.names)
     images = replace(files.images, labels=labels, class_names=class_names)
-    return Folder(replace(files, images=images), ignored)
+    return replace(files, images=images, ignored=ignored)
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Every file below ``root``, links followed, in the order of torchvision's ImageFolder.
+def list_images(root: Path) -> tuple[list[str], Counter[str]]:
+    """The names of all image files below a folder, and what else there is, counted by suffix.
 
-    ImageFolder takes the classes in sorted order, and within each sorts the walked directories
-    and then their files. Files beside the classes, which it does not read, come first here.
+    Names alone are read here, no file; a million takes seconds.
     """
-    entries = sorted(root.iterdir(), key=lambda p: p.name)
-    yield from (p for p in entries if not p.is_dir())
+    names, ignored = [], Counter[str]()
+    for below, files in _walk(root):
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                ignored["hidden"] += 1
+            elif suffix in READABLE or suffix in HEIC:
+                names.append(below + name)
+            else:
+                ignored[suffix or "(no suffix)"] += 1
+    return names, ignored
+
+
+def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below ``root``, as what leads to its files, with these; links are followed.
+
+    The order is that of torchvision's ImageFolder, which takes the classes in sorted order, and
+    within each sorts the walked directories and then their files. Files beside the classes, which
+    it does not read, come first here.
+    """
+    with os.scandir(root) as scanned:
+        entries = sorted(scanned, key=lambda entry: entry.name)
+    yield "", [entry.name for entry in entries if not entry.is_dir()]
     above = _with_parents(os.path.realpath(root))
-    for directory in (p for p in entries if p.is_dir() and not p.name.startswith(".")):
-        if os.path.realpath(directory) in above:
+    start = len(os.path.join(root, ""))
+    for entry in entries:
+        if entry.name.startswith(".") or not entry.is_dir():
             continue
-        for folder, files in sorted(_walk_once(directory, above)):
-            yield from (Path(folder) / name for name in sorted(files))
+        if os.path.realpath(entry.path) in above:
+            continue
+        for folder, files in sorted(_walk_once(entry.path, above)):
+            yield os.path.join(folder[start:], ""), sorted(files)
 
 
-def _walk_once(directory: Path, above: set[str]) -> Iterator[tuple[str, list[str]]]:
+def _walk_once(directory: str, above: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Folders and their files, with links followed, but never into a folder that contains itself.
 
     Args:
         directory: Where to begin.
         above: Real paths of the folders that led there.
     """
-    led_here = {str(directory): above}
+    led_here = {directory: above}
     for folder, subfolders, files in os.walk(directory, followlinks=True):
         containing = led_here.pop(folder) | _with_parents(os.path.realpath(folder))
         subfolders[:] = [
@@ -91,7 +96,7 @@ def _with_parents(folder: str) -> set[str]:
 
 def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str]]:
     """Top-level sub-folders as classes, where every image is in one and there are two or more."""
-    tops = [Path(name).parts[0] if len(Path(name).parts) > 1 else None for name in names]
+    tops = [top if below else None for top, _, below in (n.partition(os.sep) for n in names)]
     class_names = sorted({top for top in tops if top is not None})
     if len(class_names) < 2 or None in tops:
         return None, []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,8 @@ def open_labelled(
     max_bad_fraction: float = 0.05,
     verify: bool = False,
     download: bool = False,
+    index: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> LabelledSplit:
     """Labelled images of ``DATA``, and where the test part is to come from.
 
@@ -92,6 +96,8 @@ def open_labelled(
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
         download: Fetch a named data set that is not there.
+        index: Where the headers of image files are kept; see `open_source`.
+        say: Takes lines on the progress.
 
     Raises:
         DataError: No labels, one class alone, test classes that training lacks, or an image to
@@ -102,6 +108,7 @@ def open_labelled(
         raise ConfigError("give --train or --test: with both, nothing of DATA itself takes part")
     options: dict[str, Any] = {
         "max_bad_fraction": max_bad_fraction, "verify": verify, "download": download,
+        "index": index, "say": say,
     }  # fmt: skip
     source = open_source(data, **options)
     other, description = source.test, f"the split {source.test_name!r}"

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from quarterturn.data.file_index import FileIndex
 from quarterturn.data.files import IndexedFiles, index_files
 from quarterturn.data.imageset import FileImages
 from quarterturn.errors import DataError
@@ -56,7 +57,7 @@ class Row(NamedTuple):
     split: str
 
 
-def index_manifest(path: Path, *, verify: bool = False) -> Manifest:
+def index_manifest(path: Path, index: FileIndex) -> Manifest:
     """Read a manifest and the headers of its image files.
 
     Paths are absolute, or relative to the folder that the manifest lies in. Classes are numbered
@@ -64,7 +65,7 @@ def index_manifest(path: Path, *, verify: bool = False) -> Manifest:
 
     Args:
         path: The manifest, a UTF-8 text.
-        verify: Decode every image file in full.
+        index: Where headers are read, and kept.
 
     Raises:
         DataError: The manifest cannot be read, lacks ``path``, lists an image twice, has a split of
@@ -77,7 +78,7 @@ def index_manifest(path: Path, *, verify: bool = False) -> Manifest:
     for split in SPLITS:
         if members := [row for row in rows if row.split == split]:
             _check_labels(path, split, members)
-            files = index_files(path.parent, [row.path for row in members], verify=verify)
+            files = index_files(path.parent, [row.path for row in members], index)
             splits[split] = IndexedFiles(
                 _with_labels(files.images, members),
                 {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,14 @@ class Selection:
     labels_read: str = ""
 
 
-def select_images(data: str, settings: DataConfig, *, download: bool = False) -> Selection:
+def select_images(
+    data: str,
+    settings: DataConfig,
+    *,
+    index: Path | None = None,
+    download: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Selection:
     """Open DATA and part it as the settings say.
 
     A long tail is cut first, and reads the labels; nothing else here does.
@@ -50,16 +59,20 @@ def select_images(data: str, settings: DataConfig, *, download: bool = False) ->
     Args:
         data: DATA as the user wrote it.
         settings: Which images.
+        index: Where the headers of image files are kept; see `open_source`.
         download: Fetch a named data set that is not there.
+        say: Takes lines on the progress.
 
     Raises:
         DataError: DATA cannot be read, or leaves too few images.
     """
     source = open_source(
         data,
+        index=index,
         max_bad_fraction=settings.max_bad_fraction,
         verify=settings.verify,
         download=download,
+        say=say,
     )
     train, labels_read = source.train, ""
     if settings.long_tail is not None:

@@ -6,32 +6,23 @@ NAME:ROOT for a well-known data set that lies in the folder ROOT.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from quarterturn.data.arrays import read_digits, read_npz
-from quarterturn.data.cifar import read_cifar10, read_cifar100
+from quarterturn.data.file_index import FileIndex
+from quarterturn.data.files import IndexedFiles
 from quarterturn.data.folder import index_folder
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.manifest import index_manifest
+from quarterturn.data.named import ARRAYS, FILES, NAMED
 from quarterturn.errors import DataError
 
 MIN_IMAGES = 8
-
-
-class Reader(Protocol):
-    """Reads the splits of a well-known data set, ``train`` among them."""
-
-    def __call__(self, root: Path, *, download: bool) -> Mapping[str, ImageSet]:
-        """Read them from a folder; where ``download`` is set, fetch them first if need be."""
-
-
-NAMED: dict[str, Reader] = {"cifar10": read_cifar10, "cifar100": read_cifar100}
-"""What NAME may be in NAME:ROOT."""
 
 
 @dataclass
@@ -47,6 +38,7 @@ class Source:
         ignored: Files that are no images, counted by suffix.
         num_heic: HEIC files, where the extra that reads them is not installed.
         ignored_columns: Columns of a manifest that mean nothing here.
+        index: The headers of its files; None where the images came as arrays.
     """
 
     name: str
@@ -57,6 +49,12 @@ class Source:
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
     ignored_columns: list[str] = field(default_factory=list)
+    index: FileIndex | None = None
+
+    def keep_index(self, folder: Path) -> None:
+        """Leave the headers of its files in a folder, where `open_source` may look for them."""
+        if self.index is not None:
+            self.index.keep(folder)
 
     @property
     def num_indexed(self) -> int:
@@ -109,29 +107,42 @@ class Source:
 
 
 def open_source(
-    data: str, *, max_bad_fraction: float = 0.05, verify: bool = False, download: bool = False
+    data: str,
+    *,
+    index: Path | None = None,
+    max_bad_fraction: float = 0.05,
+    verify: bool = False,
+    download: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Source:
     """Find and index the images of ``DATA``.
 
     Args:
         data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT.
+        index: A folder in which the headers of image files are kept from one opening to the next;
+            see `FileIndex`.
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
         download: Fetch a named data set that is not there; nothing is downloaded without it.
+        say: Takes lines on the progress where there are many headers to read.
 
     Raises:
         DataError: Nothing there, too few images, or too many that cannot be read.
     """
     path, name = Path(data).expanduser(), _name_of(data)
+    headers = FileIndex(locate(data), index, verify=verify, say=say)
     if data == "digits":
         source = _of_splits("digits", read_digits())
-    elif name in NAMED:
-        splits = NAMED[name](_root_of(data), download=download)
-        source = _of_splits(name, splits)
+    elif name in ARRAYS:
+        source = _of_splits(name, ARRAYS[name](_root_of(data), download=download))
+    elif name in FILES:
+        source = _of_files(name, FILES[name](_root_of(data), headers), headers)
     elif path.is_dir():
-        source = _of_folder(path, verify=verify)
+        source = _of_files(path.resolve().name or "images", _splits_of(path, headers), headers)
     elif path.suffix.lower() == ".csv":
-        source = _of_manifest(path, verify=verify)
+        manifest = index_manifest(path, headers)
+        source = _of_files(path.stem, manifest.splits, headers)
+        source.ignored_columns = manifest.ignored_columns
     elif path.suffix == ".npz":
         source = _of_splits(path.stem, read_npz(path))
     else:
@@ -141,6 +152,8 @@ def open_source(
             "column 'path', a .npz file with train_images, the word 'digits', or "
             + " or ".join(f"{known}:ROOT" for known in NAMED)
         )
+    if index is not None:
+        source.keep_index(index)
     source.check_failures({}, source.num_indexed, max_bad_fraction)
     if len(source.train) < MIN_IMAGES:
         raise DataError(
@@ -163,35 +176,32 @@ def _of_splits(name: str, splits: Mapping[str, ImageSet]) -> Source:
     return Source(name, splits["train"], splits[others[0]], others[0])
 
 
-def _of_folder(root: Path, *, verify: bool) -> Source:
+def _of_files(name: str, splits: Mapping[str, IndexedFiles], index: FileIndex) -> Source:
+    """A source of image files, with what was left out in any split."""
+    source = _of_splits(name, {split: files.images for split, files in splits.items()})
+    source.index = index
+    of_one_folder = len({files.images.root for files in splits.values()}) == 1
+    for split, files in splits.items():
+        for file, reason in files.unreadable.items():
+            # Two folders may share names.
+            source.unreadable[file if of_one_folder else os.path.join(split, file)] = reason
+        source.ignored += files.ignored
+        source.num_heic += files.num_heic
+    return source
+
+
+def _splits_of(root: Path, index: FileIndex) -> dict[str, IndexedFiles]:
+    """What a folder holds: its splits, where there are any to learn from and to test on."""
     splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
     if "train" not in splits or len(splits) == 1:
-        splits = ["."]
-    found = {split: index_folder(root / split, verify=verify) for split in splits}
-    images = {"train" if split == "." else split: f.files.images for split, f in found.items()}
-    source = _of_splits(root.resolve().name or "images", images)
-    for split, part in found.items():
-        for name, reason in part.files.unreadable.items():
-            source.unreadable[str(Path(split) / name)] = reason  # two splits may share names
-        source.ignored += part.ignored
-        source.num_heic += part.files.num_heic
-    return source
-
-
-def _of_manifest(path: Path, *, verify: bool) -> Source:
-    manifest = index_manifest(path, verify=verify)
-    source = _of_splits(path.stem, {s: files.images for s, files in manifest.splits.items()})
-    for files in manifest.splits.values():
-        source.unreadable |= files.unreadable
-        source.num_heic += files.num_heic
-    source.ignored_columns = manifest.ignored_columns
-    return source
+        return {"train": index_folder(root, index)}
+    return {split: index_folder(root / split, index) for split in splits}
 
 
 def _name_of(data: str) -> str:
     """The NAME of NAME:ROOT; empty where DATA is something else, such as a path with a colon."""
     name, colon, root = data.partition(":")
-    is_word = re.fullmatch(r"\w+", name) is not None
+    is_word = re.fullmatch(r"[\w-]+", name) is not None
     return name if colon and root and is_word and not Path(data).expanduser().exists() else ""
 
 

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -246,6 +248,11 @@ def stderr_console() -> Console:
 def stdout_console() -> Console:
     """The console that results go to."""
     return _console(stderr=False)
+
+
+def line_printer(console: Console | None) -> Callable[[str], None] | None:
+    """Prints lines as they are; None for silence."""
+    return None if console is None else partial(console.print, highlight=False, markup=False)
 
 
 def _console(*, stderr: bool) -> Console:

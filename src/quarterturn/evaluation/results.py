@@ -155,7 +155,8 @@ def _num_learned_from(
     if run.data is None:
         return None
     try:
-        learned = identities(select_images(run.data, run.config.data).train, run.data)
+        images = select_images(run.data, run.config.data, index=run.index).train
+        learned = identities(images, run.data)
     except QuarterturnError:
         return None
     held = np.unique(np.concatenate([split.parts(seed)[1] for seed in seeds]))

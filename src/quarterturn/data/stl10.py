@@ -1,0 +1,66 @@
+"""STL-10 (Coates, Ng and Lee, AISTATS 2011) by torchvision, in its original order.
+
+Its 100,000 images without labels are drawn from a broader distribution than the 13,000 of ten
+classes, and are what a pretraining is meant to learn from. They are a collection of their own here,
+so that a probe never learns from other images than those with labels.
+"""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.published import what_is_wrong
+from quarterturn.errors import DataError
+
+
+def read_stl10(root: Path, *, download: bool = False) -> dict[str, ArrayImages]:
+    """The 5,000 images of ``train`` and 8,000 of ``test``, 96x96 px, of 10 classes.
+
+    torchvision compares the checksums of all files, 3 GB, which takes seconds, and wants the images
+    without labels to be there as well.
+
+    Args:
+        root: The folder that holds ``stl10_binary``.
+        download: Fetch what is not there; else nothing is downloaded.
+
+    Raises:
+        DataError: Files are missing or damaged, or could not be fetched.
+    """
+    return _read(root, "train", download)
+
+
+def read_stl10_unlabeled(root: Path, *, download: bool = False) -> dict[str, ArrayImages]:
+    """The 100,000 images without labels as ``train``, 2.8 GB in memory; ``test`` as it is.
+
+    See `read_stl10`.
+    """
+    return _read(root, "unlabeled", download)
+
+
+def _read(root: Path, to_learn_from: str, download: bool) -> dict[str, ArrayImages]:
+    from torchvision.datasets import STL10
+
+    try:
+        parts = {
+            "train": STL10(root, split=to_learn_from, download=download),
+            "test": STL10(root, split="test"),
+        }
+        names = (root / STL10.base_folder / STL10.class_names_file).read_text().split()
+    except (RuntimeError, OSError, HTTPException) as error:
+        if download:
+            raise DataError(f"{STL10.url} could not be fetched into {root}: {error}") from error
+        files = [*STL10.train_list, *STL10.test_list]
+        raise DataError(what_is_wrong(root / STL10.base_folder, files, error)) from error
+    return {
+        split: ArrayImages(
+            np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)),
+            [f"{part.split}[{i}]" for i in range(len(part.data))],
+            None if part.split == "unlabeled" else part.labels.astype(np.int64),
+            [] if part.split == "unlabeled" else names,
+        )
+        for split, part in parts.items()
+    }
