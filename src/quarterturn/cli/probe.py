@@ -22,8 +22,14 @@ class Probe:
     """Other data to learn from, such as balanced or long-tailed labels of the same classes."""
     test: str | None = None
     """Other data to test on; by default a split of DATA, or a stratified 20 %."""
-    kind: Literal["all", "knn", "linear"] = "all"
-    """Which classifiers."""
+    kind: Literal["all", "knn", "linear", "fewshot"] = "all"
+    """Which classifiers; all is knn and linear. fewshot learns from K images of each class."""
+    shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K ...")] = (
+        1, 2, 5, 10, 20, 50, 100, 200, 500,
+    )  # fmt: skip
+    """The K of fewshot; those count of which every class has so many training images."""
+    draws: int = 5
+    """How often fewshot draws the K images, for each seed."""
     layers: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME ...")] = None
     """Layers of the backbone by name, or all; by default the last, by its halves."""
     grid: int = 1
@@ -38,7 +44,7 @@ class Probe:
     limit: int | None = None
     """Use at most this many images of each part."""
     seed: int = 0
-    """First seed, of turns and held-out parts."""
+    """First seed, of turns, held-out parts and draws."""
     seeds: int = 3
     """How many seeds; mean and spread are over them."""
     many: int = 100
@@ -58,8 +64,8 @@ class Probe:
 
         probe(
             self.run_directory, self.data,
-            train=self.train, test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
-            untrained=self.untrained,
+            train=self.train, test=self.test, kind=self.kind, shots=self.shots, draws=self.draws,
+            layers=self.layers, grid=self.grid, untrained=self.untrained,
             long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
             seed=self.seed, seeds=self.seeds, many=self.many, few=self.few,
             device=self.device, workers=self.workers, download=self.download,

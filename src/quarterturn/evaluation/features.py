@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,42 @@ from quarterturn.rotation import rotate_each
 Found = TypeVar("Found", Tensor, dict[str, Tensor])
 
 
+class Matrix(Protocol):
+    """(n, d) values that are read by rows: an array, or `Rows` of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of an array, read when they are asked for: it may be larger than the memory.
+
+    Attributes:
+        array: (N, d), perhaps memory-mapped.
+        numbers: (n,) the rows that count.
+    """
+
+    array: NDArray[np.float32]
+    numbers: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, d)."""
+        return (len(self.numbers), *self.array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.float32]:
+        return self.array[self.numbers[rows]]
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of the images that could be read.
@@ -40,13 +76,28 @@ class Features:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64] | None
 
-    def of(self, chosen: NDArray[np.int64]) -> Features:
+    def of(self, chosen: NDArray[np.int64]) -> Labelled:
         """The features of some images, by number; those that could not be read are left out."""
         rows = np.flatnonzero(np.isin(self.indices, chosen))
-        if len(rows) == len(self.indices):
-            return self
-        labels = None if self.labels is None else self.labels[rows]
-        return Features(self.values[rows], self.indices[rows], labels)
+        whole = len(rows) == len(self.indices)
+        assert self.labels is not None
+        values = self.values if whole else Rows(self.values, rows)
+        return Labelled(values, self.indices[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features with labels, of some of the images, that stay where they are until they are read.
+
+    Attributes:
+        values: (n, d) float32.
+        indices: (n,) numbers of the images.
+        labels: (n,) classes.
+    """
+
+    values: Matrix
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
 
 def extract(
