@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from quarterturn import ConfigError, DataError, pretrain, probe
 from quarterturn.cli import main
+from quarterturn.commands.compare import compare
 from quarterturn.data.selection import select_images, stratified_split
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
@@ -166,10 +168,10 @@ def test_features_are_kept_for_the_next_time(run: Run, monkeypatch: pytest.Monke
     # For both networks: training images, test images, and these in the turns of two seeds.
     assert len({Path(name).parts[0] for name in kept}) == 2 * 4
 
-    def never(*_: object) -> None:
+    def never(*_: object, **__: object) -> None:
         raise AssertionError("the backbone ran again")
 
-    monkeypatch.setattr("quarterturn.models.backbone.Backbone.features", never)
+    monkeypatch.setattr("quarterturn.evaluation.kept.extract_parts", never)
     again = probe(run.path, "digits", kind="knn", **options)
     assert files_below(run.path / "features") == kept
     assert again["figures"] == first["figures"]
@@ -195,6 +197,67 @@ def test_test_files_that_are_called_as_training_files_are(run: Run, tmp_path: Pa
     figures = probe(run.path, tmp_path / "data", **options)["figures"]
     # Chance is a half, with a deviation of 0.056; the training images would give 1.
     assert figures["trained/both/linear/upright"]["top1"]["mean"] < 0.75
+
+
+def test_few_shot_figures_are_of_a_protocol_of_their_own(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = f"probe {run.path} digits --kind fewshot --shots 1 2 99 --draws 2 --seeds 2"
+    words += " --limit 200 --no-untrained --device cpu"
+    assert main(words.split()) == 0
+    said = capsys.readouterr()
+    (path,) = (run.path / "probes").iterdir()
+    result = json.loads(path.read_text())
+    assert path.name == f"digits-few-shot-{result['protocol_id']}.json"
+    assert (result["protocol"]["name"], result["protocol"]["seeds"]) == ("few-shot", [0, 1])
+    assert result["figures"].keys() == {
+        f"trained/{part}/few-shot-{k}/{view}"
+        for part in ("rotation", "invariant", "both")
+        for k in (1, 2)
+        for view in ("upright", "turned")
+    }
+    one, two = (result["figures"][f"trained/both/few-shot-{k}/upright"] for k in (1, 2))
+    assert (one["n"], len(one["by_seed"])) == (4, 4)
+    assert one["top1"]["spread"] == pytest.approx(
+        np.std([value["top1"] for value in one["by_seed"]], ddof=1)
+    )
+    assert 0.2 < one["top1"]["mean"] < two["top1"]["mean"]
+    printed = " ".join(said.out.split())
+    assert f"{100 * two['top1']['mean']:.1f} ± {100 * two['top1']['spread']:.1f}" in printed
+    assert "left out: K = 99: the class" in printed
+    assert f"features to keep in {run.path / 'features'}" in said.err.replace("\n", "")
+    # Other K come into the same file; kNN does not.
+    options = {"seeds": 2, "limit": 200, "untrained": False, "device": "cpu", "quiet": True}
+    more = probe(run.path, "digits", kind="fewshot", shots=(3,), draws=2, **options)
+    assert more["protocol_id"] == result["protocol_id"]
+    assert len(json.loads(path.read_text())["figures"]) == 3 * 3 * 2
+    probe(run.path, "digits", kind="knn", **options)
+    assert len(list((run.path / "probes").iterdir())) == 2
+    compared = compare([run.path], out=tmp_path / "x.json")
+    assert [p["name"] for p in compared["protocols"].values()] == ["few-shot", "frozen-features"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"Probes by protocol few-shot {result['protocol_id']}" in printed
+    assert "2 seeds of the probe and 2 draws for each" in printed
+
+
+def test_what_there_is_no_room_for_is_refused_before_it_is_computed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"limit": 120, "seeds": 1, "device": "cpu", "quiet": True}
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("features were computed")
+
+    monkeypatch.setattr("quarterturn.evaluation.probe.kept_features", never)
+    monkeypatch.setattr("quarterturn.evaluation.room.free_main_memory", lambda: 1000)
+    for kind in ("all", "fewshot"):
+        with pytest.raises(ConfigError, match=r"of both takes .* MB of memory, and 0 MB are free"):
+            probe(run.path, "digits", kind=kind, shots=(2,), **options)
+    with pytest.raises(AssertionError, match="were computed"):
+        probe(run.path, "digits", kind="knn", **options)  # has no need of it
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(ConfigError, match=r"features to keep in .* 0 MB are free: probe fewer"):
+        probe(run.path, "digits", kind="knn", **options)
 
 
 def test_groups_of_an_imbalanced_folder(
@@ -262,6 +325,9 @@ def test_maps_over_a_grid(run: Run) -> None:
         ("--limit 0", "--limit is 0; expected at least 8 images"),
         ("--limit -3", "--limit is -3; expected at least 8 images"),
         ("--seeds 0", "--seed 0 --seeds 0: expected 0 or more, and 1 or more"),
+        ("--kind fewshot --shots 0 5", "--shots 0 5: expected numbers from 1 on"),
+        ("--kind fewshot --shots 900", "--shots 900: the class '8' has 131 training images"),
+        ("--kind fewshot --draws 0", "--draws is 0; expected at least 1"),
         ("--many 5 --few 7", "--few 7 --many 5: expected 0 <= few <= many + 1"),
     ],
 )

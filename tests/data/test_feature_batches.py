@@ -6,6 +6,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.rows import Rows
 
 from .pictures import noise
 
@@ -28,7 +29,8 @@ def features(tmp_path) -> list[np.ndarray]:
 
 
 def batches_of(features, **options) -> FeatureBatches:
-    return FeatureBatches(features, ROWS, LABELS, **({"batch_size": 8, "seed": 3} | options))
+    some = [Rows(array, ROWS) for array in features]
+    return FeatureBatches(some, LABELS, **({"batch_size": 8, "seed": 3} | options))
 
 
 def test_features_lie_side_by_side(features):

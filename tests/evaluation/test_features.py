@@ -188,17 +188,19 @@ class TestFeatures:
         np.arange(10, dtype=np.float32).reshape(5, 2), np.array([1, 2, 4, 7, 8]), np.arange(5)
     )
 
+    FOURTH = Features(np.array([[4, 5]], np.float32), np.array([4]), np.array([2]))
+
     def test_of_some_images(self):
         found = self.FEATURES.of(np.array([0, 2, 3, 7]))  # 0 and 3 could not be read
         assert found.indices.tolist() == [2, 7]
         assert found.labels.tolist() == [1, 3]
-        assert found.values.tolist() == [[2, 3], [6, 7]]
-        assert self.FEATURES.of(np.arange(9)) is self.FEATURES
-        without = replace(self.FEATURES, labels=None)
-        assert without.of(np.array([4])).labels is None
+        assert found.values[:].tolist() == [[2, 3], [6, 7]]
+        assert found.values[1:].tolist() == [[6, 7]]
+        assert (len(found.values), found.values.shape) == (2, (2, 2))
+        assert self.FEATURES.of(np.arange(9)).values is self.FEATURES.values  # no copy
 
     def test_concatenated(self):
-        found = concatenate([self.FEATURES, self.FEATURES.of(np.array([4]))])
+        found = concatenate([self.FEATURES, self.FOURTH])
         assert found.indices.tolist() == [1, 2, 4, 7, 8, 4]
         assert found.labels.tolist() == [0, 1, 2, 3, 4, 2]
         assert found.values[-1].tolist() == [4, 5]

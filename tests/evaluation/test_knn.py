@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from quarterturn.data.rows import Rows
 from quarterturn.evaluation.knn import knn_predict
 
 
@@ -53,6 +54,26 @@ def test_chunks_do_not_matter(chunk):
     parts = knn_predict(train, labels, test, ks, num_classes=5, chunk=chunk)
     for k in ks:
         np.testing.assert_array_equal(parts[k], whole[k])
+
+
+@pytest.mark.parametrize("rows", [1, 7, 25])
+def test_training_features_are_compared_in_blocks(rows):
+    """Of which no two are in memory at once; the vote is the same."""
+    train, labels, test, _ = clouds(60, 40)
+    read = []
+
+    class Watched(Rows):
+        def __getitem__(self, which):
+            read.append(which.stop - which.start)
+            return super().__getitem__(which)
+
+    watched = Watched(train, np.arange(60))
+    options = {"num_classes": 5, "chunk": 4, "block_bytes": rows * 4 * 12}
+    found = knn_predict(watched, labels, test, (3, 20, 200), **options)
+    whole = knn_predict(train, labels, test, (3, 20, 200), num_classes=5)
+    assert set(read) == {rows}
+    for k in found:
+        np.testing.assert_array_equal(found[k], whole[k])
 
 
 def at_angles(*degrees: float) -> np.ndarray:

@@ -8,9 +8,11 @@ from PIL import Image
 
 from quarterturn.config import Config, DataConfig
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.labelled import LabelledSplit
 from quarterturn.data.sources import open_source
 from quarterturn.evaluation.features import extract_parts
-from quarterturn.evaluation.probe import Probe, finds_itself
+from quarterturn.evaluation.few_shot import draw, few_shot_classifier
+from quarterturn.evaluation.probe import Probe, finds_itself, probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures, Pixels
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.base import Network
@@ -154,6 +156,62 @@ class TestViews:
         deviation = math.sqrt(0.2 * 0.8 / 400)
         for name, value in found.items():
             assert abs(value["top1"] - 0.2) < 5 * deviation, name
+
+
+class TestFewShot:
+    OPTIONS = {"kinds": ("fewshot",), "shots": (1, 5), "draws": 3}  # noqa: RUF012
+
+    def test_every_draw_is_a_value(self, crop):
+        train, test = coloured(60, 0, strength=8), coloured(200, 1, strength=8)
+        found = [*Probe(train, test, crop, **self.OPTIONS).run(sorted_colours)]
+        names = [name for name, _ in found]
+        assert {name: names.count(name) for name in names} == {
+            f"colour/few-shot-{k}/{view}": 3 for k in (1, 5) for view in ("upright", "turned")
+        }
+        by_name = {name: [v for n, v in found if n == name] for name in names}
+        for shots in (1, 5):
+            upright = by_name[f"colour/few-shot-{shots}/upright"]
+            assert by_name[f"colour/few-shot-{shots}/turned"] == upright  # invariant features
+            assert len({value["top1"] for value in upright}) > 1
+            # Every class has but K training images: all are of one group.
+            assert all(value["many"] is value["medium"] is None for value in upright)
+        one, five = (by_name[f"colour/few-shot-{k}/upright"] for k in (1, 5))
+        assert [value["C"] for value in one] == [1.0] * 3
+        assert np.mean([v["top1"] for v in five]) > np.mean([v["top1"] for v in one]) + 0.1
+
+    def test_a_classifier_is_fitted_once_for_each_draw(self, crop, monkeypatch):
+        fitted = []
+
+        def watched(train, labels):
+            fitted.append((len(labels), train.tobytes()))
+            return few_shot_classifier(train, labels)
+
+        monkeypatch.setattr("quarterturn.evaluation.classifiers.few_shot_classifier", watched)
+        split = LabelledSplit(coloured(60, 0), coloured(40, 1), "", open_source("digits"))
+        found = probe_over_seeds(sorted_colours, split, crop, [0, 1], **self.OPTIONS)
+        assert {name: len(values) for name, values in found.items()} == {
+            f"colour/few-shot-{k}/{view}": 6 for k in (1, 5) for view in ("upright", "turned")
+        }
+        # For two seeds three draws each of 5 and of 25 images, and no two of the same ones.
+        assert sorted(size for size, _ in fitted) == [5] * 6 + [25] * 6
+        assert len(set(fitted)) == 12
+
+    def test_held_out_images_are_never_learned_from(self, crop, monkeypatch):
+        images = coloured(60, 0)
+        split = LabelledSplit(images, None, "", open_source("digits"))
+        learned: list[set[int]] = []
+
+        def watched(labels, indices, shots, **options):
+            rows = draw(labels, indices, shots, **options)
+            learned.append(set(indices[rows].tolist()))
+            return rows
+
+        monkeypatch.setattr("quarterturn.evaluation.classifiers.draw", watched)
+        probe_over_seeds(sorted_colours, split, crop, [0, 1], **self.OPTIONS)
+        held = [set(split.parts(seed)[1].tolist()) for seed in (0, 1)]
+        assert held[0] != held[1]
+        for i, images_of_draw in enumerate(learned):
+            assert not images_of_draw & held[i // 6]
 
 
 class TestStore:

@@ -5,8 +5,10 @@ import pytest
 
 from quarterturn.report.probe_tables import (
     classifier_and_view,
+    few_shot_table,
     groups_table,
     probe_table,
+    tables_of,
     with_spread,
 )
 
@@ -87,6 +89,36 @@ class TestProbeTable:
         probe_table(result)
         groups_table(result)
         assert result == before
+
+
+class TestFewShotTable:
+    @pytest.fixture
+    def few_shot(self, result) -> dict[str, Any]:
+        result["protocol"] |= {"name": "few-shot", "draws": 5}
+        result["left_out"] = "K = 100: the class 'x' has 31 training images"
+        result["figures"] = {
+            "trained/invariant/few-shot-10/upright": figure(0.75),
+            "trained/invariant/few-shot-2/upright": figure(0.5),
+            "trained/invariant/few-shot-2/turned": figure(0.375),
+        }
+        return result
+
+    def test_a_column_for_each_k(self, few_shot):
+        [table] = tables_of(few_shot)
+        assert table.columns == ["features", "view", "2", "10"]
+        assert table.cells() == [
+            ["trained: invariant", "upright", "50.0 ± 1.2", "75.0 ± 1.2"],
+            ["trained: invariant", "turned", "37.5 ± 1.2", "-"],
+        ]
+
+    def test_says_what_the_spread_is_over_and_what_is_left_out(self, few_shot):
+        few_shot["test_images_learned_from"] = 7
+        note = few_shot_table(few_shot).note
+        assert "over n = 10 draws of the labelled images, 5 for each of 2 seeds" in note
+        assert "every class has K; left out: K = 100: the class 'x' has 31 training images" in note
+        assert note.endswith("; the run has learned from 7 of the test images, without labels")
+        del few_shot["left_out"]
+        assert "left out" not in few_shot_table(few_shot).note
 
 
 class TestGroupsTable:

@@ -22,8 +22,15 @@ class Probe:
     """Other data to learn from, such as balanced or long-tailed labels of the same classes."""
     test: str | None = None
     """Other data to test on; by default a split of DATA, or a stratified 20 %."""
-    kind: Literal["all", "knn", "linear", "nonlinear"] = "all"
-    """Which classifiers, on features that are extracted once; all are knn and linear."""
+    kind: Literal["all", "knn", "linear", "nonlinear", "fewshot"] = "all"
+    """Which classifiers, on features that are extracted once: all is knn and linear; fewshot learns
+    from K images of each class."""
+    shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K ...")] = (
+        1, 2, 5, 10, 20, 50, 100, 200, 500,
+    )  # fmt: skip
+    """The K of fewshot; those count of which every class has so many training images."""
+    draws: int = 5
+    """How often fewshot draws the K images, for each seed."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A protocol of the literature, whose classifiers are trained: imagenet-linear,
     imagenet-nonlinear, places205-linear, cifar10-multilayer, cifar10-convolutional or
@@ -42,7 +49,7 @@ class Probe:
     limit: int | None = None
     """Use at most this many images of each part."""
     seed: int = 0
-    """First seed, of turns and held-out parts."""
+    """First seed, of turns, held-out parts and draws."""
     seeds: int | None = None
     """How many seeds; mean and spread are over them. 3, or 1 for a preset."""
     epochs: int | None = None
@@ -73,12 +80,11 @@ class Probe:
 
         probe(
             self.run_directory, self.data,
-            train=self.train, test=self.test, kind=self.kind, layers=self.layers, grid=self.grid,
-            preset=self.preset, untrained=self.untrained,
+            train=self.train, test=self.test, kind=self.kind, shots=self.shots, draws=self.draws,
+            preset=self.preset, layers=self.layers, grid=self.grid, untrained=self.untrained,
             long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
             seed=self.seed, seeds=self.seeds, epochs=self.epochs, batch_size=self.batch_size,
-            centre_crops=self.centre_crops,
-            test_crops=self.test_crops, images_per_class=self.images_per_class,
-            many=self.many, few=self.few,
+            centre_crops=self.centre_crops, test_crops=self.test_crops,
+            images_per_class=self.images_per_class, many=self.many, few=self.few,
             device=self.device, workers=self.workers, download=self.download,
         )  # fmt: skip

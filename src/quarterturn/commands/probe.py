@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quarterturn.data.labelled import open_labelled
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.labelled import LabelledSplit, open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError
+from quarterturn.evaluation.few_shot import DRAWS, SHOTS, few_shot_protocol, usable_shots
 from quarterturn.evaluation.heads import HeadsProbe, heads_protocol
 from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.results import probe_result, protocol_id, write_result
+from quarterturn.evaluation.room import bytes_to_keep, require_disk, require_memory
 from quarterturn.evaluation.store import FeatureStore, weights_fingerprint
+from quarterturn.methods.base import Network
 from quarterturn.metrics import FEW, MANY
 from quarterturn.protocols import protocol_for
-from quarterturn.report.probe_tables import groups_table, probe_table
+from quarterturn.report.probe_tables import tables_of
 from quarterturn.report.tables import print_table
 from quarterturn.runs import Run
 
-KINDS = {"all": ("knn", "linear"), "knn": ("knn",), "linear": ("linear",)}
+KINDS = {
+    "all": ("knn", "linear"), "knn": ("knn",), "linear": ("linear",), "fewshot": ("fewshot",),
+}  # fmt: skip
+"""What ``--kind`` asks for. Few-shot figures are of a protocol of their own."""
 
 
 def probe(
@@ -31,6 +42,8 @@ def probe(
     train: str | None = None,
     test: str | None = None,
     kind: str = "all",
+    shots: tuple[int, ...] = SHOTS,
+    draws: int = DRAWS,
     preset: str | None = None,
     layers: tuple[str, ...] | None = None,
     grid: int = 1,
@@ -64,8 +77,11 @@ def probe(
         train: Other DATA to learn from, balanced or long-tailed; the test part stays that of
             ``data``, or all of it where it has none.
         test: Other DATA to test on.
-        kind: ``knn``, ``linear``, or ``all`` of these two; ``nonlinear`` for the protocol of that
-            name.
+        kind: ``knn``, ``linear``, ``all`` of both, ``fewshot``, or ``nonlinear``, which is the
+            protocol of that name.
+        shots: Of ``fewshot``: numbers K of labelled images of each class. A K counts if every class
+            has K training images; which are left out is said.
+        draws: Of ``fewshot``: how often the K images are drawn, for each seed.
         preset: A protocol of the literature, of `quarterturn.protocols.PROTOCOLS`: classifiers
             trained by gradient. An interrupted one goes on when it is called again.
         layers: Layers of the backbone, by name; ``("all",)`` takes every one, and None the last.
@@ -78,8 +94,8 @@ def probe(
         long_tail_kind: ``exponential`` or ``step``.
         limit: Use at most this many images of each part.
         seed: The first seed.
-        seeds: How many seeds; they fix turns and held-out parts, and what a protocol draws. By
-            default 3, and 1 for protocols that run the backbone in every epoch.
+        seeds: How many seeds; they fix turns, held-out parts and draws, and what a training draws.
+            By default 3, and 1 for protocols that run the backbone in every epoch.
         epochs: Of a protocol's training, in place of its own; its schedule is scaled.
         batch_size: Likewise.
         centre_crops: Of a protocol: learn from centre crops in place of random ones, so that the
@@ -95,12 +111,13 @@ def probe(
 
     Returns:
         What is written to ``RUN/probes/``: protocol, and for each representation and measure its
-        mean, spread and values over the seeds. Figures of an earlier probe of the same weights by
-        the same protocol are kept beside them.
+        mean, spread and values over the seeds (and, of ``fewshot``, over all draws of all of them).
+        Figures of an earlier probe of the same weights by the same protocol are kept beside them.
 
     Raises:
         DataError: No labels, or test classes that training lacks.
-        ConfigError: A layer that the backbone has not, or numbers that cannot work.
+        ConfigError: A layer that the backbone has not, numbers that cannot work, or features that
+            the disk or the memory has no room for.
     """
     if seed < 0 or (seeds is not None and seeds < 1):
         raise ConfigError(f"--seed {seed} --seeds {seeds}: expected 0 or more, and 1 or more")
@@ -110,23 +127,16 @@ def probe(
         raise ConfigError(f"--limit is {limit}; expected at least {MIN_IMAGES} images")
     if kind not in (*KINDS, "nonlinear"):
         raise ConfigError(f"--kind is {kind!r}; expected one of {', '.join(KINDS)}, nonlinear")
-    if preset is not None and kind != "all":
-        raise ConfigError(f"give --kind {kind} or --preset {preset}, not both")
-    data = str(data)
-    opened = Run.open(run)
-    recipe = None
+    if draws < 1:
+        raise ConfigError(f"--draws is {draws}; expected at least 1")
     given = {
         "epochs": epochs, "batch_size": batch_size, "augment": False if centre_crops else None,
-        "test_crops": test_crops,
-        "images_per_class": images_per_class,
+        "test_crops": test_crops, "images_per_class": images_per_class,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    if kind == "nonlinear" or preset is not None:
-        recipe = protocol_for(preset or kind, opened.config)
-        recipe = recipe.with_settings(**given, workers=workers)
-        recipe.check()
-    elif given:
-        raise ConfigError(f"{', '.join(given)}: settings of a --preset, and none is named")
+    data = str(data)
+    opened = Run.open(run)
+    recipe = _recipe(opened, kind, preset, given, grid)
     runtime = Runtime(device, "32-true")
     networks = {"trained": opened.load_network().to(runtime.device)}
     weights = weights_fingerprint(networks["trained"])
@@ -134,46 +144,143 @@ def probe(
         networks["untrained"] = opened.untrained_network().to(runtime.device)
     if layers == ("all",):
         layers = networks["trained"].backbone.layers
-    models = {origin: NetworkFeatures(net, layers, grid) for origin, net in networks.items()}
+    NetworkFeatures(networks["trained"], layers, grid)  # refuses what is not there, before data is
+    console = None if quiet else stderr_console()
     split = open_labelled(
         data, test, train=train, long_tail=long_tail, long_tail_kind=long_tail_kind,
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
-        index=opened.index, say=None if quiet else line_printer(stderr_console()),
+        index=opened.index, say=None if console is None else line_printer(console),
     )  # fmt: skip
     store = FeatureStore(opened.path / "features")
+    task = _Task(opened, weights, networks, split, store, runtime, workers, many, few, console)
     if recipe is None:
-        numbers = range(seed, seed + (3 if seeds is None else seeds))
-        protocol = frozen_features_protocol(split, numbers, grid=grid, many=many, few=few)
-        measured = {
-            f"{origin}/{name}": values
-            for origin, model in models.items()
-            for name, values in probe_over_seeds(
-                model, split, opened.config.data, numbers,
-                kinds=KINDS[kind], many=many, few=few, device=runtime.device, workers=workers,
-                store=store,
-            ).items()
-        }  # fmt: skip
+        seen = range(seed, seed + (3 if seeds is None else seeds))
+        measured = _fitted(task, seen, kind, layers, grid, shots, draws)
     else:
+        seen = range(seed, seed + (_default_seeds(recipe) if seeds is None else seeds))
         if layers is not None:
             recipe = recipe.with_settings(layers=layers)
-        default = 1 if recipe.heads.augment else 3
-        numbers = range(seed, seed + (default if seeds is None else seeds))
-        protocol = heads_protocol(preset or kind, split, numbers, recipe, many=many, few=few)
-        heads = HeadsProbe(
-            split, recipe, runtime,
-            folder=opened.path / "probes" / f"{protocol_id(protocol)}-{weights}.training",
-            store=store, many=many, few=few, console=None if quiet else stderr_console(),
-        )  # fmt: skip
-        measured = {}
-        for origin, network in networks.items():
-            measured |= heads.run(network, origin, numbers)
-    result = probe_result(opened, split, protocol, measured, data=data, test=test, weights=weights)
+        measured = _trained(task, seen, preset or kind, recipe.with_settings(workers=workers))
+    result = probe_result(
+        opened, split, measured.protocol, measured.figures, data=data, test=test, weights=weights
+    )
+    if measured.left_out:
+        result["left_out"] = measured.left_out
     path = write_result(opened, result)
-    if recipe is not None:
-        heads.finish()
-    if not quiet:
-        for table in (probe_table(result), groups_table(result)):
-            if table is not None:
-                print_table(stdout_console(), table)
-        stderr_console().print(f"written: {path}", highlight=False, markup=False)
+    measured.finish()
+    if console is not None:
+        for table in tables_of(result):
+            print_table(stdout_console(), table)
+        console.print(f"written: {path}", highlight=False, markup=False)
     return result
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every kind of probe works on."""
+
+    run: Run
+    weights: str
+    networks: dict[str, Network]
+    split: LabelledSplit
+    store: FeatureStore
+    runtime: Runtime
+    workers: int
+    many: int
+    few: int
+    console: Console | None
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        return {"many": self.many, "few": self.few}
+
+    def tell_room(self, models: Sequence[NetworkFeatures], seeds: Sequence[int]) -> None:
+        """Say how much room the features to come take on the disk; refuse where it has none."""
+        crop = self.run.config.data
+        needed = bytes_to_keep(models, self.split, crop, seeds, self.store)
+        if (words := require_disk(needed, self.store.folder)) and self.console is not None:
+            self.console.print(words, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a probe has found, and what to do when that is written."""
+
+    protocol: dict[str, Any]
+    figures: dict[str, list[dict[str, Any]]]
+    left_out: str = ""
+    finish: Callable[[], None] = lambda: None
+
+
+def _fitted(
+    task: _Task,
+    seeds: Sequence[int],
+    kind: str,
+    layers: tuple[str, ...] | None,
+    grid: int,
+    shots: tuple[int, ...],
+    draws: int,
+) -> _Measured:
+    """Classifiers that are fitted to features."""
+    split, crop, left_out = task.split, task.run.config.data, ""
+    models = {o: NetworkFeatures(network, layers, grid) for o, network in task.networks.items()}
+    if kind == "fewshot":
+        shots, left_out = usable_shots(split, seeds, shots)
+        protocol = few_shot_protocol(split, seeds, draws=draws, grid=grid, **task.rules)
+    else:
+        protocol = frozen_features_protocol(split, seeds, grid=grid, **task.rules)
+    task.tell_room([*models.values()], seeds)
+    if kind != "knn":
+        learned = max(shots) * len(split.train.class_names) if kind == "fewshot" else None
+        require_memory(learned or protocol["training_images"], models["trained"], crop)
+    figures = {
+        f"{origin}/{name}": values
+        for origin, model in models.items()
+        for name, values in probe_over_seeds(
+            model, split, crop, seeds,
+            kinds=KINDS[kind], shots=shots, draws=draws, **task.rules,
+            device=task.runtime.device, workers=task.workers, store=task.store,
+        ).items()
+    }  # fmt: skip
+    return _Measured(protocol, figures, left_out)
+
+
+def _trained(task: _Task, seeds: Sequence[int], name: str, recipe: Config) -> _Measured:
+    """Classifiers that are trained by a protocol."""
+    protocol = heads_protocol(name, task.split, seeds, recipe, **task.rules)
+    states = task.run.path / "probes" / f"{protocol_id(protocol)}-{task.weights}.training"
+    heads = HeadsProbe(
+        task.split, recipe, task.runtime,
+        folder=states, store=task.store, console=task.console, **task.rules,
+    )  # fmt: skip
+    kept = [heads.kept(network) for network in task.networks.values()]
+    task.tell_room([model for model in kept if model is not None], seeds)
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for origin, network in task.networks.items():
+        figures |= heads.run(network, origin, seeds)
+    return _Measured(protocol, figures, finish=heads.finish)
+
+
+def _default_seeds(recipe: Config) -> int:
+    return 1 if recipe.heads.augment else 3
+
+
+def _recipe(
+    run: Run, kind: str, preset: str | None, given: dict[str, Any], grid: int
+) -> Config | None:
+    """The protocol whose classifiers are to be trained; None for those that are fitted.
+
+    Raises:
+        ConfigError: What was given does not go together.
+    """
+    if preset is not None and kind != "all":
+        raise ConfigError(f"give --kind {kind} or --preset {preset}, not both")
+    if preset is None and kind != "nonlinear":
+        if given:
+            raise ConfigError(f"{', '.join(given)}: settings of a --preset, and none is named")
+        return None
+    if grid != 1:
+        raise ConfigError(f"--grid {grid} is for classifiers that are fitted; leave it out")
+    recipe = protocol_for(preset or kind, run.config).with_settings(**given)
+    recipe.check()
+    return recipe

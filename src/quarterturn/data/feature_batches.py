@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.data.batches import Batch, batch_slices
+from quarterturn.data.rows import Matrix
 from quarterturn.data.sampling import epoch_order
 
 
@@ -21,8 +22,7 @@ class FeatureBatches:
     """The batches of any epoch, as `quarterturn.data.batches.TrainingBatches` has them.
 
     Args:
-        features: (M, ...) arrays, perhaps memory-mapped: of each, only a batch's rows are read.
-        rows: (N,) which of their rows take part.
+        features: (N, ...) each, perhaps memory-mapped: only a batch's rows are read.
         labels: (N,) classes.
         batch_size: Rows in a batch.
         seed: The run's seed.
@@ -32,8 +32,7 @@ class FeatureBatches:
 
     def __init__(
         self,
-        features: Sequence[NDArray[np.float32]],
-        rows: NDArray[np.int64],
+        features: Sequence[Matrix],
         labels: NDArray[np.int64],
         *,
         batch_size: int,
@@ -41,7 +40,7 @@ class FeatureBatches:
         device: torch.device | str = "cpu",
         draws: int | None = None,
     ) -> None:
-        self.features, self.rows, self.seed = features, rows, seed
+        self.features, self.seed = features, seed
         self.labels = torch.from_numpy(labels)
         self.device, self.draws = torch.device(device), draws or len(labels)
         self.slices = batch_slices(self.draws, batch_size)
@@ -59,14 +58,14 @@ class FeatureBatches:
         there: Any = {"device": self.device, "non_blocking": True}
         for s in self.slices[first:]:
             indices = order[s]
-            found = flat_rows(self.features, self.rows[indices.numpy()])
+            found = flat_rows(self.features, indices.numpy())
             yield Batch(indices.to(**there), found.to(**there), self.labels[indices].to(**there))
 
     def note_failed(self, failed: dict[int, str]) -> None:
         """Nothing is decoded here, so nothing can fail."""
 
 
-def flat_rows(features: Sequence[NDArray[np.float32]], rows: NDArray[np.int64]) -> Tensor:
+def flat_rows(features: Sequence[Matrix], rows: NDArray[np.int64]) -> Tensor:
     """(B, d) some rows of all arrays, each flattened, side by side."""
     parts = [torch.from_numpy(array[rows]).flatten(1) for array in features]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -91,10 +91,7 @@ class Runtime:
         """Bytes that the device has left for this process; None where that is not known."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        if self.device.type == "cpu" and (lines := _lines("/proc/meminfo", "MemAvailable")):
-            # Processes on one machine share its memory.
-            return int(lines[0].split()[1]) * 1024 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        return None
+        return free_main_memory() if self.device.type == "cpu" else None
 
     def mean(self, value: Tensor) -> Tensor:
         """A scalar averaged over the processes."""
@@ -154,6 +151,14 @@ class Runtime:
         """Leave the process group, where this object has joined it."""
         if self._owns_group and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def free_main_memory() -> int | None:
+    """Bytes of the machine's own memory left for this process; None where that is not known."""
+    lines = _lines("/proc/meminfo", "MemAvailable")
+    # Processes on one machine share its memory.
+    share = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return int(lines[0].split()[1]) * 1024 // share if lines else None
 
 
 def _resolve_device(name: str) -> torch.device:

@@ -199,10 +199,19 @@ def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
         else:
             label, others = f"untrained {settings['backbone']}", []
         label = ", ".join(
-            [label, *(f"{name.replace('_', ' ')} {settings[name]}" for name in others)]
+            [label, *(f"{name.replace('_', ' ')} {_brief(settings[name])}" for name in others)]
         )
         labels.append(f"{label} ({mates[0].run.path.name})" if label in labels else label)
     return labels
+
+
+def _brief(value: Any) -> str:
+    """A setting as a label shows it: fractions are cut to four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_brief, value))}]"
+    return str(value)
 
 
 def _disagreements(runs: Sequence[ProbedRun]) -> list[str]:

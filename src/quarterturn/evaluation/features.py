@@ -18,6 +18,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.crops import Crops
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.rows import Matrix, Rows
 from quarterturn.data.sources import check_bad_fraction, list_of_bad
 from quarterturn.errors import DataError
 from quarterturn.evaluation.store import InMemory, Writer
@@ -41,13 +42,28 @@ class Features:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64] | None
 
-    def of(self, chosen: NDArray[np.int64]) -> Features:
+    def of(self, chosen: NDArray[np.int64]) -> Labelled:
         """The features of some images, by number; those that could not be read are left out."""
         rows = np.flatnonzero(np.isin(self.indices, chosen))
-        if len(rows) == len(self.indices):
-            return self
-        labels = None if self.labels is None else self.labels[rows]
-        return Features(self.values[rows], self.indices[rows], labels)
+        whole = len(rows) == len(self.indices)
+        assert self.labels is not None
+        values = self.values if whole else Rows(self.values, rows)
+        return Labelled(values, self.indices[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features with labels, of some of the images, that stay where they are until they are read.
+
+    Attributes:
+        values: (n, d) float32.
+        indices: (n,) numbers of the images.
+        labels: (n,) classes.
+    """
+
+    values: Matrix
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
 
 def extract(

@@ -26,6 +26,7 @@ from quarterturn.evaluation.heads_training import (
     HeadsOnImages,
     HeadsTraining,
     Numbers,
+    kept_representation,
 )
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.results import protocol_id, protocol_of
@@ -117,6 +118,12 @@ class HeadsProbe:
                         key = f"{origin}/{name}/{classifier}/{view}"
                         measured.setdefault(key, []).append(metrics)
         return measured
+
+    def kept(self, network: Network) -> NetworkFeatures | None:
+        """Which features of a network are kept; None where its backbone runs in every epoch."""
+        settings = self.recipe.heads
+        layers = NetworkFeatures(network, settings.layers or None).layers
+        return None if settings.augment else kept_representation(network, layers, settings)
 
     def finish(self) -> None:
         """Delete the states of the trainings, when their figures are written."""

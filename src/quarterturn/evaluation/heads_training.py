@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from quarterturn.config import Config
+from quarterturn.config import Config, HeadsConfig
 from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledSplit
@@ -141,6 +141,17 @@ class HeadsOnImages(HeadsTraining):
         return {name: (of.values / count, _labels(of)) for name, of in summed.items()}
 
 
+def kept_representation(
+    network: Network, layers: tuple[str, ...], settings: HeadsConfig
+) -> NetworkFeatures:
+    """What is kept of a network for its classifiers.
+
+    For linear ones that is what they begin with, pooled maps: whole ones are far larger.
+    """
+    pool = MaxPoolTo(settings.num_features) if settings.head == "linear" else nn.Identity()
+    return NetworkFeatures(network, layers, pool=pool)
+
+
 @dataclass(frozen=True)
 class HeadsOnFeatures(HeadsTraining):
     """Learns from centre crops: the backbone runs over every image once, whatever the epochs.
@@ -153,10 +164,7 @@ class HeadsOnFeatures(HeadsTraining):
 
     @cached_property
     def _representation(self) -> NetworkFeatures:
-        # What a linear classifier begins with is kept in place of the maps: they are far larger.
-        settings = self.recipe.heads
-        pool = MaxPoolTo(settings.num_features) if settings.head == "linear" else nn.Identity()
-        return NetworkFeatures(self.network, self.layers, pool=pool)
+        return kept_representation(self.network, self.layers, self.recipe.heads)
 
     @cached_property
     def _known(self) -> dict[str, Features]:
@@ -168,14 +176,13 @@ class HeadsOnFeatures(HeadsTraining):
 
     def train(self, chosen: Numbers, seed: int, name: str) -> HeadsNetwork:
         """See `HeadsTraining.train`."""
-        known = list(self._known.values())
-        rows = np.flatnonzero(np.isin(known[0].indices, chosen))
+        known = {name: found.of(chosen) for name, found in self._known.items()}
         batches = FeatureBatches(
-            [found.values for found in known], rows, _labels(known[0])[rows],
+            [found.values for found in known.values()], next(iter(known.values())).labels,
             batch_size=self.recipe.run.batch_size, seed=seed, device=self.runtime.device,
             draws=self.recipe.heads.draws,
         )  # fmt: skip
-        shapes = {part: found.values.shape[1:] for part, found in self._known.items()}
+        shapes = {name: found.values.shape[1:] for name, found in known.items()}
         network = KeptFeaturesNetwork(shapes, self._classifiers(shapes, seed))
         return self._fit(network, chosen, seed, name, batches)
 
@@ -185,8 +192,9 @@ class HeadsOnFeatures(HeadsTraining):
         if turns is None:
             found = {name: part.of(held) for name, part in self._tests.items()}
         else:
-            found = self._extract(self.split.tests.subset(held), turns)
-        labels = _labels(next(iter(found.values())))
+            turned = self._extract(self.split.tests.subset(held), turns)
+            found = {name: part.of(np.arange(len(held))) for name, part in turned.items()}
+        labels = next(iter(found.values())).labels
         model = _Probabilities(trained).eval()
         said: dict[str, list[NDArray[np.float32]]] = {}
         for rows in np.array_split(np.arange(len(labels)), len(labels) // BATCH + 1):
@@ -216,8 +224,8 @@ class _Probabilities(nn.Module):
 def _sum(one: Features, other: Features) -> Features:
     """The values of both views added, of the images that could be read for each of them."""
     same = np.intersect1d(one.indices, other.indices)
-    one, other = one.of(same), other.of(same)
-    return replace(one, values=one.values + other.values)
+    mine, its = one.of(same), other.of(same)
+    return Features(mine.values[:] + its.values[:], mine.indices, mine.labels)
 
 
 def _labels(features: Features) -> Numbers:

@@ -11,21 +11,27 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quarterturn.data.rows import Matrix
+
 TEMPERATURE = 0.07
+BLOCK_BYTES = 2**27
+"""Of training features that are in memory at once, and of their cosines."""
 
 
 def knn_predict(
-    train: NDArray[np.float32],
+    train: Matrix,
     train_labels: NDArray[np.int64],
-    test: NDArray[np.float32],
+    test: Matrix,
     ks: tuple[int, ...] = (20, 200),
     *,
     num_classes: int,
     chunk: int = 1024,
+    block_bytes: int = BLOCK_BYTES,
 ) -> dict[int, NDArray[np.int64]]:
     """Predict classes by the cosine of each test example to all training examples.
 
-    Each of the k nearest votes for its class with weight exp(cosine / 0.07).
+    Each of the k nearest votes for its class with weight exp(cosine / 0.07). Features are read in
+    parts, so memory-mapped ones may be larger than the memory.
 
     Args:
         train: (n, D) features.
@@ -33,20 +39,44 @@ def knn_predict(
         test: (m, D) features.
         ks: Numbers of neighbours; those above n use all n.
         num_classes: C.
-        chunk: Test examples at a time, which bounds the memory.
+        chunk: Test examples at a time.
+        block_bytes: Size of the training features that a chunk is compared with at a time, and of
+            the cosines.
 
     Returns:
         k to (m,) predicted classes.
     """
-    known = F.normalize(torch.from_numpy(train), dim=1)
-    labels = torch.from_numpy(train_labels)
-    most = min(max(ks), len(known))
-    predictions: dict[int, list[Tensor]] = {k: [] for k in ks}
-    for part in torch.from_numpy(test).split(chunk):
-        cosines, nearest = (F.normalize(part, dim=1) @ known.T).topk(most, dim=1)
-        votes = (cosines / TEMPERATURE).exp()
-        for k in ks:
-            tally = torch.zeros(len(part), num_classes)
-            tally.scatter_add_(1, labels[nearest[:, :k]], votes[:, :k])
-            predictions[k].append(tally.argmax(dim=1))
-    return {k: torch.cat(parts).numpy() for k, parts in predictions.items()}
+    cosines, nearest = nearest_rows(train, test, max(ks), chunk=chunk, block_bytes=block_bytes)
+    votes = (cosines / TEMPERATURE).exp()
+    labels = torch.from_numpy(train_labels)[nearest]
+    predictions = {}
+    for k in ks:
+        tally = torch.zeros(len(test), num_classes)
+        tally.scatter_add_(1, labels[:, :k], votes[:, :k])
+        predictions[k] = tally.argmax(dim=1).numpy()
+    return predictions
+
+
+def nearest_rows(
+    train: Matrix, test: Matrix, most: int, *, chunk: int, block_bytes: int
+) -> tuple[Tensor, Tensor]:
+    """The training examples that are nearest to each test example; arguments as above.
+
+    Returns:
+        (m, k) cosines, descending, and (m, k) numbers of the rows, with k = min(most, n).
+    """
+    most = min(most, len(train))
+    cosines = torch.full((len(test), most), -torch.inf)
+    nearest = torch.zeros(len(test), most, dtype=torch.int64)
+    block = max(1, block_bytes // (4 * max(train.shape[1], chunk)))
+    for start in range(0, len(train), block):
+        known = F.normalize(torch.from_numpy(train[start : start + block]), dim=1)
+        for begin in range(0, len(test), chunk):
+            part = slice(begin, begin + chunk)
+            found = F.normalize(torch.from_numpy(test[part]), dim=1) @ known.T
+            best, rows = found.topk(min(most, len(known)), dim=1)
+            best = torch.cat([cosines[part], best], dim=1)
+            rows = torch.cat([nearest[part], rows + start], dim=1)
+            cosines[part], order = best.topk(most, dim=1)
+            nearest[part] = rows.gather(1, order)
+    return cosines, nearest

@@ -1,6 +1,6 @@
 """Probes: how well simple classifiers read the labels off frozen features.
 
-They train on upright images only. Test images are taken upright, and turned: by quarter turns
+They learn from upright images only. Test images are taken upright, and turned: by quarter turns
 uniform in 0..3 that a seed fixes, one view an image.
 
 Shapes: n images; D feature width.
@@ -8,31 +8,37 @@ Shapes: n images; D feature width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledSplit
-from quarterturn.evaluation import knn, linear
-from quarterturn.evaluation.features import Features, concatenate, extract_parts, random_turns
+from quarterturn.evaluation.classifiers import Classifier, few_shot, linear, nearest_neighbours
+from quarterturn.evaluation.features import (
+    Features,
+    Labelled,
+    concatenate,
+    extract_parts,
+    random_turns,
+)
+from quarterturn.evaluation.few_shot import DRAWS
 from quarterturn.evaluation.kept import kept_features
-from quarterturn.evaluation.knn import knn_predict
-from quarterturn.evaluation.linear import linear_classifier
+from quarterturn.evaluation.knn import TEMPERATURE
+from quarterturn.evaluation.linear import MAX_ITERATIONS
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.results import protocol_of
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.metrics import FEW, MANY, classification_metrics
 
 Parts = dict[str, Features]
+LabelledParts = dict[str, Labelled]
 """Features by the names of their parts."""
 
 Representation = Callable[[Tensor], dict[str, Tensor]]
@@ -40,61 +46,19 @@ Representation = Callable[[Tensor], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
-class Classifiers:
-    """The classifiers of one part of the features.
-
-    Attributes:
-        train: What they learn from, with labels.
-        kinds: ``knn``, ``linear``, or both.
-        ks: Numbers of neighbours.
-        num_classes: Number of classes.
-    """
-
-    train: Features
-    kinds: tuple[str, ...]
-    ks: tuple[int, ...]
-    num_classes: int
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,) classes of the training images."""
-        assert self.train.labels is not None
-        return self.train.labels
-
-    @cached_property
-    def linear(self) -> Any:
-        """The linear classifier, fitted when it is first asked for."""
-        return linear_classifier(self.train.values, self.labels)
-
-    def class_counts(self) -> NDArray[np.int64]:
-        """(C,) training images of each class; turned copies of one count once."""
-        _, images = np.unique(self.train.indices, return_index=True)
-        return np.bincount(self.labels[images], minlength=self.num_classes)
-
-    def predict(self, values: NDArray[np.float32]) -> dict[str, NDArray[np.int64]]:
-        """(m, d) features to each classifier's (m,) predictions."""
-        found: dict[str, NDArray[np.int64]] = {}
-        if "knn" in self.kinds:
-            by_k = knn_predict(
-                self.train.values, self.labels, values, self.ks, num_classes=self.num_classes
-            )
-            found |= {f"knn-{k}": predicted for k, predicted in by_k.items()}
-        if "linear" in self.kinds:
-            found["linear"] = self.linear.predict(values)
-        return found
-
-
-@dataclass(frozen=True)
 class Probe:
-    """kNN and linear classifiers on frozen features.
+    """Simple classifiers on frozen features.
 
     Attributes:
         train: Labelled images to learn from.
         test: Labelled images to predict.
         crop: Crop and normalisation settings.
-        kinds: ``knn``, ``linear``, or both.
+        kinds: Of ``knn``, ``linear`` and ``fewshot``.
         ks: Numbers of neighbours.
-        seed: Fixes the test images' turns.
+        shots: Numbers of labelled images of each class, for few-shot classifiers; see
+            `quarterturn.evaluation.few_shot`.
+        draws: How often they are drawn.
+        seed: Fixes the test images' turns, and the draws.
         many: Classes with more training images than this are ``many``.
         few: Classes with fewer training images than this are ``few``; the others ``medium``.
         turn_training: Learn from every training image in its four turns instead of upright alone:
@@ -109,6 +73,8 @@ class Probe:
     crop: DataConfig
     kinds: tuple[str, ...] = ("knn", "linear")
     ks: tuple[int, ...] = (20, 200)
+    shots: tuple[int, ...] = ()
+    draws: int = DRAWS
     seed: int = 0
     many: int = MANY
     few: int = FEW
@@ -122,39 +88,46 @@ class Probe:
 
         Yields:
             ``"<part>/<classifier>/<view>"``, such as ``"invariant/knn-20/turned"``, and the
-            metrics of `quarterturn.metrics.classification_metrics`.
+            metrics of `quarterturn.metrics.classification_metrics`; of ``few-shot-5`` and its kin,
+            those of each draw.
         """
-        known = self._training_features(representation)
-        upright = self.extract(self.test, representation)
+        known = labelled(self._training_features(representation))
+        upright = labelled(self.extract(self.test, representation))
         yield from self.compare(representation, self.fit(known), upright)
 
-    def fit(self, known: Parts) -> dict[str, Classifiers]:
+    def fit(self, known: LabelledParts) -> dict[str, list[Classifier]]:
         """The classifiers of each part."""
+        return {part: [*self._classifiers(features)] for part, features in known.items()}
+
+    def _classifiers(self, train: Labelled) -> Iterator[Classifier]:
         num_classes = len(self.train.class_names)
-        return {
-            part: Classifiers(features, self.kinds, self.ks, num_classes)
-            for part, features in known.items()
-        }
+        if "knn" in self.kinds:
+            yield nearest_neighbours(train, self.ks, num_classes)
+        if "linear" in self.kinds:
+            yield linear(train, num_classes)
+        if "fewshot" in self.kinds:
+            for shots in self.shots:
+                for number in range(self.draws):
+                    yield few_shot(train, num_classes, shots, seed=self.seed, number=number)
 
     def compare(
-        self, representation: Representation, fitted: dict[str, Classifiers], upright: Parts
+        self,
+        representation: Representation,
+        fitted: dict[str, list[Classifier]],
+        upright: LabelledParts,
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         """`run`, where the classifiers and the features of the upright test images are at hand."""
         turns = random_turns(len(self.test), self.seed)
-        turned = self.extract(self.test, representation, turns)
-        class_names = self.train.class_names
+        turned = labelled(self.extract(self.test, representation, turns))
         for part, classifiers in fitted.items():
-            counts = classifiers.class_counts()
-            for view, test in {"upright": upright[part], "turned": turned[part]}.items():
-                assert test.labels is not None
-                for name, predicted in classifiers.predict(test.values).items():
-                    yield (
-                        f"{part}/{name}/{view}",
-                        classification_metrics(
-                            predicted, test.labels, class_names, counts,
-                            many=self.many, few=self.few,
-                        ),
+            views = {"upright": upright[part], "turned": turned[part]}
+            for classifier, (view, test) in itertools.product(classifiers, views.items()):
+                for name, predicted in classifier.predict(test.values).items():
+                    metrics = classification_metrics(
+                        predicted, test.labels, self.train.class_names, classifier.class_counts,
+                        many=self.many, few=self.few,
                     )  # fmt: skip
+                    yield f"{part}/{name}/{view}", {**metrics, **classifier.chosen}
 
     def _training_features(self, representation: Representation) -> Parts:
         if not self.turn_training:
@@ -177,6 +150,11 @@ class Probe:
         return extract_parts(images, self.crop, representation, **options)
 
 
+def labelled(parts: Parts) -> LabelledParts:
+    """All of the features, with their labels."""
+    return {part: features.of(features.indices) for part, features in parts.items()}
+
+
 def probe_over_seeds(
     representation: Representation,
     split: LabelledSplit,
@@ -190,24 +168,25 @@ def probe_over_seeds(
         representation: Images to named features.
         split: Labelled images; the seeds part them where they have no test part.
         crop: Crop and normalisation settings.
-        seeds: Of turns and held-out parts.
+        seeds: Of turns, held-out parts and draws.
         **options: As for `Probe`.
 
     Returns:
-        The names and metrics that `Probe.run` yields, the metrics as a list over the seeds.
+        The names and metrics that `Probe.run` yields, the metrics as a list over the seeds and, for
+        each, over the draws.
     """
     whole = Probe(split.train, split.tests, crop, **options)
     all_known = whole.extract(split.train, representation)
     all_tests = all_known if split.test is None else whole.extract(split.test, representation)
     measured: dict[str, list[dict[str, Any]]] = {}
-    fitted: dict[str, Classifiers] | None = None
+    fitted: dict[str, list[Classifier]] | None = None
     for seed in seeds:
         train, held = split.parts(seed)
-        if fitted is None or split.test is None:
-            fitted = whole.fit({part: found.of(train) for part, found in all_known.items()})
         one = replace(
             whole, train=split.train.subset(train), test=split.tests.subset(held), seed=seed
         )
+        if fitted is None or split.test is None or "fewshot" in whole.kinds:
+            fitted = one.fit({part: found.of(train) for part, found in all_known.items()})
         upright = {part: found.of(held) for part, found in all_tests.items()}
         for name, value in one.compare(representation, fitted, upright):
             measured.setdefault(name, []).append(value)
@@ -229,7 +208,7 @@ def frozen_features_protocol(
     return protocol_of(
         "frozen-features", split, seeds,
         grid=grid, many=many, few=few,
-        knn_temperature=knn.TEMPERATURE, linear_max_iterations=linear.MAX_ITERATIONS,
+        knn_temperature=TEMPERATURE, linear_max_iterations=MAX_ITERATIONS,
     )  # fmt: skip
 
 

@@ -68,6 +68,14 @@ class NetworkFeatures(nn.Module):
         last = self.network.backbone.layers[-1]
         return part if part in self.layers and part != last else last
 
+    @torch.no_grad()
+    def widths(self, image_size: int) -> dict[str, int]:
+        """The width of each part, told by one blank image of so many pixels a side."""
+        device = next(self.network.parameters()).device
+        self.eval()
+        blank = torch.zeros(1, 3, image_size, image_size, device=device)
+        return {name: values[0].numel() for name, values in self(blank).items()}
+
     def store_key(
         self, layer: str, images: ImageSet, crop: DataConfig, turns: Tensor | None = None
     ) -> str:

@@ -40,6 +40,9 @@ def comparison_table(
             n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
             shown = [None if cell is None else with_spread(cell) for cell in cells]
             rows.append([label, part, n, *shown])
+    repeats = f"{len(protocol['seeds'])} seeds of the probe"
+    if "draws" in protocol:
+        repeats += f" and {protocol['draws']} draws for each"
     return Table(
         f"Probes by protocol {protocol['name']} {protocol_id}: {TITLES[measure]}",
         ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
@@ -47,7 +50,7 @@ def comparison_table(
         note=(
             f"in %; {protocol['training_images']:,} upright training images, "
             f"{protocol['test_images']:,} test images: {words}; each run by its mean over "
-            f"{len(protocol['seeds'])} seeds of the probe; ± is the standard deviation over n runs "
+            f"{repeats}; ± is the standard deviation over n runs "
             "that differ in their seed alone" + _learned_from(groups, protocol_id)
         ),
     )

@@ -8,8 +8,7 @@ from typing import Any
 
 from quarterturn.data.sources import short_name
 from quarterturn.methods.base import Network
-from quarterturn.report.probe_tables import probe_table
-from quarterturn.report.tables import Table
+from quarterturn.report.probe_tables import main_table
 from quarterturn.report.words import METHODS
 from quarterturn.runs import Run
 from quarterturn.weights.check import Exported
@@ -94,7 +93,7 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
 
 
 def _probe(result: dict[str, Any]) -> list[str]:
-    table: Table = probe_table(result)
+    table = main_table(result)
     return [
         f"On {result['name']}, by {result['protocol']['name']}; {table.note}:",
         _markdown(table.columns, table.cells()),

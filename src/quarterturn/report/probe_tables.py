@@ -14,6 +14,18 @@ LAST_COLUMNS = {
 }
 
 
+def main_table(result: dict[str, Any]) -> Table:
+    """The table that shows a result by its protocol."""
+    few_shot = result["protocol"]["name"] == "few-shot"
+    return few_shot_table(result) if few_shot else probe_table(result)
+
+
+def tables_of(result: dict[str, Any]) -> list[Table]:
+    """The main table, and the groups' where there are several; few-shot classes are all alike."""
+    groups = None if result["protocol"]["name"] == "few-shot" else groups_table(result)
+    return [main_table(result)] + ([] if groups is None else [groups])
+
+
 def probe_table(result: dict[str, Any]) -> Table:
     """Representations by classifiers and views, top-1 with balanced accuracy beside it."""
     figures, protocol = result["figures"], result["protocol"]
@@ -25,23 +37,43 @@ def probe_table(result: dict[str, Any]) -> Table:
             found = figures.get(f"{origin}/{part}/{column}")
             cells.append(None if found is None else _top1_and_balanced(found))
         rows.append(cells)
-    note = (
-        f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training images; "
-        f"{protocol['test_images']:,} test images: {result['test']}; "
-        f"n = {len(protocol['seeds'])} seeds"
-    )
-    if result["epochs_done"] < result["epochs"]:
-        note += f"; trained for {result['epochs_done']:.3g} of {result['epochs']} epochs so far"
-    learned = result["test_images_learned_from"]
-    if learned is None:
-        note += "; whether the run has learned from them is not known, its data is gone"
-    elif learned:
-        note += f"; the run has learned from {learned:,} of the test images, without labels"
+    name = protocol["name"]
     return Table(
-        "Probes on frozen features",
+        "Probes on frozen features" if name == "frozen-features" else f"Probes by {name}",
         ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
         rows,
-        note=note,
+        note=(
+            f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training "
+            f"images; {_tested(result)}; n = {len(protocol['seeds'])} seeds{_circumstances(result)}"
+        ),
+    )
+
+
+def few_shot_table(result: dict[str, Any]) -> Table:
+    """Representations and views by K, the number of labelled images of each class; top-1."""
+    figures, protocol = result["figures"], result["protocol"]
+    cells: dict[tuple[str, str, str], dict[int, Cell]] = {}
+    for name, found in figures.items():
+        origin, part, classifier, view = name.split("/")
+        row = cells.setdefault((origin, part, view), {})
+        row[int(classifier.removeprefix("few-shot-"))] = with_spread(found["top1"])
+    shots = sorted({k for row in cells.values() for k in row})
+    draws, seeds = protocol["draws"], len(protocol["seeds"])
+    note = (
+        "top-1 accuracy in %; logistic regression, C chosen among the labelled images (1 for K = 1)"
+        f"; {_tested(result)}; ± is the standard deviation over n = {draws * seeds} draws of the "
+        f"labelled images, {draws} for each of {seeds} seeds; every class has K"
+    )
+    if left_out := result.get("left_out"):
+        note += f"; left out: {left_out}"
+    return Table(
+        "Few-shot: by the number K of labelled images of each class",
+        ["features", "view", *map(str, shots)],
+        [
+            [f"{origin}: {part}", view, *map(row.get, shots)]
+            for (origin, part, view), row in cells.items()
+        ],
+        note=note + _circumstances(result),
     )
 
 
@@ -82,6 +114,23 @@ def with_spread(measure: dict[str, Any]) -> str | None:
         return None
     spread = "" if measure["spread"] is None else f" ± {100 * measure['spread']:.1f}"
     return f"{100 * measure['mean']:.1f}{spread}"
+
+
+def _tested(result: dict[str, Any]) -> str:
+    return f"{result['protocol']['test_images']:,} test images: {result['test']}"
+
+
+def _circumstances(result: dict[str, Any]) -> str:
+    """How far the run was trained, and what it has seen of the test images, where that matters."""
+    note = ""
+    if result["epochs_done"] < result["epochs"]:
+        note = f"; trained for {result['epochs_done']:.3g} of {result['epochs']} epochs so far"
+    learned = result["test_images_learned_from"]
+    if learned is None:
+        note += "; whether the run has learned from them is not known, its data is gone"
+    elif learned:
+        note += f"; the run has learned from {learned:,} of the test images, without labels"
+    return note
 
 
 def _top1_and_balanced(found: dict[str, Any]) -> str:
