@@ -33,6 +33,7 @@ def figure(top1: float, *, balanced: float = 0.5, **groups: float | None) -> dic
 def result() -> dict[str, Any]:
     return {
         "protocol": {
+            "name": "frozen-features",
             "training_images": 1347, "test_images": 450,
             "seeds": [0, 1], "many": 100, "few": 20,
         },
