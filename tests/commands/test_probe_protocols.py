@@ -12,9 +12,10 @@ import pytest
 import quarterturn.engine.loop as loop
 from quarterturn import probe
 from quarterturn.cli import main
-from quarterturn.protocols import PROTOCOLS, cifar10_semi_supervised
+from quarterturn.protocols import ALEXNET_LAYERS, PROTOCOLS, cifar10_semi_supervised
 from quarterturn.runs import Run
 
+from ..data.trees import write_devkit, write_places, write_train, write_val
 from ..weights.runs import MakeRun
 
 SHORT = "--epochs 1 --limit 60 --batch-size 32 --device cpu --workers 0"
@@ -75,6 +76,41 @@ def test_presets_of_alexnet_on_layers_of_another(
     value = result["figures"][f"trained/conv1/{classifier}/upright"]["top1"]["mean"]
     assert f"{100 * value:.1f}" in printed
     assert "trained: conv1" in printed
+
+
+@pytest.mark.usefixtures("_small_heads")
+def test_presets_on_the_layouts_that_they_are_for(make_run: MakeRun, tmp_path: Path) -> None:
+    """AlexNet on ImageNet, with ``val`` flat and in folders, and on Places205."""
+    run = make_run(backbone="alexnet", image_size=64, method="rotnet")
+    flat = write_val(write_devkit(write_train(tmp_path / "flat")))
+    nested = write_val(write_train(tmp_path / "nested"), nested=True)
+    write_places(tmp_path / "places")
+    tops = {}
+    for data, preset, layers, num_classes in (
+        (f"imagenet:{flat}", "imagenet-linear", 5, 3),
+        (f"imagenet:{nested}", "imagenet-linear", 5, 3),
+        (f"imagenet:{flat}", "imagenet-nonlinear", 2, 3),
+        (f"places205:{tmp_path / 'places'}", "places205-linear", 5, 205),
+    ):
+        result = probe(
+            run.path, data, preset=preset, epochs=2, batch_size=4, untrained=False,
+            device="cpu", workers=0, quiet=True,
+        )  # fmt: skip
+        figures = {name: f for name, f in result["figures"].items() if "upright" in name}
+        assert [name.split("/")[1] for name in figures] == list(ALEXNET_LAYERS[-layers:])
+        protocol = result["protocol"]
+        assert (protocol["name"], protocol["epochs"]) == (preset, 2)
+        assert (protocol["training_images"], protocol["test_images"]) == (
+            (12, 6) if num_classes == 205 else (9, 9)
+        )
+        (one, *_) = figures.values()
+        assert len(one["by_seed"][0]["per_class"]) <= num_classes
+        tops[data, preset] = {name: f["top1"]["mean"] for name, f in figures.items()}
+    # The same images under the same classes, whichever way val is laid out.
+    assert (
+        tops[f"imagenet:{flat}", "imagenet-linear"]
+        == (tops[f"imagenet:{nested}", "imagenet-linear"])
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
 from torchvision.datasets import ImageFolder, ImageNet, imagenet
 
 from quarterturn.data.labelled import open_labelled
@@ -11,46 +10,7 @@ from quarterturn.data.sources import Source, locate, open_source, short_name
 from quarterturn.errors import DataError
 
 from .pictures import save_photo
-
-IDS = {"n03": 1, "n01": 2, "n02": 3}
-"""ILSVRC2012_ID, which is not the order of the WordNet ids."""
-GROUND_TRUTH = [3, 3, 1, 2, 1, 2, 3, 1, 2]
-
-
-def write_train(root: Path) -> Path:
-    for seed, wnid in enumerate(IDS):
-        for i in (10, 2, 1):
-            save_photo(root / "train" / wnid / f"{wnid}_{i}.JPEG", 10 * seed + i, 20 + i, 30)
-    return root
-
-
-def write_devkit(root: Path, truth: list[int] = GROUND_TRUTH) -> Path:
-    """The development kit as unpacked, with a concept above the classes."""
-    kit = root / "ILSVRC2012_devkit_t12" / "data"
-    kit.mkdir(parents=True)
-    fields = [
-        ("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"),
-        ("num_children", "O"), ("children", "O"), ("wordnet_height", "O"),
-        ("num_train_images", "O"),
-    ]  # fmt: skip
-    rows = [(i, wnid, f"{wnid}, it", "a thing", 0, [], 0, 3) for wnid, i in IDS.items()]
-    rows.append((4, "n00", "entity", "all things", 3, [1, 2, 3], 1, 0))
-    savemat(kit / "meta.mat", {"synsets": np.array(rows, dtype=fields)[:, None]})
-    lines = "".join(f"{n}\n" for n in truth)
-    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text(lines)
-    return root
-
-
-def wnids_of_truth() -> list[str]:
-    wnid_of = {number: wnid for wnid, number in IDS.items()}
-    return [wnid_of[number] for number in GROUND_TRUTH]
-
-
-def write_val(root: Path, *, nested: bool = False) -> Path:
-    for i, wnid in enumerate(wnids_of_truth()):
-        folder = root / "val" / (wnid if nested else "")
-        save_photo(folder / f"ILSVRC2012_val_{i + 1:08d}.JPEG", 50 + i, 20, 30)
-    return root
+from .trees import GROUND_TRUTH, IDS, wnids_of_truth, write_devkit, write_train, write_val
 
 
 def opened(root: Path) -> Source:

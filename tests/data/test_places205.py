@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -7,32 +5,7 @@ from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
 
-from .pictures import save_photo
-
-FOLDER_OF = {0: "a/abbey", 1: "a/apartment_building/outdoor", 7: "b/bar"}
-IMAGES = "data/vision/torralba/deeplearning/images256"
-
-
-def write_places(root: Path) -> dict[str, list[tuple[str, int]]]:
-    """Both lists, in no order of names, and their images; returns what they list."""
-    (root / "trainvalsplit_places205").mkdir(parents=True)
-    listed: dict[str, list[tuple[str, int]]] = {}
-    for split, number in (("train", 12), ("val", 6)):
-        rows = [
-            (f"{FOLDER_OF[label]}/gsun_{split}_{99 - i}.jpg", label)
-            for i, label in zip(range(number), [7, 0, 1, 0] * 3, strict=False)
-        ]
-        for seed, (name, _) in enumerate(rows):
-            save_photo(root / IMAGES / name, seed, 16, 20 + seed)
-        write_list(root, split, rows)
-        listed[split] = rows
-    return listed
-
-
-def write_list(root: Path, split: str, rows: list[tuple[str, int]]) -> Path:
-    file = root / "trainvalsplit_places205" / f"{split}_places205.csv"
-    file.write_text("".join(f"{name} {label}\n" for name, label in rows))
-    return file
+from .trees import FOLDER_OF, IMAGES, write_list, write_places
 
 
 def test_both_splits_as_listed(tmp_path):
