@@ -29,6 +29,8 @@ from quarterturn.report.probe_tables import tables_of
 from quarterturn.report.tables import print_table
 from quarterturn.runs import Run
 
+FLAGS = {"augment": "centre-crops"}
+"""Settings of a protocol whose flag has another name."""
 KINDS = {
     "all": ("knn", "linear"), "knn": ("knn",), "linear": ("linear",), "fewshot": ("fewshot",),
 }  # fmt: skip
@@ -277,7 +279,8 @@ def _recipe(
         raise ConfigError(f"give --kind {kind} or --preset {preset}, not both")
     if preset is None and kind != "nonlinear":
         if given:
-            raise ConfigError(f"{', '.join(given)}: settings of a --preset, and none is named")
+            flags = ", ".join("--" + FLAGS.get(name, name.replace("_", "-")) for name in given)
+            raise ConfigError(f"of a --preset, and none is named: {flags}")
         return None
     if grid != 1:
         raise ConfigError(f"--grid {grid} is for classifiers that are fitted; leave it out")
