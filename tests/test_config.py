@@ -5,7 +5,8 @@ import pytest
 
 from quarterturn.config import Config, DataConfig, OptimizerConfig
 from quarterturn.errors import ConfigError
-from quarterturn.presets import PRESETS, demo_folder
+from quarterturn.presets import PRESETS
+from quarterturn.presets.unlabelled import demo_folder
 
 RECIPES = {**PRESETS, "demo": demo_folder}
 

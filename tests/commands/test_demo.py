@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from quarterturn import demo
-from quarterturn.presets import demo_folder, digits
+from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.runs import Run
 
 

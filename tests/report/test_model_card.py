@@ -7,7 +7,7 @@ import torch
 
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.methods.registry import build_network
-from quarterturn.presets import digits
+from quarterturn.presets.unlabelled import digits
 from quarterturn.report.model_card import MARK, model_card
 from quarterturn.runs import Imported, Run
 from quarterturn.weights.check import Difference, Exported

@@ -11,7 +11,7 @@ from torch import nn
 
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.methods.registry import build_network
-from quarterturn.presets import digits
+from quarterturn.presets.unlabelled import digits
 from quarterturn.runs import Run
 
 MakeRun = Callable[..., Run]

@@ -29,7 +29,7 @@ from quarterturn.evaluation.representation import NetworkFeatures, Pixels
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.registry import build_method, build_network
-from quarterturn.presets import demo_folder, digits
+from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.randomness import permutation
 from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import Table, format_cell, print_table

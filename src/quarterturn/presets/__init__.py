@@ -1,0 +1,114 @@
+"""Recipes by name. Each states its paper, its command, and the time and score to expect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from quarterturn.config import Config, ImbalanceConfig, MethodConfig
+from quarterturn.errors import ConfigError
+from quarterturn.presets.labelled import (
+    cifar10_classifier,
+    cifar10_lt_ldam,
+    digits_classifier,
+    folder_classifier,
+)
+from quarterturn.presets.rotation import folder_rotnet, imagenet_rotnet
+from quarterturn.presets.unlabelled import (
+    cifar10_lt_resnet18,
+    cifar10_nin,
+    cifar10_resnet18,
+    digits,
+    folder,
+    imagenet_alexnet,
+)
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    "digits": digits,
+    "folder": folder,
+    "folder-rotnet": folder_rotnet,
+    "imagenet-alexnet": imagenet_alexnet,
+    "imagenet-rotnet": imagenet_rotnet,
+    "cifar10-nin": cifar10_nin,
+    "cifar10-resnet18": cifar10_resnet18,
+    "cifar10-lt-resnet18": cifar10_lt_resnet18,
+    "digits-classifier": digits_classifier,
+    "folder-classifier": folder_classifier,
+    "cifar10-classifier": cifar10_classifier,
+    "cifar10-lt-ldam": cifar10_lt_ldam,
+}
+
+
+def fold_recipe(config: Config) -> Config:
+    """The recipe of the rotation networks that ``--upright auto`` trains before a run.
+
+    Images, folds and how they are asked, seed and machine are the run's; the rest is that of
+    ``fold_preset``, or else the run's own, without its noise-aware phase.
+    """
+    method, run = config.method, config.run
+    if method.fold_preset is None:
+        recipe, epochs = config, max(1, round(run.epochs * 50 / 245))  # Feng et al., CVPR 2019
+    else:
+        recipe = preset(method.fold_preset)
+        epochs = recipe.run.epochs
+    return replace(
+        recipe,
+        data=replace(
+            recipe.data,
+            limit=config.data.limit,
+            long_tail=config.data.long_tail,
+            long_tail_kind=config.data.long_tail_kind,
+            max_bad_fraction=config.data.max_bad_fraction,
+            verify=config.data.verify,
+        ),
+        method=MethodConfig(method="rotnet"),
+        imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
+        optimizer=replace(recipe.optimizer, noise_aware_rate=None),
+        run=replace(recipe.run, epochs=method.fold_epochs or epochs, seed=run.seed),
+        upright=config.upright,
+        machine=config.machine,
+    )
+
+
+def preset(name: str) -> Config:
+    """The configuration of a preset by its name.
+
+    Raises:
+        ConfigError: There is no such preset; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]()
+
+
+def default_rotnet_preset(data: str) -> str:
+    """The preset of the networks that tell what is upright, when none is named."""
+    name = default_preset(data)
+    return {"folder": "folder-rotnet", "imagenet-alexnet": "imagenet-rotnet"}.get(name, name)
+
+
+def default_preset(data: str) -> str:
+    """The preset that fits ``DATA`` when none is named."""
+    if data.startswith(("cifar10:", "cifar100:")):
+        return "cifar10-resnet18"
+    if data.startswith("imagenet:"):
+        return "imagenet-alexnet"
+    return "digits" if data == "digits" else "folder"
+
+
+def default_classifier_preset(data: str) -> str:
+    """The preset of a classifier of ``DATA`` when none is named."""
+    kind = default_preset(data).split("-")[0]
+    return f"{kind}-classifier" if f"{kind}-classifier" in PRESETS else "folder-classifier"
+
+
+def seen_as_by(pretrained: Config, recipe: Config) -> Config:
+    """A recipe for the backbone of another run, with images shown as that run saw them."""
+    view = pretrained.data
+    return recipe.with_settings(
+        backbone=pretrained.model.backbone,
+        image_size=view.image_size,
+        eval_crop=view.eval_crop,
+        mean=view.mean,
+        std=view.std,
+    )
