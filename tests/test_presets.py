@@ -20,11 +20,11 @@ from quarterturn.presets import (
     default_classifier_preset,
     default_preset,
     default_rotnet_preset,
-    demo_folder,
     fold_recipe,
     preset,
     seen_as_by,
 )
+from quarterturn.presets.unlabelled import demo_folder
 
 RECIPES = {**PRESETS, "demo": demo_folder}
 
