@@ -305,7 +305,12 @@ def test_a_named_data_set_is_fetched_when_asked_alone(
     result = probe(tmp_path / run.path, run.data, kind="knn", seeds=1, download=True, quiet=True)
     assert result["test_images_learned_from"] == 0
     assert result["protocol"]["training_images"] == 20
-    assert (tmp_path / run.path / "probes" / f"cifar10-sets-{result['protocol_id']}.json").exists()
+    assert (
+        tmp_path
+        / run.path
+        / "probes"
+        / f"cifar10-sets-frozen-features-{result['protocol_id']}.json"
+    ).exists()
     assert len(fetched) == 1
 
 
@@ -323,7 +328,7 @@ def test_one_process_fetches_for_all(
 ) -> None:
     calls: list[str] = []
 
-    def select(*_: object, download: bool) -> None:
+    def select(*_: object, download: bool, **others: object) -> None:
         calls.append("fetch" if download else "open")
 
     monkeypatch.setattr(preparation, "select_images", select)
