@@ -25,7 +25,7 @@ def imagenet_linear() -> Config:
     flips; tested on the centre crop. Gidaris et al. (ICLR 2018) do the same for 35 epochs, with
     steps at 5, 15, 25.
     Command: ``quarterturn probe RUN imagenet:ROOT --preset imagenet-linear``.
-    Expected: 19.3, 33.3, 40.8, 41.8, 44.3 for conv1 to conv5 (the paper's figures); not run here.
+    Expected: not run here; the paper has its figures for conv1 to conv5.
     """
     return Config(
         data=DataConfig(crop_fraction=224 / 256),
@@ -75,7 +75,7 @@ def cifar10_multilayer() -> Config:
     epochs, learning rate 0.1, 0.02, 0.004 while epoch < 20, 40, 45, then 0.0008; crops with a
     padding of 4, flips.
     Command: ``quarterturn probe RUN cifar10:ROOT --preset cifar10-multilayer``.
-    Expected: 89.1 for RotNet (the paper's figure); not run here.
+    Expected: not run here.
     """
     return Config(
         data=DataConfig(image_size=32, crop_padding=4),
@@ -96,7 +96,7 @@ def cifar10_convolutional() -> Config:
     Paper: as `cifar10_multilayer`; learning rate 0.1, 0.02, 0.004, 0.0008 while epoch < 35, 70, 85,
     100.
     Command: ``quarterturn probe RUN cifar10:ROOT --preset cifar10-convolutional``.
-    Expected: 91.2 for RotNet (the paper's figure); not run here.
+    Expected: not run here.
     """
     recipe = cifar10_multilayer().with_settings(head="convolutional")
     return recipe.with_settings(milestones=(35 / 100, 70 / 100, 85 / 100))

@@ -51,7 +51,8 @@ class Probe:
     seed: int = 0
     """First seed, of turns, held-out parts and draws."""
     seeds: int | None = None
-    """How many seeds; mean and spread are over them. 3, or 1 for a preset."""
+    """How many seeds; mean and spread are over them. 3, or 1 for a preset that learns from random
+    crops."""
     epochs: int | None = None
     """Of a preset's training, in place of its own; its schedule is scaled."""
     batch_size: int | None = None

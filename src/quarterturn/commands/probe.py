@@ -151,7 +151,7 @@ def probe(
     split = open_labelled(
         data, test, train=train, long_tail=long_tail, long_tail_kind=long_tail_kind,
         limit=limit, max_bad_fraction=opened.config.data.max_bad_fraction, download=download,
-        index=opened.index, say=None if console is None else line_printer(console),
+        index=opened.index, say=line_printer(console),
     )  # fmt: skip
     store = FeatureStore(opened.path / "features")
     task = _Task(opened, weights, networks, split, store, runtime, workers, many, few, console)

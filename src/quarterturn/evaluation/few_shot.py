@@ -1,8 +1,7 @@
 """Few-shot classification: what K labelled images of each class are enough for.
 
 K images of each class are drawn without replacement, several times, and logistic regression learns
-from their frozen features: the low-shot curves of Goyal et al. (ICCV 2019), who draw five times for
-each K. Here a draw is an order of each class's images, of which every K takes the first K: the
+from their frozen features: the low-shot curves of Goyal et al. (ICCV 2019). Here a draw is an order of each class's images, of which every K takes the first K: the
 labels of a larger K hold those of a smaller one, as when somebody goes on labelling.
 
 Shapes: n training images; m labelled ones, K of each of C classes; D feature width.
@@ -33,7 +32,7 @@ from quarterturn.randomness import hash64
 SHOTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 """Values of K, where every class has so many images."""
 DRAWS = 5
-"""For each seed, as many as Goyal et al. make."""
+"""For each seed."""
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """C to choose from, the inverse of the penalty's strength."""
 SINGLE_STRENGTH = 1.0
