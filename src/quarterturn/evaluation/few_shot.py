@@ -1,8 +1,9 @@
 """Few-shot classification: what K labelled images of each class are enough for.
 
 K images of each class are drawn without replacement, several times, and logistic regression learns
-from their frozen features: the low-shot curves of Goyal et al. (ICCV 2019). Here a draw is an order of each class's images, of which every K takes the first K: the
-labels of a larger K hold those of a smaller one, as when somebody goes on labelling.
+from their frozen features: the low-shot curves of Goyal et al. (ICCV 2019). Here a draw is an order
+of each class's images, of which every K takes the first K: the labels of a larger K hold those of a
+smaller one, as when somebody goes on labelling.
 
 Shapes: n training images; m labelled ones, K of each of C classes; D feature width.
 """
