@@ -1,31 +1,20 @@
-"""A run directory: what a training leaves behind, and what others read from it."""
+"""One run: its settings, its files, its network."""
 
 from __future__ import annotations
 
-import csv
-import importlib.metadata
 import json
-import platform
-import shlex
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source
 from quarterturn.engine.checkpoint import load_checkpoint
-from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
-
-PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-learn")
+from quarterturn.runs.files import write_json
 
 
 @dataclass(frozen=True)
@@ -271,98 +260,3 @@ def _is_run(path: Path) -> bool:
     except QuarterturnError:
         return False
     return True
-
-
-def next_directory(name: str, parent: Path = Path("runs")) -> Path:
-    """``runs/<name>-<n>`` with the first free n."""
-    n = 1
-    while (parent / f"{name}-{n}").exists():
-        n += 1
-    return parent / f"{name}-{n}"
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write readable JSON, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n")
-    partial.replace(path)
-
-
-def command_line() -> str:
-    """The command as the user wrote it; the program's name alone when called from Python."""
-    program = Path(sys.argv[0]).name
-    if program not in ("quarterturn", "__main__.py"):
-        return "called from Python"
-    return shlex.join(["quarterturn", *sys.argv[1:]])
-
-
-def environment(runtime: Runtime, config: Config) -> dict[str, Any]:
-    """Versions, commit, device, precision in force, threads and seed."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {
-        "versions": {**versions, "torch": torch.__version__},  # with the build: +cpu, +cu130
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "commit": _commit(),
-        "device": _device_name(runtime.device),
-        "precision": runtime.precision,
-        "processes": runtime.world_size,
-        "threads": torch.get_num_threads(),
-        "seed": config.run.seed,
-    }
-
-
-def write_items(
-    path: Path,
-    source: Source,
-    train: ImageSet,
-    held_out: ImageSet | None,
-    failed: dict[str, str],
-) -> None:
-    """Write ``items.csv``: every image file, its number in the training, size and status.
-
-    Args:
-        path: Where.
-        source: The data, with what could not be read.
-        train: The images that are learned from; their order gives the numbers.
-        held_out: Images kept out for diagnostics.
-        failed: Images of either that could not be decoded after all, by name, with the reason.
-    """
-    every = [images for images in (held_out, source.train) if images is not None]
-    sizes = {n: s for images in every for n, s in zip(images.names, images.sizes, strict=True)}
-    status = dict.fromkeys(source.train.names, "not used")
-    status |= dict.fromkeys(held_out.names if held_out is not None else [], "held out")
-    status |= dict.fromkeys(train.names, "trained on")
-    status |= {name: f"unreadable: {why}" for name, why in (source.unreadable | failed).items()}
-    numbers = {name: i for i, name in enumerate(train.names)}
-    # A file name need not be UTF-8; its odd bytes are written as they are.
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["index", "path", "height", "width", "status"])
-        for name in [*train.names, *(name for name in status if name not in numbers)]:
-            size = sizes.get(name, ("", ""))
-            writer.writerow([numbers.get(name, ""), name, *size, status[name]])
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
-
-
-def _commit() -> str | None:
-    """The commit of a source checkout; None for an installed package."""
-    here = Path(__file__)
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        # An installed package may lie within somebody's repository, which is not ours.
-        git("ls-files", "--error-unmatch", here.name)
-        return git("rev-parse", "HEAD")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
 from quarterturn.config import Config
 from quarterturn.errors import CheckpointError, ConfigError
-from quarterturn.runs import Run, command_line, next_directory, prepare_directory
+from quarterturn.runs import Run, prepare_directory
 from quarterturn.weights.loading import load_backbone
 
 
@@ -16,13 +15,6 @@ def test_what_is_created_is_opened(tmp_path: Path) -> None:
     run = Run(tmp_path / "deep" / "run", "photos", config, "abc")
     run.create()
     assert Run.open(run.path) == run
-
-
-def test_next_directory_is_the_first_free_number(tmp_path: Path) -> None:
-    assert next_directory("x", tmp_path) == tmp_path / "x-1"
-    (tmp_path / "x-1").mkdir()
-    (tmp_path / "x-3").mkdir()
-    assert next_directory("x", tmp_path) == tmp_path / "x-2"
 
 
 def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
@@ -70,10 +62,3 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     run.create()
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_backbone(run.path)
-
-
-def test_the_command_line_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/somewhere/quarterturn", "pretrain", "my photos"])
-    assert command_line() == "quarterturn pretrain 'my photos'"
-    monkeypatch.setattr(sys, "argv", ["script.py", "x"])
-    assert command_line() == "called from Python"
