@@ -9,40 +9,36 @@ import torch
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
+from quarterturn.commands.classifier_results import (
+    RESULTS,
+    conclude,
+    summarise_seeds,
+    tested,
+    write_image_list,
+)
 from quarterturn.config import Config
 from quarterturn.data.examples import Examples
 from quarterturn.data.labelled import LabelledSplit, open_labelled
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
+from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.classification import classifier_metrics, classify
-from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import build_classification, check_network
-from quarterturn.metrics import mean_and_spread
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
 from quarterturn.report.classifier_tables import (
     MEASURES,
-    classes_table,
-    figures_table,
-    seeds_table,
 )
-from quarterturn.report.run_report import write_run_report
-from quarterturn.report.tables import percent, print_table
+from quarterturn.report.tables import percent
 from quarterturn.runs import (
     Run,
-    command_line,
     environment,
     next_directory,
-    write_items,
     write_json,
 )
 from quarterturn.training import prepare_training
-
-RESULTS = "results.json"
 
 
 def finetune(
@@ -121,12 +117,12 @@ def finetune(
                 run.create(overwrite=overwrite)
                 split.source.keep_index(run.index)
                 write_json(run.path / "environment.json", environment(runtime, run.config))
-                _write_items(run, examples, {})
+                write_image_list(run, examples, {})
             runtime.barrier()
             _train(run, examples, runtime, console)
             runs.append(run)
         if seeds > 1 and runtime.is_main:
-            _summarise(path, runs, console)
+            summarise_seeds(path, runs, console)
         return runs
     finally:
         runtime.close()
@@ -225,7 +221,7 @@ def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | No
     def after_epoch(done: int) -> None:
         due = config.run.diagnostics and done % every == 0
         if runtime.is_main and (due or done == config.run.epochs):
-            figures = _test(method, examples, config, runtime, failed)
+            figures = tested(method, examples, config, runtime, failed)
             training.telemetry.record(
                 "evaluation", step=training.step - 1, epoch=done,
                 **{name: figures[name] for name in MEASURES},
@@ -244,30 +240,9 @@ def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | No
     if runtime.is_main:
         failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
-        figures = last or _test(method, examples, config, runtime, failed)
-        _conclude(run, examples, figures, failed, console)
+        figures = last or tested(method, examples, config, runtime, failed)
+        conclude(run, examples, figures, failed, console)
     runtime.barrier()
-
-
-def _test(
-    method: Classification,
-    examples: Examples,
-    config: Config,
-    runtime: Runtime,
-    failed: dict[str, str],
-) -> dict[str, Any]:
-    """Figures on the test images; those that cannot be decoded are noted and left out."""
-    assert isinstance(method.network, ClassifierNetwork)
-    undecoded: dict[int, str] = {}
-    classified = classify(
-        method.network, examples.test, config.data,
-        device=runtime.device, workers=config.machine.workers, failed=undecoded,
-    )  # fmt: skip
-    failed.update({examples.test.names[i]: why for i, why in undecoded.items()})
-    return classifier_metrics(
-        classified, examples.train.class_names, examples.class_counts,
-        many=config.classifier.many, few=config.classifier.few,
-    )  # fmt: skip
 
 
 def _introduce(
@@ -290,69 +265,3 @@ def _introduce(
     )  # fmt: skip
     if training.step:
         console.print(f"going on after step {training.step}")
-
-
-def _conclude(
-    run: Run,
-    examples: Examples,
-    figures: dict[str, Any],
-    failed: dict[str, str],
-    console: Console | None,
-) -> None:
-    """Write what a finished run holds beside its checkpoint, and say where it is."""
-    settings = run.config.classifier
-    results: dict[str, Any] = {
-        "epoch": run.config.run.epochs,
-        "figures": figures,
-        "class_counts": examples.class_counts.tolist(),
-        "many": settings.many,
-        "few": settings.few,
-        "test": examples.split.description,
-    }
-    evaluated = run.read_metrics("evaluation")
-    if settings.protocol == "paper" and evaluated:
-        best = max(evaluated, key=lambda line: line["top1"])
-        results["best_epoch"] = {
-            "epoch": best["epoch"],
-            "evaluated_epochs": len(evaluated),
-            "figures": {name: best[name] for name in MEASURES},
-        }
-    _write_items(run, examples, failed)
-    tables = [figures_table(results), classes_table(results)]
-    write_run_report(
-        run,
-        source_lines=[*examples.split.source.summary(), examples.words()],
-        unreadable=examples.split.source.unreadable | failed,
-        tables=tables,
-        warnings=[],
-        images=examples.test,
-        network=run.load_network(),
-        command=command_line(),
-    )
-    write_json(run.path / RESULTS, results)  # last: with it the run is finished
-    if console is not None:
-        for table in tables:
-            print_table(stdout_console(), table)
-        if failed:
-            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
-        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
-
-
-def _summarise(path: Path, runs: list[Run], console: Console | None) -> None:
-    """Mean and spread over the seeds, in a file beside the runs."""
-    results = [run.read_json(RESULTS) for run in runs]
-    summary = {
-        "seeds": [run.config.run.seed for run in runs],
-        "figures": {
-            name: mean_and_spread([result["figures"][name] for result in results])
-            for name in MEASURES
-        },
-    }
-    write_json(path / RESULTS, summary)
-    if console is not None:
-        print_table(stdout_console(), seeds_table(summary))
-
-
-def _write_items(run: Run, examples: Examples, failed: dict[str, str]) -> None:
-    held_out = examples.test if examples.split.test is None else None
-    write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)

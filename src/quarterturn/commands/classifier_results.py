@@ -1,0 +1,115 @@
+"""What a finished classifier leaves behind: its figures, as tables, a page and a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.examples import Examples
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stdout_console
+from quarterturn.evaluation.classification import classifier_metrics, classify
+from quarterturn.methods.classifier import Classification, ClassifierNetwork
+from quarterturn.metrics import mean_and_spread
+from quarterturn.report.classifier_tables import (
+    MEASURES,
+    classes_table,
+    figures_table,
+    seeds_table,
+)
+from quarterturn.report.run_report import write_run_report
+from quarterturn.report.tables import print_table
+from quarterturn.runs import Run, command_line, write_items, write_json
+
+RESULTS = "results.json"
+
+
+def tested(
+    method: Classification,
+    examples: Examples,
+    config: Config,
+    runtime: Runtime,
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    """Figures on the test images; those that cannot be decoded are noted and left out."""
+    assert isinstance(method.network, ClassifierNetwork)
+    undecoded: dict[int, str] = {}
+    classified = classify(
+        method.network, examples.test, config.data,
+        device=runtime.device, workers=config.machine.workers, failed=undecoded,
+    )  # fmt: skip
+    failed.update({examples.test.names[i]: why for i, why in undecoded.items()})
+    return classifier_metrics(
+        classified, examples.train.class_names, examples.class_counts,
+        many=config.classifier.many, few=config.classifier.few,
+    )  # fmt: skip
+
+
+def conclude(
+    run: Run,
+    examples: Examples,
+    figures: dict[str, Any],
+    failed: dict[str, str],
+    console: Console | None,
+) -> None:
+    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    settings = run.config.classifier
+    results: dict[str, Any] = {
+        "epoch": run.config.run.epochs,
+        "figures": figures,
+        "class_counts": examples.class_counts.tolist(),
+        "many": settings.many,
+        "few": settings.few,
+        "test": examples.split.description,
+    }
+    evaluated = run.read_metrics("evaluation")
+    if settings.protocol == "paper" and evaluated:
+        best = max(evaluated, key=lambda line: line["top1"])
+        results["best_epoch"] = {
+            "epoch": best["epoch"],
+            "evaluated_epochs": len(evaluated),
+            "figures": {name: best[name] for name in MEASURES},
+        }
+    write_image_list(run, examples, failed)
+    tables = [figures_table(results), classes_table(results)]
+    write_run_report(
+        run,
+        source_lines=[*examples.split.source.summary(), examples.words()],
+        unreadable=examples.split.source.unreadable | failed,
+        tables=tables,
+        warnings=[],
+        images=examples.test,
+        network=run.load_network(),
+        command=command_line(),
+    )
+    write_json(run.path / RESULTS, results)  # last: with it the run is finished
+    if console is not None:
+        for table in tables:
+            print_table(stdout_console(), table)
+        if failed:
+            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> None:
+    """Mean and spread over the seeds, in a file beside the runs."""
+    results = [run.read_json(RESULTS) for run in runs]
+    summary = {
+        "seeds": [run.config.run.seed for run in runs],
+        "figures": {
+            name: mean_and_spread([result["figures"][name] for result in results])
+            for name in MEASURES
+        },
+    }
+    write_json(path / RESULTS, summary)
+    if console is not None:
+        print_table(stdout_console(), seeds_table(summary))
+
+
+def write_image_list(run: Run, examples: Examples, failed: dict[str, str]) -> None:
+    """Write ``items.csv``: every image file, and what became of it."""
+    held_out = examples.test if examples.split.test is None else None
+    write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)
