@@ -231,6 +231,13 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     more = probe(run.path, "digits", kind="fewshot", shots=(3,), draws=2, **options)
     assert more["protocol_id"] == result["protocol_id"]
     assert len(json.loads(path.read_text())["figures"]) == 3 * 3 * 2
+    curve = json.loads((run.figures / f"{path.stem}.json").read_text())["data"]
+    assert curve["upright"]["trained: both"]["images_per_class"] == [1, 2, 3]
+    assert curve["upright"]["trained: both"]["mean"][:2] == [
+        one["top1"]["mean"],
+        two["top1"]["mean"],
+    ]
+    assert run.figures.joinpath(f"{path.stem}.png").exists()
     probe(run.path, "digits", kind="knn", **options)
     assert len(list((run.path / "probes").iterdir())) == 2
     compared = compare([run.path], out=tmp_path / "x.json")

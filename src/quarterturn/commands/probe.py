@@ -25,6 +25,8 @@ from quarterturn.evaluation.store import FeatureStore, weights_fingerprint
 from quarterturn.methods.base import Network
 from quarterturn.metrics import FEW, MANY
 from quarterturn.protocols import protocol_for
+from quarterturn.report.few_shot_curve import few_shot_curve
+from quarterturn.report.figures import save_figure
 from quarterturn.report.probe_tables import tables_of
 from quarterturn.report.tables import print_table
 from quarterturn.runs import Run
@@ -170,10 +172,16 @@ def probe(
         result["left_out"] = measured.left_out
     path = write_result(opened, result)
     measured.finish()
+    if kind == "fewshot":
+        # With the figures of earlier probes, which the file keeps.
+        whole = opened.read_json(f"probes/{path.name}")
+        save_figure(opened.figures, few_shot_curve(whole, path.stem))
     if console is not None:
         for table in tables_of(result):
             print_table(stdout_console(), table)
         console.print(f"written: {path}", highlight=False, markup=False)
+        if kind == "fewshot":
+            console.print(f"curve: {opened.figures / path.stem}.png", highlight=False, markup=False)
     return result
 
 
