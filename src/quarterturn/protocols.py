@@ -111,7 +111,7 @@ def cifar10_semi_supervised() -> Config:
     Expected: not run here.
     """
     return cifar10_convolutional().with_settings(
-        images_per_class=(20, 100, 400, 1000, 5000), draws=50_000
+        images_per_class=(20, 100, 400, 1000, 5000), images_per_epoch=50_000
     )
 
 
@@ -141,7 +141,10 @@ PROTOCOLS: dict[str, Callable[[], Config]] = {
 
 
 def protocol_for(name: str, run: Config) -> Config:
-    """A protocol by its name, for the backbone of a run, with images shown as the run saw them.
+    """A protocol by its name, for the backbone of a run, with pixels as the run saw them.
+
+    Side, mean and standard deviation are the run's. The centre crop of the test is as large as the
+    random crops of the training, where the protocol has such, and else the run's.
 
     Raises:
         ConfigError: There is no such protocol; the message lists those there are.
@@ -149,13 +152,14 @@ def protocol_for(name: str, run: Config) -> Config:
     if name not in PROTOCOLS:
         raise ConfigError(f"unknown preset {name!r}; a probe has {', '.join(PROTOCOLS)}")
     recipe, view = PROTOCOLS[name](), run.data
+    own_crop = (recipe.data.crop_fraction or 1.0) if recipe.heads.augment else view.eval_crop
     return replace(
         recipe,
         model=run.model,
         data=replace(
             recipe.data,
             image_size=view.image_size,
-            eval_crop=view.eval_crop,
+            eval_crop=own_crop,
             mean=view.mean,
             std=view.std,
             max_bad_fraction=view.max_bad_fraction,

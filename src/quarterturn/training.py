@@ -98,7 +98,7 @@ def prepare_training(
             images, config.data,
             batch_size=config.run.batch_size, seed=config.run.seed, device=runtime.device,
             workers=config.machine.workers, rank=runtime.rank, world_size=runtime.world_size,
-            with_labels=method.reads_labels, chances=chances, draws=config.heads.draws,
+            with_labels=method.reads_labels, chances=chances, draws=config.heads.images_per_epoch,
             source=source,
         )  # fmt: skip
     telemetry = Telemetry(

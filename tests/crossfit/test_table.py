@@ -268,7 +268,7 @@ class TestRowsOfATraining:
     def test_of_files_with_odd_names(self, tmp_path):
         sizes = np.full((6, 2), 9)
         numbers = np.arange(6)
-        files = FileImages(tmp_path, NAMES, sizes, numbers + 100, numbers)
+        files = FileImages(tmp_path, NAMES, sizes, numbers + 100, numbers, numbers)
         table_of(NAMES, files.fingerprint()).write(tmp_path / "upright.npz")
         found = p_upright_of(tmp_path, files.subset(numbers[::-1].copy()), [files])
         np.testing.assert_array_equal(found, table_of(NAMES).p_upright[::-1])

@@ -45,7 +45,7 @@ def open_kept(root: Path, kept: Path, **options: object) -> Source:
 
 def assert_equal(one: Source, other: Source) -> None:
     assert list(one.train.names) == list(other.train.names)
-    for array in ("sizes", "num_bytes", "modified_ns", "labels"):
+    for array in ("sizes", "num_bytes", "modified_ns", "changed_ns", "labels"):
         found, expected = getattr(one.train, array), getattr(other.train, array)
         np.testing.assert_array_equal(found, expected)
         assert found.dtype == expected.dtype
@@ -136,7 +136,7 @@ class TestStale:
     def test_a_photo_turned_in_place_behind_its_size_and_time(self, photos, kept):
         """As by programs that keep the time; there is no folder whose time tells."""
         path = photos / "b" / "07.png"
-        open_kept(photos, kept)
+        fingerprints = {open_kept(photos, kept).train.files_fingerprint()}
         before = path.stat()
         upright = path.read_bytes()
         turned = save_photo(photos.parent / "turned.png", 7, 16, 12).read_bytes()
@@ -146,8 +146,10 @@ class TestStale:
                 file.write(content.ljust(size, b"\0"))
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
             train = open_kept(photos, kept).train
+            fingerprints.add(train.files_fingerprint())  # by which kept features are found
             height, width = train.sizes[list(train.names).index("b/07.png")]
             assert (height > width) == (content is turned)
+        assert len(fingerprints) == 3
 
     def test_added_and_removed_files(self, photos, kept, headers_read):
         open_kept(photos, kept)

@@ -198,7 +198,7 @@ class TestStratifiedSplit:
 
 
 class TestFirstOfEachClass:
-    LABELS = np.array([2, 0, 2, 1, 1, 0, 2, 0, 1, 2, 5, 5, 5])
+    LABELS = np.array([2, 0, 2, 1, 1, 0, 2, 0, 1, 2, 3, 3, 3])
 
     @pytest.mark.parametrize(
         ("k", "expected"),
@@ -209,10 +209,11 @@ class TestFirstOfEachClass:
         ],
     )
     def test_in_the_order_of_the_data(self, k, expected):
-        assert first_of_each_class(self.LABELS, k).tolist() == expected
+        assert first_of_each_class(self.LABELS, 4, k).tolist() == expected
 
     def test_are_none_where_a_class_has_fewer(self):
-        assert first_of_each_class(self.LABELS, 4) is None
+        assert first_of_each_class(self.LABELS, 4, 4) is None
+        assert first_of_each_class(self.LABELS, 5, 1) is None  # of one class there is none
 
     def test_is_a_loop(self, rng):
         labels = rng.integers(0, 7, 500)
@@ -221,7 +222,7 @@ class TestFirstOfEachClass:
             counts[label] += 1
             if counts[label] <= 20:
                 expected.append(i)
-        assert first_of_each_class(labels, 20).tolist() == expected
+        assert first_of_each_class(labels, 7, 20).tolist() == expected
 
 
 class TestMatchClasses:

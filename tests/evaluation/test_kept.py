@@ -130,3 +130,26 @@ def test_what_could_not_be_read_once_is_tried_again(crop, network, store, files)
     found = kept_features(images, crop, model, store)
     assert found["both"].indices.tolist() == list(range(12))
     assert len(list(store.folder.iterdir())) == 1
+
+
+def test_what_can_never_be_read_costs_no_pass_again(crop, network, store, files, passes):
+    crop, model = replace(crop, max_bad_fraction=0.2), NetworkFeatures(network)
+    images = files()
+    images.path(6).write_bytes(images.path(6).read_bytes()[:-40])
+    for _ in range(3):
+        found = kept_features(images, crop, model, store)
+        assert found["both"].indices.tolist() == [i for i in range(12) if i != 6]
+    assert len(passes) == 1
+
+
+def test_a_picture_that_was_turned_behind_its_time_is_another(crop, network, store, files):
+    """As by programs that put the time of writing back."""
+    model, before = NetworkFeatures(network), files()
+    key = model.store_key("fc", before, crop, None)
+    path = before.path(4)
+    stat = path.stat()
+    Image.open(path).rotate(90).save(path)
+    os.utime(path, ns=(0, stat.st_mtime_ns))
+    after = files()
+    np.testing.assert_array_equal(after.modified_ns, before.modified_ns)
+    assert model.store_key("fc", after, crop, None) != key

@@ -67,10 +67,14 @@ class TestDisk:
 
 @pytest.mark.parametrize(("free", "enough"), [(3_583_999, False), (3_584_000, True), (None, True)])
 def test_memory_that_a_classifier_needs(crop, model, monkeypatch, free, enough):
-    """1,000 images of 256 features of 4 bytes, 3.5 times."""
+    """1,000 images of 256 features of 4 bytes, 3.5 times, or as often as is said."""
     monkeypatch.setattr("quarterturn.evaluation.room.free_main_memory", lambda: free)
     if enough:
         require_memory(1000, model, crop)
+        require_memory(500, model, crop, copies=7)
+        if free is not None:
+            with pytest.raises(ConfigError, match=r"501 images and 256 features of both"):
+                require_memory(501, model, crop, copies=7)
     else:
         with pytest.raises(ConfigError, match=r"1,000 images and 256 features of both takes 4 MB"):
             require_memory(1000, model, crop)

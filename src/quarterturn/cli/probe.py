@@ -25,12 +25,11 @@ class Probe:
     kind: Literal["all", "knn", "linear", "nonlinear", "fewshot"] = "all"
     """Which classifiers, on features that are extracted once: all is knn and linear; fewshot learns
     from K images of each class."""
-    shots: Annotated[tuple[int, ...], tyro.conf.arg(metavar="K ...")] = (
-        1, 2, 5, 10, 20, 50, 100, 200, 500,
-    )  # fmt: skip
-    """The K of fewshot; those count of which every class has so many training images."""
-    draws: int = 5
-    """How often fewshot draws the K images, for each seed."""
+    shots: Annotated[tuple[int, ...] | None, tyro.conf.arg(metavar="K ...")] = None
+    """The K of fewshot, by default 1, 2, 5, 10 and so on up to 500; those count of which every
+    class has so many training images."""
+    draws: int | None = None
+    """How often fewshot draws the K images, for each seed; 5 by default."""
     preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """A protocol of the literature, whose classifiers are trained: imagenet-linear,
     imagenet-nonlinear, places205-linear, cifar10-multilayer, cifar10-convolutional or

@@ -167,7 +167,7 @@ def _open(
             data,
             long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
             limit=settings.limit, test_fraction=settings.holdout,
-            max_bad_fraction=settings.max_bad_fraction, verify=settings.verify,
+            max_bad_fraction=settings.max_bad_fraction, verify=settings.verify, empty_classes=True,
             download=download and runtime.is_main, index=index, say=line_printer(console),
         )  # fmt: skip
 

@@ -20,7 +20,12 @@ from quarterturn.evaluation.heads import HeadsProbe, heads_protocol
 from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.results import probe_result, protocol_id, write_result
-from quarterturn.evaluation.room import bytes_to_keep, require_disk, require_memory
+from quarterturn.evaluation.room import (
+    FEW_SHOT_COPIES,
+    bytes_to_keep,
+    require_disk,
+    require_memory,
+)
 from quarterturn.evaluation.store import FeatureStore, weights_fingerprint
 from quarterturn.methods.base import Network
 from quarterturn.metrics import FEW, MANY
@@ -46,8 +51,8 @@ def probe(
     train: str | None = None,
     test: str | None = None,
     kind: str = "all",
-    shots: tuple[int, ...] = SHOTS,
-    draws: int = DRAWS,
+    shots: tuple[int, ...] | None = None,
+    draws: int | None = None,
     preset: str | None = None,
     layers: tuple[str, ...] | None = None,
     grid: int = 1,
@@ -83,9 +88,10 @@ def probe(
         test: Other DATA to test on.
         kind: ``knn``, ``linear``, ``all`` of both, ``fewshot``, or ``nonlinear``, which is the
             protocol of that name.
-        shots: Of ``fewshot``: numbers K of labelled images of each class. A K counts if every class
-            has K training images; which are left out is said.
-        draws: Of ``fewshot``: how often the K images are drawn, for each seed.
+        shots: Of ``fewshot``: numbers K of labelled images of each class, by default 1, 2, 5 and so
+            on up to 500. A K counts if every class has K training images; which are left out is
+            said.
+        draws: Of ``fewshot``: how often the K images are drawn, for each seed; 5 by default.
         preset: A protocol of the literature, of `quarterturn.protocols.PROTOCOLS`: classifiers
             trained by gradient. An interrupted one goes on when it is called again.
         layers: Layers of the backbone, by name; ``("all",)`` takes every one, and None the last.
@@ -131,6 +137,9 @@ def probe(
         raise ConfigError(f"--limit is {limit}; expected at least {MIN_IMAGES} images")
     if kind not in (*KINDS, "nonlinear"):
         raise ConfigError(f"--kind is {kind!r}; expected one of {', '.join(KINDS)}, nonlinear")
+    if kind != "fewshot" and (shots is not None or draws is not None):
+        raise ConfigError("--shots and --draws are of --kind fewshot alone")
+    shots, draws = SHOTS if shots is None else shots, DRAWS if draws is None else draws
     if draws < 1:
         raise ConfigError(f"--draws is {draws}; expected at least 1")
     given = {
@@ -142,13 +151,20 @@ def probe(
     opened = Run.open(run)
     recipe = _recipe(opened, kind, preset, given, grid)
     runtime = Runtime(device, "32-true")
+    if runtime.world_size > 1:
+        runtime.close()
+        raise ConfigError(
+            f"a probe runs in one process, and these are {runtime.world_size}: call it without "
+            "torchrun"
+        )
     networks = {"trained": opened.load_network().to(runtime.device)}
     weights = weights_fingerprint(networks["trained"])
     if untrained:
         networks["untrained"] = opened.untrained_network().to(runtime.device)
     if layers == ("all",):
         layers = networks["trained"].backbone.layers
-    NetworkFeatures(networks["trained"], layers, grid)  # refuses what is not there, before data is
+    # Refuses what is not there, before the data is opened, which may take minutes.
+    NetworkFeatures(networks["trained"], layers or (recipe and recipe.heads.layers) or None, grid)
     console = None if quiet else stderr_console()
     split = open_labelled(
         data, test, train=train, long_tail=long_tail, long_tail_kind=long_tail_kind,
@@ -240,9 +256,11 @@ def _fitted(
     else:
         protocol = frozen_features_protocol(split, seeds, grid=grid, **task.rules)
     task.tell_room([*models.values()], seeds)
-    if kind != "knn":
-        learned = max(shots) * len(split.train.class_names) if kind == "fewshot" else None
-        require_memory(learned or protocol["training_images"], models["trained"], crop)
+    if kind == "fewshot":
+        learned = max(shots) * len(split.train.class_names)
+        require_memory(learned, models["trained"], crop, FEW_SHOT_COPIES)
+    elif kind != "knn":
+        require_memory(protocol["training_images"], models["trained"], crop)
     figures = {
         f"{origin}/{name}": values
         for origin, model in models.items()

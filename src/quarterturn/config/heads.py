@@ -30,7 +30,7 @@ class HeadsConfig:
     images_per_class: tuple[int, ...] = ()
     """Learn from the first so many images of each class in file order, one training for each
     number; from all where none is named."""
-    draws: int | None = None
+    images_per_epoch: int | None = None
     """Images shown in an epoch, each as often as any other; every image once by default."""
 
     def check(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from quarterturn.data.decode import HEIC, heic_is_readable
-from quarterturn.data.file_index import BYTES, HEIGHT, MODIFIED_NS, WIDTH, FileIndex
+from quarterturn.data.file_index import BYTES, CHANGED_NS, HEIGHT, MODIFIED_NS, WIDTH, FileIndex
 from quarterturn.data.imageset import FileImages
 
 
@@ -52,6 +52,7 @@ def index_files(root: Path, names: Sequence[str], index: FileIndex) -> IndexedFi
         of_good[:, [HEIGHT, WIDTH]],
         of_good[:, BYTES].copy(),
         of_good[:, MODIFIED_NS].copy(),
+        of_good[:, CHANGED_NS].copy(),
     )
     unreadable = {candidates[number]: facts.reasons[number] for number in sorted(facts.reasons)}
     return IndexedFiles(images, unreadable, len(names) - len(candidates))

@@ -92,7 +92,9 @@ class FileImages(ImageSet):
     Args:
         root: The folder that ``names`` are relative to.
         num_bytes: (N,) size of each file.
-        modified_ns: (N,) time of each file's last change, in nanoseconds.
+        modified_ns: (N,) when each file's contents were last written, in nanoseconds, or what a
+            program has set that time to.
+        changed_ns: (N,) when anything about the file was last changed, which no program sets.
     """
 
     root: Path
@@ -100,6 +102,7 @@ class FileImages(ImageSet):
     sizes: NDArray[np.int64]
     num_bytes: NDArray[np.int64]
     modified_ns: NDArray[np.int64]
+    changed_ns: NDArray[np.int64]
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
 
@@ -119,6 +122,7 @@ class FileImages(ImageSet):
             self.sizes[indices],
             self.num_bytes[indices],
             self.modified_ns[indices],
+            self.changed_ns[indices],
             None if self.labels is None else self.labels[indices],
             self.class_names,
         )
@@ -133,8 +137,10 @@ class FileImages(ImageSet):
     def files_fingerprint(self) -> str:
         """Hash of where the files lie and when they were changed, which copies have not in common.
 
-        Names and sizes alone would not tell a photo from itself, turned in place.
+        Names and sizes alone would not tell a photo from itself, turned in place; nor would the
+        time of writing, which some programs put back.
         """
         digest = hashlib.sha256(str(self.root.resolve()).encode(errors="surrogateescape"))
         digest.update(np.ascontiguousarray(self.modified_ns).data)
+        digest.update(np.ascontiguousarray(self.changed_ns).data)
         return digest.hexdigest()[:16]

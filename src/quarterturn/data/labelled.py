@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +80,7 @@ def open_labelled(
     test_fraction: float = TEST_FRACTION,
     max_bad_fraction: float = 0.05,
     verify: bool = False,
+    empty_classes: bool = False,
     download: bool = False,
     index: Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -95,6 +98,7 @@ def open_labelled(
         test_fraction: Share of each class to hold out where there is no test part.
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
+        empty_classes: Let pass test images of a class that has no training image.
         download: Fetch a named data set that is not there.
         index: Where the headers of image files are kept; see `open_source`.
         say: Takes lines on the progress.
@@ -123,18 +127,30 @@ def open_labelled(
             raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
         images, _ = cut_long_tail(images, long_tail, long_tail_kind)
         cut = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
-    images = _labelled(limit_images(images, limit), learned)
+    whole, images = images, _labelled(limit_images(images, limit), learned)
     if test is not None:
         other, description = open_source(test, **options).train, test
     if other is None:
         description = f"a stratified {test_fraction:.0%} held out by seed"
     else:
-        other = limit_images(match_classes(_labelled(other, description), images), limit)
+        matched = match_classes(_labelled(other, description), images)
+        if (lacking := _tested_alone(matched, whole)) and not empty_classes:
+            raise DataError(
+                f"test classes of which {learned} has no training image: {', '.join(lacking[:10])}"
+            )
+        other = limit_images(matched, limit)
+        if lost := len(_tested_alone(other, images)) - len(_tested_alone(other, whole)):
+            cut += f"; --limit leaves no training image of {lost} of the classes tested"
     if train is not None:
         assert other is not None
         _refuse_shared(identities(images, locate(train)) & identities(other, locate(data)))
         cut = f"; training images of {train}" + cut
     return LabelledSplit(images, other, description + cut, source, test_fraction)
+
+
+def _tested_alone(tests: ImageSet, train: ImageSet) -> list[str]:
+    """The classes that have test images and no training image."""
+    return [tests.class_names[c] for c in np.setdiff1d(tests.labels, train.labels)]
 
 
 def _refuse_shared(shared: set[str]) -> None:
@@ -147,7 +163,15 @@ def _refuse_shared(shared: set[str]) -> None:
 
 def identities(images: ImageSet, data: str) -> set[str]:
     """A word for each image that is the same wherever the image turns up."""
-    return {identity(images, index, data) for index in range(len(images))}
+    if not isinstance(images, FileImages):
+        return {identity(images, index, data) for index in range(len(images))}
+    real = functools.cache(os.path.realpath)  # of folders: to follow each file's own takes minutes
+    found = set()
+    for name in images.names:
+        folder, file = os.path.split(os.path.join(images.root, name))
+        path = os.path.join(real(folder), file)
+        found.add(os.path.realpath(path) if os.path.islink(path) else path)
+    return found
 
 
 def identity(images: ImageSet, index: int, data: str) -> str:

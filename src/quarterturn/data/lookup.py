@@ -115,7 +115,7 @@ def _one_file(file: Path) -> FileImages:
     stat = file.stat()
     return FileImages(
         file.parent, [file.name], np.array([size]),
-        np.array([stat.st_size]), np.array([stat.st_mtime_ns]),
+        np.array([stat.st_size]), np.array([stat.st_mtime_ns]), np.array([stat.st_ctime_ns]),
     )  # fmt: skip
 
 

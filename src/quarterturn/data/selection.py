@@ -146,10 +146,10 @@ def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet | No
 
 
 def first_of_each_class(
-    labels: NDArray[np.int64], images_per_class: int
+    labels: NDArray[np.int64], num_classes: int, images_per_class: int
 ) -> NDArray[np.int64] | None:
     """Numbers of the first so many images of each class, ascending; None where one has fewer."""
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    members = [np.flatnonzero(labels == label) for label in range(num_classes)]
     if min(len(of_class) for of_class in members) < images_per_class:
         return None
     return np.sort(np.concatenate([of_class[:images_per_class] for of_class in members]))
@@ -183,7 +183,7 @@ def match_classes(test: ImageSet, train: ImageSet) -> ImageSet:
     """Labelled test images under the class numbers of the training images.
 
     Raises:
-        DataError: A class that the training images lack.
+        DataError: A test image of a class whose name the training images have not.
     """
     number = {name: i for i, name in enumerate(train.class_names)}
     if missing := [name for name in test.class_names if name not in number]:

@@ -37,7 +37,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
         kept = (
-            f"the checkpoint before it is whole: {path}; free some space and go on with --resume"
+            f"the checkpoint before it is whole: {path}; free some space and go on from it"
             if path.exists()
             else "there is no earlier checkpoint"
         )

@@ -70,7 +70,7 @@ class Telemetry:
             if self._bytes and (not self.path.exists() or self.path.stat().st_size < self._bytes):
                 raise CheckpointError(
                     f"{self.path} is shorter than when the checkpoint was written; put it back, "
-                    "or begin again with --overwrite"
+                    "or begin anew"
                 )
             self._file = open(self.path, "a+b", buffering=0)
             self._file.truncate(self._bytes)
@@ -150,8 +150,8 @@ class Telemetry:
                 found = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, row.tolist(), strict=True))
                 raise TrainingError(
                     f"the loss is no longer finite at step {step} ({found}); the last good "
-                    f"checkpoint: {self.last_checkpoint}. A lower --learning-rate, a higher "
-                    "--temperature, or --instance-loss infonce may help"
+                    f"checkpoint: {self.last_checkpoint}. A lower learning rate may help; "
+                    "with NCE, a higher --temperature or --instance-loss infonce"
                 )
         now = time.perf_counter()
         means = dict(zip(names, values.double().mean(dim=0).tolist(), strict=True))

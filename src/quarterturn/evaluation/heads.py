@@ -40,17 +40,19 @@ def heads_protocol(
 ) -> dict[str, Any]:
     """What figures of trained classifiers must have in common; see `protocol_of`.
 
-    How images are shown is the run's own, and which layers and numbers of images were asked for is
-    told by the figures' names; neither is among it.
+    The side and the scale of the pixels are the run's own, and which layers and numbers of images
+    were asked for is told by the figures' names; neither is among it.
     """
     data, settings, run = recipe.data, asdict(recipe.heads), recipe.run
     del settings["layers"], settings["images_per_class"]
-    crops = ("crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip")
+    optimizer = asdict(recipe.optimizer)
+    del optimizer["noise_aware_from"], optimizer["noise_aware_rate"]  # of the pretext task alone
+    crops = ("crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip", "eval_crop")
     return protocol_of(
         name, split, seeds,
         **settings,
         **({crop: getattr(data, crop) for crop in crops} if recipe.heads.augment else {}),
-        **asdict(recipe.optimizer),
+        **optimizer,
         epochs=run.epochs, batch_size=run.batch_size, precision=run.precision,
         many=many, few=few,
     )  # fmt: skip
@@ -97,7 +99,7 @@ class HeadsProbe:
 
         Raises:
             ConfigError: A layer that the backbone has not, or that a classifier does not fit.
-            DataError: No class has as many images as are asked for.
+            DataError: The smallest class has fewer images than the least number that is asked for.
         """
         images, labels = self.split.train, self.split.train.labels
         assert labels is not None
@@ -106,7 +108,7 @@ class HeadsProbe:
         for seed in seeds:
             train, held = self.split.parts(seed)
             turned = random_turns(len(held), seed)
-            for classifier, chosen in self._training_parts(labels, train):
+            for classifier, chosen in self._training_parts(labels, len(images.class_names), train):
                 trained = training.train(chosen, seed, f"{origin}-{classifier}-seed-{seed}")
                 counts = np.bincount(labels[chosen], minlength=len(images.class_names))
                 for view, turns in {"upright": None, "turned": turned}.items():
@@ -145,15 +147,19 @@ class HeadsProbe:
             return HeadsOnImages(*given)
         return HeadsOnFeatures(*given, self.store)
 
-    def _training_parts(self, labels: Numbers, train: Numbers) -> Iterator[tuple[str, Numbers]]:
+    def _training_parts(
+        self, labels: Numbers, num_classes: int, train: Numbers
+    ) -> Iterator[tuple[str, Numbers]]:
         """Classifiers by name, with the numbers of the images that each learns from."""
         settings = self.recipe.heads
         if not settings.images_per_class:
             yield settings.head, train
             return
-        found = {k: first_of_each_class(labels[train], k) for k in settings.images_per_class}
+        found = {
+            k: first_of_each_class(labels[train], num_classes, k) for k in settings.images_per_class
+        }
         lacking = " ".join(str(k) for k, chosen in found.items() if chosen is None)
-        fewest = np.unique(labels[train], return_counts=True)[1].min()
+        fewest = np.bincount(labels[train], minlength=num_classes).min()
         if all(chosen is None for chosen in found.values()):
             raise DataError(
                 f"--images-per-class is {lacking}; expected at most {fewest}, the training images "

@@ -6,7 +6,7 @@ Shapes: n images; C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from quarterturn.data.labelled import LabelledSplit
 from quarterturn.data.views import list_views
 from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.evaluation.features import Features, extract_parts
+from quarterturn.evaluation.features import Features, Labelled, extract_parts
 from quarterturn.evaluation.kept import kept_features
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.store import FeatureStore
@@ -176,11 +176,11 @@ class HeadsOnFeatures(HeadsTraining):
 
     def train(self, chosen: Numbers, seed: int, name: str) -> HeadsNetwork:
         """See `HeadsTraining.train`."""
-        known = {name: found.of(chosen) for name, found in self._known.items()}
+        known = _read_in_all(self._known, chosen)
         batches = FeatureBatches(
             [found.values for found in known.values()], next(iter(known.values())).labels,
             batch_size=self.recipe.run.batch_size, seed=seed, device=self.runtime.device,
-            draws=self.recipe.heads.draws,
+            draws=self.recipe.heads.images_per_epoch,
         )  # fmt: skip
         shapes = {name: found.values.shape[1:] for name, found in known.items()}
         network = KeptFeaturesNetwork(shapes, self._classifiers(shapes, seed))
@@ -190,10 +190,10 @@ class HeadsOnFeatures(HeadsTraining):
     def predict(self, trained: HeadsNetwork, held: Numbers, turns: Tensor | None) -> Probabilities:
         """See `HeadsTraining.predict`."""
         if turns is None:
-            found = {name: part.of(held) for name, part in self._tests.items()}
+            found = _read_in_all(self._tests, held)
         else:
             turned = self._extract(self.split.tests.subset(held), turns)
-            found = {name: part.of(np.arange(len(held))) for name, part in turned.items()}
+            found = _read_in_all(turned, np.arange(len(held)))
         labels = next(iter(found.values())).labels
         model = _Probabilities(trained).eval()
         said: dict[str, list[NDArray[np.float32]]] = {}
@@ -219,6 +219,15 @@ class _Probabilities(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         return {name: logits.softmax(dim=1) for name, logits in self.network(images).items()}
+
+
+def _read_in_all(parts: dict[str, Features], chosen: Numbers) -> dict[str, Labelled]:
+    """Features of some images, without those that could not be read for one part or another.
+
+    Layers may have been extracted in different passes, and a row must be one image's in all.
+    """
+    read = reduce(np.intersect1d, [part.indices for part in parts.values()], chosen)
+    return {name: part.of(read) for name, part in parts.items()}
 
 
 def _sum(one: Features, other: Features) -> Features:

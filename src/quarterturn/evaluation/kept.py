@@ -8,10 +8,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
+from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 from quarterturn.evaluation.features import Features, extract_parts
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.store import Entry, EntryWriter, FeatureStore
+
+
+def is_kept(images: ImageSet, store: FeatureStore, key: str) -> bool:
+    """Whether an entry has every image that can be read.
+
+    Those that it lacks are tried again: what failed once, on a disk that was away, need not always.
+    """
+    if not store.has(key):
+        return False
+    lacking = np.setdiff1d(np.arange(len(images)), store.read(key)[0])
+    return not any(_is_readable(images, index) for index in lacking.tolist())
 
 
 def kept_features(
@@ -28,7 +40,7 @@ def kept_features(
     """`extract_parts` of a network, that computes only the layers which the store has not.
 
     Each layer is an entry of its own, so it does not matter beside which others it was asked for.
-    An entry made while some files could not be read is made again.
+    An entry that lacks images is made again when one of them can be read; see `is_kept`.
 
     Args:
         images: The images.
@@ -47,7 +59,7 @@ def kept_features(
         DataError: Too many images, or all, could not be decoded.
     """
     keys = {layer: model.store_key(layer, images, crop, turns) for layer in model.layers}
-    missing = tuple(layer for layer in model.layers if not store.has(keys[layer], len(images)))
+    missing = tuple(layer for layer in model.layers if not is_kept(images, store, keys[layer]))
     if missing:
         wanted = NetworkFeatures(model.network, missing, model.grid, model.pool)
         writers = {layer: store.writer(keys[layer], len(images)) for layer in missing}
@@ -62,6 +74,14 @@ def kept_features(
         labels = None if images.labels is None else images.labels[numbers]
         found |= {name: Features(values, numbers, labels) for name, values in arrays.items()}
     return found
+
+
+def _is_readable(images: ImageSet, index: int) -> bool:
+    try:
+        images.read(index)
+    except UnreadableImageError:
+        return False
+    return True
 
 
 class _ByLayer:

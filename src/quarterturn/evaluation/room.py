@@ -14,6 +14,7 @@ from quarterturn.data.labelled import LabelledSplit
 from quarterturn.engine.runtime import free_main_memory
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.features import random_turns
+from quarterturn.evaluation.kept import is_kept
 from quarterturn.evaluation.representation import NetworkFeatures
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.memory import gigabytes
@@ -23,7 +24,9 @@ BYTES = 4
 COPIES = 3.5
 """Of its features that logistic regression holds in memory: our own, and 2.3 of scikit-learn's,
 as measured."""
-FEWER = "probe fewer --layers or a smaller --grid, or fewer images by --limit"
+FEW_SHOT_COPIES = 10.5
+"""The same of a few-shot classifier, which works in a basis of its images: 10.0, as measured."""
+FEWER = "probe fewer --layers, fewer images by --limit, or averages over a smaller --grid"
 
 
 def passes(split: LabelledSplit, seeds: Sequence[int]) -> Iterator[tuple[ImageSet, Tensor | None]]:
@@ -60,7 +63,7 @@ def bytes_to_keep(
         for images, turns in passes(split, seeds):
             for layer, width in widths.items():
                 key = model.store_key(layer, images, crop, turns)
-                if not store.has(key, len(images)):
+                if not is_kept(images, store, key):
                     missing[key] = BYTES * len(images) * width
     return sum(missing.values())
 
@@ -84,19 +87,22 @@ def require_disk(needed: int, folder: Path) -> str | None:
     return words
 
 
-def require_memory(num_images: int, model: NetworkFeatures, crop: DataConfig) -> None:
+def require_memory(
+    num_images: int, model: NetworkFeatures, crop: DataConfig, copies: float = COPIES
+) -> None:
     """See that logistic regression can have its features in memory.
 
     Args:
         num_images: That it learns from.
         model: A network's features; the widest part counts.
         crop: Crop settings.
+        copies: Of the features that it holds.
 
     Raises:
         ConfigError: They take more than is free.
     """
     part, width = max(model.widths(crop.image_size).items(), key=lambda item: item[1])
-    needed, free = COPIES * BYTES * num_images * width, free_main_memory()
+    needed, free = copies * BYTES * num_images * width, free_main_memory()
     if free is not None and needed > free:
         raise ConfigError(
             f"logistic regression on {num_images:,} images and {width:,} features of {part} takes "

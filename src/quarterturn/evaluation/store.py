@@ -63,9 +63,9 @@ class FeatureStore:
             digest.update(turns.cpu().numpy().astype(np.int64).tobytes())
         return digest.hexdigest()[:20]
 
-    def has(self, key: str, num_images: int) -> bool:
-        """Whether there is such an entry, of so many images."""
-        return (self.folder / key).is_dir() and len(self.read(key)[0]) == num_images
+    def has(self, key: str) -> bool:
+        """Whether there is such an entry."""
+        return (self.folder / key).is_dir()
 
     def writer(self, key: str, num_images: int) -> EntryWriter:
         """Begin an entry of up to so many images."""

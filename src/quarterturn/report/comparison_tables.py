@@ -7,7 +7,7 @@ from typing import Any
 
 from quarterturn.evaluation.comparison import Group
 from quarterturn.metrics import mean_and_spread
-from quarterturn.report.probe_tables import with_spread
+from quarterturn.report.probe_tables import learned_from, with_spread
 from quarterturn.report.tables import Cell, Table
 
 TITLES = {
@@ -41,14 +41,14 @@ def comparison_table(
             shown = [None if cell is None else with_spread(cell) for cell in cells]
             rows.append([label, part, n, *shown])
     repeats = f"{len(protocol['seeds'])} seeds of the probe"
-    if "draws" in protocol:
+    if protocol["name"] == "few-shot":
         repeats += f" and {protocol['draws']} draws for each"
     return Table(
         f"Probes by protocol {protocol['name']} {protocol_id}: {TITLES[measure]}",
         ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
         rows,
         note=(
-            f"in %; {protocol['training_images']:,} upright training images, "
+            f"in %; {learned_from(protocol, columns)}, "
             f"{protocol['test_images']:,} test images: {words}; each run by its mean over "
             f"{repeats}; ± is the standard deviation over n runs "
             "that differ in their seed alone" + _learned_from(groups, protocol_id)

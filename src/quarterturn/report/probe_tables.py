@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from quarterturn.report.tables import Cell, Table
@@ -43,8 +44,8 @@ def probe_table(result: dict[str, Any]) -> Table:
         ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
         rows,
         note=(
-            f"top-1 (balanced) accuracy in %; {protocol['training_images']:,} upright training "
-            f"images; {_tested(result)}; n = {len(protocol['seeds'])} seeds{_circumstances(result)}"
+            f"top-1 (balanced) accuracy in %; {learned_from(protocol, columns)}; "
+            f"{_tested(result)}; n = {len(protocol['seeds'])} seeds{_circumstances(result)}"
         ),
     )
 
@@ -101,6 +102,21 @@ def groups_table(result: dict[str, Any]) -> Table | None:
             f"and over many, medium and few; n = {len(protocol['seeds'])} seeds"
         ),
     )
+
+
+def learned_from(protocol: dict[str, Any], columns: Sequence[str]) -> str:
+    """How many images the classifiers learned from.
+
+    Args:
+        protocol: Of the probe.
+        columns: ``<classifier>/<view>``. Of a trained one that had the first K images of each class
+            the name ends in K.
+    """
+    words = f"{protocol['training_images']:,} upright training images"
+    trained = protocol.get("head")
+    if trained and any(column.split("/")[0] != trained for column in columns):
+        words += f", {trained}-K of the first K of each class"
+    return words
 
 
 def classifier_and_view(name: str) -> str:
