@@ -57,7 +57,7 @@ def test_constants(name):
         assert config.heads.layers == ("block2",)
     else:
         assert (config.data.crop_padding, config.data.crop_fraction) == (0, 0.875)
-    assert (config.heads.draws is not None) == (name == "cifar10-semi-supervised")
+    assert (config.heads.images_per_epoch is not None) == (name == "cifar10-semi-supervised")
 
 
 def test_heads_and_their_layers():
@@ -71,7 +71,7 @@ def test_heads_and_their_layers():
     assert of["cifar10-multilayer"].head == "multilayer"
     assert of["cifar10-convolutional"].head == "convolutional"
     few = of["cifar10-semi-supervised"]
-    assert (few.head, few.draws) == ("convolutional", 50_000)
+    assert (few.head, few.images_per_epoch) == ("convolutional", 50_000)
     assert few.images_per_class == (20, 100, 400, 1000, 5000)
     assert not of["nonlinear"].augment
 
@@ -106,18 +106,30 @@ class TestProtocolFor:
     )  # fmt: skip
 
     @pytest.mark.parametrize("name", PROTOCOLS)
-    def test_shows_images_as_the_run_did_and_trains_as_the_protocol_says(self, name):
+    def test_pixels_are_as_the_run_saw_them_and_all_else_as_the_protocol_says(self, name):
         recipe, own = protocol_for(name, self.RUN), PROTOCOLS[name]()
         d = recipe.data
-        assert (d.image_size, d.eval_crop, d.max_bad_fraction) == (48, 1.0, 0.2)
+        # Resize 256 and a crop of 224, or whole squares; the quick one takes what the run took.
+        eval_crop = 0.875 if name.startswith(("imagenet", "places205")) else 1.0
+        assert (d.image_size, d.eval_crop, d.max_bad_fraction) == (48, eval_crop, 0.2)
         assert (d.mean, d.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         assert recipe.model == self.RUN.model
         assert (recipe.heads, recipe.optimizer, recipe.run) == (own.heads, own.optimizer, own.run)
         shown = {
-            "image_size": 48, "eval_crop": 1.0, "max_bad_fraction": 0.2, "mean": d.mean,
+            "image_size": 48, "eval_crop": eval_crop, "max_bad_fraction": 0.2, "mean": d.mean,
             "std": d.std,
         }  # fmt: skip
         assert d == replace(own.data, **shown)  # crops, flips and which images: the protocol's
+
+    def test_tests_are_cropped_as_large_as_trainings(self):
+        run = self.RUN.with_settings(eval_crop=0.7)
+        crops = {name: protocol_for(name, run).data.eval_crop for name in PROTOCOLS}
+        assert crops.pop("nonlinear") == 0.7
+        assert crops == {
+            name: 1.0 if name.startswith("cifar10") else 0.875
+            for name in PROTOCOLS
+            if name in crops
+        }
 
     def test_an_unknown_one_is_refused_with_those_there_are(self):
         with pytest.raises(ConfigError, match=r"'imagenet'; a probe has imagenet-linear, .*, nonl"):

@@ -324,6 +324,12 @@ def test_maps_over_a_grid(run: Run) -> None:
     assert widths == {32, 32 * 4}
 
 
+def test_several_processes_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="in one process, and these are 2: call it without"):
+        probe(run.path, "digits", quiet=True)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -335,6 +341,9 @@ def test_maps_over_a_grid(run: Run) -> None:
         ("--kind fewshot --shots 0 5", "--shots 0 5: expected numbers from 1 on"),
         ("--kind fewshot --shots 900", "--shots 900: the class '8' has 131 training images"),
         ("--kind fewshot --draws 0", "--draws is 0; expected at least 1"),
+        ("--kind knn --shots 3", "--shots and --draws are of --kind fewshot alone"),
+        ("--preset nonlinear --draws 9", "--shots and --draws are of --kind fewshot alone"),
+        ("--preset imagenet-linear", "no layers conv4 conv5; the backbone has conv1, conv2, conv3"),
         ("--many 5 --few 7", "--few 7 --many 5: expected 0 <= few <= many + 1"),
     ],
 )

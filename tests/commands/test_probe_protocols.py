@@ -12,6 +12,7 @@ import pytest
 import quarterturn.engine.loop as loop
 from quarterturn import probe
 from quarterturn.cli import main
+from quarterturn.commands.compare import compare
 from quarterturn.protocols import ALEXNET_LAYERS, PROTOCOLS, cifar10_semi_supervised
 from quarterturn.runs import Run
 
@@ -117,11 +118,17 @@ def test_presets_on_the_layouts_that_they_are_for(make_run: MakeRun, tmp_path: P
     ("name", "classifier"),
     [("cifar10-multilayer", "multilayer"), ("cifar10-convolutional", "convolutional")],
 )
-def test_presets_of_rotnet_on_cifar(nin: Run, name: str, classifier: str) -> None:
+def test_presets_of_rotnet_on_cifar(
+    nin: Run, name: str, classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     result = probed(nin, f"--preset {name} --no-untrained --seeds 2")
     assert figures_of(result) == [f"trained/block2/{classifier}"]
     assert result["protocol"]["crop_padding"] == 4
     assert result["figures"][f"trained/block2/{classifier}/turned"]["n"] == 2
+    compare([nin.path], out=tmp_path / "x.json")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"Probes by protocol {name} {result['protocol_id']}" in printed
+    assert "each run by its mean over 2 seeds of the probe; ±" in printed
 
 
 def test_the_semi_supervised_preset(nin: Run, monkeypatch: pytest.MonkeyPatch) -> None:

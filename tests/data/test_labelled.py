@@ -52,6 +52,13 @@ class TestOwnSplit:
         assert split.test.class_names == split.train.class_names == ["ant", "bee", "cat"]
         assert split.test.labels.tolist() == [1, 2, 2]
 
+    def test_of_a_class_without_training_images_is_refused(self, tmp_path):
+        data = archive(tmp_path / "x.npz", train=[0, 1] * 5, test=[1, 0, 2, 3])
+        with pytest.raises(DataError, match=r"x\.npz has no training image: 2, 3$"):
+            open_labelled(data)
+        assert len(open_labelled(data, empty_classes=True).test) == 4
+        open_labelled(archive(tmp_path / "y.npz", train=[0, 1] * 5, val=[2], test=[1, 0]))
+
     def test_without_labels_is_refused(self, tmp_path):
         tree(tmp_path / "train", {"ant": 4, "bee": 4})
         tree(tmp_path / "test", {".": 4})
@@ -125,6 +132,13 @@ class TestLimit:
             np.testing.assert_array_equal(part.pixels, expected.pixels)
         train, held = split.parts(0)
         assert (len(train), len(held)) == (12, 12)
+
+    def test_that_leaves_a_class_untrained_is_told(self, tmp_path):
+        data = archive(tmp_path / "x.npz", train=[0, 1] * 50 + [2], test=[0, 1, 2] * 4)
+        assert open_labelled(data, limit=20).description.endswith(
+            "; --limit leaves no training image of 1 of the classes tested"
+        )
+        assert "--limit" not in open_labelled(data).description
 
     def test_comes_before_a_part_is_held_out(self, tmp_path):
         split = open_labelled(archive(tmp_path / "x.npz", train=[0, 1] * 40), limit=30)

@@ -22,7 +22,12 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.features import Features, extract_parts, random_turns
 from quarterturn.evaluation.heads import HeadsProbe, heads_protocol
-from quarterturn.evaluation.heads_training import HeadsOnFeatures, HeadsOnImages, HeadsTraining
+from quarterturn.evaluation.heads_training import (
+    HeadsOnFeatures,
+    HeadsOnImages,
+    HeadsTraining,
+    _read_in_all,
+)
 from quarterturn.evaluation.store import FeatureStore
 from quarterturn.methods.base import Network
 from quarterturn.methods.decoupling import DecoupledNetwork
@@ -175,6 +180,24 @@ class TestKeptFeatures:
         make_probe(augment=False, epochs=7, layers=("conv",), folder="kept").run(network, "t", [1])
         assert len(images_seen) == 4  # another training, by what the store has
 
+    def test_of_layers_whose_unreadable_files_differ(self, make_probe, network, tmp_path):
+        """As after a disk that was away while the second was extracted."""
+        for i, pixels in enumerate(tinted(30, seed=1).pixels):
+            (tmp_path / "photos" / "abc"[i % 3]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "photos" / "abc"[i % 3] / f"{i:02d}.png")
+        source = open_source(str(tmp_path / "photos"))
+        files, whole = LabelledSplit(source.train, None, "", source), source.train.path(4)
+        own = {"max_bad_fraction": 0.2, "augment": False, "epochs": 1}
+        make_probe(files, layers=("conv",), folder="kept", **own).run(network, "trained", [0])
+        truncate(whole)
+        probe = make_probe(files, folder="kept", **own)
+        probe.run(network, "trained", [0])
+        kept = probe._training(network)._known
+        assert [len(kept[name].indices) for name in PARTS] == [30, 29, 29, 29]
+        for part in _read_in_all(kept, np.array([9, 4, 2])).values():
+            assert part.indices.tolist() == [2, 9]
+            assert part.labels.tolist() == source.train.labels[[2, 9]].tolist()
+
     def test_with_augmentation_every_epoch_sees_every_image(self, make_probe, network, images_seen):
         make_probe(epochs=4, layers=("conv",)).run(network, "trained", [0])
         # Four epochs in batches of 8, the test images twice, and black for the shapes.
@@ -317,7 +340,7 @@ class TestImagesOfEachClass:
             assert [g for g in ("many", "medium", "few") if metrics[g] is not None] == [group]
 
     def test_are_shown_as_often_as_is_asked(self, make_probe, network, images_seen):
-        make_probe(images_per_class=(2,), draws=50, epochs=2, layers=("conv",)).run(
+        make_probe(images_per_class=(2,), images_per_epoch=50, epochs=2, layers=("conv",)).run(
             network, "trained", [0]
         )
         assert sum(images_seen) == 1 + 2 * 50 + 2 * 15
@@ -358,7 +381,7 @@ class TestProtocol:
         assert (own["name"], own["seeds"], own["training_images"]) == ("x", [0, 1], 30)
         for settings in [
             {"head": "multilayer"}, {"num_features": 65}, {"augment": False}, {"test_crops": 10},
-            {"draws": 100}, {"extra_conv": ("conv",)}, {"epochs": 4}, {"batch_size": 9},
+            {"images_per_epoch": 100}, {"eval_crop": 0.9}, {"extra_conv": ("conv",)}, {"epochs": 4}, {"batch_size": 9},
             {"learning_rate": 0.02}, {"weight_decay": 0.1}, {"crop_padding": 2}, {"flip": False},
             {"crop_fraction": 0.5}, {"crop_scale": (0.5, 1.0)}, {"precision": "bf16-mixed"},
         ]:  # fmt: skip

@@ -7,6 +7,7 @@ from quarterturn.report.probe_tables import (
     classifier_and_view,
     few_shot_table,
     groups_table,
+    learned_from,
     probe_table,
     tables_of,
     with_spread,
@@ -90,6 +91,16 @@ class TestProbeTable:
         probe_table(result)
         groups_table(result)
         assert result == before
+
+
+def test_what_trained_classifiers_learned_from():
+    protocol = {"head": "convolutional", "training_images": 50000}
+    assert learned_from(protocol, ["convolutional/upright"]) == "50,000 upright training images"
+    assert learned_from(protocol, ["convolutional-20/upright"]) == (
+        "50,000 upright training images, convolutional-K of the first K of each class"
+    )
+    fitted = {"training_images": 1347}
+    assert learned_from(fitted, ["knn-20/upright"]) == "1,347 upright training images"
 
 
 class TestFewShotTable:

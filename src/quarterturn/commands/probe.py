@@ -12,7 +12,7 @@ from rich.console import Console
 from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledSplit, open_labelled
 from quarterturn.data.sources import MIN_IMAGES
-from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.runtime import Runtime, num_processes
 from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.few_shot import DRAWS, SHOTS, few_shot_protocol, usable_shots
@@ -126,9 +126,13 @@ def probe(
 
     Raises:
         DataError: No labels, or test classes that training lacks.
-        ConfigError: A layer that the backbone has not, numbers that cannot work, or features that
-            the disk or the memory has no room for.
+        ConfigError: Several processes, a layer that the backbone has not, numbers that cannot work,
+            or features that the disk or the memory has no room for.
     """
+    if (processes := num_processes()) > 1:
+        raise ConfigError(
+            f"a probe runs in one process, and these are {processes}: call it without torchrun"
+        )
     if seed < 0 or (seeds is not None and seeds < 1):
         raise ConfigError(f"--seed {seed} --seeds {seeds}: expected 0 or more, and 1 or more")
     if not 0 <= few <= many + 1:
@@ -151,12 +155,6 @@ def probe(
     opened = Run.open(run)
     recipe = _recipe(opened, kind, preset, given, grid)
     runtime = Runtime(device, "32-true")
-    if runtime.world_size > 1:
-        runtime.close()
-        raise ConfigError(
-            f"a probe runs in one process, and these are {runtime.world_size}: call it without "
-            "torchrun"
-        )
     networks = {"trained": opened.load_network().to(runtime.device)}
     weights = weights_fingerprint(networks["trained"])
     if untrained:

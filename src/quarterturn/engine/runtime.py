@@ -20,6 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 from quarterturn.errors import ConfigError
 
 
+def num_processes() -> int:
+    """How many processes torchrun has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 class Runtime:
     """Where this process computes, how precisely, and with whom.
 
@@ -39,7 +44,7 @@ class Runtime:
         self, device: str = "auto", precision: str = "auto", *, compile: bool = False
     ) -> None:
         self.rank = int(os.environ.get("RANK", 0))
-        self.world_size = int(os.environ.get("WORLD_SIZE", 1))
+        self.world_size = num_processes()
         self.device = _resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
         self.compile = compile
