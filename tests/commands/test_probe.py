@@ -259,7 +259,7 @@ def test_what_there_is_no_room_for_is_refused_before_it_is_computed(
     monkeypatch.setattr("quarterturn.evaluation.room.free_main_memory", lambda: 1000)
     for kind in ("all", "fewshot"):
         with pytest.raises(ConfigError, match=r"of both takes .* MB of memory, and 0 MB are free"):
-            probe(run.path, "digits", kind=kind, shots=(2,), **options)
+            probe(run.path, "digits", kind=kind, **options)
     with pytest.raises(AssertionError, match="were computed"):
         probe(run.path, "digits", kind="knn", **options)  # has no need of it
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
@@ -343,7 +343,10 @@ def test_several_processes_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch
         ("--kind fewshot --draws 0", "--draws is 0; expected at least 1"),
         ("--kind knn --shots 3", "--shots and --draws are of --kind fewshot alone"),
         ("--preset nonlinear --draws 9", "--shots and --draws are of --kind fewshot alone"),
-        ("--preset imagenet-linear", "no layers conv4 conv5; the backbone has conv1, conv2, conv3"),
+        (
+            "--preset imagenet-linear",
+            "no layers conv4, conv5; the backbone has conv1, conv2, conv3",
+        ),
         ("--many 5 --few 7", "--few 7 --many 5: expected 0 <= few <= many + 1"),
     ],
 )

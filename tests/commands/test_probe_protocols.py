@@ -132,8 +132,8 @@ def test_presets_of_rotnet_on_cifar(
 
 
 def test_the_semi_supervised_preset(nin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cifar10_semi_supervised().heads.draws == 50_000  # which would take a minute
-    few = cifar10_semi_supervised().with_settings(draws=64)
+    assert cifar10_semi_supervised().heads.images_per_epoch == 50_000  # which would take a minute
+    few = cifar10_semi_supervised().with_settings(images_per_epoch=64)
     monkeypatch.setitem(PROTOCOLS, "cifar10-semi-supervised", lambda: few)
     result = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 1 2")
     assert figures_of(result) == [f"trained/block2/convolutional-{k}" for k in (1, 2)]

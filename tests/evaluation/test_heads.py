@@ -381,7 +381,8 @@ class TestProtocol:
         assert (own["name"], own["seeds"], own["training_images"]) == ("x", [0, 1], 30)
         for settings in [
             {"head": "multilayer"}, {"num_features": 65}, {"augment": False}, {"test_crops": 10},
-            {"images_per_epoch": 100}, {"eval_crop": 0.9}, {"extra_conv": ("conv",)}, {"epochs": 4}, {"batch_size": 9},
+            {"images_per_epoch": 100}, {"eval_crop": 0.9}, {"extra_conv": ("conv",)}, {"epochs": 4},
+            {"batch_size": 9},
             {"learning_rate": 0.02}, {"weight_decay": 0.1}, {"crop_padding": 2}, {"flip": False},
             {"crop_fraction": 0.5}, {"crop_scale": (0.5, 1.0)}, {"precision": "bf16-mixed"},
         ]:  # fmt: skip
