@@ -345,7 +345,7 @@ def test_several_processes_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch
         ("--preset nonlinear --draws 9", "--shots and --draws are of --kind fewshot alone"),
         (
             "--preset imagenet-linear",
-            "no layers conv4, conv5; the backbone has conv1, conv2, conv3",
+            "no layers conv4, conv5; the backbone has conv1, conv2",
         ),
         ("--many 5 --few 7", "--few 7 --many 5: expected 0 <= few <= many + 1"),
     ],

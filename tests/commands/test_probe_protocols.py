@@ -137,7 +137,7 @@ def test_the_semi_supervised_preset(nin: Run, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(PROTOCOLS, "cifar10-semi-supervised", lambda: few)
     result = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 1 2")
     assert figures_of(result) == [f"trained/block2/convolutional-{k}" for k in (1, 2)]
-    assert result["protocol"]["draws"] == 64
+    assert result["protocol"]["images_per_epoch"] == 64
     (path,) = (nin.path / "probes").iterdir()
     again = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 3")
     assert list((nin.path / "probes").iterdir()) == [path]  # others come into the same file
