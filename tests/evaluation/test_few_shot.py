@@ -103,6 +103,11 @@ class TestClassifier:
         assert strength == 1
         assert fitted.predict(values).tolist() == labels.tolist()
 
+    def test_many_classes_of_one_image_are_no_regression(self):
+        """Of which scikit-learn would warn; a warning is an error here."""
+        classifier, _ = few_shot_classifier(np.eye(30, dtype=np.float32), np.arange(30))
+        assert classifier.predict(np.eye(30)).tolist() == [*range(30)]
+
     def test_two_classes(self):
         values, labels = task(5, 30, spread=0.1, classes=2)
         fitted, _ = few_shot_classifier(values, labels)

@@ -171,6 +171,8 @@ def few_shot_classifier(
     regression: Any = LogisticRegression(C=SINGLE_STRENGTH, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the bound is part of the protocol
+        # One image of each class looks to scikit-learn as if the classes were numbers to fit.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         if shots == 1:
             regression.fit(reduced, labels)
         else:
