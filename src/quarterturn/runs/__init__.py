@@ -1,0 +1,17 @@
+"""A run directory: what a training leaves behind, and what others read from it."""
+
+from quarterturn.runs.environment import command_line, environment
+from quarterturn.runs.files import next_directory, write_json
+from quarterturn.runs.items import write_items
+from quarterturn.runs.run import Imported, Run, prepare_directory
+
+__all__ = [
+    "Imported",
+    "Run",
+    "command_line",
+    "environment",
+    "next_directory",
+    "prepare_directory",
+    "write_items",
+    "write_json",
+]
