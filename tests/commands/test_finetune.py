@@ -10,6 +10,7 @@ import torch
 from quarterturn import ConfigError, DataError, finetune, load_backbone, pretrain, probe
 from quarterturn.cli import main
 from quarterturn.commands.finetune import resume_finetune
+from quarterturn.data.examples import open_split
 from quarterturn.runs import Run
 
 from ..engine.process import (
@@ -110,6 +111,28 @@ def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -
     assert made.config.data.image_size == 8
     with pytest.raises(ConfigError, match="has a convnet for a backbone, and --backbone is nin"):
         finetune("digits", start=digits_run.path, out=tmp_path / "x", backbone="nin", quiet=True)
+
+
+def test_what_the_start_has_learned_of_the_test_images_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
+    settings = {**FAST, "preset": "cifar10-classifier", "image_size": 12, "crop_padding": 1}
+    settings |= {"backbone": "convnet", "epochs": 1}
+    (first,) = finetune(data, out=tmp_path / "first", quiet=True, **settings)
+    assert "test_images_learned_from" not in results_of(first)
+    settings.pop("image_size"), settings.pop("backbone")
+    (second,) = finetune(data, start=first.path, out=tmp_path / "second", seed=1, **settings)
+    split = open_split(data, first.config)
+    shared = len(np.intersect1d(split.parts(0)[0], split.parts(1)[1]))
+    assert 0 < shared < 20
+    found = results_of(second)
+    assert found["test_images_learned_from"] == found["test_images_learned_with_labels"] == shared
+    words = f"the run it began with has learned from {shared} of the test images, with labels"
+    assert words in (second.path / "report.html").read_text()
+    out, err = capsys.readouterr()
+    assert words in " ".join(err.split())
+    assert words in " ".join(out.split())
 
 
 def test_several_seeds_have_mean_and_spread(tmp_path: Path, capsys) -> None:

@@ -53,9 +53,20 @@ def conclude(
     examples: Examples,
     figures: dict[str, Any],
     failed: dict[str, str],
+    learned: dict[str, int | None],
     console: Console | None,
 ) -> None:
-    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    """Write what a finished run holds beside its checkpoint, and say where it is.
+
+    Args:
+        run: The run.
+        examples: Its images.
+        figures: Those of the last epoch, by `tested`.
+        failed: Images that could not be decoded, with the reason.
+        learned: What the run that it began with had learned of the test images, by
+            `quarterturn.evaluation.learned.count_learned`; empty from scratch.
+        console: Where to print; None for silence.
+    """
     settings = run.config.classifier
     results: dict[str, Any] = {
         "epoch": run.config.run.epochs,
@@ -64,6 +75,7 @@ def conclude(
         "many": settings.many,
         "few": settings.few,
         "test": examples.split.description,
+        **learned,
     }
     evaluated = run.read_metrics("evaluation")
     if settings.protocol == "paper" and evaluated:

@@ -17,27 +17,21 @@ from quarterturn.commands.classifier_results import (
     write_image_list,
 )
 from quarterturn.config import Config
-from quarterturn.data.examples import Examples
-from quarterturn.data.labelled import LabelledSplit, open_labelled
+from quarterturn.data.examples import Examples, open_split
+from quarterturn.data.labelled import LabelledSplit
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
+from quarterturn.evaluation.learned import count_learned
 from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import build_classification, check_network
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
-from quarterturn.report.classifier_tables import (
-    MEASURES,
-)
+from quarterturn.report.classifier_tables import MEASURES, start_words
 from quarterturn.report.tables import percent
-from quarterturn.runs import (
-    Run,
-    environment,
-    next_directory,
-    write_json,
-)
+from quarterturn.runs import Run, environment, next_directory, write_json
 from quarterturn.training import prepare_training
 
 
@@ -97,7 +91,9 @@ def finetune(
         split = _open(data, config, runtime, index, console)
         path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
-        if seeds > 1 and path.exists() and (not overwrite or (path / "config.json").exists()):
+        exists = path.exists() and (not overwrite or (path / "config.json").exists())
+        # The first process decides for all: when others look, it may have made the directory.
+        if seeds > 1 and runtime.gather_objects(exists)[0]:
             raise ConfigError(f"{path} exists; choose another --out for several seeds")
         runs = []
         for seed in range(config.run.seed, config.run.seed + seeds):
@@ -161,13 +157,10 @@ def resume_finetune(path: Path | str, *, config: Config | None = None, quiet: bo
 def _open(
     data: str, config: Config, runtime: Runtime, index: Path | None, console: Console | None
 ) -> LabelledSplit:
-    settings, download = config.data, config.machine.download
+    download = config.machine.download
     with runtime.main_first(download):
-        return open_labelled(
-            data,
-            long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
-            limit=settings.limit, test_fraction=settings.holdout,
-            max_bad_fraction=settings.max_bad_fraction, verify=settings.verify, empty_classes=True,
+        return open_split(
+            data, config,
             download=download and runtime.is_main, index=index, say=line_printer(console),
         )  # fmt: skip
 
@@ -211,8 +204,13 @@ def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | No
         if console is not None:
             console.print(f"{run.path} is finished: nothing to do")
         return
+    learned: dict[str, int | None] = {}
+    if run.start is not None and runtime.is_main:
+        learned = count_learned(run.start, examples.test, str(run.data))
     if console is not None:
         _introduce(console, run, examples, runtime, training)
+        if words := start_words(learned):
+            console.print(words)
 
     failed: dict[str, str] = {}
     last: dict[str, Any] = {}
@@ -241,7 +239,7 @@ def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | No
         failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
         figures = last or tested(method, examples, config, runtime, failed)
-        conclude(run, examples, figures, failed, console)
+        conclude(run, examples, figures, failed, learned, console)
     runtime.barrier()
 
 
