@@ -22,7 +22,7 @@ from quarterturn.report.classifier_tables import (
 )
 from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import print_table
-from quarterturn.runs import Run, command_line, write_items, write_json
+from quarterturn.runs import SUMMARY, Run, command_line, write_items, write_json
 
 RESULTS = "results.json"
 
@@ -116,7 +116,7 @@ def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> Non
             for name in MEASURES
         },
     }
-    write_json(path / RESULTS, summary)
+    write_json(path / SUMMARY, summary)
     if console is not None:
         print_table(stdout_console(), seeds_table(summary))
 

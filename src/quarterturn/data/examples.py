@@ -88,7 +88,9 @@ def open_split(
         say: Takes lines on the progress.
 
     Raises:
-        DataError: As `open_labelled`; but classes without images are left to `Examples`.
+        DataError: As `open_labelled`; but classes without images are left to `Examples`,
+            and those whose names the training images have not are left out where the settings say
+            so.
     """
     settings = config.data
     return open_labelled(
@@ -96,5 +98,6 @@ def open_split(
         long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
         limit=settings.limit, test_fraction=settings.holdout,
         max_bad_fraction=settings.max_bad_fraction, verify=settings.verify, empty_classes=True,
+        leave_out_unknown=config.classifier.leave_out_empty,
         download=download, index=index, say=say,
     )  # fmt: skip
