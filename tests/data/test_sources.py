@@ -201,7 +201,6 @@ class TestSplits:
         assert {split: len(images) for split, images in source.unused.items()} == (
             {"val": 9} if len(folders) == 3 else {}
         )
-        assert source.num_indexed == sum(11 - 2 * number for number in range(len(folders)))
 
     def test_how_many_images_are_enough(self, tmp_path):
         save_photo(tmp_path / "one.png", 0)

@@ -60,8 +60,8 @@ class Source:
 
     @property
     def num_indexed(self) -> int:
-        """Images whose headers could be read, in all splits."""
-        return sum(len(images) for images in (self.splits | self.unused).values())
+        """Images whose headers could be read, in the splits that are used."""
+        return sum(map(len, self.splits.values()))
 
     @property
     def splits(self) -> dict[str, ImageSet]:
