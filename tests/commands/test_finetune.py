@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn import CheckpointError, ConfigError, DataError, finetune, load_backbone, pretrain, probe
+from quarterturn import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    finetune,
+    load_backbone,
+    pretrain,
+    probe,
+)
 from quarterturn.cli import main
 from quarterturn.commands import finetune as finetune_command
 from quarterturn.commands.finetune import resume_finetune
@@ -201,7 +209,7 @@ def test_overwrite_leaves_no_earlier_seed(tmp_path: Path, tiny: dict) -> None:
 def test_labels_that_have_changed_are_noticed(tmp_path: Path, tiny: dict) -> None:
     (run,) = finetune(out=tmp_path / "run", **tiny)
     write_npz(tmp_path / "a.npz", np.arange(100) // 50)
-    with pytest.raises(DataError, match="labels of .* are not those the run began with"):
+    with pytest.raises(DataError, match=r"labels of .* are not those the run began with"):
         resume_finetune(run.path, quiet=True)
 
 

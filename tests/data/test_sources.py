@@ -198,6 +198,7 @@ class TestSplits:
         assert source.test.names[0] == f"a/{first:03d}.png"
         assert len(source.test) == 11 - 2 * folders.index(expected)
         assert source.train.class_names == source.test.class_names == ["a", "b"]
+        assert f"{len(source.test)} images in its split '{expected}'" in source.summary()
         assert {split: len(images) for split, images in source.unused.items()} == (
             {"val": 9} if len(folders) == 3 else {}
         )
@@ -207,7 +208,6 @@ class TestSplits:
         with pytest.raises(DataError, match="holds 1 readable images; at least 8 are needed"):
             open_source(str(tmp_path))
         assert len(open_source(str(tmp_path), min_images=1).train) == 1
-        assert f"{len(source.test)} images in its split '{expected}'" in source.summary()
 
     @pytest.mark.parametrize("folders", [["train"], ["val", "test"]])
     def test_take_train_and_another(self, tmp_path, folders):

@@ -71,7 +71,7 @@ def test_labels_that_have_changed_are_refused(tmp_path: Path) -> None:
     again = Run.open(run.path)
     assert again == run
     again.require_labels("123")
-    with pytest.raises(DataError, match="labels of photos are not .* 456, expected 123"):
+    with pytest.raises(DataError, match=r"labels of photos are not .* 456, expected 123"):
         again.require_labels("456")
 
 
