@@ -207,8 +207,13 @@ def test_overwrite_leaves_no_earlier_seed(tmp_path: Path, tiny: dict) -> None:
 
 
 def test_labels_that_have_changed_are_noticed(tmp_path: Path, tiny: dict) -> None:
+    with np.load(tiny["data"]) as archive:
+        pixels = archive["train_images"]
+    arrays = {"train_images": pixels, "test_images": pixels[:8], "test_labels": np.arange(8) % 2}
+    np.savez(tiny["data"], train_labels=np.arange(100) % 2, **arrays)
     (run,) = finetune(out=tmp_path / "run", **tiny)
-    write_npz(tmp_path / "a.npz", np.arange(100) // 50)
+    resume_finetune(run.path, quiet=True)
+    np.savez(tiny["data"], train_labels=np.arange(100) // 50, **arrays)
     with pytest.raises(DataError, match=r"labels of .* are not those the run began with"):
         resume_finetune(run.path, quiet=True)
 
