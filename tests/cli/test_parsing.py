@@ -23,6 +23,7 @@ from quarterturn.cli.groups import whole
 from quarterturn.config import Config, MethodConfig
 from quarterturn.errors import ConfigError
 from quarterturn.presets import PRESETS, preset, seen_as_by
+from quarterturn.runs import Run
 
 
 @pytest.fixture
@@ -321,6 +322,32 @@ def test_finetune_from_a_run_sees_images_as_it_did(run):
     assert command.seeds == 3
     assert command.config == seen_as_by(config, preset("folder-classifier"))
     assert command.config.model.backbone == "convnet"
+
+
+def test_what_a_command_does_not_show_is_taken_from_the_run_that_is_resumed(tmp_path):
+    settings = {"num_noise": 17, "noise_aware_rate": 0.5, "num_clusters": 13, "seed": 4}
+    config = preset("digits").with_settings(**settings, method="classifier")
+    Run(tmp_path / "seeds" / "seed-4", "digits", config, "abc", "finetune").create()
+    later = config.with_settings(seed=5)
+    Run(tmp_path / "seeds" / "seed-5", "digits", later, "abc", "finetune").create()
+    one = parse(["finetune", "--resume", str(tmp_path / "seeds" / "seed-5"), "--workers", "0"])
+    assert one.config == later.with_settings(workers=0)
+    every = parse(["finetune", "--resume", str(tmp_path / "seeds")])
+    assert every.config == config
+    assert parse(["finetune", "digits"]).config == preset("digits-classifier")
+    assert main(["finetune", "--resume", str(tmp_path / "seeds"), "--seeds", "3"]) == 2
+
+
+def test_finetune_has_its_own_words_for_what_it_does_otherwise(capsys):
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "Fraction of each class held out by --seed to be tested on" in shown
+    assert "Epochs between tests" in shown
+    for foreign in ("noise-aware", "leakage", "1,000 images"):
+        assert foreign not in shown
+    with pytest.raises(SystemExit):
+        main(["finetune", "digits", "--noise-aware-rate", "0.1"])
 
 
 def test_each_command_shows_its_own_settings(capsys):

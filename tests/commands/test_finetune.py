@@ -1,21 +1,39 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from quarterturn import ConfigError, DataError, finetune, load_backbone, pretrain, probe
+from quarterturn import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    finetune,
+    load_backbone,
+    pretrain,
+    probe,
+)
 from quarterturn.cli import main
+from quarterturn.commands import finetune as finetune_command
 from quarterturn.commands.finetune import resume_finetune
+from quarterturn.data.examples import Examples, open_split
+from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.methods.classifier import ClassifierNetwork
+from quarterturn.presets import preset
 from quarterturn.runs import Run
+from quarterturn.training import prepare_training
 
 from ..engine.process import (
     assert_same_checkpoint,
     kill_at_step,
     metrics_without_times,
+    processes,
     quarterturn,
 )
 from .conftest import QUICK
@@ -112,6 +130,28 @@ def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -
         finetune("digits", start=digits_run.path, out=tmp_path / "x", backbone="nin", quiet=True)
 
 
+def test_what_the_start_has_learned_of_the_test_images_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
+    settings = {**FAST, "preset": "cifar10-classifier", "image_size": 12, "crop_padding": 1}
+    settings |= {"backbone": "convnet", "epochs": 1}
+    (first,) = finetune(data, out=tmp_path / "first", quiet=True, **settings)
+    assert "test_images_learned_from" not in results_of(first)
+    settings.pop("image_size"), settings.pop("backbone")
+    (second,) = finetune(data, start=first.path, out=tmp_path / "second", seed=1, **settings)
+    split = open_split(data, first.config)
+    shared = len(np.intersect1d(split.parts(0)[0], split.parts(1)[1]))
+    assert 0 < shared < 20
+    found = results_of(second)
+    assert found["test_images_learned_from"] == found["test_images_learned_with_labels"] == shared
+    words = f"the run it began with has learned from {shared} of the test images, with labels"
+    assert words in (second.path / "report.html").read_text()
+    out, err = capsys.readouterr()
+    assert words in " ".join(err.split())
+    assert words in " ".join(out.split())
+
+
 def test_several_seeds_have_mean_and_spread(tmp_path: Path, capsys) -> None:
     words = "finetune digits --seeds 2 --seed 3 --epochs 1 --limit 160 --batch-size 32 --device cpu"
     assert main([*words.split(), "--out", str(tmp_path / "runs")]) == 0
@@ -127,6 +167,131 @@ def test_several_seeds_have_mean_and_spread(tmp_path: Path, capsys) -> None:
     assert f"{100 * np.mean(tops):.1f}" in shown
     assert main([*words.split(), "--out", str(tmp_path / "runs")]) == 2
     assert "exists" in capsys.readouterr().err
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> dict:
+    """The data and the settings of a training that takes no time: 100 images in two classes."""
+    data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
+    settings = {"preset": "digits-classifier", "image_size": 12, "crop_padding": 1, "holdout": 0.2}
+    return {"data": data, **settings, "epochs": 1, "device": "cpu", "quiet": True}
+
+
+def test_several_seeds_go_on_and_begin_what_was_not_begun(tmp_path: Path, tiny: dict) -> None:
+    out = tmp_path / "runs"
+    runs = finetune(out=out, seeds=3, seed=1, **tiny)
+    summary = (out / "results.json").read_bytes()
+    whole = [run.read_json("results.json") for run in runs]
+    kept = runs[0].checkpoint.stat().st_mtime_ns
+    # As if it had been interrupted in the second training, before its first checkpoint.
+    (out / "results.json").unlink()
+    for run in runs[1:]:
+        for file in (run.checkpoint, run.path / "results.json", run.metrics):
+            file.unlink()
+    assert main(["finetune", "--resume", str(out)]) == 0
+    assert [run.read_json("results.json") for run in runs] == whole
+    assert (out / "results.json").read_bytes() == summary
+    assert runs[0].checkpoint.stat().st_mtime_ns == kept
+    with pytest.raises(ConfigError, match="epochs: 2 -> 1"):
+        resume_finetune(out, config=runs[0].config.with_settings(epochs=2))
+
+
+def test_overwrite_leaves_no_earlier_seed(tmp_path: Path, tiny: dict) -> None:
+    tiny["epochs"] = 0
+    finetune(out=tmp_path / "runs", seeds=3, **tiny)
+    with pytest.raises(ConfigError, match="exists; choose another --out"):
+        finetune(out=tmp_path / "runs", seeds=2, **tiny)
+    finetune(out=tmp_path / "runs", seeds=2, overwrite=True, **tiny)
+    left = sorted(file.name for file in (tmp_path / "runs").iterdir())
+    assert left == ["results.json", "seed-0", "seed-1"]
+
+
+def test_labels_that_have_changed_are_noticed(tmp_path: Path, tiny: dict) -> None:
+    with np.load(tiny["data"]) as archive:
+        pixels = archive["train_images"]
+    arrays = {"train_images": pixels, "test_images": pixels[:8], "test_labels": np.arange(8) % 2}
+    np.savez(tiny["data"], train_labels=np.arange(100) % 2, **arrays)
+    (run,) = finetune(out=tmp_path / "run", **tiny)
+    resume_finetune(run.path, quiet=True)
+    np.savez(tiny["data"], train_labels=np.arange(100) // 50, **arrays)
+    with pytest.raises(DataError, match=r"labels of .* are not those the run began with"):
+        resume_finetune(run.path, quiet=True)
+
+
+def test_a_run_that_cannot_be_begun_with_leaves_no_directory(tmp_path: Path, tiny: dict) -> None:
+    begun = Run(tmp_path / "begun", "digits", preset("digits"), "abc")
+    begun.create()
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        finetune(start=begun.path, out=tmp_path / "run", **tiny)
+    config = preset("digits").with_settings(backbone="alexnet", image_size=64)
+    alexnet = Run(tmp_path / "alexnet", "digits", config, "abc")
+    alexnet.create()
+    state = {"network": alexnet.untrained_network().state_dict(), "epochs_done": 0.0}
+    save_checkpoint(alexnet.checkpoint, state)
+    tiny |= {"image_size": 128}
+    with pytest.raises(ConfigError, match=r"trained at 64 px, .*fc6.* --image-size 128"):
+        finetune(start=alexnet.path, out=tmp_path / "run", **tiny)
+    assert not (tmp_path / "run").exists()
+
+
+def as_one_of_two(rank: int, port: int, words: list[str]) -> None:
+    """Run the command as one of two processes."""
+    where = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update(where, MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    sys.exit(main(words))
+
+
+def test_two_processes_train_several_seeds(tmp_path: Path, tiny: dict) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = (
+        f"finetune {tiny['data']} --preset digits-classifier --image-size 12 --holdout 0.2 "
+        f"--epochs 1 --device cpu --seeds 2 --out {tmp_path / 'runs'}"
+    ).split()
+    children = [
+        processes.Process(target=as_one_of_two, args=(rank, port, words)) for rank in range(2)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    summary = json.loads((tmp_path / "runs" / "results.json").read_text())
+    assert summary["seeds"] == [0, 1]
+    assert Run.open(tmp_path / "runs" / "seed-1").epochs_done() == 1
+
+
+def test_wiring_of_groups_adjustment_and_resampling(
+    tmp_path: Path, tiny: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a setting asks for is what the training is given, and what its tests go by."""
+    given = {}
+
+    def prepare(*args: object, **options: object) -> object:
+        given.update(options)
+        return prepare_training(*args, **options)
+
+    monkeypatch.setattr(finetune_command, "prepare_training", prepare)
+    labels = np.array([0] * 30 + [1] * 40 + [2] * 50)
+    tiny |= {"data": write_npz(tmp_path / "b.npz", labels), "out": tmp_path / "run"}
+    settings = {"resample": "balanced", "post_hoc_adjustment": 0.75, "many": 36, "few": 25}
+    (run,) = finetune(**tiny, **settings)
+    network = run.load_network()
+    assert isinstance(network, ClassifierNetwork)
+    assert network.post_hoc_adjustment == 0.75
+    assert given["method"].network.post_hoc_adjustment == 0.75
+
+    found = results_of(run)
+    assert found["class_counts"] == [24, 32, 40]
+    figures = found["figures"]
+    few, medium, many = figures["per_class"].values()
+    assert (figures["few"], figures["medium"], figures["many"]) == (few, medium, many)
+
+    split = Examples.of(open_split(str(tiny["data"]), run.config), 0).train
+    by_class = [given["chances"].numpy()[split.labels == c].sum() for c in range(3)]
+    np.testing.assert_allclose(by_class / sum(by_class), np.full(3, 1 / 3), rtol=1e-6)
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:

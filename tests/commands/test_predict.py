@@ -53,6 +53,39 @@ def test_no_more_classes_than_there_are(run: Run, tmp_path: Path) -> None:
     assert total == pytest.approx(1, abs=1e-4)
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_split_is_labelled_however_small(run: Run, tmp_path: Path) -> None:
+    digits = open_source("digits").train.pixels
+    parts = {"train": digits[:1], "val": digits[1:4], "test": digits[4:6]}
+    np.savez(tmp_path / "x.npz", **{f"{name}_images": part for name, part in parts.items()})
+    out = predict(run.path, tmp_path / "x.npz", out=tmp_path / "x.csv", device="cpu", quiet=True)
+    assert [row["split"] for row in read(out)] == ["train"] + ["test"] * 2 + ["val"] * 3
+
+
+def test_the_class_frequencies_are_taken_off_a_finished_run(run: Run, tmp_path: Path) -> None:
+    network = run.load_network()
+    network.log_priors.copy_(torch.linspace(-3, 0, 10))  # as of a long tail
+    state = torch.load(run.checkpoint, weights_only=True)
+    tailed = Run(tmp_path / "run", run.data, run.config, "x", run.kind, None, run.class_names)
+    tailed.create()
+    torch.save({**state, "network": network.state_dict()}, tailed.checkpoint)
+    images = open_source("digits").test
+    scores = 30 * extract(images, run.config.data, network).values
+    for words, strength in [([], 0.0), (["--post-hoc-adjustment", "2"], 2.0)]:
+        out = tmp_path / "x.csv"
+        command = ["predict", str(tailed.path), "digits", "--out", str(out), "--overwrite"]
+        assert main([*command, "--device", "cpu", *words]) == 0
+        found = [int(row["label"]) for row in read(out) if row["split"] == "test"]
+        expected = (scores - strength * np.linspace(-3, 0, 10)).argmax(axis=1)
+        assert found == expected.tolist()
+    with pytest.raises(ConfigError, match="--post-hoc-adjustment is -1"):
+        predict(run.path, "digits", out=tmp_path / "y.csv", post_hoc_adjustment=-1)
+
+
 def test_what_cannot_be_is_refused(
     run: Run, digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,22 @@ class TestOwnSplit:
         assert len(open_labelled(data, empty_classes=True).test) == 4
         open_labelled(archive(tmp_path / "y.npz", train=[0, 1] * 5, val=[2], test=[1, 0]))
 
+    def test_folders_that_training_lacks_are_refused_or_left_out(self, tmp_path):
+        tree(tmp_path / "train", {"ant": 4, "cat": 4})
+        tree(tmp_path / "test", {"bee": 3, "cat": 2, "dog": 1})
+        with pytest.raises(DataError, match="that the training images lack: bee, dog"):
+            open_labelled(str(tmp_path), empty_classes=True)
+        split = open_labelled(str(tmp_path), empty_classes=True, leave_out_unknown=True)
+        assert split.test.names == ["cat/00.png", "cat/01.png"]
+        assert split.test.labels.tolist() == [1, 1]
+        assert split.description == (
+            "the split 'test'; left out: 4 test images of 2 classes without training images: "
+            "bee, dog"
+        )
+        other = tree(tmp_path / "other", {"bee": 4, "dog": 4})
+        with pytest.raises(DataError, match="has no image of a class that"):
+            open_labelled(str(tmp_path), other, leave_out_unknown=True)
+
     def test_without_labels_is_refused(self, tmp_path):
         tree(tmp_path / "train", {"ant": 4, "bee": 4})
         tree(tmp_path / "test", {".": 4})

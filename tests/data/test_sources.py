@@ -199,6 +199,15 @@ class TestSplits:
         assert len(source.test) == 11 - 2 * folders.index(expected)
         assert source.train.class_names == source.test.class_names == ["a", "b"]
         assert f"{len(source.test)} images in its split '{expected}'" in source.summary()
+        assert {split: len(images) for split, images in source.unused.items()} == (
+            {"val": 9} if len(folders) == 3 else {}
+        )
+
+    def test_how_many_images_are_enough(self, tmp_path):
+        save_photo(tmp_path / "one.png", 0)
+        with pytest.raises(DataError, match="holds 1 readable images; at least 8 are needed"):
+            open_source(str(tmp_path))
+        assert len(open_source(str(tmp_path), min_images=1).train) == 1
 
     @pytest.mark.parametrize("folders", [["train"], ["val", "test"]])
     def test_take_train_and_another(self, tmp_path, folders):

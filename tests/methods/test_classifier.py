@@ -9,6 +9,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.losses.ldam import LDAMLoss, ldam_margins
 from quarterturn.losses.logit_adjustment import log_prior
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
+from quarterturn.models.backbone import Backbone
 
 
 @pytest.fixture
@@ -134,3 +135,11 @@ def test_what_is_frozen_keeps_weights_and_statistics(tiny_backbone, batch, train
 def test_an_unknown_layer_is_refused(tiny_backbone):
     with pytest.raises(ConfigError, match=r"--trained is layer9; .*conv, fc"):
         ClassifierNetwork(tiny_backbone, 3, trained="layer9")
+
+
+def test_a_network_that_cannot_be_parted_is_trained_whole_or_not_at_all():
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
+    backbone = Backbone([("net", net)], ["layer1", "pool"], feature_dim=5)  # as those of timm are
+    with pytest.raises(ConfigError, match="--trained is pool; expected whole, or none"):
+        ClassifierNetwork(backbone, 3, trained="pool")
+    assert ClassifierNetwork(backbone, 3, trained="none").frozen == [net]

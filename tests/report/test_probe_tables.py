@@ -74,16 +74,20 @@ class TestProbeTable:
         )
 
     @pytest.mark.parametrize(
-        ("learned", "told"),
+        ("learned", "with_labels", "told"),
         [
-            (1234, "; the run has learned from 1,234 of the test images, without labels"),
-            (None, "; whether the run has learned from them is not known, its data is gone"),
-            (0, ""),
+            (1234, 0, "; the run has learned from 1,234 of the test images, without labels"),
+            (1234, 1234, "; the run has learned from 1,234 of the test images, with labels"),
+            (1234, 5, "; the run has learned from 1,234 of the test images, 5 of them with labels"),
+            (1234, None, "; the run has learned from 1,234 of the test images"),
+            (None, None, "; whether the run has learned from them is not known, its data is gone"),
+            (0, 0, ""),
         ],
     )
-    def test_says_what_the_run_has_learned_from(self, result, learned, told):
+    def test_says_what_the_run_has_learned_from(self, result, learned, with_labels, told):
         before = probe_table(result).note
         result["test_images_learned_from"] = learned
+        result["test_images_learned_with_labels"] = with_labels
         assert probe_table(result).note == before + told
 
     def test_changes_nothing(self, result):
@@ -128,7 +132,7 @@ class TestFewShotTable:
         note = few_shot_table(few_shot).note
         assert "over n = 10 draws of the labelled images, 5 for each of 2 seeds" in note
         assert "every class has K; left out: K = 100: the class 'x' has 31 training images" in note
-        assert note.endswith("; the run has learned from 7 of the test images, without labels")
+        assert note.endswith("; the run has learned from 7 of the test images")
         del few_shot["left_out"]
         assert "left out" not in few_shot_table(few_shot).note
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from quarterturn.config import Config
-from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.runs import Run, prepare_directory
 from quarterturn.weights.loading import load_backbone
 
@@ -62,3 +63,23 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     run.create()
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_backbone(run.path)
+
+
+def test_labels_that_have_changed_are_refused(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", "photos", Config(), "abc", labels_fingerprint="123")
+    run.create()
+    again = Run.open(run.path)
+    assert again == run
+    again.require_labels("123")
+    with pytest.raises(DataError, match=r"labels of photos are not .* 456, expected 123"):
+        again.require_labels("456")
+
+
+def test_runs_of_earlier_versions_know_no_labels(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", "photos", Config(), "abc")
+    run.create()
+    file = run.path / "config.json"
+    stored = json.loads(file.read_text())
+    del stored["labels_fingerprint"]
+    file.write_text(json.dumps(stored))
+    Run.open(run.path).require_labels("456")

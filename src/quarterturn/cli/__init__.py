@@ -21,7 +21,7 @@ from quarterturn.cli.demo import Demo
 from quarterturn.cli.embed import Embed
 from quarterturn.cli.export import Export
 from quarterturn.cli.finetune import ClassifierSettings, Finetune
-from quarterturn.cli.groups import groups_of
+from quarterturn.cli.groups import groups_of, run_config
 from quarterturn.cli.import_ import Import
 from quarterturn.cli.neighbors import Neighbors
 from quarterturn.cli.orient import Orient
@@ -149,5 +149,5 @@ def _option(words: list[str], name: str) -> str | None:
 
 def _run_config(words: list[str], name: str) -> Config | None:
     """The configuration of the run that an option names; None where there is none to be read."""
-    path = Path(_option(words, name) or "") / "config.json"
-    return Config.read(path) if _option(words, name) and path.is_file() else None
+    path = _option(words, name)
+    return run_config(Path(path)) if path else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 
@@ -22,17 +22,49 @@ from quarterturn.config import (
 )
 from quarterturn.errors import ConfigError
 
+Setting = TypeVar("Setting")
+
+Hidden = tyro.conf.Suppress[tyro.conf.Fixed[Setting]]
+"""A setting that means nothing here, and is not offered."""
+
+
+@dataclass(frozen=True)
+class LabelledDataConfig(DataConfig):
+    """Which images, and how they are cropped."""
+
+    holdout: float = DataConfig.holdout
+    """Fraction of each class held out by --seed to be tested on, where the data has no val or test
+    split of its own; above 0 then."""
+
+
+@dataclass(frozen=True)
+class ClassifierOptimizerConfig(OptimizerConfig):
+    """The optimizer, and the learning rate over time."""
+
+    noise_aware_from: Hidden[float] = OptimizerConfig.noise_aware_from
+    noise_aware_rate: Hidden[float | None] = OptimizerConfig.noise_aware_rate
+
+
+@dataclass(frozen=True)
+class ClassifierRunConfig(RunConfig):
+    """How long, how large, how often."""
+
+    diagnostics: bool = RunConfig.diagnostics
+    """Test as the training goes, not after its last epoch alone."""
+    diagnostics_every: int | None = RunConfig.diagnostics_every
+    """Epochs between tests; a tenth of the epochs by default. The last always has one."""
+
 
 @dataclass(frozen=True)
 class ClassifierSettings:
     """The settings of a training with labels: all but those of a pretext task."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: LabelledDataConfig = field(default_factory=LabelledDataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    run: RunConfig = field(default_factory=RunConfig)
+    optimizer: ClassifierOptimizerConfig = field(default_factory=ClassifierOptimizerConfig)
+    run: ClassifierRunConfig = field(default_factory=ClassifierRunConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
 
@@ -54,9 +86,10 @@ class Finetune:
     """How many trainings, from --seed on, each in a folder seed-<n> of the run directory; the table
     then has their mean and spread."""
     resume: MaybeRun = None
-    """Go on with this run; other settings than the run's are refused."""
+    """Go on with this run, or with all seeds in this directory; other settings than the run's are
+    refused."""
     overwrite: bool = False
-    """Delete earlier runs at --out."""
+    """Delete earlier runs at --out, those of other seeds as well."""
     settings: tyro.conf.OmitArgPrefixes[ClassifierSettings] = field(
         default_factory=ClassifierSettings
     )
@@ -64,7 +97,7 @@ class Finetune:
     @property
     def config(self) -> Config:
         """The whole configuration."""
-        return whole(self.settings, method=MethodConfig(method="classifier"))
+        return whole(self.settings, self.resume, method=MethodConfig(method="classifier"))
 
     def run(self) -> None:
         """Call the command."""
@@ -73,6 +106,8 @@ class Finetune:
         if self.resume is not None:
             if any(given is not None for given in (self.data, self.start, self.out, self.preset)):
                 raise ConfigError("--resume RUN takes DATA, --from, --out, --preset from the run")
+            if self.seeds != 1:
+                raise ConfigError("--resume RUN goes on with the seeds that RUN has; no --seeds")
             resume_finetune(self.resume, config=self.config)
         elif self.data is None:
             raise ConfigError(f"expected DATA: {DATA_WORDS[0].lower()}{DATA_WORDS[1:]}, labelled")

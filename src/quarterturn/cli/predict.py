@@ -20,6 +20,9 @@ class Predict:
     """A file ending in .csv."""
     top_k: int = 3
     """How many of the most probable classes to write."""
+    post_hoc_adjustment: float | None = None
+    """Take so much of the log class frequencies off the logits; 1 for a run of cross-entropy, by
+    default what the run was made with."""
     overwrite: bool = False
     """Replace an existing file."""
     device: str = "auto"
@@ -33,6 +36,6 @@ class Predict:
 
         predict(
             self.run_directory, self.data,
-            out=self.out, top_k=self.top_k, overwrite=self.overwrite,
-            device=self.device, workers=self.workers,
+            out=self.out, top_k=self.top_k, post_hoc_adjustment=self.post_hoc_adjustment,
+            overwrite=self.overwrite, device=self.device, workers=self.workers,
         )  # fmt: skip

@@ -58,7 +58,7 @@ class Pretrain:
     @property
     def config(self) -> Config:
         """The whole configuration."""
-        return whole(self.settings)
+        return whole(self.settings, self.resume)
 
     def run(self) -> None:
         """Call the command."""

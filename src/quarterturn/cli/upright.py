@@ -55,7 +55,7 @@ class Upright:
         """Call the command."""
         from quarterturn.commands.upright import resume_upright, upright
 
-        config = whole(self.config, method=MethodConfig(method="rotnet"))
+        config = whole(self.config, self.resume, method=MethodConfig(method="rotnet"))
         if self.resume is not None:
             if self.data is not None or self.out is not None or self.preset is not None:
                 raise ConfigError("--resume RUN takes DATA, --out and --preset from the run")

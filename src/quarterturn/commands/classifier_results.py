@@ -22,7 +22,7 @@ from quarterturn.report.classifier_tables import (
 )
 from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import print_table
-from quarterturn.runs import Run, command_line, write_items, write_json
+from quarterturn.runs import SUMMARY, Run, command_line, write_items, write_json
 
 RESULTS = "results.json"
 
@@ -53,9 +53,20 @@ def conclude(
     examples: Examples,
     figures: dict[str, Any],
     failed: dict[str, str],
+    learned: dict[str, int | None],
     console: Console | None,
 ) -> None:
-    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    """Write what a finished run holds beside its checkpoint, and say where it is.
+
+    Args:
+        run: The run.
+        examples: Its images.
+        figures: Those of the last epoch, by `tested`.
+        failed: Images that could not be decoded, with the reason.
+        learned: What the run that it began with had learned of the test images, by
+            `quarterturn.evaluation.learned.count_learned`; empty from scratch.
+        console: Where to print; None for silence.
+    """
     settings = run.config.classifier
     results: dict[str, Any] = {
         "epoch": run.config.run.epochs,
@@ -64,6 +75,7 @@ def conclude(
         "many": settings.many,
         "few": settings.few,
         "test": examples.split.description,
+        **learned,
     }
     evaluated = run.read_metrics("evaluation")
     if settings.protocol == "paper" and evaluated:
@@ -104,7 +116,7 @@ def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> Non
             for name in MEASURES
         },
     }
-    write_json(path / RESULTS, summary)
+    write_json(path / SUMMARY, summary)
     if console is not None:
         print_table(stdout_console(), seeds_table(summary))
 

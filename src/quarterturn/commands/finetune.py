@@ -17,25 +17,27 @@ from quarterturn.commands.classifier_results import (
     write_image_list,
 )
 from quarterturn.config import Config
-from quarterturn.data.examples import Examples
-from quarterturn.data.labelled import LabelledSplit, open_labelled
+from quarterturn.data.examples import Examples, open_split
+from quarterturn.data.labelled import LabelledSplit
 from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
+from quarterturn.evaluation.learned import count_learned
 from quarterturn.methods.memory import memory_words
-from quarterturn.methods.registry import build_classification, check_network
+from quarterturn.methods.registry import build_classification, build_network, check_network
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
-from quarterturn.report.classifier_tables import (
-    MEASURES,
-)
+from quarterturn.report.classifier_tables import MEASURES, start_words
 from quarterturn.report.tables import percent
 from quarterturn.runs import (
     Run,
     environment,
     next_directory,
+    prepare_seeds,
+    seed_directory,
+    seed_runs,
     write_json,
 )
 from quarterturn.training import prepare_training
@@ -60,15 +62,16 @@ def finetune(
 
     Args:
         data: DATA with labels.
-        start: A run whose backbone the training begins with; from scratch without. Images are then
-            shown as that run saw them, unless settings say otherwise.
+        start: A run whose backbone the training begins with; from scratch without. A preset then
+            shows images as that run saw them, unless settings say otherwise; a ``config`` is taken
+            as it is.
         out: The run directory; by default ``runs/<data>-finetune-<n>``.
         preset: Name of a recipe; by default ``digits-classifier``, ``cifar10-classifier`` or
             ``folder-classifier``.
         config: A whole configuration, in place of a preset. Its method is taken for ``classifier``.
         seeds: How many trainings, from the configured seed on. Several get folders ``seed-<n>`` in
             ``out``, and their mean and spread are written beside them.
-        overwrite: Delete earlier runs at ``out``.
+        overwrite: Delete earlier runs at ``out``, those of other seeds as well.
         quiet: Print nothing.
         **settings: Single settings by name, such as ``loss="ldam"``.
 
@@ -97,77 +100,100 @@ def finetune(
         split = _open(data, config, runtime, index, console)
         path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
-        if seeds > 1 and path.exists() and (not overwrite or (path / "config.json").exists()):
-            raise ConfigError(f"{path} exists; choose another --out for several seeds")
-        runs = []
+        runs: list[Run] = []
+        # All are made before the first is trained, so that --resume knows how many there are.
         for seed in range(config.run.seed, config.run.seed + seeds):
-            examples = _examples(split, config.with_settings(seed=seed))
+            seeded = config.with_settings(seed=seed)
+            train = _examples(split, seeded).train
             run = Run(
-                path if seeds == 1 else path / f"seed-{seed}",
+                path if seeds == 1 else seed_directory(path, seed),
                 locate(data),
-                fit_batch_size(
-                    config.with_settings(seed=seed), len(examples.train), runtime, console
-                ),
-                examples.train.fingerprint(),
+                fit_batch_size(seeded, len(train), runtime, None if runs else console),
+                train.fingerprint(),
                 "finetune",
                 None if pretrained is None else str(pretrained.path.resolve()),
-                tuple(examples.train.class_names),
+                tuple(train.class_names),
+                labels_fingerprint=split.labels_fingerprint(),
             )
-            if runtime.is_main:
-                run.create(overwrite=overwrite)
-                split.source.keep_index(run.index)
-                write_json(run.path / "environment.json", environment(runtime, run.config))
-                write_image_list(run, examples, {})
-            runtime.barrier()
-            _train(run, examples, runtime, console)
             runs.append(run)
-        if seeds > 1 and runtime.is_main:
-            summarise_seeds(path, runs, console)
+        if runtime.is_main:
+            if seeds > 1:
+                prepare_seeds(path, overwrite=overwrite)
+            for run in runs:
+                _create(run, split, runtime, overwrite=overwrite)
+        runtime.barrier()
+        _train_all(path, runs, split, runtime, console)
         return runs
     finally:
         runtime.close()
 
 
-def resume_finetune(path: Path | str, *, config: Config | None = None, quiet: bool = False) -> Run:
-    """Continue an interrupted run from its last checkpoint, or from the beginning without one.
+def resume_finetune(
+    path: Path | str, *, config: Config | None = None, quiet: bool = False
+) -> list[Run]:
+    """Continue interrupted runs from their last checkpoints, or from the beginning without one.
 
     Args:
-        path: The run directory of one seed.
-        config: The settings that the user asks for; they may differ from the run's in the
-            machine's alone.
+        path: The run directory, or that of several seeds: all of them are finished, and their mean
+            and spread written.
+        config: The settings that the user asks for, with the first seed; they may differ from the
+            run's in the machine's alone.
         quiet: Print nothing.
 
     Returns:
-        The finished run. A run that was finished before is left as it is.
+        The finished runs, one for each seed. A run that was finished before is left as it is.
 
     Raises:
-        QuarterturnError: There is no such run, its images have changed, or so have settings.
+        QuarterturnError: There is no such run, its images or labels have changed, or so have
+            settings.
     """
-    run = Run.open(path)
-    run.require_kind("finetune")
-    run = run.with_machine_of(config)
+    path = Path(path)
+    runs = seed_runs(path) or [Run.open(path)]
+    first = runs[0].config.run.seed
+    for i, run in enumerate(runs):
+        run.require_kind("finetune")
+        seed_after_first = run.config.run.seed - first
+        runs[i] = run.with_machine_of(
+            config and config.with_settings(seed=config.run.seed + seed_after_first)
+        )
+    run = runs[0]
     runtime = runtime_of(run)
     console = None if quiet or not runtime.is_main else stderr_console()
     try:
         split = _open(run.data_or_own(None), run.config, runtime, run.index, console)
-        examples = _examples(split, run.config)
-        run.require_images(examples.train)
-        _train(run, examples, runtime, console)
-        return run
+        for run in runs:
+            run.require_images(_examples(split, run.config).train)
+            run.require_labels(split.labels_fingerprint())
+        _train_all(path, runs, split, runtime, console)
+        return runs
     finally:
         runtime.close()
+
+
+def _create(run: Run, split: LabelledSplit, runtime: Runtime, *, overwrite: bool) -> None:
+    run.create(overwrite=overwrite)
+    split.source.keep_index(run.index)
+    write_json(run.path / "environment.json", environment(runtime, run.config))
+    write_image_list(run, _examples(split, run.config), {})
+
+
+def _train_all(
+    path: Path, runs: list[Run], split: LabelledSplit, runtime: Runtime, console: Console | None
+) -> None:
+    """Train each run, and write the summary of several beside them."""
+    for run in runs:
+        _train(run, _examples(split, run.config), runtime, console)
+    if runs[0].path != path and runtime.is_main:
+        summarise_seeds(path, runs, console)
 
 
 def _open(
     data: str, config: Config, runtime: Runtime, index: Path | None, console: Console | None
 ) -> LabelledSplit:
-    settings, download = config.data, config.machine.download
+    download = config.machine.download
     with runtime.main_first(download):
-        return open_labelled(
-            data,
-            long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
-            limit=settings.limit, test_fraction=settings.holdout,
-            max_bad_fraction=settings.max_bad_fraction, verify=settings.verify, empty_classes=True,
+        return open_split(
+            data, config,
             download=download and runtime.is_main, index=index, say=line_printer(console),
         )  # fmt: skip
 
@@ -178,11 +204,22 @@ def _examples(split: LabelledSplit, config: Config) -> Examples:
 
 
 def _check_backbone(pretrained: Run, config: Config) -> None:
+    """Refuse a run whose weights cannot be read, or do not fit, before anything is made."""
     found, wanted = pretrained.config.model.backbone, config.model.backbone
     if found != wanted:
         raise ConfigError(
             f"--from {pretrained.path} has a {found} for a backbone, and --backbone is {wanted}: "
             "leave it out, and it is the run's"
+        )
+    weights = pretrained.load_network().backbone.state_dict()
+    with torch.device("meta"):
+        expected = build_network(config, num_classes=2).backbone.state_dict()
+    misfits = [name for name in expected if weights[name].shape != expected[name].shape]
+    if misfits:
+        raise ConfigError(
+            f"--from {pretrained.path} was trained at {pretrained.config.data.image_size} px, and "
+            f"its {misfits[0]} does not fit --image-size {config.data.image_size}: leave it out, "
+            "and it is the run's"
         )
 
 
@@ -211,8 +248,13 @@ def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | No
         if console is not None:
             console.print(f"{run.path} is finished: nothing to do")
         return
+    learned: dict[str, int | None] = {}
+    if run.start is not None and runtime.is_main:
+        learned = count_learned(run.start, examples.test, str(run.data))
     if console is not None:
         _introduce(console, run, examples, runtime, training)
+        if words := start_words(learned):
+            console.print(words)
 
     failed: dict[str, str] = {}
     last: dict[str, Any] = {}
@@ -241,7 +283,7 @@ def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | No
         failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
         figures = last or tested(method, examples, config, runtime, failed)
-        conclude(run, examples, figures, failed, console)
+        conclude(run, examples, figures, failed, learned, console)
     runtime.barrier()
 
 

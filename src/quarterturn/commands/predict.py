@@ -23,6 +23,7 @@ def predict(
     *,
     out: Path | str,
     top_k: int = 3,
+    post_hoc_adjustment: float | None = None,
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
@@ -32,10 +33,12 @@ def predict(
 
     Args:
         run: A run of ``finetune``.
-        data: DATA; its labels, where it has any, are not read.
+        data: DATA, all of its splits; its labels, where it has any, are not read.
         out: A ``.csv`` file with the columns ``name``, ``split``, ``label`` and ``probability``,
             then ``label_2``, ``probability_2`` and so on.
         top_k: How many classes; all where there are fewer.
+        post_hoc_adjustment: Take so much of the log class frequencies off the logits (Menon et al.,
+            ICLR 2021); by default what the run was made with.
         overwrite: Replace an existing file.
         device: Where to compute.
         workers: Processes that decode files.
@@ -56,6 +59,8 @@ def predict(
         raise ConfigError(f"--out {out}: there is no directory {out.parent}")
     if top_k < 1:
         raise ConfigError(f"--top-k is {top_k}; expected at least 1")
+    if post_hoc_adjustment is not None and post_hoc_adjustment < 0:
+        raise ConfigError(f"--post-hoc-adjustment is {post_hoc_adjustment}; expected 0 or more")
     opened = Run.open(run)
     if not opened.class_names:
         raise ConfigError(
@@ -65,10 +70,15 @@ def predict(
     runtime = Runtime(device, "32-true")
     network = opened.load_network().to(runtime.device)
     assert isinstance(network, ClassifierNetwork)
+    if post_hoc_adjustment is not None:
+        network.post_hoc_adjustment = post_hoc_adjustment
     crop = opened.config.data
-    source = open_source(str(data), index=opened.index, max_bad_fraction=crop.max_bad_fraction)
+    source = open_source(
+        str(data), index=opened.index, max_bad_fraction=crop.max_bad_fraction, min_images=1
+    )
+    splits = source.splits | source.unused
     rows: list[list[object]] = []
-    for split, images in source.splits.items():
+    for split, images in splits.items():
         found = classify(network, images, crop, device=runtime.device, workers=workers)
         names = [images.names[i] for i in found.indices]
         for name, likely in zip(
@@ -77,7 +87,7 @@ def predict(
             rows.append([name, split, *likely])
     _write(out, rows, min(top_k, len(opened.class_names)))
     if not quiet:
-        left_out = sum(map(len, source.splits.values())) - len(rows) + len(source.unreadable)
+        left_out = sum(map(len, splits.values())) - len(rows) + len(source.unreadable)
         stderr_console().print(
             f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"
             + (f"; {left_out} unreadable files left out" if left_out else ""),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.config import Resampling
+from quarterturn.config import Config, Resampling
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledSplit, open_labelled
 from quarterturn.data.sampling import image_chances
 from quarterturn.errors import DataError
 
@@ -66,3 +68,36 @@ class Examples:
         assert self.train.labels is not None
         labels = torch.from_numpy(self.train.labels)
         return image_chances(labels, torch.from_numpy(self.class_counts), rule, beta)
+
+
+def open_split(
+    data: str,
+    config: Config,
+    *,
+    download: bool = False,
+    index: Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> LabelledSplit:
+    """Labelled images of ``DATA``, as a training of these settings parts them.
+
+    Args:
+        data: DATA with labels.
+        config: All settings.
+        download: Fetch a named data set that is not there.
+        index: Where the headers of image files are kept; see `open_labelled`.
+        say: Takes lines on the progress.
+
+    Raises:
+        DataError: As `open_labelled`; but classes without images are left to `Examples`,
+            and those whose names the training images have not are left out where the settings say
+            so.
+    """
+    settings = config.data
+    return open_labelled(
+        data,
+        long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
+        limit=settings.limit, test_fraction=settings.holdout,
+        max_bad_fraction=settings.max_bad_fraction, verify=settings.verify, empty_classes=True,
+        leave_out_unknown=config.classifier.leave_out_empty,
+        download=download, index=index, say=say,
+    )  # fmt: skip

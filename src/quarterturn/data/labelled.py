@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.selection import cut_long_tail, limit_images, match_classes, stratified_split
+from quarterturn.data.selection import (
+    cut_long_tail,
+    known_classes,
+    limit_images,
+    match_classes,
+    stratified_split,
+    unknown_classes,
+)
 from quarterturn.data.sources import Source, locate, open_source
 from quarterturn.errors import ConfigError, DataError
 
@@ -81,6 +88,7 @@ def open_labelled(
     max_bad_fraction: float = 0.05,
     verify: bool = False,
     empty_classes: bool = False,
+    leave_out_unknown: bool = False,
     download: bool = False,
     index: Path | None = None,
     say: Callable[[str], None] | None = None,
@@ -99,6 +107,8 @@ def open_labelled(
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
         empty_classes: Let pass test images of a class that has no training image.
+        leave_out_unknown: Leave out test images of classes whose very names the training images
+            have not, such as folders that are not there.
         download: Fetch a named data set that is not there.
         index: Where the headers of image files are kept; see `open_source`.
         say: Takes lines on the progress.
@@ -133,7 +143,17 @@ def open_labelled(
     if other is None:
         description = f"a stratified {test_fraction:.0%} held out by seed"
     else:
-        matched = match_classes(_labelled(other, description), images)
+        _labelled(other, description)
+        if leave_out_unknown and (unknown := unknown_classes(other, images)):
+            matched = known_classes(other, images)
+            if not len(matched):
+                raise DataError(f"{description} has no image of a class that {learned} has")
+            cut += (
+                f"; left out: {len(other) - len(matched):,} test images of {len(unknown)} classes "
+                f"without training images: {', '.join(unknown[:10])}"
+            )
+        else:
+            matched = match_classes(other, images)
         if (lacking := _tested_alone(matched, whole)) and not empty_classes:
             raise DataError(
                 f"test classes of which {learned} has no training image: {', '.join(lacking[:10])}"
@@ -150,6 +170,8 @@ def open_labelled(
 
 def _tested_alone(tests: ImageSet, train: ImageSet) -> list[str]:
     """The classes that have test images and no training image."""
+    assert tests.labels is not None
+    assert train.labels is not None
     return [tests.class_names[c] for c in np.setdiff1d(tests.labels, train.labels)]
 
 

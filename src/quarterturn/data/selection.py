@@ -185,11 +185,22 @@ def match_classes(test: ImageSet, train: ImageSet) -> ImageSet:
     Raises:
         DataError: A test image of a class whose name the training images have not.
     """
-    number = {name: i for i, name in enumerate(train.class_names)}
-    if missing := [name for name in test.class_names if name not in number]:
+    if missing := unknown_classes(test, train):
         raise DataError(f"test classes that the training images lack: {', '.join(missing[:10])}")
+    return known_classes(test, train)
+
+
+def unknown_classes(test: ImageSet, train: ImageSet) -> list[str]:
+    """Names of test classes that the training images have not."""
+    return [name for name in test.class_names if name not in set(train.class_names)]
+
+
+def known_classes(test: ImageSet, train: ImageSet) -> ImageSet:
+    """The test images of classes whose names the training images have, under their numbers."""
     assert test.labels is not None
-    matched = test.subset(np.arange(len(test)))
-    matched.labels = np.array([number[name] for name in test.class_names])[test.labels]
-    matched.class_names = train.class_names
+    number = {name: i for i, name in enumerate(train.class_names)}
+    labels = np.array([number.get(name, -1) for name in test.class_names])[test.labels]
+    known = np.flatnonzero(labels >= 0)
+    matched = test.subset(known)
+    matched.labels, matched.class_names = labels[known], train.class_names
     return matched

@@ -34,6 +34,7 @@ class Source:
         train: The images to learn from; all of them where the data has no splits.
         test: The test split (``test``, else ``val``), or None.
         test_name: The name of that split.
+        unused: Splits that are neither learned from nor tested on, such as ``val`` beside ``test``.
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are no images, counted by suffix.
         num_heic: HEIC files, where the extra that reads them is not installed.
@@ -45,6 +46,7 @@ class Source:
     train: ImageSet
     test: ImageSet | None = None
     test_name: str = ""
+    unused: dict[str, ImageSet] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
@@ -58,8 +60,8 @@ class Source:
 
     @property
     def num_indexed(self) -> int:
-        """Images whose headers could be read, in all splits."""
-        return len(self.train) + (0 if self.test is None else len(self.test))
+        """Images whose headers could be read, in the splits that are used."""
+        return sum(map(len, self.splits.values()))
 
     @property
     def splits(self) -> dict[str, ImageSet]:
@@ -113,6 +115,7 @@ def open_source(
     max_bad_fraction: float = 0.05,
     verify: bool = False,
     download: bool = False,
+    min_images: int = MIN_IMAGES,
     say: Callable[[str], None] | None = None,
 ) -> Source:
     """Find and index the images of ``DATA``.
@@ -124,6 +127,7 @@ def open_source(
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
         download: Fetch a named data set that is not there; nothing is downloaded without it.
+        min_images: Fewer to learn from are an error; 1 where nothing is learned.
         say: Takes lines on the progress where there are many headers to read.
 
     Raises:
@@ -155,9 +159,9 @@ def open_source(
     if index is not None:
         source.keep_index(index)
     source.check_failures({}, source.num_indexed, max_bad_fraction)
-    if len(source.train) < MIN_IMAGES:
+    if len(source.train) < min_images:
         raise DataError(
-            f"{data} holds {len(source.train)} readable images; at least {MIN_IMAGES} are needed\n"
+            f"{data} holds {len(source.train)} readable images; at least {min_images} are needed\n"
             + "\n".join(source.summary()[1:])
         )
     return source
@@ -173,7 +177,8 @@ def _of_splits(name: str, splits: Mapping[str, ImageSet]) -> Source:
     others.sort(key=lambda split: splits[split].labels is None)
     if not others:
         return Source(name, splits["train"])
-    return Source(name, splits["train"], splits[others[0]], others[0])
+    unused = {split: splits[split] for split in others[1:]}
+    return Source(name, splits["train"], splits[others[0]], others[0], unused)
 
 
 def _of_files(name: str, splits: Mapping[str, IndexedFiles], index: FileIndex) -> Source:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from quarterturn.data.labelled import LabelledSplit, identities
-from quarterturn.data.selection import select_images
-from quarterturn.data.sources import locate, short_name
-from quarterturn.errors import CheckpointError, QuarterturnError
+from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.sources import short_name
+from quarterturn.errors import CheckpointError
+from quarterturn.evaluation.learned import count_learned
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import Run, write_json
 
@@ -92,10 +92,11 @@ def probe_result(
         test: DATA that the test images are from, where it is another.
         weights: Fingerprint of the network that was probed.
     """
+    held = np.unique(np.concatenate([split.parts(seed)[1] for seed in protocol["seeds"]]))
     return {
         "run": str(run.path), "epochs": run.config.run.epochs, "epochs_done": run.epochs_done(),
         "data": data, "name": short_name(data), "test": split.description, "weights": weights,
-        "test_images_learned_from": _num_learned_from(run, split, test or data, protocol["seeds"]),
+        **count_learned(run.path, split.tests.subset(held), test or data),
         "protocol": protocol, "protocol_id": protocol_id(protocol),
         "figures": {name: summarise(values) for name, values in measured.items()},
     }  # fmt: skip
@@ -146,18 +147,3 @@ def read_results(run: Run, weights: str) -> tuple[dict[Path, dict[str, Any]], li
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file} cannot be read: {error}") from error
     return found, left_out
-
-
-def _num_learned_from(
-    run: Run, split: LabelledSplit, data: str, seeds: Sequence[int]
-) -> int | None:
-    """How many test images of any seed the run has learned from; None where its data is gone."""
-    if run.data is None:
-        return None
-    try:
-        images = select_images(run.data, run.config.data, index=run.index).train
-        learned = identities(images, run.data)
-    except QuarterturnError:
-        return None
-    held = np.unique(np.concatenate([split.parts(seed)[1] for seed in seeds]))
-    return len(learned & identities(split.tests.subset(held), locate(data)))

@@ -91,11 +91,11 @@ def _frozen_stages(backbone: Backbone, trained: str) -> list[nn.Module]:
         return []
     if trained == "none":
         return [stage for _, stage in stages]
-    if trained not in backbone.layers:
-        raise ConfigError(
-            f"--trained is {trained}; expected whole, none, or a layer of the backbone: "
-            + ", ".join(backbone.layers)
-        )
+    # A network of timm is one stage: it hands out layers, but cannot be parted at them.
+    names = [name for name in backbone.layers if name in backbone.stages]
+    if trained not in names:
+        possible = f"none, or a layer of the backbone: {', '.join(names)}" if names else "or none"
+        raise ConfigError(f"--trained is {trained}; expected whole, {possible}")
     first = list(backbone.stages).index(trained)
     return [stage for _, stage in stages[:first]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from quarterturn.report.probe_tables import with_spread
+from quarterturn.report.probe_tables import by_labels, with_spread
 from quarterturn.report.tables import Cell, Table
 
 MEASURES = {
@@ -77,6 +77,22 @@ def seeds_table(summary: dict[str, Any]) -> Table:
     )
 
 
+def start_words(results: dict[str, Any]) -> str:
+    """What the run that a training began with had learned of the test images; empty if nothing.
+
+    Args:
+        results: A run's ``results.json``, or the part of it that
+            `quarterturn.evaluation.learned.count_learned` makes.
+    """
+    learned = results.get("test_images_learned_from", 0)
+    if learned is None:
+        return "whether the run it began with has learned from the test images is not known"
+    if not learned:
+        return ""
+    words = by_labels(learned, results["test_images_learned_with_labels"])
+    return f"the run it began with has learned from {words}"
+
+
 def _cells(figures: dict[str, Any]) -> list[Cell]:
     groups = ("many", "medium", "few")
     return [
@@ -85,8 +101,10 @@ def _cells(figures: dict[str, Any]) -> list[Cell]:
 
 
 def _rule(results: dict[str, Any]) -> str:
+    learned = start_words(results)
     return (
         f"test images: {results['test']}; many: classes of more than {results['many']} training "
         f"images, few: of fewer than {results['few']}; sd: standard deviation of the accuracy over "
         "the classes, and over many, medium and few; calibration error: expected, in 15 bins"
+        + (f"; {learned}" if learned else "")
     )

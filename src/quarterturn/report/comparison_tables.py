@@ -7,7 +7,7 @@ from typing import Any
 
 from quarterturn.evaluation.comparison import Group
 from quarterturn.metrics import mean_and_spread
-from quarterturn.report.probe_tables import learned_from, with_spread
+from quarterturn.report.probe_tables import by_labels, learned_from, with_spread
 from quarterturn.report.tables import Cell, Table
 
 TITLES = {
@@ -57,20 +57,22 @@ def comparison_table(
 
 
 def _learned_from(groups: Sequence[Group], protocol_id: str) -> str:
-    """A warning where some runs have learned from test images, without labels."""
-    numbers = {
-        group.label: max(
-            p.probes[protocol_id]["test_images_learned_from"] or 0
-            for p in group.runs
-            if protocol_id in p.probes
-        )
-        for group in groups
-        if group.origin == "trained" and any(protocol_id in p.probes for p in group.runs)
-    }
-    if not any(numbers.values()):
-        return ""
-    told = ", ".join(f"{label} from {number:,}" for label, number in numbers.items())
-    return f"; test images learned from, without labels: {told}"
+    """A warning where some runs have learned from test images; of each group the worst one."""
+    told = []
+    for group in groups:
+        found = [p.probes[protocol_id] for p in group.runs if protocol_id in p.probes]
+        if group.origin == "trained" and found:
+            worst = max(found, key=_with_labels_first)
+            number = worst["test_images_learned_from"]
+            if number:
+                words = by_labels(number, worst.get("test_images_learned_with_labels"))
+                told.append(f"{group.label} has learned from {words}")
+    return "".join(f"; {words}" for words in told)
+
+
+def _with_labels_first(result: dict[str, Any]) -> tuple[int, int]:
+    with_labels = result.get("test_images_learned_with_labels")
+    return with_labels or 0, result["test_images_learned_from"] or 0
 
 
 def training_table(groups: Sequence[Group]) -> Table:

@@ -132,6 +132,22 @@ def with_spread(measure: dict[str, Any]) -> str | None:
     return f"{100 * measure['mean']:.1f}{spread}"
 
 
+def by_labels(learned: int, with_labels: int | None) -> str:
+    """``12 of the test images, 5 of them with labels``.
+
+    Args:
+        learned: Test images that a run has learned from, at least one.
+        with_labels: Those of which it has read the label as well; None where that is not known, as
+            in results of earlier versions.
+    """
+    words = f"{learned:,} of the test images"
+    if with_labels is None:
+        return words
+    if with_labels in (0, learned):
+        return f"{words}, {'with' if with_labels else 'without'} labels"
+    return f"{words}, {with_labels:,} of them with labels"
+
+
 def _tested(result: dict[str, Any]) -> str:
     return f"{result['protocol']['test_images']:,} test images: {result['test']}"
 
@@ -145,7 +161,8 @@ def _circumstances(result: dict[str, Any]) -> str:
     if learned is None:
         note += "; whether the run has learned from them is not known, its data is gone"
     elif learned:
-        note += f"; the run has learned from {learned:,} of the test images, without labels"
+        words = by_labels(learned, result.get("test_images_learned_with_labels"))
+        note += f"; the run has learned from {words}"
     return note
 
 

@@ -4,14 +4,19 @@ from quarterturn.runs.environment import command_line, environment
 from quarterturn.runs.files import next_directory, write_json
 from quarterturn.runs.items import write_items
 from quarterturn.runs.run import Imported, Run, prepare_directory
+from quarterturn.runs.seeds import SUMMARY, prepare_seeds, seed_directory, seed_runs
 
 __all__ = [
+    "SUMMARY",
     "Imported",
     "Run",
     "command_line",
     "environment",
     "next_directory",
     "prepare_directory",
+    "prepare_seeds",
+    "seed_directory",
+    "seed_runs",
     "write_items",
     "write_json",
 ]

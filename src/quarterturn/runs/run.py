@@ -47,6 +47,8 @@ class Run:
         start: The run whose backbone the training began with; None for one from scratch.
         class_names: Of a classifier, in the order of its logits; else empty.
         imported: Where the weights come from, if they were imported.
+        labels_fingerprint: Of the labels that are learned from and tested on; None where none are,
+            and in runs of earlier versions.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class Run:
     start: str | None = None
     class_names: tuple[str, ...] = ()
     imported: Imported | None = None
+    labels_fingerprint: str | None = None
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``.
@@ -70,6 +73,7 @@ class Run:
         stored: dict[str, Any] = {
             "data": self.data,
             "fingerprint": self.fingerprint,
+            "labels_fingerprint": self.labels_fingerprint,
             "kind": self.kind,
             "start": self.start,
             "class_names": list(self.class_names),
@@ -100,6 +104,7 @@ class Run:
             return cls(
                 path, stored["data"], config, stored["fingerprint"],
                 kind, stored.get("start"), class_names, imported,
+                stored.get("labels_fingerprint"),
             )  # fmt: skip
         except (FileNotFoundError, NotADirectoryError):
             raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
@@ -146,6 +151,21 @@ class Run:
             raise DataError(
                 f"the images of {self.data} are not those the run began with (fingerprint {found}, "
                 f"expected {self.fingerprint}): files were added, removed or changed"
+            )
+
+    def require_labels(self, fingerprint: str) -> None:
+        """Refuse to go on with other labels, where the run knows what they were.
+
+        Args:
+            fingerprint: Of the labels there are, by `LabelledSplit.labels_fingerprint`.
+
+        Raises:
+            DataError: They are not those that the run began with.
+        """
+        if self.labels_fingerprint not in (None, fingerprint):
+            raise DataError(
+                f"the labels of {self.data} are not those the run began with (fingerprint "
+                f"{fingerprint}, expected {self.labels_fingerprint}): begin a new run"
             )
 
     @property
@@ -242,7 +262,7 @@ def prepare_directory(path: Path, *, overwrite: bool) -> None:
     if path.exists() or path.is_symlink():
         if not overwrite:
             raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
-        if path.is_symlink() or not _is_run(path):
+        if not is_run(path):
             raise ConfigError(
                 f"{path} is no run directory (it has no config.json of ours), so --overwrite does "
                 "not delete it; choose another --out"
@@ -254,7 +274,10 @@ def prepare_directory(path: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"cannot make {path}: {error.strerror}") from error
 
 
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether this is a run directory of ours, and no link to one: it may be deleted."""
+    if path.is_symlink():
+        return False
     try:
         Run.open(path)
     except QuarterturnError:

@@ -1,0 +1,54 @@
+"""Runs that differ in their seed alone, in folders ``seed-<n>`` of one directory."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from quarterturn.errors import ConfigError
+from quarterturn.runs.run import Run, is_run, prepare_directory
+
+SUMMARY = "results.json"
+"""What is written beside the folders when all runs are finished."""
+
+
+def seed_directory(path: Path, seed: int) -> Path:
+    """The directory of one run."""
+    return path / f"seed-{seed}"
+
+
+def seed_runs(path: Path) -> list[Run]:
+    """The runs in a directory, by seed; none where it is no directory of several seeds.
+
+    All of them are made before the first is trained, so that they tell how many there are to be.
+    """
+    if (path / "config.json").exists():
+        return []
+    runs = [Run.open(file.parent) for file in path.glob("seed-*/config.json")]
+    return sorted(runs, key=lambda run: run.config.run.seed)
+
+
+def prepare_seeds(path: Path, *, overwrite: bool) -> None:
+    """Make way for runs of several seeds, deleting earlier ones only when told to.
+
+    Args:
+        path: The directory that is to hold them.
+        overwrite: Delete runs of ours: the one that ``path`` is, or those in its ``seed-<n>``.
+
+    Raises:
+        ConfigError: Something is there that may not be deleted.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    folders = [] if is_run(path) else sorted(path.glob("seed-*"))
+    if not overwrite or not folders or path.is_symlink():
+        prepare_directory(path, overwrite=overwrite)
+    elif foreign := [str(folder) for folder in folders if not is_run(folder)]:
+        raise ConfigError(
+            f"no run directories (they have no config.json of ours), so --overwrite does not "
+            f"delete them: {', '.join(foreign)}; choose another --out"
+        )
+    else:
+        for folder in folders:
+            shutil.rmtree(folder)
+        (path / SUMMARY).unlink(missing_ok=True)

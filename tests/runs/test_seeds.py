@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quarterturn.config import Config
+from quarterturn.errors import ConfigError
+from quarterturn.runs import Run, prepare_seeds, seed_directory, seed_runs
+
+
+def make(path: Path, seed: int = 0) -> Run:
+    run = Run(path, "photos", Config().with_settings(seed=seed), "abc")
+    run.create()
+    return run
+
+
+def test_runs_are_found_by_seed(tmp_path: Path) -> None:
+    made = [make(seed_directory(tmp_path / "runs", seed), seed) for seed in (10, 9)]
+    assert seed_runs(tmp_path / "runs") == made[::-1]
+    make(tmp_path / "one")
+    assert seed_runs(tmp_path / "one") == []
+    assert seed_runs(tmp_path / "nowhere") == []
+
+
+def test_earlier_runs_of_every_seed_are_deleted_when_told_to(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    prepare_seeds(runs, overwrite=False)  # nothing there, nothing to do
+    for seed in range(3):
+        make(seed_directory(runs, seed), seed)
+    for name in ("results.json", "notes.txt"):
+        (runs / name).touch()
+    with pytest.raises(ConfigError, match="runs exists"):
+        prepare_seeds(runs, overwrite=False)
+    prepare_seeds(runs, overwrite=True)
+    assert [left.name for left in runs.iterdir()] == ["notes.txt"]
+
+
+def test_a_single_run_gives_way_as_well(tmp_path: Path) -> None:
+    run = make(tmp_path / "run")
+    prepare_seeds(run.path, overwrite=True)
+    assert list(run.path.iterdir()) == []
+
+
+def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    ours = make(seed_directory(runs, 0))
+    (runs / "seed-catalogue").mkdir()
+    with pytest.raises(ConfigError, match=r"does not delete them: .*seed-catalogue"):
+        prepare_seeds(runs, overwrite=True)
+    (tmp_path / "link").symlink_to(runs)
+    with pytest.raises(ConfigError, match="does not delete it"):
+        prepare_seeds(tmp_path / "link", overwrite=True)
+    assert ours.checkpoint.parent.exists()
