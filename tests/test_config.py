@@ -172,6 +172,14 @@ def test_a_misspelt_word_is_told_what_there_is():
     assert str(caught.value) == "--reweight is dwr; expected none, always or drw"
 
 
+def test_deferred_weights_by_the_number_of_an_epoch():
+    late = Config().with_settings(reweight_from_epoch=3)
+    assert late.balance.start(12) == 0.25
+    untrained = Config().with_settings(reweight_from_epoch=0, epochs=0)
+    untrained.check()
+    assert untrained.balance.start(untrained.run.epochs) == 0
+
+
 def test_one_way_to_crop():
     settings = Config().with_settings(crop_fraction=0.875, crop_padding=4)
     with pytest.raises(ConfigError, match=r"^--crop-fraction is 0\.875; expected 0 with"):
