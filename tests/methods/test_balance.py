@@ -90,11 +90,32 @@ def test_clusters_find_the_sizes_of_kinds(rng):
     assert torch.equal(again.class_of, first)
 
 
+def test_fewer_images_than_clusters(rng):
+    balance = SemanticBalance(SETTINGS, num_clusters=10, every=1)
+    assert balance.refresh(1, blobs([2, 1], rng))
+    assert sorted(balance.balance.counts.tolist()) == [0] * 7 + [1] * 3
+    assert len(balance.class_of.unique()) == 3
+
+
+def test_all_is_worked_out_on_the_cpu():
+    """Not every device has float64; of one that has nothing at all no figure can come."""
+    agnostic, labels, meta = torch.tensor([0.1, 0.9]), torch.tensor([0, 1]), torch.device("meta")
+    switches = {"balance_turns": True, "balance_agnostic": True, "balance_semantic": True}
+    made = build_balance(
+        config(**switches, counts="labels"),
+        p_upright=torch.rand(2, 4), agnostic=agnostic, labels=labels, device=meta,
+    )  # fmt: skip
+    for balance in (made.rotation.turns, made.rotation.groups, made.semantic.balance):
+        assert balance.margins.device == balance.weights.device == meta
+        assert balance.counts.sum().item() in (2, 8)  # images, or their copies
+    assert made.rotation.group_of.device == made.semantic.class_of.device == meta
+
+
 def test_clusters_survive_a_checkpoint(rng):
     balance = PretextBalance(semantic=SemanticBalance(SETTINGS, num_clusters=3, every=1))
     balance.semantic.refresh(1, blobs([9, 5, 3], rng))
     fresh = PretextBalance(semantic=SemanticBalance(SETTINGS, num_clusters=3, every=1))
-    fresh.load_state_dict(balance.state_dict(), torch.device("cpu"))
+    fresh.load_state_dict(balance.state_dict())
     indices = torch.arange(17)
     for found, expected in zip(
         fresh.of_images(indices, 1), balance.of_images(indices, 1), strict=True
@@ -213,6 +234,15 @@ def test_what_nothing_is_known_of_cannot_be_balanced(settings, words):
 def test_a_configuration_knows_what_it_cannot_balance(settings, words):
     with pytest.raises(ConfigError, match=words):
         config(**settings).check()
+
+
+def test_labels_are_counted_where_asked_alone():
+    labels = torch.tensor([0, 0, 1])
+    clusters = build_balance(config(balance_semantic=True), labels=labels).semantic
+    assert clusters.balance is None
+    by_labels = config(balance_semantic=True, counts="labels")
+    counted = build_balance(by_labels, labels=labels).semantic
+    assert counted.balance.counts.tolist() == [2, 1]
 
 
 def test_groups_are_parted_by_the_threshold():
