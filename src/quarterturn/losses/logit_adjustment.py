@@ -90,7 +90,7 @@ class LogitAdjustedLoss(nn.Module):
             targets: (B,) int64.
             weight: (C,) weights of the classes, or None for 1.
         """
-        # Adding is taking off the negative, which knows of classes without images at strength 0 too.
+        # Taking off the negative adds, and leaves empty classes out at strength 0 too.
         logits = adjust_logits(logits, self.log_priors, -self.strength)
         weight = None if weight is None else weight.to(logits)
         return F.cross_entropy(logits, targets, weight, reduction=self.reduction)
