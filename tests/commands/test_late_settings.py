@@ -34,7 +34,7 @@ SEMANTIC = {"balance_semantic": True}
             {"balance_turns": True, "balance_agnostic": True}, 1,
             ["so nothing is weighted by --balance-turns and --balance-agnostic"],
         ),
-        ({**SEMANTIC, "balance_turns": True}, 3, [CLUSTERS, "so nothing is weighted by --balance-turns"]),
+        ({**SEMANTIC, "balance_turns": True}, 3, [CLUSTERS, "weighted by --balance-turns;"]),
         (DRW | SEMANTIC, 0, []),
         ({}, 1, []),
     ],
