@@ -12,7 +12,7 @@ from quarterturn.commands.late_settings import never_in_force
 from quarterturn.commands.noise_aware import agnostic_for, p_upright_for, upright_file
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
-from quarterturn.crossfit.table import p_upright_of
+from quarterturn.crossfit.table import agnostic_of, p_upright_of
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
 from quarterturn.data.sources import locate
@@ -91,6 +91,13 @@ def pretrain(
             # A file of other data is refused before the run has a directory.
             given = Path(config.method.upright)
             p_upright_of(given, images.train, (images.source.train, images.chosen))
+            if config.imbalance.balance_agnostic:
+                agnostic_of(given, images.train)
+        if config.imbalance.reads_labels and images.train.labels is None:
+            raise DataError(
+                f"--counts labels: the images of {data} have no labels to count; --counts clusters "
+                "needs none"
+            )
         config = fit_batch_size(config, len(images.train), runtime, console)
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
