@@ -56,7 +56,7 @@ def pretrain(
     Args:
         data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT, such as
             ``imagenet:ROOT`` or ``stl10-unlabeled:ROOT``. Labels are not read, but to cut a long
-            tail where ``long_tail`` asks.
+            tail where ``long_tail`` asks, and to count classes where ``counts="labels"`` does.
         out: The run directory; by default ``runs/<data>-<n>``.
         preset: Name of a recipe; by default one that fits the data.
         config: A whole configuration, in place of a preset.
