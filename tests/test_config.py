@@ -144,6 +144,18 @@ def test_recipes_pass_the_check(name):
         ("noise_aware_from", -0.1, 0.0),
         ("noise_aware_from", 1.1, 1.0),
         ("noise_aware_rate", 0.0, 0.1),
+        ("method", "rotnett", "rotnet"),
+        ("instance_loss", "info-nce", "nce"),
+        ("noise", "per_image", "per-image"),
+        ("counts", "label", "labels"),
+        ("optimizer", "adam", "adamw"),
+        ("schedule", "steps", "step"),
+        ("precision", "fp16", "32-true"),
+        ("head", "mlp", "multilayer"),
+        ("loss", "softmax", "ldam"),
+        ("reweight", "dwr", "drw"),
+        ("resample", "blanced", "balanced"),
+        ("protocol", "best", "paper"),
     ],
 )
 def test_check_names_the_flag_and_the_value(setting, bad, good):
@@ -152,6 +164,20 @@ def test_check_names_the_flag_and_the_value(setting, bad, good):
         Config().with_settings(**{setting: bad}).check()
     assert str(caught.value).startswith(f"{flag} is {bad}; expected ")
     Config().with_settings(**{setting: good}).check()
+
+
+def test_a_misspelt_word_is_told_what_there_is():
+    with pytest.raises(ConfigError) as caught:
+        Config().with_settings(reweight="dwr").check()
+    assert str(caught.value) == "--reweight is dwr; expected none, always or drw"
+
+
+def test_deferred_weights_by_the_number_of_an_epoch():
+    late = Config().with_settings(reweight_from_epoch=3)
+    assert late.balance.start(12) == 0.25
+    untrained = Config().with_settings(reweight_from_epoch=0, epochs=0)
+    untrained.check()
+    assert untrained.balance.start(untrained.run.epochs) == 0
 
 
 def test_one_way_to_crop():

@@ -9,7 +9,7 @@ from torch import nn
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.evaluation.imbalance import gini, imbalance_picture
+from quarterturn.evaluation.imbalance import ImbalancePicture, gini, imbalance_picture
 from quarterturn.methods.base import Network
 from quarterturn.models.backbone import Backbone
 
@@ -56,7 +56,24 @@ def test_clusters_are_the_kinds_largest_first(found):
 def test_copies_are_the_most_alike(found):
     assert found.pairs()[0] == (54, 55)
     assert found.cosine[54] == pytest.approx(1, abs=1e-6)
-    assert all(found.nearest[a] == b and found.nearest[b] == a for a, b in found.pairs())
+    pairs = found.pairs()
+    assert all(found.nearest[a] == b for a, b in pairs)
+    assert {i for pair in pairs for i in pair} == set(range(56))
+    assert len({frozenset(pair) for pair in pairs}) == len(pairs)
+    cosines = [found.cosine[a] for a, _ in pairs]
+    assert cosines == sorted(cosines, reverse=True)
+
+
+@pytest.mark.parametrize("nearest", [[1, 0, 0, 1], [1, 2, 0, 2], [2, 2, 1, 0]])
+def test_of_three_equal_images_none_is_missing(nearest):
+    zeros = np.zeros(4)
+    cosine = np.array([1, 1, 1, 0.5])
+    found = ImbalancePicture(
+        list("abcd"), np.arange(4), zeros, np.array([4]), zeros, np.array(nearest), cosine
+    )
+    alike = [pair for pair in found.pairs() if 3 not in pair]
+    assert {i for pair in alike for i in pair} == {0, 1, 2}
+    assert found.pairs()[: len(alike)] == alike
 
 
 def test_the_images_of_the_small_kind_are_the_rarest(found):

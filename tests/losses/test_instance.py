@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from quarterturn.losses.instance import (
     gathered_logits,
     infonce_loss,
+    infonce_of_logits,
     instance_logits,
     nce_loss,
     nce_normalizer,
+    nce_of_logits,
 )
 
 B, E, K, N = 5, 6, 7, 40
@@ -143,6 +145,25 @@ def test_shared_noise_is_the_same_noise_for_each_image(rng):
     assert nce_normalizer(v, m, noise, **z).item() == pytest.approx(
         nce_normalizer(v, m, each, **z).item(), rel=1e-6
     )
+
+
+def test_weights_of_images_are_a_mean_over_their_sum(vectors, rng):
+    v, m, noise = vectors
+    weights = rng.uniform(0.1, 3, B)
+    logits = instance_logits(*tensors(vectors), 0.2)
+    one = [slice(i, i + 1) for i in range(B)]
+    alone = [(v[i], m[i], noise if noise.ndim == 2 else noise[i]) for i in one]
+    given = torch.from_numpy(weights).float()
+
+    each = [plain_nce(*image, N, 0.2, 60.0) for image in alone]
+    constants = {"num_instances": N, "normalizer": 60.0}
+    found = nce_of_logits(*logits, **constants, weights=given).item()
+    assert found == pytest.approx(np.dot(weights, each) / weights.sum(), rel=1e-5)
+
+    mask = rng.uniform(size=(B, K)) < 0.3
+    each = [plain_infonce(*image, 0.2, mask[i]) for i, image in zip(one, alone, strict=True)]
+    found = infonce_of_logits(*logits, torch.from_numpy(mask), given).item()
+    assert found == pytest.approx(np.dot(weights, each) / weights.sum(), rel=1e-5)
 
 
 def test_gradient_of_nce(vectors):

@@ -56,19 +56,20 @@ def test_adjusting_takes_back_what_the_loss_has_added(logits):
     torch.testing.assert_close(adjust_logits(biased, log_prior(COUNTS)), values)
 
 
-def test_empty_classes_are_refused_or_left_out(logits):
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_empty_classes_are_refused_or_left_out(logits, strength):
     with pytest.raises(ValueError, match="no images of class 1"):
-        LogitAdjustedLoss([6, 0, 1])
-    loss = LogitAdjustedLoss([6, 0, 1], leave_out_empty=True)
+        LogitAdjustedLoss([6, 0, 1], strength)
+    loss = LogitAdjustedLoss([6, 0, 1], strength, leave_out_empty=True)
     values = torch.tensor(logits, requires_grad=True)
     classes = torch.tensor([0, 2, 0, 0, 0, 2, 2])
-    two = LogitAdjustedLoss([6, 1])(values[:, [0, 2]], classes // 2)
+    two = LogitAdjustedLoss([6, 1], strength)(values[:, [0, 2]], classes // 2)
     found = loss(values, classes)
     assert found.item() == pytest.approx(two.item())
     found.backward()
     assert bool(values.grad.isfinite().all())
     assert values.grad[:, 1].tolist() == [0.0] * 7
-    adjusted = adjust_logits(values, log_prior([6, 0, 1], leave_out_empty=True))
+    adjusted = adjust_logits(values, log_prior([6, 0, 1], leave_out_empty=True), strength)
     assert not bool((adjusted.argmax(dim=1) == 1).any())
     assert not bool(adjusted.softmax(dim=1).isnan().any())
 

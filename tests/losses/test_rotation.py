@@ -79,6 +79,24 @@ def test_other_types_of_weights_give_float32(dtype):
     assert found.item() == pytest.approx(rotation_loss(logits, weights).item(), rel=0.01)
 
 
+def test_margins_balance_and_weights_at_once(rng):
+    """Weights lessen the sum; the sum of the balance, and not theirs, is what it is divided by."""
+    cosines = rng.uniform(-1, 1, size=(5, 4, 4))
+    weights, balance = rng.uniform(size=(5, 4)), rng.uniform(0.1, 3, size=(5, 4))
+    margins = rng.uniform(0, 0.5, size=(5, 4))
+    total = 0.0
+    for i in range(5):
+        for k in range(4):
+            row = 30 * (cosines[i, k] - margins[i, k] * np.eye(4)[k])
+            cross_entropy = math.log(sum(math.exp(z) for z in row)) - row[k]
+            total += weights[i, k] * balance[i, k] * cross_entropy
+    given = {name: torch.from_numpy(x) for name, x in [("margins", margins), ("balance", balance)]}
+    found = rotation_loss(
+        torch.from_numpy(cosines), torch.from_numpy(weights), scale=30.0, **given
+    ).item()
+    assert found == pytest.approx(total / balance.sum(), rel=1e-5)
+
+
 def test_large_logits_stay_finite():
     logits = 1e4 * torch.eye(4)[None]
     assert rotation_loss(logits).item() == 0

@@ -16,6 +16,7 @@ from quarterturn.commands.classifier_results import (
     tested,
     write_image_list,
 )
+from quarterturn.commands.late_settings import never_in_force
 from quarterturn.config import Config
 from quarterturn.data.examples import Examples, open_split
 from quarterturn.data.labelled import LabelledSplit
@@ -305,5 +306,7 @@ def _introduce(
         f"{runtime.device} in {runtime.precision}; run directory {run.path}",
         highlight=False, markup=False,
     )  # fmt: skip
+    for warning in never_in_force(config):
+        console.print(warning, highlight=False, markup=False)
     if training.step:
         console.print(f"going on after step {training.step}")

@@ -8,10 +8,11 @@ from typing import Any
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
+from quarterturn.commands.late_settings import never_in_force
 from quarterturn.commands.noise_aware import agnostic_for, p_upright_for, upright_file
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
-from quarterturn.crossfit.table import p_upright_of
+from quarterturn.crossfit.table import agnostic_of, p_upright_of
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
 from quarterturn.data.sources import locate
@@ -90,6 +91,13 @@ def pretrain(
             # A file of other data is refused before the run has a directory.
             given = Path(config.method.upright)
             p_upright_of(given, images.train, (images.source.train, images.chosen))
+            if config.imbalance.balance_agnostic:
+                agnostic_of(given, images.train)
+        if config.imbalance.reads_labels and images.train.labels is None:
+            raise DataError(
+                f"--counts labels: the images of {data} have no labels to count; --counts clusters "
+                "needs none"
+            )
         config = fit_batch_size(config, len(images.train), runtime, console)
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
@@ -217,6 +225,8 @@ def _introduce(
     )  # fmt: skip
     if config.run.epochs == 0:
         console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
+    for warning in never_in_force(config):
+        console.print(warning, highlight=False, markup=False)
     if training.step:
         console.print(f"going on after step {training.step}")
 
@@ -229,7 +239,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
     held = 0 if images.held_out is None else len(images.held_out)
     table = diagnostics_table(last, held)
     write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
-    warning = collapse_warning(last)
+    collapsed = collapse_warning(last)
     network = run.load_network()
     write_run_report(
         run,
@@ -240,7 +250,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         ],
         unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own
-        warnings=[warning] if warning else [],
+        warnings=[*never_in_force(run.config), *([collapsed] if collapsed else [])],
         images=images.held_out if images.held_out is not None else images.train,
         network=network,
         command=command_line(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from quarterturn.config.require import require
 
@@ -60,10 +60,6 @@ class DataConfig:
             self.long_tail is None or 0 < self.long_tail <= 1,
             "long-tail", self.long_tail, "a fraction above 0, up to 1",
         )  # fmt: skip
-        kinds = get_args(LongTail)
-        require(
-            self.long_tail_kind in kinds, "long-tail-kind", self.long_tail_kind, " or ".join(kinds)
-        )
         require(0 <= self.holdout < 1, "holdout", self.holdout, "a fraction from 0 to below 1")
         require(
             0 <= self.max_bad_fraction <= 1, "max-bad-fraction", self.max_bad_fraction, "0 to 1"

@@ -36,7 +36,6 @@ class HeadsConfig:
     def check(self) -> None:
         """Refuse values that cannot work; see `Config.check`."""
         require(self.num_features >= 1, "num-features", self.num_features, "1 or more")
-        require(self.test_crops in (1, 10), "test-crops", self.test_crops, "1 or 10")
         require(
             all(k >= 1 for k in self.images_per_class),
             "images-per-class", self.images_per_class, "1 or more of each",

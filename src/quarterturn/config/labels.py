@@ -78,7 +78,7 @@ class BalanceConfig:
         """Where deferred weights begin in a run of so many epochs, as a fraction of them."""
         if self.reweight_from_epoch is None:
             return self.reweight_from
-        return self.reweight_from_epoch / epochs
+        return self.reweight_from_epoch / max(1, epochs)
 
     def check(self) -> None:
         """Refuse values that cannot work; see `Config.check`."""

@@ -122,4 +122,3 @@ class UprightConfig:
             "validation", self.validation, "a fraction above 0, up to 0.5",
         )  # fmt: skip
         require(0 < self.patience <= 1, "patience", self.patience, "a fraction above 0, up to 1")
-        require(self.view_crops in (1, 5), "view-crops", self.view_crops, "1 or 5")

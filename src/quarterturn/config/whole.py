@@ -12,7 +12,7 @@ from quarterturn.config.data import DataConfig
 from quarterturn.config.heads import HeadsConfig
 from quarterturn.config.labels import BalanceConfig, ClassifierConfig
 from quarterturn.config.pretext import ImbalanceConfig, MethodConfig, UprightConfig
-from quarterturn.config.require import require
+from quarterturn.config.require import require, require_choices
 from quarterturn.config.training import MachineConfig, ModelConfig, OptimizerConfig, RunConfig
 from quarterturn.errors import ConfigError
 
@@ -91,7 +91,9 @@ class Config:
             ConfigError: Names the setting, what was found, and what is possible.
         """
         for group in dataclasses.fields(self):
-            getattr(self, group.name).check()
+            settings = getattr(self, group.name)
+            require_choices(settings)
+            settings.check()
         start = self.balance.reweight_from_epoch
         require(
             start is None or 0 <= start <= self.run.epochs,

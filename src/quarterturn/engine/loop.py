@@ -129,7 +129,9 @@ def training_step(
         batch: This process's images.
         share: Weight of this process's mean in the mean over processes, so that every image
             counts the same: its images over the average number of images.
-        parts: Compute the batch in so many parts, whose gradients add up.
+        parts: Compute the batch in so many parts, whose gradients add up. Parts and processes
+            count by their images: a loss that is divided by the sum of its class weights is so
+            within each, and then the sum differs from the loss of the whole batch.
 
     Returns:
         The loss and its terms, over all processes, on the device.

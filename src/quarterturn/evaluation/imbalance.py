@@ -63,9 +63,14 @@ class ImbalancePicture:
         return float(self.sizes[0] / self.sizes[-1])
 
     def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of each other's nearest, as places among the n, most alike first."""
-        mutual = self.nearest[self.nearest] == np.arange(len(self.nearest))
-        first = [i for i in np.flatnonzero(mutual).tolist() if i < self.nearest[i]]
+        """Each image and its nearest, as places among the n, most alike first.
+
+        Two that are each other's nearest are one pair. Of three equal images each is in a pair:
+        which of its equals is an image's nearest is chance, so it need not be mutual.
+        """
+        places = np.arange(len(self.nearest))
+        mutual = self.nearest[self.nearest] == places
+        first = np.flatnonzero(~mutual | (places < self.nearest)).tolist()
         return [(i, int(self.nearest[i])) for i in sorted(first, key=lambda i: -self.cosine[i])]
 
     def rarest(self) -> NDArray[np.int64]:

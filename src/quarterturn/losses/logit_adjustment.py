@@ -41,7 +41,7 @@ def adjust_logits(logits: Tensor, log_priors: Tensor, strength: float = 1.0) -> 
 
     Args:
         logits: (B, C).
-        log_priors: (C,), see `log_prior`. A class of -inf is never predicted.
+        log_priors: (C,), see `log_prior`. A class of -inf is never predicted, at any strength.
         strength: 1 removes the prior; 0 leaves it.
 
     Returns:
@@ -90,7 +90,7 @@ class LogitAdjustedLoss(nn.Module):
             targets: (B,) int64.
             weight: (C,) weights of the classes, or None for 1.
         """
-        logits = at_least_float32(logits)
-        logits = logits + self.strength * self.log_priors.to(logits)
+        # Taking off the negative adds, and leaves empty classes out at strength 0 too.
+        logits = adjust_logits(logits, self.log_priors, -self.strength)
         weight = None if weight is None else weight.to(logits)
         return F.cross_entropy(logits, targets, weight, reduction=self.reduction)

@@ -26,9 +26,9 @@ class Balance:
     """What LDAM and re-weighting make of the sizes of some classes.
 
     Attributes:
-        counts: (C,) images of each class; expected numbers need not be whole.
-        margins: (C,), see `quarterturn.losses.ldam.ldam_margins`.
-        weights: (C,), see `quarterturn.losses.weights.effective_number_weights`.
+        counts: (C,) images of each class, on the CPU; expected numbers need not be whole.
+        margins: (C,) on the device of the batches, see `quarterturn.losses.ldam.ldam_margins`.
+        weights: (C,) there too, see `quarterturn.losses.weights.effective_number_weights`.
     """
 
     counts: Tensor
@@ -36,12 +36,21 @@ class Balance:
     weights: Tensor
 
     @classmethod
-    def of(cls, counts: Tensor, settings: BalanceConfig) -> Balance:
-        """By the configured constants; an empty class has no margin and no weight."""
+    def of(
+        cls, counts: Tensor, settings: BalanceConfig, device: torch.device | str = "cpu"
+    ) -> Balance:
+        """By the configured constants; an empty class has no margin and no weight.
+
+        Args:
+            counts: (C,) on the CPU, since margins are worked out in float64, which not every
+                device has.
+            settings: Constants.
+            device: Where margins and weights go.
+        """
         return cls(
             counts,
-            ldam_margins(counts, settings.max_margin, leave_out_empty=True),
-            effective_number_weights(counts, settings.beta, leave_out_empty=True),
+            ldam_margins(counts, settings.max_margin, leave_out_empty=True).to(device),
+            effective_number_weights(counts, settings.beta, leave_out_empty=True).to(device),
         )
 
     def told(self, in_force: bool) -> dict[str, Any]:
@@ -59,7 +68,7 @@ def turn_counts(p_upright: Tensor) -> Tensor:
     images without an "up" do to the four classes of rotation prediction.
 
     Args:
-        p_upright: (N, 4), probability that copy k of image i looks upright.
+        p_upright: (N, 4), probability that copy k of image i looks upright; on the CPU.
     """
     turned = p_upright[:, 1:].double().sum(dim=0)  # (3,)
     num_images = len(p_upright)
@@ -77,7 +86,7 @@ class RotationBalance:
         scale: Multiplies the cosines.
         turns: Of the four turns, or None.
         groups: Of rotatable (0) and agnostic images (1), or None.
-        group_of: (N,) int64, each image's group.
+        group_of: (N,) int64 on the device of the batches, each image's group.
     """
 
     scale: float
@@ -113,10 +122,11 @@ class SemanticBalance:
 
     Args:
         settings: Margins and weights.
-        num_clusters: C, where there are no labels.
+        num_clusters: C, where there are no labels; fewer where there are fewer images.
         every: Epochs between one clustering and the next.
         seed: Fixes the clusters.
-        labels: (N,) int64 on the device of the batches, or None.
+        labels: (N,) int64 on the CPU, or None.
+        device: Where the batches are.
     """
 
     def __init__(
@@ -127,11 +137,12 @@ class SemanticBalance:
         every: int,
         seed: int = 0,
         labels: Tensor | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.settings, self.num_clusters, self.every, self.seed = (
             settings, num_clusters, every, seed,
         )  # fmt: skip
-        self.by_labels = labels is not None
+        self.by_labels, self.device = labels is not None, device
         self.class_of: Tensor | None = None
         self.balance: Balance | None = None
         if labels is not None:
@@ -141,24 +152,25 @@ class SemanticBalance:
         """Cluster the bank's (N, E) rows if the epoch is one for it; returns whether it was."""
         if self.by_labels or epoch == 0 or epoch % self.every:
             return False
-        clusters = MiniBatchKMeans(self.num_clusters, random_state=self.seed, n_init=3)
-        numbers = clusters.fit_predict(rows.cpu().numpy())
-        self._set(torch.from_numpy(numbers).long().to(rows.device))
+        number = min(self.num_clusters, len(rows))
+        clusters = MiniBatchKMeans(number, random_state=self.seed, n_init=3)
+        self._set(torch.from_numpy(clusters.fit_predict(rows.cpu().numpy())).long())
         return True
 
     def _set(self, class_of: Tensor) -> None:
-        self.class_of = class_of
         minimum = 0 if self.by_labels else self.num_clusters
-        self.balance = Balance.of(torch.bincount(class_of, minlength=minimum), self.settings)
+        counts = torch.bincount(class_of, minlength=minimum)
+        self.balance = Balance.of(counts, self.settings, self.device)
+        self.class_of = class_of.to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
         return {"class_of": self.class_of}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         if state["class_of"] is not None:
-            self._set(state["class_of"].to(device))
+            self._set(state["class_of"].cpu())
 
 
 @dataclass
@@ -219,10 +231,10 @@ class PretextBalance:
         """What a checkpoint keeps; nothing where no clusters are made."""
         return {} if self.semantic is None else {"semantic": self.semantic.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         if self.semantic is not None:
-            self.semantic.load_state_dict(state["semantic"], device)
+            self.semantic.load_state_dict(state["semantic"])
 
 
 def build_balance(
@@ -233,7 +245,7 @@ def build_balance(
     labels: Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> PretextBalance:
-    """What a configuration balances, on its device; arguments as for `build_method`.
+    """What a configuration balances; arguments as for `build_method`, tensors on the CPU.
 
     Raises:
         ConfigError: It balances what nothing is known of.
@@ -243,26 +255,28 @@ def build_balance(
     if switches.balance_turns:
         if p_upright is None:
             raise ConfigError("--balance-turns needs to know what looks upright: give --upright")
-        turns = Balance.of(turn_counts(p_upright).to(device), settings)
+        turns = Balance.of(turn_counts(p_upright), settings, device)
     if switches.balance_agnostic:
         if agnostic is None:
             raise ConfigError(
                 "--balance-agnostic needs agnostic scores: give --upright auto or an .npz file of "
                 "quarterturn upright"
             )
-        group_of = (agnostic >= switches.agnostic_threshold).long().to(device)
-        groups = Balance.of(torch.bincount(group_of, minlength=2), settings)
+        group_of = (agnostic >= switches.agnostic_threshold).long()
+        groups = Balance.of(torch.bincount(group_of, minlength=2), settings, device)
+        group_of = group_of.to(device)
     rotation = semantic = None
     if switches.of_rotation:
         rotation = RotationBalance(settings.scale, turns, groups, group_of)
     if switches.balance_semantic:
-        if switches.counts == "labels" and labels is None:
+        if switches.reads_labels and labels is None:
             raise ConfigError("--counts labels: these images have no labels to count")
         semantic = SemanticBalance(
             settings,
             num_clusters=switches.num_clusters,
             every=switches.cluster_every,
             seed=config.run.seed,
-            labels=None if labels is None else labels.to(device),
+            labels=labels if switches.reads_labels else None,
+            device=device,
         )
-    return PretextBalance(rotation, semantic, settings.start(max(1, config.run.epochs)))
+    return PretextBalance(rotation, semantic, settings.start(config.run.epochs))

@@ -175,4 +175,4 @@ class Method:
         """Take what `state_dict` gave."""
         if self.discrimination is not None:
             self.discrimination.load_state_dict(state)
-            self.balance.load_state_dict(state, self.discrimination.bank.rows.device)
+            self.balance.load_state_dict(state)
