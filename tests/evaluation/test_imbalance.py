@@ -9,6 +9,7 @@ from torch import nn
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.errors import DataError
 from quarterturn.evaluation.imbalance import ImbalancePicture, gini, imbalance_picture
 from quarterturn.methods.base import Network
 from quarterturn.models.backbone import Backbone
@@ -98,6 +99,12 @@ def test_the_file_says_the_same(found, tmp_path):
     assert (rows[54]["cluster"], rows[54]["cluster_size"]) == ("2", "4")
     assert rows[54]["most_alike"] == "image-55"
     assert float(rows[54]["rarity"]) == pytest.approx(float(found.rarity[54]), abs=1e-6)
+
+
+def test_of_a_single_image_there_is_none(images, network):
+    network.register_parameter("any", nn.Parameter(torch.zeros(1)))
+    with pytest.raises(DataError, match="of a single image there is no spread"):
+        imbalance_picture(network, images.subset(np.array([3])), CROP, num_clusters=3)
 
 
 def test_of_a_large_collection_some_are_looked_at(images, network):

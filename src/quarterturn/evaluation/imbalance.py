@@ -17,6 +17,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import DataError
 from quarterturn.evaluation.features import extract
 from quarterturn.evaluation.representation import choose_part
 from quarterturn.methods.base import Network
@@ -111,7 +112,7 @@ def imbalance_picture(
         workers: Processes that decode files.
 
     Raises:
-        DataError: Not one image could be read.
+        DataError: Fewer than two images could be read.
     """
     drawn = np.arange(len(images))
     if len(images) > most:
@@ -122,6 +123,8 @@ def imbalance_picture(
         images.subset(drawn), crop, lambda batch: features(batch)[part],
         device=device, workers=workers, failed={},
     )  # fmt: skip
+    if len(found.indices) < 2:
+        raise DataError("of a single image there is no spread: the others could not be read")
     indices = drawn[found.indices]
     rows = F.normalize(torch.from_numpy(found.values), dim=1)
     clusters = MiniBatchKMeans(min(num_clusters, len(rows)), random_state=seed, n_init=3)

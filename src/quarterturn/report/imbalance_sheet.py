@@ -28,7 +28,7 @@ class RareImage:
 
 @dataclass(frozen=True)
 class AlikePair:
-    """Two images that are each other's nearest, and their cosine."""
+    """An image and the one most like it, and their cosine."""
 
     first: Picture
     second: Picture
