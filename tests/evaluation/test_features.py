@@ -175,7 +175,7 @@ class TestExtractParts:
                 assert part.indices.tolist() == kept
                 assert part.labels.tolist() == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
             np.testing.assert_allclose(found["first"].values, expected[:, :2], atol=1e-5)
-        assert store.has("k", 10)
+        assert store.read("k")[0].tolist() == kept
 
     def test_too_many_that_fail_leave_no_entry(self, crop, model, store, files):
         with pytest.raises(DataError, match="2 of 12 image files cannot be read"):
