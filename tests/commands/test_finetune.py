@@ -20,7 +20,7 @@ from quarterturn import (
     probe,
 )
 from quarterturn.cli import main
-from quarterturn.commands import finetune as finetune_command
+from quarterturn.commands import classifier_training
 from quarterturn.commands.finetune import resume_finetune
 from quarterturn.data.examples import Examples, open_split
 from quarterturn.engine.checkpoint import save_checkpoint
@@ -273,7 +273,7 @@ def test_wiring_of_groups_adjustment_and_resampling(
         given.update(options)
         return prepare_training(*args, **options)
 
-    monkeypatch.setattr(finetune_command, "prepare_training", prepare)
+    monkeypatch.setattr(classifier_training, "prepare_training", prepare)
     labels = np.array([0] * 30 + [1] * 40 + [2] * 50)
     tiny |= {"data": write_npz(tmp_path / "b.npz", labels), "out": tmp_path / "run"}
     settings = {"resample": "balanced", "post_hoc_adjustment": 0.75, "many": 36, "few": 25}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,9 @@ import torch.nn.functional as F
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size
+from quarterturn.commands.demo_images import DemoImages, split_images
 from quarterturn.config import Config
-from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.memory import in_memory
-from quarterturn.data.selection import limit_images, match_classes, stratified_split
-from quarterturn.data.sources import MIN_IMAGES, Source, locate, open_source
+from quarterturn.data.sources import locate, open_source
 from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
@@ -30,7 +27,6 @@ from quarterturn.methods.base import Method, Network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.registry import build_method, build_network
 from quarterturn.presets.unlabelled import demo_folder, digits
-from quarterturn.randomness import permutation
 from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import Table, format_cell, print_table
 from quarterturn.runs import (
@@ -43,10 +39,7 @@ from quarterturn.runs import (
 )
 from quarterturn.training import prepare_training
 
-TEST_FRACTION = 0.25
 PHOTOS = 1000
-STORED_SIDE = 1.5
-"""Photos are kept in memory at this multiple of the crop's side."""
 K = 20
 
 Cells = dict[str, float | None]
@@ -91,7 +84,7 @@ def demo(
     config = (config or (digits() if data == "digits" else demo_folder())).with_settings(seed=seed)
     config.check()
     runtime = Runtime(config.machine.device, config.run.precision)
-    images = _split(source, config, limit if limit or data == "digits" else PHOTOS)
+    images = split_images(source, config, limit if limit or data == "digits" else PHOTOS)
     if images.train.labels is not None and len(np.unique(images.train.labels)) < 2:
         raise DataError(f"all labels of {data} are the same: leave them out, or give more classes")
     if console is not None:
@@ -136,59 +129,8 @@ def demo(
     return run
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Images to learn from and to test on, and a sentence on how they were parted."""
-
-    train: ImageSet
-    test: ImageSet
-    description: str
-
-
-def _split(source: Source, config: Config, limit: int | None) -> _Images:
-    """The data's own split, or one by seed; photos are shrunk into memory."""
-    if source.test is not None:
-        train = _small(source, source.train, config, limit)
-        test: ImageSet = _small(source, source.test, config, limit)
-        how = f"the data's own split {source.test_name!r}"
-        if train.labels is not None and test.labels is not None:
-            test = match_classes(test, train)
-        else:
-            # Without labels on both sides nothing can be probed.
-            train = replace(train, labels=None, class_names=[])
-    else:
-        images = _small(source, source.train, config, limit)
-        if images.labels is not None:
-            parts = stratified_split(images.labels, TEST_FRACTION, seed=0)
-        else:
-            order = permutation(len(images), 0, "demo test images").numpy()
-            middle = round(len(images) * TEST_FRACTION)
-            parts = np.sort(order[middle:]), np.sort(order[:middle])
-        train, test = images.subset(parts[0]), images.subset(parts[1])
-        how = f"{TEST_FRACTION:.0%} held out by seed 0" + (
-            ", each class alike" if images.labels is not None else "; there are no labels"
-        )
-    if min(len(train), len(test)) < MIN_IMAGES:
-        raise DataError(
-            f"{len(train)} images to learn from and {len(test)} to test on are too few for a demo: "
-            f"at least {MIN_IMAGES} of each are needed"
-        )
-    return _Images(train, test, f"{len(train):,} to learn from, {len(test):,} to test on: {how}")
-
-
-def _small(source: Source, images: ImageSet, config: Config, limit: int | None) -> ArrayImages:
-    chosen = limit_images(images, limit)
-    if isinstance(chosen, ArrayImages):
-        return chosen
-    side = round(config.data.image_size * STORED_SIDE)
-    shrunk, failed = in_memory(chosen, side, config.machine.workers)
-    source.check_failures(failed, len(chosen), config.data.max_bad_fraction)
-    source.unreadable |= failed
-    return shrunk
-
-
 def _measure_all(
-    run: Run, images: _Images, runtime: Runtime, console: Console | None
+    run: Run, images: DemoImages, runtime: Runtime, console: Console | None
 ) -> Iterator[tuple[str, Cells]]:
     """Every row of the table: its name and its figures."""
     config = run.config
@@ -240,7 +182,7 @@ def _supervised(
 
 
 def _fit(
-    method: Method, config: Config, images: _Images, runtime: Runtime, console: Console | None,
+    method: Method, config: Config, images: DemoImages, runtime: Runtime, console: Console | None,
     title: str, run: Run | None = None,
 ) -> float:  # fmt: skip
     """Train a method on the demo's images; returns the seconds it took.
@@ -265,7 +207,7 @@ def _fit(
 
 
 def _measure(
-    representation: Representation, images: _Images, config: Config, runtime: Runtime,
+    representation: Representation, images: DemoImages, config: Config, runtime: Runtime,
     *, turn_training: bool,
 ) -> dict[str, Cells]:  # fmt: skip
     """Part to the figures of its row."""
@@ -288,7 +230,7 @@ _CLASSIFIERS = {f"knn-{K}": "kNN", "linear": "linear"}
 _VIEWS = {"upright": "", "turned": " turned"}
 
 
-def _table(rows: dict[str, Cells], images: _Images) -> Table:
+def _table(rows: dict[str, Cells], images: DemoImages) -> Table:
     columns = [c for c in COLUMNS if any(cells.get(c) is not None for cells in rows.values())]
     note = f"{images.description}; one seed (n = 1). "
     if images.train.labels is not None:

@@ -8,30 +8,22 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
+from quarterturn.commands.beginning import fit_batch_size, runtime_of
 from quarterturn.commands.classifier_results import (
-    RESULTS,
-    conclude,
     summarise_seeds,
-    tested,
     write_image_list,
 )
-from quarterturn.commands.late_settings import never_in_force
+from quarterturn.commands.classifier_training import train_classifier
 from quarterturn.config import Config
 from quarterturn.data.examples import Examples, open_split
 from quarterturn.data.labelled import LabelledSplit
 from quarterturn.data.sources import locate
-from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.learned import count_learned
-from quarterturn.methods.memory import memory_words
-from quarterturn.methods.registry import build_classification, build_network, check_network
+from quarterturn.methods.registry import build_network, check_network
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
-from quarterturn.report.classifier_tables import MEASURES, start_words
-from quarterturn.report.tables import percent
 from quarterturn.runs import (
     Run,
     environment,
@@ -41,7 +33,6 @@ from quarterturn.runs import (
     seed_runs,
     write_json,
 )
-from quarterturn.training import prepare_training
 
 
 def finetune(
@@ -183,7 +174,7 @@ def _train_all(
 ) -> None:
     """Train each run, and write the summary of several beside them."""
     for run in runs:
-        _train(run, _examples(split, run.config), runtime, console)
+        train_classifier(run, _examples(split, run.config), runtime, console)
     if runs[0].path != path and runtime.is_main:
         summarise_seeds(path, runs, console)
 
@@ -222,91 +213,3 @@ def _check_backbone(pretrained: Run, config: Config) -> None:
             f"its {misfits[0]} does not fit --image-size {config.data.image_size}: leave it out, "
             "and it is the run's"
         )
-
-
-def _train(run: Run, examples: Examples, runtime: Runtime, console: Console | None) -> None:
-    config = run.config
-    if console is not None and config.run.epochs and not run.checkpoint.exists():
-        words = memory_words(
-            config, examples.train,
-            precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
-            free=runtime.free_memory(),
-        )  # fmt: skip
-        console.print(words, highlight=False, markup=False)
-    counts = torch.from_numpy(examples.class_counts)
-    method = build_classification(config, counts, device=runtime.device)
-    if run.start is not None and not run.checkpoint.exists():
-        pretrained = Run.open(run.start).load_network().backbone
-        method.network.backbone.load_state_dict(pretrained.state_dict())
-    training = prepare_training(
-        config, examples.train, runtime,
-        method=method, source=examples.split.source,
-        chances=examples.chances(config.classifier.resample, config.balance.beta),
-        checkpoint=run.checkpoint, metrics=run.metrics, console=console,
-        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
-    )  # fmt: skip
-    if training.step >= training.total_steps and (run.path / RESULTS).exists():
-        if console is not None:
-            console.print(f"{run.path} is finished: nothing to do")
-        return
-    learned: dict[str, int | None] = {}
-    if run.start is not None and runtime.is_main:
-        learned = count_learned(run.start, examples.test, str(run.data))
-    if console is not None:
-        _introduce(console, run, examples, runtime, training)
-        if words := start_words(learned):
-            console.print(words)
-
-    failed: dict[str, str] = {}
-    last: dict[str, Any] = {}
-    every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
-
-    def after_epoch(done: int) -> None:
-        due = config.run.diagnostics and done % every == 0
-        if runtime.is_main and (due or done == config.run.epochs):
-            figures = tested(method, examples, config, runtime, failed)
-            training.telemetry.record(
-                "evaluation", step=training.step - 1, epoch=done,
-                **{name: figures[name] for name in MEASURES},
-            )  # fmt: skip
-            training.telemetry.say(
-                f"after epoch {done}: top-1 {percent(figures['top1'])}, balanced "
-                f"{percent(figures['balanced'])}, worst class {figures['worst_class_name']} "
-                f"{percent(figures['worst_class'])}"
-            )
-            if done == config.run.epochs:
-                last.update(figures)
-
-    training.after_epoch = after_epoch
-    with training.telemetry:
-        fit(training)
-    if runtime.is_main:
-        failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
-        # A run of no epochs, or one that was interrupted right at its end, was not tested above.
-        figures = last or tested(method, examples, config, runtime, failed)
-        conclude(run, examples, figures, failed, learned, console)
-    runtime.barrier()
-
-
-def _introduce(
-    console: Console, run: Run, examples: Examples, runtime: Runtime, training: Training
-) -> None:
-    """Say what is about to happen."""
-    config, settings = run.config, run.config.classifier
-    for line in examples.split.source.summary():
-        console.print(line, highlight=False, markup=False)
-    begun = "from scratch" if run.start is None else f"from {run.start}"
-    parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
-    rules = f"re-weighting {settings.reweight}, resampling {settings.resample}"
-    console.print(
-        f"{examples.words()}\n"
-        f"{settings.loss}, {rules}; {config.model.backbone} {begun} at {config.data.image_size} "
-        f"px, {parameters / 1e6:.2f} million parameters to train\n"
-        f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
-        f"{runtime.device} in {runtime.precision}; run directory {run.path}",
-        highlight=False, markup=False,
-    )  # fmt: skip
-    for warning in never_in_force(config):
-        console.print(warning, highlight=False, markup=False)
-    if training.step:
-        console.print(f"going on after step {training.step}")

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from quarterturn.commands.probe_kinds import KINDS, ProbeTask, fitted, trained
 from quarterturn.config import Config
-from quarterturn.data.labelled import LabelledSplit, open_labelled
+from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime, num_processes
 from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.few_shot import DRAWS, SHOTS, few_shot_protocol, usable_shots
-from quarterturn.evaluation.heads import HeadsProbe, heads_protocol
-from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
+from quarterturn.evaluation.few_shot import DRAWS, SHOTS
 from quarterturn.evaluation.representation import NetworkFeatures
-from quarterturn.evaluation.results import probe_result, protocol_id, write_result
-from quarterturn.evaluation.room import (
-    FEW_SHOT_COPIES,
-    bytes_to_keep,
-    require_disk,
-    require_memory,
-)
+from quarterturn.evaluation.results import probe_result, write_result
 from quarterturn.evaluation.store import FeatureStore, weights_fingerprint
-from quarterturn.methods.base import Network
 from quarterturn.metrics import FEW, MANY
 from quarterturn.protocols import protocol_for
 from quarterturn.report.few_shot_curve import few_shot_curve
@@ -38,10 +26,6 @@ from quarterturn.runs import Run
 
 FLAGS = {"augment": "centre-crops"}
 """Settings of a protocol whose flag has another name."""
-KINDS = {
-    "all": ("knn", "linear"), "knn": ("knn",), "linear": ("linear",), "fewshot": ("fewshot",),
-}  # fmt: skip
-"""What ``--kind`` asks for. Few-shot figures are of a protocol of their own."""
 
 
 def probe(
@@ -170,15 +154,15 @@ def probe(
         index=opened.index, say=line_printer(console),
     )  # fmt: skip
     store = FeatureStore(opened.path / "features")
-    task = _Task(opened, weights, networks, split, store, runtime, workers, many, few, console)
+    task = ProbeTask(opened, weights, networks, split, store, runtime, workers, many, few, console)
     if recipe is None:
         seen = range(seed, seed + (3 if seeds is None else seeds))
-        measured = _fitted(task, seen, kind, layers, grid, shots, draws)
+        measured = fitted(task, seen, kind, layers, grid, shots, draws)
     else:
         seen = range(seed, seed + (_default_seeds(recipe) if seeds is None else seeds))
         if layers is not None:
             recipe = recipe.with_settings(layers=layers)
-        measured = _trained(task, seen, preset or kind, recipe.with_settings(workers=workers))
+        measured = trained(task, seen, preset or kind, recipe.with_settings(workers=workers))
     result = probe_result(
         opened, split, measured.protocol, measured.figures, data=data, test=test, weights=weights
     )
@@ -197,94 +181,6 @@ def probe(
         if kind == "fewshot":
             console.print(f"curve: {opened.figures / path.stem}.png", highlight=False, markup=False)
     return result
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What every kind of probe works on."""
-
-    run: Run
-    weights: str
-    networks: dict[str, Network]
-    split: LabelledSplit
-    store: FeatureStore
-    runtime: Runtime
-    workers: int
-    many: int
-    few: int
-    console: Console | None
-
-    @property
-    def rules(self) -> dict[str, Any]:
-        return {"many": self.many, "few": self.few}
-
-    def tell_room(self, models: Sequence[NetworkFeatures], seeds: Sequence[int]) -> None:
-        """Say how much room the features to come take on the disk; refuse where it has none."""
-        crop = self.run.config.data
-        needed = bytes_to_keep(models, self.split, crop, seeds, self.store)
-        if (words := require_disk(needed, self.store.folder)) and self.console is not None:
-            self.console.print(words, highlight=False, markup=False)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What a probe has found, and what to do when that is written."""
-
-    protocol: dict[str, Any]
-    figures: dict[str, list[dict[str, Any]]]
-    left_out: str = ""
-    finish: Callable[[], None] = lambda: None
-
-
-def _fitted(
-    task: _Task,
-    seeds: Sequence[int],
-    kind: str,
-    layers: tuple[str, ...] | None,
-    grid: int,
-    shots: tuple[int, ...],
-    draws: int,
-) -> _Measured:
-    """Classifiers that are fitted to features."""
-    split, crop, left_out = task.split, task.run.config.data, ""
-    models = {o: NetworkFeatures(network, layers, grid) for o, network in task.networks.items()}
-    if kind == "fewshot":
-        shots, left_out = usable_shots(split, seeds, shots)
-        protocol = few_shot_protocol(split, seeds, draws=draws, grid=grid, **task.rules)
-    else:
-        protocol = frozen_features_protocol(split, seeds, grid=grid, **task.rules)
-    task.tell_room([*models.values()], seeds)
-    if kind == "fewshot":
-        learned = max(shots) * len(split.train.class_names)
-        require_memory(learned, models["trained"], crop, FEW_SHOT_COPIES)
-    elif kind != "knn":
-        require_memory(protocol["training_images"], models["trained"], crop)
-    figures = {
-        f"{origin}/{name}": values
-        for origin, model in models.items()
-        for name, values in probe_over_seeds(
-            model, split, crop, seeds,
-            kinds=KINDS[kind], shots=shots, draws=draws, **task.rules,
-            device=task.runtime.device, workers=task.workers, store=task.store,
-        ).items()
-    }  # fmt: skip
-    return _Measured(protocol, figures, left_out)
-
-
-def _trained(task: _Task, seeds: Sequence[int], name: str, recipe: Config) -> _Measured:
-    """Classifiers that are trained by a protocol."""
-    protocol = heads_protocol(name, task.split, seeds, recipe, **task.rules)
-    states = task.run.path / "probes" / f"{protocol_id(protocol)}-{task.weights}.training"
-    heads = HeadsProbe(
-        task.split, recipe, task.runtime,
-        folder=states, store=task.store, console=task.console, **task.rules,
-    )  # fmt: skip
-    kept = [heads.kept(network) for network in task.networks.values()]
-    task.tell_room([model for model in kept if model is not None], seeds)
-    figures: dict[str, list[dict[str, Any]]] = {}
-    for origin, network in task.networks.items():
-        figures |= heads.run(network, origin, seeds)
-    return _Measured(protocol, figures, finish=heads.finish)
 
 
 def _default_seeds(recipe: Config) -> int:
