@@ -43,6 +43,9 @@ class Slope:
         terms = {"square": values.square().mean(), "size": values.abs().mean()}
         return SimpleNamespace(terms=terms, embeddings=values.detach(), normalizer=None)
 
+    def amounts(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        return dict.fromkeys(self.term_weights, torch.tensor(float(len(batch))))
+
     def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
         return {}
 
@@ -77,10 +80,10 @@ def training(method: Slope, **options: object) -> Training:
     )  # fmt: skip
 
 
-def gradient(weight: float, images: list[float], share: float = 1.0) -> float:
+def gradient(weight: float, images: list[float]) -> float:
     """Of mean (w x)^2 + 0.5 mean |w x|, worked out by hand for positive w and x."""
     squares = sum(2 * weight * x * x for x in images) / len(images)
-    return share * (squares + 0.5 * sum(images) / len(images))
+    return squares + 0.5 * sum(images) / len(images)
 
 
 def test_fit_makes_the_steps_that_one_makes_by_hand() -> None:
@@ -155,16 +158,21 @@ def test_the_bank_gets_the_embeddings_of_the_step_itself() -> None:
 
 
 def test_a_process_with_fewer_images_counts_for_less() -> None:
-    """Gradients of 3 and 1 images, averaged by share, are the gradient of all 4."""
-    shares = {3: 3 * 2 / 4, 1: 1 * 2 / 4}
-    parts = {3: [1.0, 2.0, 4.0], 1: [3.0]}
+    """Gradients of 3 and 1 images, averaged over two processes, are the gradient of all 4."""
+
+    class OneOfTwo(Runtime):
+        def mean(self, value: Tensor) -> Tensor:
+            # Of the terms' amounts: 3 and 1 images are 2 on average.
+            return torch.full_like(value, 2.0) if value.shape == (2,) else value
+
     gradients = []
-    for count, images in parts.items():
+    for images in ([1.0, 2.0, 4.0], [3.0]):
         method = Slope()
-        batch = Batch(torch.arange(count), torch.tensor(images).view(-1, 1, 1, 1))
+        batch = Batch(torch.arange(len(images)), torch.tensor(images).view(-1, 1, 1, 1))
         t = training(method)
+        t.runtime = OneOfTwo("cpu", "32-true")
         t.optimizer = torch.optim.SGD(method.network.parameters(), lr=1.0)
-        training_step(t, method.network, batch, shares[count])
+        training_step(t, method.network, batch)
         gradients.append(2.0 - method.network.weight.item())
     whole = gradient(2.0, [1.0, 2.0, 4.0, 3.0])
     assert sum(gradients) / 2 == pytest.approx(whole, rel=1e-5)

@@ -9,10 +9,7 @@ import torch
 from rich.console import Console
 
 from quarterturn.commands.beginning import fit_batch_size, runtime_of
-from quarterturn.commands.classifier_results import (
-    summarise_seeds,
-    write_image_list,
-)
+from quarterturn.commands.classifier_results import summarise_seeds, write_image_list
 from quarterturn.commands.classifier_training import train_classifier
 from quarterturn.config import Config
 from quarterturn.data.examples import Examples, open_split

@@ -91,9 +91,8 @@ class RunConfig:
     """Images in a batch, over all processes; each turned image counts as one."""
     accumulate: int = 1
     """Compute each batch in so many parts, one after the other, to save memory. The gradient is the
-    whole batch's; batch norm sees one part at a time, and so does the first step's Z of nce. Class
-    weights are divided by their sum within a part, so with them it is near the whole batch's, and
-    the nearer the larger the parts."""
+    whole batch's, class weights included; batch norm sees one part at a time, and so does the first
+    step's Z of nce."""
     seed: int = 0
     """Weights, order, crops and noise follow from it."""
     precision: Precision = "auto"

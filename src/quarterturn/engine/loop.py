@@ -100,9 +100,7 @@ def fit(training: Training) -> None:
             for group in t.optimizer.param_groups:
                 group["lr"] = rate
             if min(counts) >= 2:  # unreadable files drop out; batch norm needs two images
-                share = len(batch) * len(counts) / sum(counts)
-                parts = min(t.accumulate, min(counts) // 2)
-                terms = training_step(t, network, batch, share, parts)
+                terms = training_step(t, network, batch, min(t.accumulate, min(counts) // 2))
                 t.telemetry.step(t.step, terms, sum(counts), rate)
             t.step += 1
             within = t.step % steps_per_epoch
@@ -119,7 +117,7 @@ def fit(training: Training) -> None:
 
 
 def training_step(
-    training: Training, network: nn.Module, batch: Batch, share: float = 1.0, parts: int = 1
+    training: Training, network: nn.Module, batch: Batch, parts: int = 1
 ) -> dict[str, Tensor]:
     """Learn from one batch.
 
@@ -127,11 +125,7 @@ def training_step(
         training: Method, optimizer and runtime.
         network: The method's network, wrapped where there are several processes.
         batch: This process's images.
-        share: Weight of this process's mean in the mean over processes, so that every image
-            counts the same: its images over the average number of images.
-        parts: Compute the batch in so many parts, whose gradients add up. Parts and processes
-            count by their images: a loss that is divided by the sum of its class weights is so
-            within each, and then the sum differs from the loss of the whole batch.
+        parts: Compute the batch in so many parts, whose gradients add up.
 
     Returns:
         The loss and its terms, over all processes, on the device.
@@ -139,15 +133,18 @@ def training_step(
     method, runtime, step = training.method, training.runtime, training.step
     done = progress(step / training.batches.steps_per_epoch, training.epochs)
     training.optimizer.zero_grad(set_to_none=True)
+    pieces = batch.split(parts)
     values, embeddings, normalizers = [], [], []
-    for number, part in enumerate(batch.split(parts), start=1):
-        weight = len(part) / len(batch)
+    for number, (piece, share) in enumerate(
+        zip(pieces, shares(training, pieces, done), strict=True), start=1
+    ):
         with runtime.gradients_averaged(network, now=number == parts):
             with runtime.autocast():
-                output = method.losses(network, part, step, done)
-            loss = sum(method.term_weights[name] * term for name, term in output.terms.items())
-            (loss * weight * share).backward()
-        values.append(torch.stack([loss, *output.terms.values()]).detach() * weight * share)
+                output = method.losses(network, piece, step, done)
+            terms = {name: share[name] * term for name, term in output.terms.items()}
+            loss = sum(method.term_weights[name] * term for name, term in terms.items())
+            loss.backward()
+        values.append(torch.stack([loss, *terms.values()]).detach())
         if output.embeddings is not None:
             embeddings.append(output.embeddings)
         if output.normalizer is not None:
@@ -158,6 +155,24 @@ def training_step(
         method.after_step(indices, rows, torch.stack(normalizers).mean() if normalizers else None)
     means = runtime.mean(torch.stack(values).sum(dim=0))
     return dict(zip(["loss", *output.terms], means, strict=True))
+
+
+def shares(training: Training, pieces: list[Batch], progress: float) -> list[dict[str, Tensor]]:
+    """What each piece's mean counts for in the whole batch's, of every term.
+
+    A piece's mean is over its images, or over their weights. Scaled by these shares, the means of
+    all pieces add up, and averaged over the processes they are the mean over the whole batch, as if
+    one process had computed it at once.
+
+    Args:
+        training: Method and runtime.
+        pieces: What this process's batch is computed in.
+        progress: As `quarterturn.methods.base.Method.losses` has it.
+    """
+    amounts = [training.method.amounts(piece, progress) for piece in pieces]
+    by_piece = torch.stack([torch.stack(list(of.values())) for of in amounts])  # (pieces, terms)
+    of_whole = by_piece / training.runtime.mean(by_piece.sum(dim=0))
+    return [dict(zip(of, row, strict=True)) for of, row in zip(amounts, of_whole, strict=True)]
 
 
 def keep(training: Training) -> None:

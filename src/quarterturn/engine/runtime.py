@@ -99,7 +99,7 @@ class Runtime:
         return free_main_memory() if self.device.type == "cpu" else None
 
     def mean(self, value: Tensor) -> Tensor:
-        """A scalar averaged over the processes."""
+        """Values averaged over the processes."""
         if self.world_size == 1:
             return value
         value = value.detach().clone()

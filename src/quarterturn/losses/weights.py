@@ -37,11 +37,7 @@ def effective_number_weights(
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of (B,) losses: by (B,) weights, divided by their sum, or plain without weights.
-
-    The sum is of these B alone. Where a batch is computed in parts, or by several processes, each
-    divides by its own, and their mean is not the whole batch's.
-    """
+    """Mean of (B,) losses: by (B,) weights, divided by their sum, or plain without weights."""
     return values.mean() if weights is None else (values * weights).sum() / weights.sum()
 
 

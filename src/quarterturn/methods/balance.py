@@ -206,6 +206,13 @@ class PretextBalance:
         weights = late_weights(self.semantic.balance.weights, self.start, progress)
         return self.semantic.balance.margins[kinds], None if weights is None else weights[kinds]
 
+    def amounts(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
+        """Sums of a batch's weights, of the terms whose mean is divided by them."""
+        of_copies = self.of_rotation(indices, progress).get("balance")
+        _, of_kind = self.of_images(indices, progress)
+        weights = {"rotation": of_copies, "invariance": of_kind, "instance": of_kind}
+        return {name: of.float().sum() for name, of in weights.items() if of is not None}
+
     def before_epoch(self, epoch: int, epochs: int, rows: Tensor | None) -> dict[str, Any]:
         """Cluster anew where it is time to; counts, margins and weights that come into force.
 

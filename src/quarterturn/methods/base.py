@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
@@ -23,7 +24,8 @@ class StepOutput:
     """What one batch gives.
 
     Attributes:
-        terms: Named scalar losses, each a mean over this process's images, without weights.
+        terms: Named scalar losses, each a mean over the batch's images, not yet times its
+            `Method.term_weights`.
         embeddings: (B, E) for the memory bank, detached; None for methods without one.
         normalizer: Z of the NCE loss where this step has estimated it; else None.
     """
@@ -139,6 +141,22 @@ class Method:
                 `quarterturn.losses.weights.late_weights`.
         """
         raise NotImplementedError
+
+    def amounts(self, batch: Batch, progress: float = 0.0) -> dict[str, Tensor]:
+        """What each of the `losses` terms is divided by: the images, or the sum of their weights.
+
+        Means over the parts of a batch are put together by it.
+
+        Args:
+            batch: As for `losses`.
+            progress: Likewise.
+
+        Returns:
+            Scalars on the device, by the names of ``term_weights``.
+        """
+        images = torch.full((), float(len(batch)), device=batch.images.device)
+        weights = self.balance.amounts(batch.indices, progress)
+        return {name: weights.get(name, images) for name in self.term_weights}
 
     def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
         """Make ready for an epoch.

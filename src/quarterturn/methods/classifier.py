@@ -142,6 +142,13 @@ class Classification(Method):
         weights = late_weights(self.class_weights, self.reweight_from, progress)
         return StepOutput({"classification": self.loss(network(images), targets, weights)})
 
+    def amounts(self, batch: Batch, progress: float = 0.0) -> dict[str, Tensor]:
+        """The images, or the sum of their classes' weights."""
+        weights = late_weights(self.class_weights, self.reweight_from, progress)
+        if weights is None:
+            return super().amounts(batch, progress)
+        return {"classification": weights[batch.labels].float().sum()}
+
     def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
         """The images of each class, with margins and weights, when they come into force."""
         if self.class_counts is None:
