@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from rich.console import Console
 
 from quarterturn.config import Config
+from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
+from quarterturn.methods.memory import memory_words
 from quarterturn.runs import Run
 
 
@@ -50,6 +52,18 @@ def runtime_of(run: Run) -> Runtime:
             "batch norm would see other batches"
         )
     return runtime
+
+
+def tell_memory(run: Run, images: ImageSet, runtime: Runtime, console: Console | None) -> None:
+    """Say what a step will need of the memory, before the first one."""
+    if console is None or not run.config.run.epochs or run.checkpoint.exists():
+        return
+    words = memory_words(
+        run.config, images,
+        precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
+        free=runtime.free_memory(),
+    )  # fmt: skip
+    console.print(words, highlight=False, markup=False)
 
 
 def wants_tensorboard(config: Config, runtime: Runtime) -> bool:

@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from quarterturn.commands.beginning import wants_tensorboard
+from quarterturn.commands.beginning import tell_memory, wants_tensorboard
 from quarterturn.commands.classifier_results import RESULTS, conclude, tested
 from quarterturn.commands.late_settings import never_in_force
 from quarterturn.data.examples import Examples
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.evaluation.learned import count_learned
-from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import build_classification
 from quarterturn.report.classifier_tables import MEASURES, start_words
 from quarterturn.report.tables import percent
@@ -34,13 +33,7 @@ def train_classifier(
         console: Where to print; None for silence.
     """
     config = run.config
-    if console is not None and config.run.epochs and not run.checkpoint.exists():
-        words = memory_words(
-            config, examples.train,
-            precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
-            free=runtime.free_memory(),
-        )  # fmt: skip
-        console.print(words, highlight=False, markup=False)
+    tell_memory(run, examples.train, runtime, console)
     counts = torch.from_numpy(examples.class_counts)
     method = build_classification(config, counts, device=runtime.device)
     if run.start is not None and not run.checkpoint.exists():

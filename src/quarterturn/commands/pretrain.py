@@ -7,7 +7,12 @@ from typing import Any
 
 from rich.console import Console
 
-from quarterturn.commands.beginning import fit_batch_size, runtime_of, wants_tensorboard
+from quarterturn.commands.beginning import (
+    fit_batch_size,
+    runtime_of,
+    tell_memory,
+    wants_tensorboard,
+)
 from quarterturn.commands.late_settings import never_in_force
 from quarterturn.commands.noise_aware import agnostic_for, p_upright_for, upright_file
 from quarterturn.config import Config
@@ -23,7 +28,6 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.evaluation.diagnostics import collapse_warning, diagnose
 from quarterturn.evaluation.imbalance import imbalance_picture
 from quarterturn.methods.base import Network
-from quarterturn.methods.memory import memory_words
 from quarterturn.methods.registry import check_network
 from quarterturn.presets import default_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
@@ -149,13 +153,7 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
 
 def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
     config = run.config
-    if console is not None and config.run.epochs and not run.checkpoint.exists():
-        words = memory_words(
-            config, images.train,
-            precision=runtime.precision, device=runtime.device, processes=runtime.world_size,
-            free=runtime.free_memory(),
-        )  # fmt: skip
-        console.print(words, highlight=False, markup=False)
+    tell_memory(run, images.train, runtime, console)
     p_upright = p_upright_for(run, images, runtime, console)
     training = prepare_training(
         config, images.train, runtime,
