@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,38 @@ def quarterturn(
     child.join()
     assert child.exitcode is not None
     return child.exitcode
+
+
+def as_group(world_size: int, work: Callable[..., None], *rest: object) -> None:
+    """Run ``work(rank, *rest)`` in so many processes that know of each other, as torchrun does.
+
+    Args:
+        world_size: Processes.
+        work: A function at the top of its module, since it travels by its name.
+        rest: Its further arguments.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [
+        processes.Process(target=_member, args=(rank, world_size, port, work, rest))
+        for rank in range(world_size)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+
+
+def _member(
+    rank: int, world_size: int, port: int, work: Callable[..., None], rest: tuple[object, ...]
+) -> None:
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    work(rank, *rest)
 
 
 def metrics_without_times(run: Path) -> list[dict[str, object]]:

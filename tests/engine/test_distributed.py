@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ import quarterturn.commands.pretrain as pretrain_command
 import quarterturn.engine.loop as loop
 from quarterturn.cli import main
 
-from .process import processes
+from .process import as_group
 
 EPOCHS, IMAGES = 2, 101  # batches of 16; the last, of 5, is uneven over two processes
 WORDS = (
@@ -24,12 +22,8 @@ WORDS = (
 )  # fmt: skip
 
 
-def train_and_tell(rank: int, world_size: int, port: int, folder: str, more: list[str]) -> None:
+def train_and_tell(rank: int, folder: str, more: list[str]) -> None:
     """Run the command as one of several processes, and write down what it saw and ended with."""
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
-    )
-    torch.set_num_threads(1)
     seen, plain_step, plain_fit = [], loop.training_step, loop.fit
 
     def training_step(training: loop.Training, *rest: object) -> dict[str, torch.Tensor]:
@@ -54,18 +48,7 @@ def train_and_tell(rank: int, world_size: int, port: int, folder: str, more: lis
 
 def train(world_size: int, folder: Path, more: list[str]) -> list[dict]:
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = [
-        processes.Process(target=train_and_tell, args=(rank, world_size, port, str(folder), more))
-        for rank in range(world_size)
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-        assert child.exitcode == 0
+    as_group(world_size, train_and_tell, str(folder), more)
     return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(world_size)]
 
 
