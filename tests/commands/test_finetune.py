@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from quarterturn import (
     CheckpointError,
@@ -23,17 +22,19 @@ from quarterturn.cli import main
 from quarterturn.commands import classifier_training
 from quarterturn.commands.finetune import resume_finetune
 from quarterturn.data.examples import Examples, open_split
+from quarterturn.data.sources import open_source
 from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.evaluation.features import extract
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.presets import preset
 from quarterturn.runs import Run
 from quarterturn.training import prepare_training
 
 from ..engine.process import (
+    as_group,
     assert_same_checkpoint,
     kill_at_step,
     metrics_without_times,
-    processes,
     quarterturn,
 )
 from .conftest import QUICK
@@ -71,8 +72,23 @@ def test_results_hold_every_figure(run: Run) -> None:
     assert counts.tolist() == [133, 104, 80, 62, 48, 37, 29, 22, 17, 13]
     assert figures["many"] == pytest.approx(by_class[counts > 100].mean())
     assert figures["few"] == pytest.approx(by_class[counts < 20].mean())
-    assert 0 <= figures["calibration_error"] < 1
     assert figures["top1"] > 0.3  # guessing gives a tenth
+
+
+def test_calibration_is_of_scaled_cosines_without_margins(run: Run) -> None:
+    images = open_source("digits").test
+    cosines = extract(images, run.config.data, run.load_network()).values
+    probabilities = torch.from_numpy(30 * cosines).softmax(dim=1).numpy()
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == images.labels
+    error = 0.0
+    for b in range(15):
+        of_bin = (confidence > b / 15) & (confidence <= (b + 1) / 15)
+        if of_bin.any():
+            gap = abs(confidence[of_bin].mean() - right[of_bin].mean())
+            error += of_bin.sum() / 450 * gap
+    assert error > 0.01
+    assert results_of(run)["figures"]["calibration_error"] == pytest.approx(error, abs=1e-4)
 
 
 def test_the_last_epoch_is_reported_and_the_best_one_is_labelled(run: Run) -> None:
@@ -162,8 +178,11 @@ def test_several_seeds_have_mean_and_spread(tmp_path: Path, capsys) -> None:
     assert summary["figures"]["top1"] == pytest.approx(
         {"mean": np.mean(tops), "spread": np.std(tops, ddof=1)}
     )
+    assert summary["tested"] == [160, 160]
     shown = capsys.readouterr().out
     assert "over seeds 3 to 4" in shown
+    note = " ".join(shown.split())
+    assert "160 test images: the split 'test'; many: classes of more than 100 training" in note
     assert f"{100 * np.mean(tops):.1f}" in shown
     assert main([*words.split(), "--out", str(tmp_path / "runs")]) == 2
     assert "exists" in capsys.readouterr().err
@@ -218,6 +237,15 @@ def test_labels_that_have_changed_are_noticed(tmp_path: Path, tiny: dict) -> Non
         resume_finetune(run.path, quiet=True)
 
 
+def test_the_run_that_it_begins_with_is_not_overwritten(tmp_path: Path, tiny: dict) -> None:
+    (first,) = finetune(out=tmp_path / "first", **tiny)
+    runs = finetune(out=tmp_path / "runs", seeds=2, **tiny)
+    for start, out, seeds in [(first, first.path, 1), (runs[1], tmp_path / "runs", 2)]:
+        with pytest.raises(ConfigError, match="--overwrite would delete"):
+            finetune(start=start.path, out=out, seeds=seeds, overwrite=True, **tiny)
+    assert all(run.checkpoint.exists() for run in (first, *runs))
+
+
 def test_a_run_that_cannot_be_begun_with_leaves_no_directory(tmp_path: Path, tiny: dict) -> None:
     begun = Run(tmp_path / "begun", "digits", preset("digits"), "abc")
     begun.create()
@@ -234,30 +262,17 @@ def test_a_run_that_cannot_be_begun_with_leaves_no_directory(tmp_path: Path, tin
     assert not (tmp_path / "run").exists()
 
 
-def as_one_of_two(rank: int, port: int, words: list[str]) -> None:
-    """Run the command as one of two processes."""
-    where = {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    os.environ.update(where, MASTER_PORT=str(port))
-    torch.set_num_threads(1)
+def command(rank: int, words: list[str]) -> None:
+    """Run a command as one of several processes."""
     sys.exit(main(words))
 
 
 def test_two_processes_train_several_seeds(tmp_path: Path, tiny: dict) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     words = (
         f"finetune {tiny['data']} --preset digits-classifier --image-size 12 --holdout 0.2 "
         f"--epochs 1 --device cpu --seeds 2 --out {tmp_path / 'runs'}"
     ).split()
-    children = [
-        processes.Process(target=as_one_of_two, args=(rank, port, words)) for rank in range(2)
-    ]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join()
-        assert child.exitcode == 0
+    as_group(2, command, words)
     summary = json.loads((tmp_path / "runs" / "results.json").read_text())
     assert summary["seeds"] == [0, 1]
     assert Run.open(tmp_path / "runs" / "seed-1").epochs_done() == 1
@@ -316,14 +331,47 @@ def test_a_finished_run_is_left_as_it_is(run: Run) -> None:
     assert before == (run.checkpoint.stat().st_mtime_ns, (run.path / "results.json").read_bytes())
 
 
-def write_npz(path: Path, labels: np.ndarray) -> str:
-    pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 12, 12, 3), dtype=np.uint8)
-    np.savez(path, train_images=pixels, train_labels=labels)
+def write_npz(path: Path, labels: np.ndarray, tests: np.ndarray | None = None) -> str:
+    """Noise with labels to learn from, and perhaps to test on."""
+    random = np.random.default_rng(0)
+    arrays = {}
+    for split, of_split in {"train": labels, "test": tests}.items():
+        if of_split is not None:
+            shape = (len(of_split), 12, 12, 3)
+            arrays[f"{split}_images"] = random.integers(0, 256, shape, dtype=np.uint8)
+            arrays[f"{split}_labels"] = of_split
+    np.savez(path, **arrays)
     return str(path)
 
 
+def test_test_images_that_cannot_be_read_are_counted_and_too_many_stop_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    for split, number in {"train": 10, "test": 5}.items():
+        for name in ("ant", "bee"):
+            folder = tmp_path / "photos" / split / name
+            folder.mkdir(parents=True)
+            for i in range(number):
+                pixels = random.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.jpg")
+                if split == "test" and i < 2:  # the header stays, the picture ends half way
+                    whole = (folder / f"{i}.jpg").read_bytes()
+                    (folder / f"{i}.jpg").write_bytes(whole[: len(whole) // 2])
+    words = f"finetune {tmp_path / 'photos'} --backbone convnet --image-size 16 --epochs 1"
+    words += " --batch-size 10 --device cpu --workers 0"
+    assert main([*words.split(), "--out", str(tmp_path / "run")]) == 2
+    assert "4 of 10 image files cannot be read (40.0%; the limit" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results.json").exists()
+    lenient = [*words.split(), "--max-bad-fraction", "0.5", "--out", str(tmp_path / "lenient")]
+    assert main(lenient) == 0
+    assert "6 test images: the split 'test'" in " ".join(capsys.readouterr().out.split())
+    statuses = (tmp_path / "lenient" / "items.csv").read_text()
+    assert sum("truncated" in line for line in statuses.splitlines()) == 4
+
+
 def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:
-    data = write_npz(tmp_path / "a.npz", np.array([0] * 30 + [2] * 30))
+    data = write_npz(tmp_path / "a.npz", np.array([0] * 30 + [2] * 30), np.array([0, 1, 2] * 5))
     settings = {"image_size": 12, "backbone": "convnet", "preset": "digits-classifier", **FAST}
     settings |= {"epochs": 1, "loss": "ldam", "quiet": True}
     with pytest.raises(DataError, match="no training image of 1 of the 3 classes: 1; --leave-out"):
@@ -331,8 +379,11 @@ def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
     (made,) = finetune(data, out=tmp_path / "run", leave_out_empty=True, **settings)
     figures = results_of(made)["figures"]
-    assert figures["n"] == 4  # a twentieth of each class is held out, by the recipe of digits
+    assert figures["n"] == 10  # class 1 can never be right, so nothing is said of it
     assert np.array(figures["confusion"])[:, 1].sum() == 0
+    assert figures["per_class"]["1"] is None
+    assert figures["worst_class_name"] != "1"
+    assert "left out: 5 test images of classes without training" in results_of(made)["test"]
 
 
 def test_a_stratified_part_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> None:

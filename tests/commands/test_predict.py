@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,24 @@ def test_what_cannot_be_is_refused(
     words = ["predict", str(digits_run.path), "digits", "--out", str(tmp_path / "x.csv")]
     assert main(words) == 2
     assert "has no classifier: it is a run of pretrain" in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_is_listed(
+    run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    whole = (folder / "red" / "07.png").read_bytes()
+    (folder / "red" / "07.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "red" / "08.png").write_bytes(b"no picture")
+    words = ["predict", str(run.path), str(folder), "--device", "cpu", "--workers", "0"]
+    assert main([*words, "--out", str(tmp_path / "a.csv")]) == 0
+    told = capsys.readouterr().err
+    assert "unreadable files left out: 2" in told
+    assert "07.png: " in told
+    assert "08.png: " in told
+    assert len(read(tmp_path / "a.csv")) == 58
+    strict = ["--max-bad-fraction", "0.02", "--out", str(tmp_path / "b.csv")]
+    assert main([*words, *strict]) == 2
+    assert "2 of 60 image files cannot be read (3.3%; the limit" in capsys.readouterr().err
+    assert not (tmp_path / "b.csv").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import torch
 import quarterturn.engine.loop as loop
 from quarterturn import pretrain, resume
 from quarterturn.cli import main
-from quarterturn.crossfit.table import write_dat
+from quarterturn.config import DataConfig
+from quarterturn.crossfit.table import UprightTable, write_dat
+from quarterturn.data.selection import select_images
 from quarterturn.runs import Run
 
 from ..engine.process import assert_same_checkpoint, metrics_without_times
@@ -71,6 +75,62 @@ def test_labels_that_are_counted_are_told_of(
     (line,) = run.read_metrics("balance")
     assert len(line["semantic"]["counts"]) == 10
     assert sum(line["semantic"]["counts"]) == 60
+
+
+def write_upright(path: Path, agnostic: np.ndarray) -> np.ndarray:
+    """Probabilities and scores of the first 60 digits that are learned from; the former."""
+    images = select_images("digits", DataConfig(limit=60)).train
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), (60, 4)).astype(np.float32)
+    fold = np.arange(60) % 2
+    UprightTable(images.names, probabilities, agnostic, fold, images.fingerprint()).write(path)
+    return probabilities[:, :, 0]
+
+
+def test_switches_of_the_rotation_loss_and_the_picture_of_the_imbalance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agnostic = np.linspace(0, 1, 60, dtype=np.float32)
+    p_upright = write_upright(tmp_path / "upright.npz", agnostic)
+    out = tmp_path / "run"
+    words = ["--epochs", "2", "--reweight-from", "0.5", "--balance-turns", "--balance-agnostic"]
+    words += ["--agnostic-threshold", "0.9", "--upright", str(tmp_path / "upright.npz")]
+    assert main([*SHORT, *words, "--out", str(out)]) == 0
+    first, second = Run.open(out).read_metrics("balance")
+    turned = p_upright[:, 1:].sum(axis=0)
+    expected = [60 + turned.sum(), *(60 - turned)]
+    assert first["turns"]["counts"] == pytest.approx(expected, rel=1e-5)
+    few = int((agnostic >= 0.9).sum())
+    assert first["agnostic"]["counts"] == [60 - few, few]
+    assert first["agnostic"]["margins"][1] == pytest.approx(0.5)
+    assert first["agnostic"]["weights"] is None
+    assert sum(second["agnostic"]["weights"]) == pytest.approx(2)
+    told = " ".join(capsys.readouterr().err.split())
+    assert "balance-agnostic changes nothing" not in told
+    assert "so no turned copy is discounted by" in told
+
+    # What every report of pretrain shows of the collection, and the same as csv.
+    page = (out / "report.html").read_text()
+    assert "60 of the 60 images that were learned from" in page
+    with open(out / "imbalance.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    sizes = Counter(row["cluster"] for row in rows)
+    assert all(int(row["cluster_size"]) == sizes[row["cluster"]] for row in rows)
+    assert len(sizes) == 10
+
+
+def test_a_collection_of_one_group_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_upright(tmp_path / "upright.npz", np.linspace(0, 0.4, 60, dtype=np.float32))
+    words = ["--epochs", "1", "--balance-agnostic", "--upright", str(tmp_path / "upright.npz")]
+    assert main([*SHORT, *words, "--out", str(tmp_path / "run")]) == 0
+    told = (
+        "--balance-agnostic changes nothing: 0 of 60 images score 0.5 or more (scores go from "
+        "0.000 to 0.400)"
+    )
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert told in " ".join((tmp_path / "run" / "report.html").read_text().split())
 
 
 def test_what_cannot_be_balanced_leaves_no_directory(

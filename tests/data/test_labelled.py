@@ -1,12 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from quarterturn.data.labelled import identities, open_labelled
+from quarterturn.data.long_tail import long_tail_counts
 from quarterturn.data.selection import limit_images
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError, DataError
+from quarterturn.evaluation.results import protocol_of
 
 from .pictures import noise, save_photo
 
@@ -247,6 +250,11 @@ class TestOtherTraining:
         assert np.bincount(split.train.labels).tolist() == [20, 2]
         assert len(split.test) == 16
 
+    def test_a_long_tail_leaves_the_test_split_as_it_is(self, sets):
+        split = open_labelled(sets["balanced"], long_tail=0.1)
+        assert np.bincount(split.train.labels).tolist() == [20, 2]
+        assert np.bincount(split.test.labels).tolist() == [5, 5]
+
     def test_no_image_is_in_both_parts(self, sets):
         with pytest.raises(DataError, match="16 images are in both parts"):
             open_labelled(sets["unsplit"], train=sets["unsplit"])
@@ -254,3 +262,37 @@ class TestOtherTraining:
     def test_train_and_test_leave_nothing_of_the_data(self, sets):
         with pytest.raises(ConfigError, match="give --train or --test"):
             open_labelled(sets["balanced"], sets["unsplit"], train=sets["tailed"])
+
+
+class TestLongTailWithoutATestSplit:
+    @pytest.fixture
+    def split(self, tmp_path):
+        return open_labelled(archive(tmp_path / "x.npz", train=[0, 1, 2] * 50), long_tail=0.1)
+
+    def test_is_cut_from_what_is_not_held_out(self, split):
+        for seed in range(2):
+            train, held = split.parts(seed)
+            assert np.bincount(split.train.labels[held]).tolist() == [10, 10, 10]
+            counts = np.bincount(split.train.labels[train]).tolist()
+            assert counts == long_tail_counts(40, 3, 0.1) == [40, 12, 4]
+            assert not np.intersect1d(train, held).size
+        assert not np.array_equal(held, split.parts(0)[1])
+        assert split.description == (
+            "a stratified 20% held out by seed; training images cut to a long tail "
+            "(exponential, 0.1)"
+        )
+
+    def test_is_limited_before(self, tmp_path):
+        data = archive(tmp_path / "x.npz", train=[0, 1, 2] * 50)
+        split = open_labelled(data, long_tail=0.1, limit=60)
+        train, held = split.parts(0)
+        assert len(split.train) == 60
+        assert len(held) == 12
+        counts = np.bincount(split.train.labels[train])
+        assert counts[2] == int(48 / 3 * 0.1)
+
+    def test_is_part_of_the_protocol(self, split, tmp_path):
+        other = replace(split, long_tail=(0.1, "step"))
+        told = [protocol_of("x", one, [0])["long_tail"] for one in (split, other)]
+        assert told == [[0.1, "exponential"], [0.1, "step"]]
+        assert "long_tail" not in protocol_of("x", replace(split, long_tail=None), [0])

@@ -70,7 +70,7 @@ def test_of_three_equal_images_none_is_missing(nearest):
     zeros = np.zeros(4)
     cosine = np.array([1, 1, 1, 0.5])
     found = ImbalancePicture(
-        list("abcd"), np.arange(4), zeros, np.array([4]), zeros, np.array(nearest), cosine
+        list("abcd"), np.arange(4), zeros, np.array([4]), zeros, np.array(nearest), cosine, of=4
     )
     alike = [pair for pair in found.pairs() if 3 not in pair]
     assert {i for pair in alike for i in pair} == {0, 1, 2}
@@ -110,6 +110,6 @@ def test_of_a_single_image_there_is_none(images, network):
 def test_of_a_large_collection_some_are_looked_at(images, network):
     network.register_parameter("any", nn.Parameter(torch.zeros(1)))
     found = imbalance_picture(network, images, CROP, num_clusters=2, most=20)
-    assert len(found.names) == 20
+    assert (len(found.names), found.of) == (20, 56)
     assert found.names == [f"image-{i}" for i in found.indices]
     assert sorted(found.indices.tolist()) == found.indices.tolist()

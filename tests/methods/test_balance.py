@@ -267,3 +267,37 @@ def test_groups_are_parted_by_the_threshold():
     assert made.rotation.group_of.tolist() == [0, 1, 1, 0]
     higher = build_balance(config(balance_agnostic=True, agnostic_threshold=0.8), agnostic=agnostic)
     assert higher.rotation.groups.counts.tolist() == [3, 1]
+
+
+def test_one_group_alone_is_balanced():
+    made = build_balance(
+        config(balance_turns=True, balance_agnostic=True),
+        p_upright=torch.rand(3, 4), agnostic=torch.tensor([0.1, 0.2, 0.3]),
+    )  # fmt: skip
+    groups, indices = made.rotation.groups, torch.arange(3)
+    assert groups.counts.tolist() == [3, 0]
+    assert groups.margins.tolist() == [0, 0]
+    assert groups.weights.tolist() == [1, 0]
+    # So the turns keep the margins and weights that they have by themselves.
+    assert torch.equal(made.rotation.margins(indices), made.rotation.turns.margins.expand(3, 4))
+    assert torch.equal(made.rotation.weights(indices), made.rotation.turns.weights.expand(3, 4))
+
+
+def test_kinds_are_balanced_in_instance_discrimination_alone():
+    labels = torch.tensor([0, 0, 0, 0, 0, 1])
+    settings = config(method="instance", balance_semantic=True, counts="labels", temperature=0.2)
+    method = build_method(settings, 6, labels=labels)
+    network, batch = method.network.eval(), batch_of(6)
+    with torch.no_grad():
+        embedding = network(batch.images).double().numpy()
+    rows = method.discrimination.bank.rows.double().numpy()
+    noise = method.discrimination.draw_noise(batch.indices, 0).tolist()
+    losses = []
+    for i, margin in enumerate([0.5 * 5**-0.25] * 5 + [0.5]):
+        positive = np.exp((embedding[i] @ rows[i] - margin) / 0.2)
+        others = sum(np.exp(embedding[i] @ rows[j] / 0.2) for j in noise if j != i)
+        losses.append(-np.log(positive / (positive + others)))
+    late = [(1 - 0.99) / (1 - 0.99**5)] * 5 + [1.0]
+    for progress, weights in [(0.0, [1.0] * 6), (0.5, late)]:
+        found = method.losses(network, batch, 0, progress).terms["instance"].item()
+        assert found == pytest.approx(np.average(losses, weights=weights), rel=1e-5)

@@ -41,6 +41,29 @@ def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
     assert list(ours.path.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["start", "upright", "data", "named data"])
+def test_what_a_run_begins_with_is_not_deleted_for_it(tmp_path: Path, kind: str) -> None:
+    old = Run(tmp_path / "old", "digits", Config(), "abc")
+    old.create()
+    (old.path / "upright.npz").touch()
+    (old.path / "images").mkdir()
+    images = str(old.path / "images")
+    new = {
+        "start": Run(old.path, "digits", Config(), "abc", start=str(old.path)),
+        "upright": Run(
+            old.path, "digits",
+            Config().with_settings(upright=str(old.path / "upright.npz")), "abc",
+        ),
+        "data": Run(old.path, images, Config(), "abc"),
+        "named data": Run(old.path, f"cifar10:{images}", Config(), "abc"),
+    }[kind]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"--overwrite would delete .*, which the new run begins"):
+        new.create(overwrite=True)
+    assert (old.path / "upright.npz").exists()
+    Run(old.path, str(tmp_path), Config(), "abc").create(overwrite=True)
+    assert not (old.path / "upright.npz").exists()
+
+
 def test_a_link_to_nowhere_is_something_that_exists(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     with pytest.raises(ConfigError, match="exists"):
@@ -61,6 +84,10 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         Run.open(tmp_path)
     run = Run(tmp_path / "run", "digits", Config().with_settings(backbone="convnet"), "abc")
     run.create()
+    for seed in (1, 0):
+        Run(tmp_path / "several" / f"seed-{seed}", "digits", Config(), "abc").create()
+    with pytest.raises(CheckpointError, match=r"name one of them, seed-0, seed-1$"):
+        Run.open(tmp_path / "several")
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_backbone(run.path)
 

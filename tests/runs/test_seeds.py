@@ -32,6 +32,9 @@ def test_earlier_runs_of_every_seed_are_deleted_when_told_to(tmp_path: Path) -> 
         (runs / name).touch()
     with pytest.raises(ConfigError, match="runs exists"):
         prepare_seeds(runs, overwrite=False)
+    with pytest.raises(ConfigError, match=r"would delete .*seed-1/checkpoints, which"):
+        prepare_seeds(runs, overwrite=True, needed=[seed_directory(runs, 1) / "checkpoints"])
+    assert len(seed_runs(runs)) == 3
     prepare_seeds(runs, overwrite=True)
     assert [left.name for left in runs.iterdir()] == ["notes.txt"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from quarterturn.cli.arguments import MaybeData, RunDirectory
+from quarterturn.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Embed:
     """Part of the features; the invariant half by default."""
     layer: str | None = None
     """A named layer in place of the last; maps are averaged over their area."""
+    max_bad_fraction: float = DataConfig.max_bad_fraction
+    """Stop when more than this fraction of the image files cannot be read; else they are listed."""
     overwrite: bool = False
     """Replace an existing file."""
     device: str = "auto"
@@ -36,6 +39,7 @@ class Embed:
 
         embed(
             self.run_directory, self.data,
-            out=self.out, half=self.half, layer=self.layer, overwrite=self.overwrite,
+            out=self.out, half=self.half, layer=self.layer,
+            max_bad_fraction=self.max_bad_fraction, overwrite=self.overwrite,
             device=self.device, workers=self.workers,
         )  # fmt: skip

@@ -32,9 +32,22 @@ Hidden = tyro.conf.Suppress[tyro.conf.Fixed[Setting]]
 class LabelledDataConfig(DataConfig):
     """Which images, and how they are cropped."""
 
+    limit: int | None = DataConfig.limit
+    """Use this many images of each split, those to learn from and those to test on, drawn once by a
+    fixed seed; all by default."""
+    long_tail: float | None = DataConfig.long_tail
+    """Cut the training images, and not those to test on, to a long tail: the rarest class keeps
+    this fraction of the most frequent one's images."""
     holdout: float = DataConfig.holdout
     """Fraction of each class held out by --seed to be tested on, where the data has no val or test
     split of its own; above 0 then."""
+
+
+@dataclass(frozen=True)
+class ClassifierModelConfig(ModelConfig):
+    """The network."""
+
+    embedding_dim: Hidden[int] = ModelConfig.embedding_dim
 
 
 @dataclass(frozen=True)
@@ -49,6 +62,13 @@ class ClassifierOptimizerConfig(OptimizerConfig):
 class ClassifierRunConfig(RunConfig):
     """How long, how large, how often."""
 
+    epochs: int = RunConfig.epochs
+    """Passes over the images; 0 trains nothing, and tests what there is."""
+    batch_size: int = RunConfig.batch_size
+    """Images in a batch, over all processes."""
+    accumulate: int = RunConfig.accumulate
+    """Compute each batch in so many parts, one after the other, to save memory. The gradient is the
+    whole batch's, class weights included; batch norm sees one part at a time."""
     diagnostics: bool = RunConfig.diagnostics
     """Test as the training goes, not after its last epoch alone."""
     diagnostics_every: int | None = RunConfig.diagnostics_every
@@ -60,7 +80,7 @@ class ClassifierSettings:
     """The settings of a training with labels: all but those of a pretext task."""
 
     data: LabelledDataConfig = field(default_factory=LabelledDataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ClassifierModelConfig = field(default_factory=ClassifierModelConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     optimizer: ClassifierOptimizerConfig = field(default_factory=ClassifierOptimizerConfig)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarterturn.cli.arguments import Data, RunDirectory
+from quarterturn.config import DataConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Predict:
     post_hoc_adjustment: float | None = None
     """Take so much of the log class frequencies off the logits; 1 for a run of cross-entropy, by
     default what the run was made with."""
+    max_bad_fraction: float = DataConfig.max_bad_fraction
+    """Stop when more than this fraction of the image files cannot be read; else they are listed."""
     overwrite: bool = False
     """Replace an existing file."""
     device: str = "auto"
@@ -37,5 +40,6 @@ class Predict:
         predict(
             self.run_directory, self.data,
             out=self.out, top_k=self.top_k, post_hoc_adjustment=self.post_hoc_adjustment,
-            overwrite=self.overwrite, device=self.device, workers=self.workers,
+            max_bad_fraction=self.max_bad_fraction, overwrite=self.overwrite,
+            device=self.device, workers=self.workers,
         )  # fmt: skip

@@ -7,8 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from quarterturn.commands.late_settings import never_in_force
 from quarterturn.config import Config
 from quarterturn.data.examples import Examples
+from quarterturn.data.sources import check_bad_fraction
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
 from quarterturn.evaluation.classification import classifier_metrics, classify
@@ -34,14 +36,20 @@ def tested(
     runtime: Runtime,
     failed: dict[str, str],
 ) -> dict[str, Any]:
-    """Figures on the test images; those that cannot be decoded are noted and left out."""
+    """Figures on the test images; those that cannot be decoded are noted and left out.
+
+    Raises:
+        DataError: They are more than ``max_bad_fraction``.
+    """
     assert isinstance(method.network, ClassifierNetwork)
     undecoded: dict[int, str] = {}
     classified = classify(
         method.network, examples.test, config.data,
         device=runtime.device, workers=config.machine.workers, failed=undecoded,
     )  # fmt: skip
-    failed.update({examples.test.names[i]: why for i, why in undecoded.items()})
+    bad = {examples.test.names[i]: why for i, why in undecoded.items()}
+    check_bad_fraction(bad, len(examples.test) - len(bad), config.data.max_bad_fraction)
+    failed.update(bad)
     return classifier_metrics(
         classified, examples.train.class_names, examples.class_counts,
         many=config.classifier.many, few=config.classifier.few,
@@ -74,7 +82,7 @@ def conclude(
         "class_counts": examples.class_counts.tolist(),
         "many": settings.many,
         "few": settings.few,
-        "test": examples.split.description,
+        "test": examples.description,
         **learned,
     }
     evaluated = run.read_metrics("evaluation")
@@ -92,7 +100,7 @@ def conclude(
         source_lines=[*examples.split.source.summary(), examples.words()],
         unreadable=examples.split.source.unreadable | failed,
         tables=tables,
-        warnings=[],
+        warnings=never_in_force(run.config),
         images=examples.test,
         network=run.load_network(),
         command=command_line(),
@@ -109,13 +117,23 @@ def conclude(
 def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> None:
     """Mean and spread over the seeds, in a file beside the runs."""
     results = [run.read_json(RESULTS) for run in runs]
-    summary = {
+
+    def over_seeds(figures: list[dict[str, Any]]) -> dict[str, Any]:
+        return {name: mean_and_spread([of_seed[name] for of_seed in figures]) for name in MEASURES}
+
+    summary: dict[str, Any] = {
         "seeds": [run.config.run.seed for run in runs],
-        "figures": {
-            name: mean_and_spread([result["figures"][name] for result in results])
-            for name in MEASURES
-        },
+        "figures": over_seeds([result["figures"] for result in results]),
+        "tested": [result["figures"]["n"] for result in results],
+        **{name: results[0][name] for name in ("many", "few", "test")},
     }
+    if all("best_epoch" in result for result in results):
+        best = [result["best_epoch"] for result in results]
+        summary["best_epoch"] = {
+            "epochs": [of_seed["epoch"] for of_seed in best],
+            "evaluated_epochs": best[0]["evaluated_epochs"],
+            "figures": over_seeds([of_seed["figures"] for of_seed in best]),
+        }
     write_json(path / SUMMARY, summary)
     if console is not None:
         print_table(stdout_console(), seeds_table(summary))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from quarterturn.data.sources import open_source
+from quarterturn.config import DataConfig
+from quarterturn.data.sources import check_bad_fraction, list_of_bad, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
@@ -27,6 +29,7 @@ def embed(
     out: Path | str,
     half: str | None = None,
     layer: str | None = None,
+    max_bad_fraction: float = DataConfig.max_bad_fraction,
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
@@ -43,6 +46,8 @@ def embed(
             ``class_names``) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
         half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
         layer: A named layer instead of the last; maps are averaged over their area.
+        max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
+            those left out are listed.
         overwrite: Replace an existing file.
         device: Where to compute.
         workers: Processes that decode files.
@@ -53,6 +58,7 @@ def embed(
 
     Raises:
         ConfigError: The file exists or has another suffix; the run has no halves, or no such layer.
+        DataError: There are no images, or too many that cannot be read.
     """
     out = Path(out)
     if out.suffix not in SUFFIXES:
@@ -69,16 +75,19 @@ def embed(
     def model(images: Tensor) -> Tensor:
         return features(images)[part]
 
+    crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
+    crop.check()
     source = open_source(
-        opened.data_or_own(data),
-        index=opened.index,
-        max_bad_fraction=opened.config.data.max_bad_fraction,
+        opened.data_or_own(data), index=opened.index, max_bad_fraction=max_bad_fraction
     )
     splits = source.splits
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
     values, names, labels, of_split = [], [], [], []
+    left_out = dict(source.unreadable)
     for split, images in splits.items():
-        found = extract(images, opened.config.data, model, device=runtime.device, workers=workers)
+        failed: dict[int, str] = {}
+        found = extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
+        left_out |= {images.names[i]: why for i, why in failed.items()}
         values.append(found.values)
         names += [images.names[i] for i in found.indices]
         of_split += [split] * len(found.indices)
@@ -87,16 +96,15 @@ def embed(
             numbers = np.array([class_names.index(name) for name in images.class_names])
             labels.append(numbers[found.labels])
     embeddings = np.concatenate(values)
+    check_bad_fraction(left_out, len(embeddings), max_bad_fraction)
     all_labels = np.concatenate(labels) if len(labels) == len(splits) else None
     _write(out, embeddings, names, of_split, all_labels, class_names)
     if not quiet:
         what = layer or part
-        left_out = sum(map(len, splits.values())) - len(embeddings) + len(source.unreadable)
-        stderr_console().print(
-            f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"
-            + (f"; {left_out} unreadable files left out" if left_out else ""),
-            highlight=False, markup=False,
-        )  # fmt: skip
+        told = [f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"]
+        if left_out:
+            told += [f"unreadable files left out: {len(left_out)}", *list_of_bad(left_out)]
+        stderr_console().print("\n".join(told), highlight=False, markup=False)
     return out
 
 

@@ -107,7 +107,7 @@ def finetune(
             runs.append(run)
         if runtime.is_main:
             if seeds > 1:
-                prepare_seeds(path, overwrite=overwrite)
+                prepare_seeds(path, overwrite=overwrite, needed=runs[0].needed)
             for run in runs:
                 _create(run, split, runtime, overwrite=overwrite)
         runtime.barrier()

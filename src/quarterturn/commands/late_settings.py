@@ -1,4 +1,4 @@
-"""Settings that come into force late in a training, and those that a short one never reaches."""
+"""Settings that come into force late in a training, or that a training never gets to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from quarterturn.engine.schedule import first_epoch
 
 
 def never_in_force(config: Config) -> list[str]:
-    """Warnings of what was asked for and changes nothing, since the epochs end before it begins.
+    """Warnings of what was asked for and changes nothing: the epochs end first, or it is of no use.
 
     Of the noise-aware phase `quarterturn.commands.noise_aware` tells, which reads its file.
     """
@@ -15,6 +15,8 @@ def never_in_force(config: Config) -> list[str]:
     if epochs == 0:  # nothing is trained, and that is said
         return []
     found = []
+    if imbalance.counts == "labels" and not imbalance.balance_semantic:
+        found.append("warning: --counts labels changes nothing without --balance-semantic")
     semantic = imbalance.balance_semantic
     if semantic and imbalance.counts == "clusters" and imbalance.cluster_every >= epochs:
         semantic = False
@@ -32,6 +34,11 @@ def never_in_force(config: Config) -> list[str]:
             "--balance-semantic": semantic,
         }
     asked = [words for words, is_on in late.items() if is_on]
+    if config.balance.reweight_from_epoch is not None and not any(late.values()):
+        found.append(
+            f"warning: --reweight-from-epoch {config.balance.reweight_from_epoch} changes nothing "
+            f"without {' or '.join(late)}"
+        )
     start = config.balance.start(epochs)
     if asked and first_epoch(start, epochs) == epochs:
         found.append(

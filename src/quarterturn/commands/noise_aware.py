@@ -20,6 +20,7 @@ from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
 from quarterturn.losses.rotation import pu_weights
+from quarterturn.methods.balance import agnostic_groups
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run, environment, write_json
 
@@ -91,13 +92,28 @@ def agnostic_for(run: Run, images: Selection) -> Tensor | None:
     return torch.from_numpy(agnostic_of(kept, images.train))
 
 
+def agnostic_warnings(run: Run, images: Selection) -> list[str]:
+    """A warning where --balance-agnostic finds one group alone; arguments as for `agnostic_for`."""
+    agnostic, threshold = agnostic_for(run, images), run.config.imbalance.agnostic_threshold
+    if agnostic is None:
+        return []
+    num_agnostic = int(agnostic_groups(agnostic, threshold).sum())
+    if 0 < num_agnostic < len(agnostic):
+        return []
+    return [
+        f"warning: --balance-agnostic changes nothing: {num_agnostic:,} of {len(agnostic):,} "
+        f"images score {threshold:g} or more (scores go from {agnostic.min():.3f} "
+        f"to {agnostic.max():.3f}); another --agnostic-threshold would part them"
+    ]
+
+
 def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Path) -> str:
     epochs, start = config.run.epochs, config.optimizer.noise_aware_from
     first = first_epoch(start, epochs)
     if first == epochs:
         return (
-            f"--noise-aware-from {start:.3g} is never reached within {epochs} epochs, so {kept} "
-            "weighs nothing; give more --epochs or a smaller fraction"
+            f"--noise-aware-from {start:.3g} is never reached within {epochs} epochs, so no turned "
+            f"copy is discounted by {kept}; give more --epochs or a smaller fraction"
         )
     weights = pu_weights(torch.from_numpy(p_upright), config.method.gamma)[:, 1:]
     return (

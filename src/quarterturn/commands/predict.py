@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.sources import open_source
+from quarterturn.config import DataConfig
+from quarterturn.data.sources import check_bad_fraction, list_of_bad, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
@@ -24,6 +26,7 @@ def predict(
     out: Path | str,
     top_k: int = 3,
     post_hoc_adjustment: float | None = None,
+    max_bad_fraction: float = DataConfig.max_bad_fraction,
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
@@ -39,6 +42,8 @@ def predict(
         top_k: How many classes; all where there are fewer.
         post_hoc_adjustment: Take so much of the log class frequencies off the logits (Menon et al.,
             ICLR 2021); by default what the run was made with.
+        max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
+            those left out are listed.
         overwrite: Replace an existing file.
         device: Where to compute.
         workers: Processes that decode files.
@@ -49,6 +54,7 @@ def predict(
 
     Raises:
         ConfigError: The run has no classifier; the file exists or is none to be written.
+        DataError: There are no images, or too many that cannot be read.
     """
     out = Path(out)
     if out.suffix != ".csv":
@@ -72,27 +78,31 @@ def predict(
     assert isinstance(network, ClassifierNetwork)
     if post_hoc_adjustment is not None:
         network.post_hoc_adjustment = post_hoc_adjustment
-    crop = opened.config.data
+    crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
+    crop.check()
     source = open_source(
-        str(data), index=opened.index, max_bad_fraction=crop.max_bad_fraction, min_images=1
+        str(data), index=opened.index, max_bad_fraction=max_bad_fraction, min_images=1
     )
-    splits = source.splits | source.unused
     rows: list[list[object]] = []
-    for split, images in splits.items():
-        found = classify(network, images, crop, device=runtime.device, workers=workers)
+    left_out = dict(source.unreadable)
+    for split, images in (source.splits | source.unused).items():
+        failed: dict[int, str] = {}
+        found = classify(
+            network, images, crop, device=runtime.device, workers=workers, failed=failed
+        )
+        left_out |= {images.names[i]: why for i, why in failed.items()}
         names = [images.names[i] for i in found.indices]
         for name, likely in zip(
             names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
         ):
             rows.append([name, split, *likely])
+    check_bad_fraction(left_out, len(rows), max_bad_fraction)
     _write(out, rows, min(top_k, len(opened.class_names)))
     if not quiet:
-        left_out = sum(map(len, splits.values())) - len(rows) + len(source.unreadable)
-        stderr_console().print(
-            f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"
-            + (f"; {left_out} unreadable files left out" if left_out else ""),
-            highlight=False, markup=False,
-        )  # fmt: skip
+        told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
+        if left_out:
+            told += [f"unreadable files left out: {len(left_out)}", *list_of_bad(left_out)]
+        stderr_console().print("\n".join(told), highlight=False, markup=False)
     return out
 
 

@@ -14,7 +14,12 @@ from quarterturn.commands.beginning import (
     wants_tensorboard,
 )
 from quarterturn.commands.late_settings import never_in_force
-from quarterturn.commands.noise_aware import agnostic_for, p_upright_for, upright_file
+from quarterturn.commands.noise_aware import (
+    agnostic_for,
+    agnostic_warnings,
+    p_upright_for,
+    upright_file,
+)
 from quarterturn.config import Config
 from quarterturn.crossfit.folds import require_enough
 from quarterturn.crossfit.table import agnostic_of, p_upright_of
@@ -203,6 +208,11 @@ def _labels_read(config: Config, images: Selection) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def _warnings(run: Run, images: Selection) -> list[str]:
+    """What was asked for and changes nothing."""
+    return [*never_in_force(run.config), *agnostic_warnings(run, images)]
+
+
 def _introduce(
     console: Console, run: Run, images: Selection, runtime: Runtime, training: Training
 ) -> None:
@@ -223,7 +233,7 @@ def _introduce(
     )  # fmt: skip
     if config.run.epochs == 0:
         console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
-    for warning in never_in_force(config):
+    for warning in _warnings(run, images):
         console.print(warning, highlight=False, markup=False)
     if training.step:
         console.print(f"going on after step {training.step}")
@@ -248,7 +258,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         ],
         unreadable=images.source.unreadable | failed,
         tables=[],  # the page shows the diagnostics in words of its own
-        warnings=[*never_in_force(run.config), *([collapsed] if collapsed else [])],
+        warnings=[*_warnings(run, images), *([collapsed] if collapsed else [])],
         images=images.held_out if images.held_out is not None else images.train,
         network=network,
         command=command_line(),

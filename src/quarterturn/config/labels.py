@@ -34,7 +34,8 @@ class ClassifierConfig:
     trained: str = "whole"
     """What of the backbone is trained: whole, none, or the name of a layer, from which on it is."""
     leave_out_empty: bool = False
-    """Go on although a class has no training image; it has no margin and no weight."""
+    """Go on although a class has no training image: it has no margin and no weight, is never
+    predicted, and its test images are left out."""
     many: int = 100
     """Classes with more training images than this are counted as many."""
     few: int = 20

@@ -64,9 +64,10 @@ class ImbalanceConfig:
 
     balance_turns: bool = False
     """The four turns, unequal by what looks upright in several of them, in the rotation loss; needs
-    --upright."""
+    --upright. The rotation head then takes cosines, times --scale, as LDAM does."""
     balance_agnostic: bool = False
-    """Images without an "up" against the others, in the rotation loss; needs --upright."""
+    """Images without an "up" against the others, in the rotation loss; needs --upright, and takes
+    cosines as well."""
     agnostic_threshold: float = 0.5
     """Agnostic score from which an image counts as having no "up"."""
     balance_semantic: bool = False

@@ -27,19 +27,28 @@ class Examples:
         train: Images to learn from.
         test: Images to test on.
         class_counts: (C,) training images of each class.
+        description: How they are parted, in words.
     """
 
     split: LabelledSplit
     train: ImageSet
     test: ImageSet
     class_counts: NDArray[np.int64]
+    description: str
 
     @classmethod
     def of(cls, split: LabelledSplit, seed: int, *, leave_out_empty: bool = False) -> Examples:
         """Those that a seed parts, where the data has no test part of its own.
 
+        Args:
+            split: Where they are from.
+            seed: Which images are held out.
+            leave_out_empty: Go on without the classes that have no training image: their test
+                images are left out.
+
         Raises:
-            DataError: A class has no training image, and nobody has asked to leave it out.
+            DataError: A class has no training image, and nobody has asked to leave it out; or all
+                test images are of such classes.
         """
         numbers, tests = split.parts(seed)
         train, test = split.train.subset(numbers), split.tests.subset(tests)
@@ -51,14 +60,15 @@ class Examples:
                 f"no training image of {len(empty)} of the {len(counts)} classes: "
                 f"{', '.join(empty[:10])}; --leave-out-empty goes on without them"
             )
-        return cls(split, train, test, counts)
+        test, left_out = _of_known_classes(test, counts)
+        return cls(split, train, test, counts, split.description + left_out)
 
     def words(self) -> str:
         """How many there are, and of what."""
         return (
             f"{len(self.train):,} labelled images to learn from ({self.class_counts.max():,} to "
             f"{self.class_counts.min():,} a class), {len(self.test):,} to test on: "
-            f"{self.split.description}"
+            f"{self.description}"
         )
 
     def chances(self, rule: Resampling, beta: float) -> Tensor | None:
@@ -68,6 +78,22 @@ class Examples:
         assert self.train.labels is not None
         labels = torch.from_numpy(self.train.labels)
         return image_chances(labels, torch.from_numpy(self.class_counts), rule, beta)
+
+
+def _of_known_classes(test: ImageSet, counts: NDArray[np.int64]) -> tuple[ImageSet, str]:
+    """The test images of classes that can be learned, and words on the others."""
+    assert test.labels is not None
+    known = np.flatnonzero(counts[test.labels] > 0)
+    if len(known) == len(test):
+        return test, ""
+    if not len(known):
+        raise DataError("no test image is of a class that has a training image")
+    lacking = sorted({test.class_names[c] for c in np.flatnonzero(counts == 0)})
+    words = (
+        f"; left out: {len(test) - len(known):,} test images of classes without training images: "
+        f"{', '.join(lacking[:10])}"
+    )
+    return test.subset(known), words
 
 
 def open_split(

@@ -18,6 +18,7 @@ from quarterturn.data.selection import (
     cut_long_tail,
     known_classes,
     limit_images,
+    long_tail_numbers,
     match_classes,
     stratified_split,
     unknown_classes,
@@ -38,6 +39,8 @@ class LabelledSplit:
         description: How they are parted, in words.
         source: Where the training images are from.
         test_fraction: Share of each class that is held out where there is no test part.
+        long_tail: Factor and kind of the long tail that the training images are cut to once the
+            test part is held out of them; None where ``train`` is what is learned from.
     """
 
     train: ImageSet
@@ -45,6 +48,7 @@ class LabelledSplit:
     description: str
     source: Source
     test_fraction: float = TEST_FRACTION
+    long_tail: tuple[float, str] | None = None
 
     def labels_fingerprint(self) -> str:
         """A short hash of all labels and the classes' names: the images do not tell the task."""
@@ -62,7 +66,7 @@ class LabelledSplit:
         """Numbers of the training and of the test images.
 
         Raises:
-            DataError: There are too few to hold any out.
+            DataError: There are too few to hold any out, or to cut a long tail from the others.
         """
         if self.test is not None:
             return np.arange(len(self.train)), np.arange(len(self.test))
@@ -73,6 +77,9 @@ class LabelledSplit:
                 f"{len(self.train)} images are too few to hold out {self.test_fraction:.0%} of "
                 "each class; give data with a test split"
             )
+        if self.long_tail is not None:
+            kept, _ = long_tail_numbers(self.train.subset(train), *self.long_tail)
+            train = train[kept]
         return train, test
 
 
@@ -100,7 +107,8 @@ def open_labelled(
         test: Other DATA to test on.
         train: Other DATA to learn from. The test part is then that of ``data``, or all of it where
             it has none.
-        long_tail: Cut the training part, before it is limited or parted; see `cut_long_tail`.
+        long_tail: Cut the training part, and never the test part; see `cut_long_tail`. Where there
+            is a test part, the cut comes before the limit; else after, once one is held out.
         long_tail_kind: ``exponential`` or ``step``.
         limit: Use at most this many images of each part.
         test_fraction: Share of each class to hold out where there is no test part.
@@ -131,15 +139,18 @@ def open_labelled(
         other = source.train if other is None else other
         description = f"{description} of {data}" if source.test_name else data
         source, learned = open_source(train, **options), train
-    images, cut = source.train, ""
+    if test is not None:
+        other, description = open_source(test, **options).train, test
+    images, cut, later = source.train, "", None
     if long_tail is not None:
         if not 0 < long_tail <= 1:
             raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
-        images, _ = cut_long_tail(images, long_tail, long_tail_kind)
+        if other is None:
+            later = (long_tail, long_tail_kind)
+        else:
+            images, _ = cut_long_tail(images, long_tail, long_tail_kind)
         cut = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
     whole, images = images, _labelled(limit_images(images, limit), learned)
-    if test is not None:
-        other, description = open_source(test, **options).train, test
     if other is None:
         description = f"a stratified {test_fraction:.0%} held out by seed"
     else:
@@ -165,7 +176,7 @@ def open_labelled(
         assert other is not None
         _refuse_shared(identities(images, locate(train)) & identities(other, locate(data)))
         cut = f"; training images of {train}" + cut
-    return LabelledSplit(images, other, description + cut, source, test_fraction)
+    return LabelledSplit(images, other, description + cut, source, test_fraction, later)
 
 
 def _tested_alone(tests: ImageSet, train: ImageSet) -> list[str]:

@@ -96,12 +96,21 @@ def select_images(
 
 
 def cut_long_tail(images: ImageSet, factor: float, kind: str) -> tuple[ImageSet, str]:
-    """The images that a long tail keeps, in their order, and words on what labels were read for.
+    """The images of `long_tail_numbers`, and its words."""
+    kept, words = long_tail_numbers(images, factor, kind)
+    return images.subset(kept), words
+
+
+def long_tail_numbers(images: ImageSet, factor: float, kind: str) -> tuple[NDArray[np.int64], str]:
+    """Numbers of the images that a long tail keeps, and words on what labels were read for.
 
     Args:
         images: Labelled images.
         factor: The rarest class's share of the most frequent one's images.
         kind: ``exponential`` or ``step``; see `quarterturn.data.long_tail`.
+
+    Returns:
+        The numbers, ascending, and the words.
 
     Raises:
         DataError: No labels, fewer than two classes, or a class without images.
@@ -117,7 +126,7 @@ def cut_long_tail(images: ImageSet, factor: float, kind: str) -> tuple[ImageSet,
         f"labels were read to cut a long tail ({kind}, {factor:g}): {len(kept):,} of "
         f"{len(images):,} images, {counts.max():,} to {counts.min():,} a class"
     )
-    return images.subset(kept), words
+    return kept, words
 
 
 def limit_images(images: ImageSet, limit: int | None) -> ImageSet:

@@ -23,8 +23,9 @@ from quarterturn.evaluation.representation import choose_part
 from quarterturn.methods.base import Network
 from quarterturn.randomness import permutation
 
-MOST = 5000
-"""Images that are looked at; of a larger collection so many are drawn."""
+MOST = 50_000
+"""Images that are looked at; of a larger collection so many are drawn, since each is compared with
+each: minutes on a processor."""
 NEIGHBORS = 10
 """An image is rare when even its nearest so many are unlike it."""
 CHUNK = 1024
@@ -43,6 +44,7 @@ class ImbalancePicture:
         rarity: (n,) one minus the mean cosine to the nearest other images.
         nearest: (n,) place among the n of the most alike other image.
         cosine: (n,) cosine to that image.
+        of: Images in the collection.
     """
 
     names: list[str]
@@ -52,6 +54,7 @@ class ImbalancePicture:
     rarity: NDArray[np.float32]
     nearest: NDArray[np.int64]
     cosine: NDArray[np.float32]
+    of: int
 
     @property
     def gini(self) -> float:
@@ -131,7 +134,7 @@ def imbalance_picture(
     cluster, sizes = _by_size(clusters.fit_predict(rows.numpy()))
     rarity, nearest, cosine = _neighborhood(rows)
     names = [images.names[i] for i in indices]
-    return ImbalancePicture(names, indices, cluster, sizes, rarity, nearest, cosine)
+    return ImbalancePicture(names, indices, cluster, sizes, rarity, nearest, cosine, of=len(images))
 
 
 def gini(sizes: NDArray[np.integer]) -> float:

@@ -40,6 +40,8 @@ def protocol_of(
         **settings: What else its figures depend on, in plain values.
     """
     train, held = split.parts(seeds[0])
+    if split.long_tail is not None:  # else the fingerprint tells it
+        settings["long_tail"] = list(split.long_tail)
     return {
         "name": name,
         "format": FORMAT,

@@ -14,7 +14,7 @@ ClassCounts = Sequence[float] | NDArray[np.integer | np.floating] | Tensor
 
 
 def checked_counts(class_counts: ClassCounts, *, leave_out_empty: bool = False) -> Tensor:
-    """(C,) float64, on the device of the counts.
+    """(C,) float64 on the CPU, since not every device has float64.
 
     Args:
         class_counts: (C,) images of each class.
@@ -24,7 +24,7 @@ def checked_counts(class_counts: ClassCounts, *, leave_out_empty: bool = False) 
         ValueError: No classes, a count that is negative or no number, no images at all, or a class
             without images that nobody asked to leave out.
     """
-    counts = torch.as_tensor(class_counts, dtype=torch.float64)
+    counts = torch.as_tensor(class_counts).cpu().double()
     if counts.ndim != 1 or len(counts) == 0:
         raise ValueError(f"class_counts must be (C,), found {tuple(counts.shape)}")
     if not bool((counts.isfinite() & (counts >= 0)).all()):
@@ -38,3 +38,9 @@ def checked_counts(class_counts: ClassCounts, *, leave_out_empty: bool = False) 
             "class that was never seen; leave_out_empty=True leaves such classes out"
         )
     return counts
+
+
+def where_counted(values: Tensor, class_counts: ClassCounts) -> Tensor:
+    """Values worked out of the counts, in float32, on the counts' device."""
+    device = class_counts.device if isinstance(class_counts, Tensor) else None
+    return values.float().to(device)

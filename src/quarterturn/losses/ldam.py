@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quarterturn.losses.class_counts import ClassCounts, checked_counts
+from quarterturn.losses.class_counts import ClassCounts, checked_counts, where_counted
 from quarterturn.losses.precision import at_least_float32
 
 
@@ -38,7 +38,7 @@ def ldam_margins(
     """
     counts = checked_counts(class_counts, leave_out_empty=leave_out_empty)
     margins = torch.where(counts > 0, counts**-0.25, 0.0)
-    return (max_margin * margins / margins.max()).float()
+    return where_counted(max_margin * margins / margins.max(), class_counts)
 
 
 def margin_logits(cosines: Tensor, targets: Tensor, margins: Tensor, scale: float) -> Tensor:

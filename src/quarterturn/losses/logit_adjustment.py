@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quarterturn.losses.class_counts import ClassCounts, checked_counts
+from quarterturn.losses.class_counts import ClassCounts, checked_counts, where_counted
 from quarterturn.losses.precision import at_least_float32
 
 
@@ -31,7 +31,7 @@ def log_prior(class_counts: ClassCounts, *, leave_out_empty: bool = False) -> Te
         ValueError: Counts that cannot be, or a class without images.
     """
     counts = checked_counts(class_counts, leave_out_empty=leave_out_empty)
-    return (counts / counts.sum()).log().float()
+    return where_counted((counts / counts.sum()).log(), class_counts)
 
 
 def adjust_logits(logits: Tensor, log_priors: Tensor, strength: float = 1.0) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from quarterturn.losses.class_counts import ClassCounts, checked_counts
+from quarterturn.losses.class_counts import ClassCounts, checked_counts, where_counted
 
 
 def effective_number_weights(
@@ -33,7 +33,7 @@ def effective_number_weights(
         raise ValueError(f"beta is {beta}; expected 0 or more, below 1")
     counts = checked_counts(class_counts, leave_out_empty=leave_out_empty)
     weights = torch.where(counts > 0, (1 - beta) / (1 - beta**counts), 0.0)
-    return (weights * (counts > 0).sum() / weights.sum()).float()
+    return where_counted(weights * (counts > 0).sum() / weights.sum(), class_counts)
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:

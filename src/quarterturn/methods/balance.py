@@ -41,12 +41,15 @@ class Balance:
     ) -> Balance:
         """By the configured constants; an empty class has no margin and no weight.
 
+        One class alone is balanced: it has a margin of 0 and a weight of 1.
+
         Args:
-            counts: (C,) on the CPU, since margins are worked out in float64, which not every
-                device has.
+            counts: (C,) on the CPU.
             settings: Constants.
             device: Where margins and weights go.
         """
+        if (counts > 0).sum() < 2:
+            return cls(counts, torch.zeros(len(counts)).to(device), (counts > 0).float().to(device))
         return cls(
             counts,
             ldam_margins(counts, settings.max_margin, leave_out_empty=True).to(device),
@@ -73,6 +76,16 @@ def turn_counts(p_upright: Tensor) -> Tensor:
     turned = p_upright[:, 1:].double().sum(dim=0)  # (3,)
     num_images = len(p_upright)
     return torch.cat([(num_images + turned.sum())[None], num_images - turned])
+
+
+def agnostic_groups(agnostic: Tensor, threshold: float) -> Tensor:
+    """(N,) int64: 1 for images without an "up", 0 for those whose upright can be told.
+
+    Args:
+        agnostic: (N,) scores.
+        threshold: The score from which an image has none.
+    """
+    return (agnostic >= threshold).long()
 
 
 @dataclass(frozen=True)
@@ -269,7 +282,7 @@ def build_balance(
                 "--balance-agnostic needs agnostic scores: give --upright auto or an .npz file of "
                 "quarterturn upright"
             )
-        group_of = (agnostic >= switches.agnostic_threshold).long()
+        group_of = agnostic_groups(agnostic, switches.agnostic_threshold)
         groups = Balance.of(torch.bincount(group_of, minlength=2), settings, device)
         group_of = group_of.to(device)
     rotation = semantic = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from quarterturn.report.probe_tables import by_labels, with_spread
@@ -30,13 +31,11 @@ def figures_table(results: dict[str, Any]) -> Table:
     rows: list[list[Cell]] = [
         [f"last epoch ({results['epoch']})", *_cells(results["figures"])],
     ]
-    note = _rule(results)
+    learned = start_words(results)
+    note = _rule(results, [results["figures"]["n"]]) + (f"; {learned}" if learned else "")
     if best := results.get("best_epoch"):
         rows.append([f"best epoch ({best['epoch']}), paper protocol", *_cells(best["figures"])])
-        note += (
-            f"; the best of {best['evaluated_epochs']} evaluated epochs is chosen by top-1 on the "
-            "test images themselves, as older papers do: too high, for comparison with them alone"
-        )
+        note += _best_words(best)
     return Table("On test images", ["", *MEASURES.values()], rows, note=note)
 
 
@@ -66,14 +65,28 @@ def classes_table(results: dict[str, Any]) -> Table:
 
 
 def seeds_table(summary: dict[str, Any]) -> Table:
-    """Mean and spread over several trainings."""
-    cells = [with_spread(summary["figures"][name]) or "none" for name in MEASURES]
+    """Mean and spread over several trainings.
+
+    Args:
+        summary: The ``results.json`` beside the runs.
+    """
+
+    def cells(figures: dict[str, Any]) -> list[Cell]:
+        return [with_spread(figures[name]) or "none" for name in MEASURES]
+
     seeds = summary["seeds"]
+    rows: list[list[Cell]] = [["last epoch", len(seeds), *cells(summary["figures"])]]
+    note = "in %; mean ± standard deviation over the trainings; " + _rule(
+        summary, summary["tested"]
+    )
+    if best := summary.get("best_epoch"):
+        rows.append(["best epoch, paper protocol", len(seeds), *cells(best["figures"])])
+        note += _best_words(best)
     return Table(
-        f"Last epoch, over seeds {seeds[0]} to {seeds[-1]}",
-        ["n", *MEASURES.values()],
-        [[len(seeds), *cells]],
-        note="in %; mean ± standard deviation over the trainings",
+        f"On test images, over seeds {seeds[0]} to {seeds[-1]}",
+        ["", "n", *MEASURES.values()],
+        rows,
+        note=note,
     )
 
 
@@ -100,11 +113,20 @@ def _cells(figures: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def _rule(results: dict[str, Any]) -> str:
-    learned = start_words(results)
+def _rule(results: dict[str, Any], tested: Sequence[int]) -> str:
+    """What the figures are of: how many test images (of each training), and which groups."""
+    least, most = min(tested), max(tested)
+    number = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     return (
-        f"test images: {results['test']}; many: classes of more than {results['many']} training "
-        f"images, few: of fewer than {results['few']}; sd: standard deviation of the accuracy over "
-        "the classes, and over many, medium and few; calibration error: expected, in 15 bins"
-        + (f"; {learned}" if learned else "")
+        f"{number} test images: {results['test']}; many: classes of more than {results['many']} "
+        f"training images, few: of fewer than {results['few']}; sd: standard deviation of the "
+        "accuracy over the classes, and over many, medium and few; calibration error: expected, in "
+        "15 bins"
+    )
+
+
+def _best_words(best: dict[str, Any]) -> str:
+    return (
+        f"; the best of {best['evaluated_epochs']} evaluated epochs is chosen by top-1 on the test "
+        "images themselves, as older papers do: too high, for comparison with them alone"
     )

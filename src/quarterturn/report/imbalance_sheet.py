@@ -41,12 +41,14 @@ class ImbalanceSheet:
 
     Attributes:
         num_images: Images that were looked at.
+        of: Images in the collection, those that cannot be read as well.
         figure: Sizes of the clusters.
         rarest: Rarest first.
         pairs: Most alike first.
     """
 
     num_images: int
+    of: int
     figure: Figure
     rarest: list[RareImage]
     pairs: list[AlikePair]
@@ -61,6 +63,7 @@ def imbalance_sheet(found: ImbalancePicture, images: ImageSet, crop: DataConfig)
 
     return ImbalanceSheet(
         len(found.names),
+        found.of,
         cluster_sizes(found),
         [RareImage(picture(i), float(found.rarity[i])) for i in found.rarest()[:NUM_RAREST]],
         [

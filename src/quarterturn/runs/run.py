@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,9 @@ class Run:
         """Make the directory of a new run, with its ``config.json``.
 
         Raises:
-            ConfigError: The directory is there already.
+            ConfigError: The directory is there already; or it holds what the run is to begin with.
         """
-        prepare_directory(self.path, overwrite=overwrite)
+        prepare_directory(self.path, overwrite=overwrite, needed=self.needed)
         for folder in (self.checkpoint.parent, self.figures):
             folder.mkdir()
         stored: dict[str, Any] = {
@@ -107,7 +108,12 @@ class Run:
                 stored.get("labels_fingerprint"),
             )  # fmt: skip
         except (FileNotFoundError, NotADirectoryError):
-            raise CheckpointError(f"{path} is no run directory: it has no config.json") from None
+            several = sorted(file.parent.name for file in path.glob("seed-*/config.json"))
+            raise CheckpointError(
+                f"{path} holds runs of several seeds: name one of them, {', '.join(several)}"
+                if several
+                else f"{path} is no run directory: it has no config.json"
+            ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
 
@@ -167,6 +173,20 @@ class Run:
                 f"the labels of {self.data} are not those the run began with (fingerprint "
                 f"{fingerprint}, expected {self.labels_fingerprint}): begin a new run"
             )
+
+    @property
+    def needed(self) -> list[Path]:
+        """Files and folders that the run begins with: other runs, probabilities, images."""
+        upright = self.config.method.upright
+        given = (self.start, None if upright in ("none", "auto") else upright, self.data)
+        # Of NAME:ROOT it is the folder; a word that is no path is found nowhere.
+        return [
+            Path(words)
+            for whole in given
+            if whole is not None
+            for words in (whole, whole.partition(":")[2])
+            if words
+        ]
 
     @property
     def untrained(self) -> bool:
@@ -253,8 +273,13 @@ class Run:
         return network.eval()
 
 
-def prepare_directory(path: Path, *, overwrite: bool) -> None:
+def prepare_directory(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:
     """Make an empty directory, deleting an earlier run only when told to.
+
+    Args:
+        path: The directory.
+        overwrite: Delete a run of ours that is there.
+        needed: Files and folders that may not be deleted with it.
 
     Raises:
         ConfigError: Something is there that may not be deleted.
@@ -267,11 +292,26 @@ def prepare_directory(path: Path, *, overwrite: bool) -> None:
                 f"{path} is no run directory (it has no config.json of ours), so --overwrite does "
                 "not delete it; choose another --out"
             )
+        refuse_to_delete(path, needed)
         shutil.rmtree(path)
     try:
         path.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"cannot make {path}: {error.strerror}") from error
+
+
+def refuse_to_delete(path: Path, needed: Sequence[Path]) -> None:
+    """Stop before a directory is deleted in which lies what the next run is to begin with.
+
+    Raises:
+        ConfigError: Names it.
+    """
+    for one in needed:
+        if one.exists() and one.resolve().is_relative_to(path.resolve()):
+            raise ConfigError(
+                f"--overwrite would delete {one}, which the new run begins with; choose another "
+                "--out"
+            )
 
 
 def is_run(path: Path) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from quarterturn.errors import ConfigError
-from quarterturn.runs.run import Run, is_run, prepare_directory
+from quarterturn.runs.run import Run, is_run, prepare_directory, refuse_to_delete
 
 SUMMARY = "results.json"
 """What is written beside the folders when all runs are finished."""
@@ -28,12 +29,13 @@ def seed_runs(path: Path) -> list[Run]:
     return sorted(runs, key=lambda run: run.config.run.seed)
 
 
-def prepare_seeds(path: Path, *, overwrite: bool) -> None:
+def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:
     """Make way for runs of several seeds, deleting earlier ones only when told to.
 
     Args:
         path: The directory that is to hold them.
         overwrite: Delete runs of ours: the one that ``path`` is, or those in its ``seed-<n>``.
+        needed: Files and folders that may not be deleted with them.
 
     Raises:
         ConfigError: Something is there that may not be deleted.
@@ -42,13 +44,15 @@ def prepare_seeds(path: Path, *, overwrite: bool) -> None:
         return
     folders = [] if is_run(path) else sorted(path.glob("seed-*"))
     if not overwrite or not folders or path.is_symlink():
-        prepare_directory(path, overwrite=overwrite)
+        prepare_directory(path, overwrite=overwrite, needed=needed)
     elif foreign := [str(folder) for folder in folders if not is_run(folder)]:
         raise ConfigError(
             f"no run directories (they have no config.json of ours), so --overwrite does not "
             f"delete them: {', '.join(foreign)}; choose another --out"
         )
     else:
+        for folder in folders:
+            refuse_to_delete(folder, needed)
         for folder in folders:
             shutil.rmtree(folder)
         (path / SUMMARY).unlink(missing_ok=True)
