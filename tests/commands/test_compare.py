@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn import CheckpointError, ConfigError, pretrain, probe
+from quarterturn import CheckpointError, ConfigError, finetune, pretrain, probe
 from quarterturn.cli import main
 from quarterturn.commands.compare import compare
 from quarterturn.data.sources import open_source
@@ -16,7 +16,10 @@ from quarterturn.evaluation.comparison import ProbedRun, group_runs
 from quarterturn.report.probe_tables import probe_table
 from quarterturn.runs import Run, write_json
 
-SETTINGS = {"epochs": 1, "limit": 60, "num_noise": 8, "batch_size": 20, "log_every": 1}
+SETTINGS = {
+    "epochs": 1, "limit": 60, "num_noise": 8, "batch_size": 20, "log_every": 1,
+    "precision": "32-true",  # whatever this machine is quick in
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -247,3 +250,62 @@ def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, 
     assert found["both/linear/upright"]["n"] == 1
     assert found["both/knn-20/upright"]["n"] == 2
     assert "1 to 2" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two seeds of LDAM and one of cross-entropy, on the same digits."""
+    folder = tmp_path_factory.mktemp("classifiers")
+    settings = {"epochs": 1, "limit": 80, "batch_size": 20, "device": "cpu", "quiet": True}
+    made = finetune("digits", out=folder / "ldam", loss="ldam", seeds=2, **settings)
+    made += finetune("digits", out=folder / "plain", **settings)
+    return [run.path for run in made]
+
+
+def test_classifiers_are_compared_by_their_tests(
+    classifiers: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = compare(classifiers, out=tmp_path / "x.json")
+    assert [(g["label"], len(g["runs"])) for g in result["groups"]] == [
+        ("classifier convnet, loss ldam", 2),
+        ("classifier convnet, loss cross-entropy", 1),
+    ]
+    [(name, protocol)] = result["protocols"].items()
+    assert (protocol["name"], protocol["test_images"]) == ("classifier", 80)
+    figures = [json.loads((path / "results.json").read_text())["figures"] for path in classifiers]
+    ldam, plain = (result["figures"][name][g["label"]] for g in result["groups"])
+    for measure in ("top1", "balanced", "std_over_classes"):
+        values = [of_run[measure] for of_run in figures]
+        found = ldam[measure]["logits/classifier/upright"]
+        assert found["mean"] == pytest.approx(np.mean(values[:2]))
+        assert found["spread"] == pytest.approx(np.std(values[:2], ddof=1))
+        assert plain[measure]["logits/classifier/upright"]["mean"] == pytest.approx(values[2])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "80 test images: the split 'test'; each run by its last epoch" in shown
+
+
+def test_classifiers_of_other_test_images_are_not_compared(
+    classifiers: list[Path], tmp_path: Path
+) -> None:
+    (other,) = finetune(
+        "digits", out=tmp_path / "run", epochs=1, limit=60, batch_size=20, device="cpu", quiet=True
+    )
+    with pytest.raises(ConfigError, match="test_images 80"):
+        compare([classifiers[0], other.path], out=tmp_path / "x.json")
+
+
+def test_an_unfinished_classifier_is_told_how_to_finish(
+    classifiers: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(classifiers[0], tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    state = torch.load(run.checkpoint, weights_only=True)
+    torch.save({**state, "epochs_done": 0.5}, run.checkpoint)
+    with pytest.raises(ConfigError, match="quarterturn finetune --resume"):
+        compare([run.path], out=tmp_path / "x.json")
+
+
+def test_a_file_that_cannot_be_written_is_refused_first(runs: dict[str, Run], tmp_path: Path):
+    for out, words in [("x.txt", r"must end in \.json"), ("no/x.json", "there is no directory")]:
+        with pytest.raises(ConfigError, match=words):
+            compare(paths(runs, "a0"), out=tmp_path / out)

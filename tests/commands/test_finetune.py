@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -256,6 +257,11 @@ def test_a_run_that_cannot_be_begun_with_leaves_no_directory(tmp_path: Path, tin
     alexnet.create()
     state = {"network": alexnet.untrained_network().state_dict(), "epochs_done": 0.0}
     save_checkpoint(alexnet.checkpoint, state)
+    convnet = pretrain("digits", out=tmp_path / "convnet", quiet=True, **{**QUICK, "epochs": 0})
+    with pytest.raises(ConfigError, match=r"trained at 16 px, .* does not fit --image-size 24"):
+        finetune(start=convnet.path, out=tmp_path / "run", **{**tiny, "image_size": 24})
+    with pytest.raises(ConfigError, match="--holdout is 0; expected a fraction above 0"):
+        finetune(out=tmp_path / "run", **{**tiny, "holdout": 0.0})
     tiny |= {"image_size": 128}
     with pytest.raises(ConfigError, match=r"trained at 64 px, .*fc6.* --image-size 128"):
         finetune(start=alexnet.path, out=tmp_path / "run", **tiny)
@@ -363,11 +369,44 @@ def test_test_images_that_cannot_be_read_are_counted_and_too_many_stop_it(
     assert main([*words.split(), "--out", str(tmp_path / "run")]) == 2
     assert "4 of 10 image files cannot be read (40.0%; the limit" in capsys.readouterr().err
     assert not (tmp_path / "run" / "results.json").exists()
-    lenient = [*words.split(), "--max-bad-fraction", "0.5", "--out", str(tmp_path / "lenient")]
+    # What the message advises goes on with the training that it has stopped.
+    lenient = ["finetune", "--resume", str(tmp_path / "run"), "--max-bad-fraction", "0.5"]
     assert main(lenient) == 0
     assert "6 test images: the split 'test'" in " ".join(capsys.readouterr().out.split())
-    statuses = (tmp_path / "lenient" / "items.csv").read_text()
-    assert sum("truncated" in line for line in statuses.splitlines()) == 4
+    with open(tmp_path / "run" / "items.csv", newline="") as file:
+        status = {row["path"]: row["status"] for row in csv.DictReader(file)}
+    # Training images of the same names have been learned from.
+    assert status["ant/0.jpg"] == "trained on"
+    assert len(status) == 24
+    for name in ("test/ant/0.jpg", "test/ant/1.jpg", "test/bee/0.jpg", "test/bee/1.jpg"):
+        assert "truncated" in status[name]
+
+
+def test_a_class_that_is_not_tested_is_told_of(tmp_path: Path, tiny: dict) -> None:
+    tiny["data"] = write_npz(tmp_path / "b.npz", np.array([0] * 30 + [1] * 30 + [2] * 2))
+    (run,) = finetune(out=tmp_path / "run", **tiny)
+    assert results_of(run)["figures"]["per_class"]["2"] is None
+    words = "1 of 3 classes have no test image, and are in no figure: 2"
+    assert words in " ".join((run.path / "report.html").read_text().split())
+
+
+def test_begun_and_not_trained_is_not_called_untrained(tmp_path: Path, tiny: dict) -> None:
+    (first,) = finetune(out=tmp_path / "first", **tiny)
+    (made,) = finetune(out=tmp_path / "made", start=first.path, **{**tiny, "epochs": 0})
+    assert not made.untrained
+    page = (made.path / "report.html").read_text()
+    assert "no epoch was trained here" in page
+    assert "what its random weights give" not in page
+
+
+def test_an_unfinished_start_is_told_of(
+    tmp_path: Path, tiny: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first,) = finetune(out=tmp_path / "first", **tiny)
+    state = torch.load(first.checkpoint, weights_only=True)
+    torch.save({**state, "epochs_done": 0.5}, first.checkpoint)
+    finetune(out=tmp_path / "made", start=first.path, **{**tiny, "quiet": False})
+    assert "first has done 0.5 of its 1 epochs so far" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,57 @@ def test_what_cannot_be_read_is_listed(
     assert main([*words, *strict]) == 2
     assert "2 of 60 image files cannot be read (3.3%; the limit" in capsys.readouterr().err
     assert not (tmp_path / "b.csv").exists()
+
+
+def splits_of_photos(photos: Path, folder: Path) -> Path:
+    """The photos three times, as splits of the same names; one of each split cannot be decoded."""
+    for split in ("train", "val", "test"):
+        shutil.copytree(photos, folder / split)
+        file = folder / split / "red" / "07.png"
+        file.write_bytes(file.read_bytes()[:400])
+    return folder
+
+
+@pytest.mark.parametrize("command", ["predict", "embed"])
+def test_every_split_is_written_and_names_are_told_apart(
+    command: str, run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = splits_of_photos(photos, tmp_path / "photos")
+    out = tmp_path / "out.csv"
+    words = [command, str(run.path), str(data), "--device", "cpu", "--workers", "0"]
+    assert main([*words, "--out", str(out)]) == 0
+    told = capsys.readouterr().err
+    assert "unreadable files left out: 3" in told
+    assert all(f"{split}/red/07.png: " in told for split in ("train", "val", "test"))
+    assert Counter(row["split"] for row in read(out)) == {"train": 59, "val": 59, "test": 59}
+    assert main([*words, "--max-bad-fraction", "0.016", "--out", str(tmp_path / "b.csv")]) == 2
+    assert "3 of 180 image files cannot be read" in capsys.readouterr().err
+
+
+def test_images_with_labels_for_some_are_labelled_all_the_same(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    rows = ["path,label", *(f"red/{i:02d}.png,{'red' if i < 3 else ''}" for i in range(9))]
+    (photos / "some.csv").write_text("\n".join(rows) + "\n")
+    out = predict(run.path, photos / "some.csv", out=tmp_path / "x.csv", device="cpu", quiet=True)
+    (photos / "some.csv").unlink()
+    assert len(read(out)) == 9
+
+
+def test_what_cannot_be_set(run: Run, tmp_path: Path, photos: Path) -> None:
+    given = {"out": tmp_path / "x.csv", "device": "cpu", "quiet": True}
+    with pytest.raises(ConfigError, match="--post-hoc-adjustment is nan"):
+        predict(run.path, "digits", post_hoc_adjustment=float("nan"), **given)
+    with pytest.raises(ConfigError, match="--workers is -1; expected 0 or more"):
+        predict(run.path, photos, workers=-1, **given)
+
+
+def test_a_run_that_is_not_finished_is_told_of(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = tmp_path / "run"
+    shutil.copytree(run.path, begun)
+    state = torch.load(run.checkpoint, weights_only=True)
+    torch.save({**state, "epochs_done": 0.25}, Run.open(begun).checkpoint)
+    predict(begun, "digits", out=tmp_path / "x.csv", device="cpu")
+    assert "has done 0.25 of its 1 epochs so far" in " ".join(capsys.readouterr().err.split())

@@ -296,3 +296,24 @@ class TestLongTailWithoutATestSplit:
         told = [protocol_of("x", one, [0])["long_tail"] for one in (split, other)]
         assert told == [[0.1, "exponential"], [0.1, "step"]]
         assert "long_tail" not in protocol_of("x", replace(split, long_tail=None), [0])
+
+
+class TestWithoutLabels:
+    """Where something looks like labels and is none, it is said what."""
+
+    @pytest.mark.parametrize(
+        ("folders", "words"),
+        [
+            ({"ant": 5, "bee": 5, ".": 2}, r"2 images lie beside its sub-folders, such as 00\.png"),
+            ({"train/ant": 5, "train/bee": 5}, "all its images are in one sub-folder, 'train'"),
+            ({".": 9}, "expected a sub-folder for each class"),
+        ],
+    )
+    def test_of_a_folder(self, tmp_path, folders, words):
+        with pytest.raises(DataError, match=f"has no labels to learn from: {words}"):
+            open_labelled(tree(tmp_path, folders))
+
+    def test_of_several_an_image(self, tmp_path):
+        labels = [[0, 1, 1]] * 9
+        with pytest.raises(DataError, match="train_labels has 3 labels an image, where one is"):
+            open_labelled(archive(tmp_path / "x.npz", train=labels))

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import Source, locate, open_source
 from quarterturn.errors import DataError
 
@@ -180,12 +181,16 @@ class TestLabels:
     def test_a_column_of_nothing_is_no_label(self, root):
         assert opened(root, "path,label", self.rows([""] * 9)).train.labels is None
 
-    def test_of_some_images_alone_are_refused(self, root):
-        told = refusal(root, "path,label", self.rows(["a", "", "b", *["a"] * 7, ""]))
-        assert "has no label on lines 3, 12, but other images of the split 'train' have one" in told
+    def test_of_some_images_alone_are_none_and_it_is_said_where_they_lack(self, root):
+        train = opened(root, "path,label", self.rows(["a", "", "b", *["a"] * 7, ""])).train
+        assert (train.labels, train.class_names) == (None, [])
+        told = "there is none on lines 3, 12, but on others of the split 'train'"
+        assert train.unlabelled == told
+        with pytest.raises(DataError, match=f"has no labels to learn from: {told}$"):
+            open_labelled(str(root / "list.csv"))
 
     def test_long_lists_of_lines_are_cut(self, root):
-        told = refusal(root, "path,label", [*self.rows([""] * 23), "23.png,a"])
+        told = opened(root, "path,label", [*self.rows([""] * 23), "23.png,a"]).train.unlabelled
         assert "on lines 2, 3, 4, 5, " in told
         assert ", 20, 21 and 3 more, but" in told
 

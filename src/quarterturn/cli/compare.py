@@ -11,10 +11,10 @@ import tyro
 
 @dataclass(frozen=True)
 class Compare:
-    """Lay runs side by side by their probes; runs that differ only in seed as mean and spread."""
+    """Lay runs side by side, by probes or as classifiers; seeds of one as mean and spread."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN ...")]
-    """Runs that have been probed."""
+    """Runs that have been probed, or that finetune has made."""
     measure: Literal[
         "top1", "balanced", "worst_class", "many", "medium", "few",
         "std_over_classes", "std_over_groups",

@@ -54,6 +54,14 @@ def runtime_of(run: Run) -> Runtime:
     return runtime
 
 
+def unfinished_words(run: Run) -> str:
+    """A warning about a run whose weights are used before its last epoch; empty for a whole one."""
+    done, epochs = run.epochs_done(), run.config.run.epochs
+    if done >= epochs or run.imported is not None:
+        return ""
+    return f"warning: {run.path} has done {done:.3g} of its {epochs:,} epochs so far"
+
+
 def tell_memory(run: Run, images: ImageSet, runtime: Runtime, console: Console | None) -> None:
     """Say what a step will need of the memory, before the first one."""
     if console is None or not run.config.run.epochs or run.checkpoint.exists():

@@ -14,6 +14,7 @@ from quarterturn.data.sources import check_bad_fraction
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
 from quarterturn.evaluation.classification import classifier_metrics, classify
+from quarterturn.evaluation.results import classifier_protocol
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.metrics import mean_and_spread
 from quarterturn.report.classifier_tables import (
@@ -24,9 +25,7 @@ from quarterturn.report.classifier_tables import (
 )
 from quarterturn.report.run_report import write_run_report
 from quarterturn.report.tables import print_table
-from quarterturn.runs import SUMMARY, Run, command_line, write_items, write_json
-
-RESULTS = "results.json"
+from quarterturn.runs import RESULTS, Run, command_line, write_items, write_json
 
 
 def tested(
@@ -47,7 +46,7 @@ def tested(
         method.network, examples.test, config.data,
         device=runtime.device, workers=config.machine.workers, failed=undecoded,
     )  # fmt: skip
-    bad = {examples.test.names[i]: why for i, why in undecoded.items()}
+    bad = {examples.file_of_test(i): why for i, why in undecoded.items()}
     check_bad_fraction(bad, len(examples.test) - len(bad), config.data.max_bad_fraction)
     failed.update(bad)
     return classifier_metrics(
@@ -83,6 +82,9 @@ def conclude(
         "many": settings.many,
         "few": settings.few,
         "test": examples.description,
+        "protocol": classifier_protocol(
+            examples.split, run.config.run.seed, many=settings.many, few=settings.few
+        ),
         **learned,
     }
     evaluated = run.read_metrics("evaluation")
@@ -134,7 +136,7 @@ def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> Non
             "evaluated_epochs": best[0]["evaluated_epochs"],
             "figures": over_seeds([of_seed["figures"] for of_seed in best]),
         }
-    write_json(path / SUMMARY, summary)
+    write_json(path / RESULTS, summary)
     if console is not None:
         print_table(stdout_console(), seeds_table(summary))
 

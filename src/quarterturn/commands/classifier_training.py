@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from quarterturn.commands.beginning import tell_memory, wants_tensorboard
-from quarterturn.commands.classifier_results import RESULTS, conclude, tested
+from quarterturn.commands.classifier_results import conclude, tested
 from quarterturn.commands.late_settings import never_in_force
 from quarterturn.data.examples import Examples
 from quarterturn.engine.loop import Training, fit
@@ -17,7 +17,7 @@ from quarterturn.evaluation.learned import count_learned
 from quarterturn.methods.registry import build_classification
 from quarterturn.report.classifier_tables import MEASURES, start_words
 from quarterturn.report.tables import percent
-from quarterturn.runs import Run
+from quarterturn.runs import RESULTS, Run
 from quarterturn.training import prepare_training
 
 

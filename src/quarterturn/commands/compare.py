@@ -1,4 +1,4 @@
-"""``quarterturn compare``: runs side by side, by the figures that their probes have left."""
+"""``quarterturn compare``: runs side by side, by the figures of their probes and classifiers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quarterturn.commands.out_file import check_out
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.evaluation.comparison import Group, ProbedRun, group_runs, shared_protocols
@@ -24,13 +25,13 @@ def compare(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Compare runs by their probes.
+    """Compare runs by their probes, and classifiers by their tests.
 
     Runs that differ only in their seed are one group, with mean, spread and n. A table holds
     figures of one protocol alone.
 
     Args:
-        runs: Run directories that have been probed.
+        runs: Run directories that have been probed, or that ``finetune`` has made.
         measure: What the tables show: ``top1``, ``balanced``, ``worst_class``, ``many``,
             ``medium``, ``few``, ``std_over_classes`` or ``std_over_groups``; the file holds all.
         mixed: Give a table for each protocol that any run was probed by. Without it, only
@@ -55,8 +56,7 @@ def compare(
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"a run is named twice among {', '.join(map(str, paths))}")
     path = _next_file(paths[0].resolve().parent) if out is None else Path(out)
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
+    check_out(path, [".json"], overwrite=overwrite)
     probed = [ProbedRun.open(run) for run in paths]
     groups = group_runs(probed)
     protocols = shared_protocols(probed, mixed=mixed)

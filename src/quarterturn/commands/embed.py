@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from quarterturn.commands.out_file import check_out
 from quarterturn.config import DataConfig
 from quarterturn.data.sources import check_bad_fraction, list_of_bad, open_source
 from quarterturn.engine.runtime import Runtime
@@ -39,8 +40,8 @@ def embed(
 
     Args:
         run: The run directory.
-        data: DATA; by default the run's, all of it, also where the run had a ``--limit``. Its
-            training images and its test split are embedded.
+        data: DATA; by default the run's, all of it, also where the run had a ``--limit``. All
+            its splits are embedded.
         out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
             ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
             ``class_names``) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
@@ -61,12 +62,7 @@ def embed(
         DataError: There are no images, or too many that cannot be read.
     """
     out = Path(out)
-    if out.suffix not in SUFFIXES:
-        raise ConfigError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists; choose another --out, or give --overwrite")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no directory {out.parent}")
+    check_out(out, SUFFIXES, overwrite=overwrite)
     opened = Run.open(run)
     runtime = Runtime(device, "32-true")
     network = opened.load_network().to(runtime.device)
@@ -78,16 +74,17 @@ def embed(
     crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
     crop.check()
     source = open_source(
-        opened.data_or_own(data), index=opened.index, max_bad_fraction=max_bad_fraction
-    )
-    splits = source.splits
+        opened.data_or_own(data),
+        index=opened.index, max_bad_fraction=max_bad_fraction, min_images=1,
+    )  # fmt: skip
+    splits = source.splits | source.unused
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
     values, names, labels, of_split = [], [], [], []
     left_out = dict(source.unreadable)
     for split, images in splits.items():
         failed: dict[int, str] = {}
         found = extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
-        left_out |= {images.names[i]: why for i, why in failed.items()}
+        left_out |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
         values.append(found.values)
         names += [images.names[i] for i in found.indices]
         of_split += [split] * len(found.indices)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from quarterturn.commands.beginning import fit_batch_size, runtime_of
+from quarterturn.commands.beginning import fit_batch_size, runtime_of, unfinished_words
 from quarterturn.commands.classifier_results import summarise_seeds, write_image_list
 from quarterturn.commands.classifier_training import train_classifier
 from quarterturn.config import Config
@@ -19,6 +19,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.methods.registry import build_network, check_network
+from quarterturn.models.backbone import Backbone
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
 from quarterturn.runs import (
@@ -80,10 +81,17 @@ def finetune(
     check_network(config)
     if seeds < 1:
         raise ConfigError(f"--seeds is {seeds}; expected 1 or more")
+    if config.data.holdout == 0:
+        raise ConfigError(
+            "--holdout is 0; expected a fraction above 0: without a test there is no "
+            "figure, and data with a split of its own is tested on that"
+        )
     if pretrained is not None:
         _check_backbone(pretrained, config)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     console = None if quiet or not runtime.is_main else stderr_console()
+    if console is not None and pretrained is not None and (words := unfinished_words(pretrained)):
+        console.print(words, highlight=False, markup=False)
     try:
         index = None if pretrained is None else pretrained.index
         split = _open(data, config, runtime, index, console)
@@ -125,8 +133,8 @@ def resume_finetune(
     Args:
         path: The run directory, or that of several seeds: all of them are finished, and their mean
             and spread written.
-        config: The settings that the user asks for, with the first seed; they may differ from the
-            run's in the machine's alone.
+        config: The settings that the user asks for, with the first seed; see
+            `Run.with_machine_of` for what may differ.
         quiet: Print nothing.
 
     Returns:
@@ -200,13 +208,17 @@ def _check_backbone(pretrained: Run, config: Config) -> None:
             f"--from {pretrained.path} has a {found} for a backbone, and --backbone is {wanted}: "
             "leave it out, and it is the run's"
         )
-    weights = pretrained.load_network().backbone.state_dict()
+    weights = _shapes(pretrained.load_network().backbone)
     with torch.device("meta"):
-        expected = build_network(config, num_classes=2).backbone.state_dict()
-    misfits = [name for name in expected if weights[name].shape != expected[name].shape]
+        expected = _shapes(build_network(config, num_classes=2).backbone)
+    misfits = [name for name in weights | expected if weights.get(name) != expected.get(name)]
     if misfits:
         raise ConfigError(
             f"--from {pretrained.path} was trained at {pretrained.config.data.image_size} px, and "
             f"its {misfits[0]} does not fit --image-size {config.data.image_size}: leave it out, "
             "and it is the run's"
         )
+
+
+def _shapes(backbone: Backbone) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in backbone.state_dict().items()}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.commands.out_file import check_out
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.lookup import FoundImage, find_image
@@ -73,11 +74,13 @@ def neighbors(
     if k < 1:
         raise ConfigError(f"--k is {k}; expected at least 1")
     if out is not None:
-        _check_out(Path(out), overwrite=overwrite)
+        check_out(Path(out), [".png"], overwrite=overwrite, beside=[".json"])
     opened = Run.open(run)
     crop = opened.config.data
     data = opened.data_or_own(data)
-    source = open_source(data, index=opened.index, max_bad_fraction=crop.max_bad_fraction)
+    source = open_source(
+        data, index=opened.index, max_bad_fraction=crop.max_bad_fraction, min_images=1
+    )
     query = find_image(source, str(image))
     runtime = Runtime(device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), half, layer)
@@ -113,16 +116,6 @@ def neighbors(
         print_table(stdout_console(), neighbors_table(result))
         stderr_console().print(f"written: {printable(str(out))}", highlight=False, markup=False)
     return result
-
-
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    if out.suffix != ".png":
-        raise ConfigError(f"--out {out} must end in .png")
-    for path in (out, out.with_suffix(".json")):
-        if path.exists() and not overwrite:
-            raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no directory {out.parent}")
 
 
 def _features_of(

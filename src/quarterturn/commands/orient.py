@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from quarterturn.commands.out_file import check_out
 from quarterturn.crossfit.orient import orient_images, run_to_orient_by
 from quarterturn.crossfit.scores import AGNOSTIC
 from quarterturn.crossfit.turns import CONFIDENCE, TURN, UNREADABLE, Turns, write_turns
@@ -76,11 +77,14 @@ def orient(
     if write_all and write is None:
         raise ConfigError("--write-all needs --write DIR, the folder of the copies")
     if out is not None:
-        _check_out(Path(out), overwrite=overwrite)
+        check_out(Path(out), [".csv"], overwrite=overwrite, beside=[".json"])
     opened = Run.open(run)
     by = run_to_orient_by(opened)
     data = opened.data_or_own(data)
-    source = open_source(data, index=opened.index, max_bad_fraction=by.config.data.max_bad_fraction)
+    source = open_source(
+        data,
+        index=opened.index, max_bad_fraction=by.config.data.max_bad_fraction, min_images=1,
+    )  # fmt: skip
     copies = None
     if write is not None:
         copies = UprightCopies.beside(data, source, Path(write), overwrite=overwrite)
@@ -109,16 +113,6 @@ def orient(
             lines += list_of_bad(written["left_out"])
         stderr_console().print(printable("\n".join(lines)), highlight=False, markup=False)
     return result
-
-
-def _check_out(out: Path, *, overwrite: bool) -> None:
-    if out.suffix != ".csv":
-        raise ConfigError(f"--out {out} must end in .csv")
-    for path in (out, out.with_suffix(".json")):
-        if path.exists() and not overwrite:
-            raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no directory {out.parent}")
 
 
 def _counts(

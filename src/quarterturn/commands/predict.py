@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.commands.beginning import unfinished_words
+from quarterturn.commands.out_file import check_out
 from quarterturn.config import DataConfig
 from quarterturn.data.sources import check_bad_fraction, list_of_bad, open_source
 from quarterturn.engine.runtime import Runtime
@@ -57,15 +59,10 @@ def predict(
         DataError: There are no images, or too many that cannot be read.
     """
     out = Path(out)
-    if out.suffix != ".csv":
-        raise ConfigError(f"--out {out} must end in .csv")
-    if out.exists() and not overwrite:
-        raise ConfigError(f"{out} exists; choose another --out, or give --overwrite")
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no directory {out.parent}")
+    check_out(out, [".csv"], overwrite=overwrite)
     if top_k < 1:
         raise ConfigError(f"--top-k is {top_k}; expected at least 1")
-    if post_hoc_adjustment is not None and post_hoc_adjustment < 0:
+    if post_hoc_adjustment is not None and not post_hoc_adjustment >= 0:
         raise ConfigError(f"--post-hoc-adjustment is {post_hoc_adjustment}; expected 0 or more")
     opened = Run.open(run)
     if not opened.class_names:
@@ -90,7 +87,7 @@ def predict(
         found = classify(
             network, images, crop, device=runtime.device, workers=workers, failed=failed
         )
-        left_out |= {images.names[i]: why for i, why in failed.items()}
+        left_out |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
         names = [images.names[i] for i in found.indices]
         for name, likely in zip(
             names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
@@ -100,6 +97,8 @@ def predict(
     _write(out, rows, min(top_k, len(opened.class_names)))
     if not quiet:
         told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
+        if words := unfinished_words(opened):
+            told.append(words)
         if left_out:
             told += [f"unreadable files left out: {len(left_out)}", *list_of_bad(left_out)]
         stderr_console().print("\n".join(told), highlight=False, markup=False)

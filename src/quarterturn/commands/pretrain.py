@@ -187,7 +187,7 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
                     device=runtime.device, workers=config.machine.workers, failed=undecoded,
                 )
             )  # fmt: skip
-            failed.update({images.held_out.names[i]: why for i, why in undecoded.items()})
+            failed.update({images.file_of_held_out(i): why for i, why in undecoded.items()})
             telemetry.record("diagnostics", step=training.step - 1, epoch=done, **values)
             if warning := collapse_warning(values):
                 telemetry.say(warning)

@@ -73,8 +73,10 @@ def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayIm
         )
     labels = arrays.get(f"{split}_labels")
     class_names: list[str] = []
+    unlabelled = ""
     if labels is not None and labels.ndim == 2 and labels.shape[1] > 1:
-        labels = None  # several an image, which no probe here can use
+        unlabelled = f"{split}_labels has {labels.shape[1]} labels an image, where one is needed"
+        labels = None
     if labels is not None:
         labels = labels.reshape(len(labels), -1)
         is_whole = np.issubdtype(labels.dtype, np.integer)
@@ -86,4 +88,5 @@ def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayIm
         labels = labels[:, 0].astype(np.int64)
         every = np.concatenate([arrays[k].ravel() for k in arrays if k.endswith("_labels")])
         class_names = [str(c) for c in range(int(every.max(initial=0)) + 1)]
-    return ArrayImages(pixels, [f"{split}[{i}]" for i in range(len(pixels))], labels, class_names)
+    names = [f"{split}[{i}]" for i in range(len(pixels))]
+    return ArrayImages(pixels, names, labels, class_names, unlabelled)

@@ -23,6 +23,7 @@ from quarterturn.data.crops import (
 )
 from quarterturn.data.decode import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import ConfigError
 
 Draw = Callable[[Tensor, Tensor, int], Crops]
 """(n, 2) sizes, (n,) draws and an epoch to crops. Workers get it, so it can be pickled.
@@ -118,7 +119,12 @@ def decoding_loader(
         side: S.
         workers: Processes; 0 decodes in this one.
         device: Where the batches will go: memory is pinned for CUDA.
+
+    Raises:
+        ConfigError: ``workers`` is negative.
     """
+    if workers < 0:
+        raise ConfigError(f"--workers is {workers}; expected 0 or more")
     return DataLoader(
         _CroppedFiles(images, draw, side),
         batch_sampler=Plan(),

@@ -63,6 +63,11 @@ class Examples:
         test, left_out = _of_known_classes(test, counts)
         return cls(split, train, test, counts, split.description + left_out)
 
+    def file_of_test(self, index: int) -> str:
+        """The name of a test image, which no training image has."""
+        name, source = self.test.names[index], self.split.source
+        return name if self.split.test is None else source.file_of(source.test_name, name)
+
     def words(self) -> str:
         """How many there are, and of what."""
         return (

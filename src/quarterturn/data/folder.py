@@ -27,8 +27,8 @@ def index_folder(root: Path, index: FileIndex) -> IndexedFiles:
     """
     names, ignored = list_images(root)
     files = index_files(root, names, index)
-    labels, class_names = _labels_of(files.images.names)
-    images = replace(files.images, labels=labels, class_names=class_names)
+    labels, class_names, unlabelled = _labels_of(files.images.names)
+    images = replace(files.images, labels=labels, class_names=class_names, unlabelled=unlabelled)
     return replace(files, images=images, ignored=ignored)
 
 
@@ -94,11 +94,20 @@ def _with_parents(folder: str) -> set[str]:
     return {folder, *map(str, Path(folder).parents)}
 
 
-def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str]]:
-    """Top-level sub-folders as classes, where every image is in one and there are two or more."""
+def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str], str]:
+    """Top-level sub-folders as classes, where every image is in one and there are two or more.
+
+    Returns:
+        Labels and the classes' names; or None, no names, and why there are none.
+    """
     tops = [top if below else None for top, _, below in (n.partition(os.sep) for n in names)]
     class_names = sorted({top for top in tops if top is not None})
-    if len(class_names) < 2 or None in tops:
-        return None, []
+    if class_names and None in tops:
+        beside = names[tops.index(None)]
+        words = f"{tops.count(None):,} images lie beside its sub-folders, such as {beside}"
+        return None, [], words
+    if len(class_names) < 2:
+        words = f"all its images are in one sub-folder, {class_names[0]!r}" if class_names else ""
+        return None, [], words
     number = {name: i for i, name in enumerate(class_names)}
-    return np.array([number[top] for top in tops if top is not None]), class_names
+    return np.array([number[top] for top in tops if top is not None]), class_names, ""

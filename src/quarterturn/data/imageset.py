@@ -26,12 +26,14 @@ class ImageSet(ABC):
         sizes: (N, 2) upright height and width in pixels.
         labels: (N,) int64 classes, or None. Only probes and supervised training read them.
         class_names: Names of the classes; empty without labels.
+        unlabelled: Why there are no labels, in words, where there might have been.
     """
 
     names: Sequence[str]
     sizes: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     class_names: list[str]
+    unlabelled: str
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,6 +63,7 @@ class ArrayImages(ImageSet):
     names: Sequence[str]
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
+    unlabelled: str = ""
 
     def __post_init__(self) -> None:
         self.sizes = np.tile(self.pixels.shape[1:3], (len(self.pixels), 1)).astype(np.int64)
@@ -76,6 +79,7 @@ class ArrayImages(ImageSet):
             [self.names[i] for i in indices],
             None if self.labels is None else self.labels[indices],
             self.class_names,
+            self.unlabelled,
         )
 
     def fingerprint(self) -> str:
@@ -105,6 +109,7 @@ class FileImages(ImageSet):
     changed_ns: NDArray[np.int64]
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
+    unlabelled: str = ""
 
     def path(self, index: int) -> Path:
         """The file of image ``index``."""
@@ -125,6 +130,7 @@ class FileImages(ImageSet):
             self.changed_ns[indices],
             None if self.labels is None else self.labels[indices],
             self.class_names,
+            self.unlabelled,
         )
 
     def fingerprint(self) -> str:

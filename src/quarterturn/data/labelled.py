@@ -1,4 +1,4 @@
-"""Labelled images for a probe: a part to learn from and a part to test on."""
+"""Labelled images: a part to learn from and a part to test on."""
 
 from __future__ import annotations
 
@@ -217,8 +217,11 @@ def identity(images: ImageSet, index: int, data: str) -> str:
 def _labelled(images: ImageSet, data: str) -> ImageSet:
     if images.labels is None:
         raise DataError(
-            f"{data} has no labels to learn from: expected a sub-folder for each class, or labels "
-            "in the .npz or .csv file"
+            f"{data} has no labels to learn from: "
+            + (
+                images.unlabelled
+                or "expected a sub-folder for each class, or labels in the .npz or .csv file"
+            )
         )
     if len(np.unique(images.labels)) < 2:
         raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")

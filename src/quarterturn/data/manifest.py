@@ -61,7 +61,8 @@ def index_manifest(path: Path, index: FileIndex) -> Manifest:
     """Read a manifest and the headers of its image files.
 
     Paths are absolute, or relative to the folder that the manifest lies in. Classes are numbered
-    in each split by itself, as in a folder, in sorted order: by value where all are integers.
+    in each split by itself, as in a folder, in sorted order: by value where all are integers. A
+    split of which some images have no label counts as one without labels.
 
     Args:
         path: The manifest, a UTF-8 text.
@@ -69,7 +70,7 @@ def index_manifest(path: Path, index: FileIndex) -> Manifest:
 
     Raises:
         DataError: The manifest cannot be read, lacks ``path``, lists an image twice, has a split of
-            another name or none to learn from, or leaves out the label of some images of a split.
+            another name, or none to learn from.
     """
     rows, ignored_columns = _read_rows(path)
     _check_split_names(path, rows)
@@ -77,7 +78,6 @@ def index_manifest(path: Path, index: FileIndex) -> Manifest:
     splits = {}
     for split in SPLITS:
         if members := [row for row in rows if row.split == split]:
-            _check_labels(path, split, members)
             files = index_files(path.parent, [row.path for row in members], index)
             splits[split] = IndexedFiles(
                 _with_labels(files.images, members),
@@ -159,21 +159,14 @@ def _check_duplicates(path: Path, rows: list[Row]) -> None:
         )
 
 
-def _check_labels(path: Path, split: str, rows: list[Row]) -> None:
-    without = [row.line for row in rows if not row.label]
-    if without and len(without) < len(rows):
-        raise DataError(
-            f"{path} has no label on {_listed(without)}, but other images of the split {split!r} "
-            "have one; label all of a split, or none"
-        )
-
-
 def _with_labels(images: FileImages, rows: list[Row]) -> FileImages:
-    """The readable images with their classes, where they have some."""
+    """The readable images with their classes, where all of them have one."""
+    if without := [row.line for row in rows if not row.label]:
+        some = len(without) < len(rows)
+        words = f"there is none on {_listed(without)}, but on others of the split {rows[0].split!r}"
+        return replace(images, unlabelled=words if some else "")
     label_of = {row.path: row.label for row in rows}
     labels = [label_of[name] for name in images.names]
-    if not any(labels):
-        return images
     class_names = _sorted_classes(set(labels))
     number = {name: i for i, name in enumerate(class_names)}
     return replace(

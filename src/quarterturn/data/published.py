@@ -16,7 +16,7 @@ def what_is_wrong(folder: Path, files: Iterable[tuple[str, str]], error: Excepti
     """
     from torchvision.datasets.utils import check_integrity
 
-    help_ = "pretrain, upright and probe fetch them with --download"
+    help_ = "pretrain, upright, finetune and probe fetch them with --download"
     expected = list(files)
     if missing := [name for name, _ in expected if not (folder / name).is_file()]:
         return f"{folder} should hold {', '.join(missing)}, which are not there; {help_}"

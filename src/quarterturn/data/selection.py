@@ -41,6 +41,12 @@ class Selection:
     held_out_of_train: bool
     labels_read: str = ""
 
+    def file_of_held_out(self, index: int) -> str:
+        """The name of a held-out image, which no training image has."""
+        assert self.held_out is not None
+        name, source = self.held_out.names[index], self.source
+        return name if self.held_out_of_train else source.file_of(source.test_name, name)
+
 
 def select_images(
     data: str,
@@ -195,7 +201,10 @@ def match_classes(test: ImageSet, train: ImageSet) -> ImageSet:
         DataError: A test image of a class whose name the training images have not.
     """
     if missing := unknown_classes(test, train):
-        raise DataError(f"test classes that the training images lack: {', '.join(missing[:10])}")
+        raise DataError(
+            f"test classes that the training images lack: {', '.join(missing[:10])} (finetune "
+            "leaves them out with --leave-out-empty)"
+        )
     return known_classes(test, train)
 
 

@@ -17,7 +17,7 @@ from quarterturn.data.arrays import read_digits, read_npz
 from quarterturn.data.file_index import FileIndex
 from quarterturn.data.files import IndexedFiles
 from quarterturn.data.folder import index_folder
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named import ARRAYS, FILES, NAMED
 from quarterturn.errors import DataError
@@ -68,6 +68,12 @@ class Source:
         """``train``, and the test split by its name."""
         return {"train": self.train} | ({} if self.test is None else {self.test_name: self.test})
 
+    def file_of(self, split: str, name: str) -> str:
+        """A name that no other file has: splits in folders of their own may share names."""
+        every = [*self.splits.values(), *self.unused.values()]
+        roots = {images.root for images in every if isinstance(images, FileImages)}
+        return os.path.join(split, name) if len(roots) > 1 else name
+
     def check_failures(
         self, failed: dict[str, str], num_used: int, max_bad_fraction: float
     ) -> None:
@@ -92,6 +98,10 @@ class Source:
             lines[0] += f" ({len(self.train.class_names)} sub-folders or classes)"
         if self.test is not None:
             lines.append(f"{len(self.test):,} images in its split {self.test_name!r}")
+        lines += [
+            f"{len(images):,} images in its split {split!r}, which is not used"
+            for split, images in self.unused.items()
+        ]
         if self.ignored:
             kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(self.ignored.items()))
             lines.append(f"ignored, not images: {kinds}")
@@ -185,11 +195,9 @@ def _of_files(name: str, splits: Mapping[str, IndexedFiles], index: FileIndex) -
     """A source of image files, with what was left out in any split."""
     source = _of_splits(name, {split: files.images for split, files in splits.items()})
     source.index = index
-    of_one_folder = len({files.images.root for files in splits.values()}) == 1
     for split, files in splits.items():
         for file, reason in files.unreadable.items():
-            # Two folders may share names.
-            source.unreadable[file if of_one_folder else os.path.join(split, file)] = reason
+            source.unreadable[source.file_of(split, file)] = reason
         source.ignored += files.ignored
         source.num_heic += files.num_heic
     return source

@@ -1,5 +1,7 @@
 """Runs side by side: those that differ only in their seed make one group.
 
+Of a run of ``pretrain`` its probes are compared; of one of ``finetune`` its test as well.
+
 Figures of different protocols never meet in one table.
 """
 
@@ -12,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.results import read_results
+from quarterturn.evaluation.results import CLASSIFIER, MEASURES, protocol_id, read_results
 from quarterturn.evaluation.store import weights_fingerprint
 from quarterturn.metrics import mean_and_spread
-from quarterturn.runs import Run
+from quarterturn.runs import RESULTS, Run
 
 VIEW = ("eval_crop", "mean", "std")
 """Settings that an untrained backbone's features depend on, beside its name and image size."""
@@ -27,7 +29,7 @@ class ProbedRun:
 
     Attributes:
         run: The run.
-        probes: Protocol's short name to the probe's result.
+        probes: Protocol's short name to the probe's result, and to a classifier's own test.
         left_out: Result files that do not count, each with the reason.
     """
 
@@ -48,7 +50,7 @@ class ProbedRun:
         if (done := run.epochs_done()) < run.config.run.epochs:
             raise ConfigError(
                 f"{run.path} has done {done:.3g} of its {run.config.run.epochs} epochs; finish it "
-                f"first: quarterturn pretrain --resume {run.path}"
+                f"first: quarterturn {run.kind} --resume {run.path}"
             )
         results, left_out = read_results(run, weights)
         probes: dict[str, dict[str, Any]] = {}
@@ -60,7 +62,7 @@ class ProbedRun:
                     "delete the one that is not wanted"
                 )
             probes[name] = result
-        return cls(run, probes, left_out)
+        return cls(run, probes | _own_test(run), left_out)
 
 
 @dataclass
@@ -122,7 +124,13 @@ def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
         Group(label, mates)
         for label, mates in zip(_labels(by_settings), by_settings.values(), strict=True)
     ]
-    if not any(probed.run.untrained for probed in runs):
+    both = any(
+        name.startswith("untrained/")
+        for probed in runs
+        for result in probed.probes.values()
+        for name in result["figures"]
+    )
+    if both and not any(probed.run.untrained for probed in runs):
         by_backbone: dict[str, tuple[str, list[ProbedRun]]] = {}
         for probed in runs:
             config, settings = probed.run.config, _settings(probed.run)
@@ -168,6 +176,26 @@ def shared_protocols(
             + "\nprobe them alike, or give --mixed for a table for each protocol"
         )
     return shared
+
+
+def _own_test(run: Run) -> dict[str, dict[str, Any]]:
+    """The figures of a classifier's last epoch, in the form of a probe of its logits."""
+    results = run.read_json(RESULTS) if run.kind == "finetune" else {}
+    if "protocol" not in results:  # of an earlier version, or none
+        return {}
+    protocol, figures = results["protocol"], results["figures"]
+    found = {
+        "protocol": protocol,
+        "test": results["test"],
+        "test_images_learned_from": results.get("test_images_learned_from", 0),
+        "test_images_learned_with_labels": results.get("test_images_learned_with_labels", 0),
+        "figures": {
+            f"trained/logits/{CLASSIFIER}/upright": {
+                measure: {"mean": figures[measure]} for measure in MEASURES
+            }
+        },
+    }
+    return {protocol_id(protocol): found}
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from quarterturn.runs import Run, write_json
 FORMAT = 1
 """Part of every protocol; raised when the same settings begin to mean other figures."""
 
+CLASSIFIER = "classifier"
+"""Name of the protocol of what `finetune` has trained."""
+
 MEASURES = (
     "top1", "balanced", "worst_class", "many", "medium", "few",
     "std_over_classes", "std_over_groups",
@@ -54,6 +57,18 @@ def protocol_of(
         "seeds": list(seeds),
         **settings,
     }
+
+
+def classifier_protocol(split: LabelledSplit, seed: int, **settings: Any) -> dict[str, Any]:
+    """What the figures of classifiers that were trained whole must have in common.
+
+    Args:
+        split: Images and labels.
+        seed: Of one of them. Others may part the images otherwise, and are compared all the same:
+            where the data has no test part, that is in the spread.
+        **settings: As for `protocol_of`.
+    """
+    return {**protocol_of(CLASSIFIER, split, [seed], **settings), "seeds": []}
 
 
 def protocol_id(protocol: dict[str, Any]) -> str:

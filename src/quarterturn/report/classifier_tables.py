@@ -32,7 +32,14 @@ def figures_table(results: dict[str, Any]) -> Table:
         [f"last epoch ({results['epoch']})", *_cells(results["figures"])],
     ]
     learned = start_words(results)
-    note = _rule(results, [results["figures"]["n"]]) + (f"; {learned}" if learned else "")
+    note = _rule(results, [results["figures"]["n"]])
+    by_class = results["figures"]["per_class"]
+    if untested := [name for name, accuracy in by_class.items() if accuracy is None]:
+        note += (
+            f"; {len(untested)} of {len(by_class)} classes have no test image, and are in no "
+            f"figure: {', '.join(untested[:10])}"
+        )
+    note += f"; {learned}" if learned else ""
     if best := results.get("best_epoch"):
         rows.append([f"best epoch ({best['epoch']}), paper protocol", *_cells(best["figures"])])
         note += _best_words(best)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from quarterturn.evaluation.comparison import Group
+from quarterturn.evaluation.results import CLASSIFIER
 from quarterturn.metrics import mean_and_spread
 from quarterturn.report.probe_tables import by_labels, learned_from, with_spread
 from quarterturn.report.tables import Cell, Table
@@ -40,16 +41,19 @@ def comparison_table(
             n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
             shown = [None if cell is None else with_spread(cell) for cell in cells]
             rows.append([label, part, n, *shown])
-    repeats = f"{len(protocol['seeds'])} seeds of the probe"
+    repeats = f"its mean over {len(protocol['seeds'])} seeds of the probe"
     if protocol["name"] == "few-shot":
         repeats += f" and {protocol['draws']} draws for each"
+    title = f"Probes by protocol {protocol['name']} {protocol_id}"
+    if protocol["name"] == CLASSIFIER:
+        repeats, title = "its last epoch", f"Classifiers {protocol_id}"
     return Table(
-        f"Probes by protocol {protocol['name']} {protocol_id}: {TITLES[measure]}",
+        f"{title}: {TITLES[measure]}",
         ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
         rows,
         note=(
             f"in %; {learned_from(protocol, columns)}, "
-            f"{protocol['test_images']:,} test images: {words}; each run by its mean over "
+            f"{protocol['test_images']:,} test images: {words}; each run by "
             f"{repeats}; ± is the standard deviation over n runs "
             "that differ in their seed alone" + _learned_from(groups, protocol_id)
         ),

@@ -94,6 +94,9 @@ def write_run_report(
 def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
     name, meaning = METHODS[run.config.method.method]
     side, backbone = run.config.data.image_size, run.config.model.backbone
+    if not train and not run.untrained:
+        begun = run.start or "its file"
+        return [f"A {backbone} as it was in {begun}: no epoch was trained here."]
     if not train:
         return [
             f"An untrained {backbone}, a baseline: no epoch was trained, so every figure below "

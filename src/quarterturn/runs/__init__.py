@@ -4,10 +4,10 @@ from quarterturn.runs.environment import command_line, environment
 from quarterturn.runs.files import next_directory, write_json
 from quarterturn.runs.items import write_items
 from quarterturn.runs.run import Imported, Run, prepare_directory
-from quarterturn.runs.seeds import SUMMARY, prepare_seeds, seed_directory, seed_runs
+from quarterturn.runs.seeds import RESULTS, prepare_seeds, seed_directory, seed_runs
 
 __all__ = [
-    "SUMMARY",
+    "RESULTS",
     "Imported",
     "Run",
     "command_line",

@@ -132,20 +132,25 @@ class Run:
     def with_machine_of(self, config: Config | None) -> Run:
         """This run with the machine's settings of another configuration.
 
+        How many files may fail is taken from there as well: it changes no figure, and a run that
+        was stopped by it could not go on otherwise.
+
         Args:
             config: What the user asks for, or None for all as it was.
 
         Raises:
-            ConfigError: It differs from the run's in more than the machine's settings.
+            ConfigError: It differs from the run's in more than that.
         """
         if config is None:
             return self
-        if changed := replace(config, machine=self.config.machine).differences(self.config):
+        data = replace(self.config.data, max_bad_fraction=config.data.max_bad_fraction)
+        resumed = replace(self.config, machine=config.machine, data=data)
+        if changed := config.differences(resumed):
             raise ConfigError(
                 f"a resumed run keeps its settings, but these were given: {'; '.join(changed)} "
                 "(given -> the run's). Leave them out, or begin a new run"
             )
-        return replace(self, config=replace(self.config, machine=config.machine))
+        return replace(self, config=resumed)
 
     def require_images(self, images: ImageSet) -> None:
         """Refuse to go on with other images.
@@ -191,7 +196,7 @@ class Run:
     @property
     def untrained(self) -> bool:
         """Whether the weights are those that were drawn."""
-        return self.config.run.epochs == 0 and self.imported is None
+        return self.config.run.epochs == 0 and self.imported is None and self.start is None
 
     @property
     def checkpoint(self) -> Path:

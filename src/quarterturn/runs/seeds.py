@@ -9,8 +9,8 @@ from pathlib import Path
 from quarterturn.errors import ConfigError
 from quarterturn.runs.run import Run, is_run, prepare_directory, refuse_to_delete
 
-SUMMARY = "results.json"
-"""What is written beside the folders when all runs are finished."""
+RESULTS = "results.json"
+"""What a finished classifier says, and beside several of them their mean and spread."""
 
 
 def seed_directory(path: Path, seed: int) -> Path:
@@ -55,4 +55,4 @@ def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -
             refuse_to_delete(folder, needed)
         for folder in folders:
             shutil.rmtree(folder)
-        (path / SUMMARY).unlink(missing_ok=True)
+        (path / RESULTS).unlink(missing_ok=True)
