@@ -82,7 +82,7 @@ class TestMissing:
             open_source(f"cifar10:{tmp_path}")
         assert str(caught.value) == (
             f"{folder} should hold data_batch_3, batches.meta, which are not there; pretrain, "
-            "upright and probe fetch them with --download"
+            "upright, finetune and probe fetch them with --download"
         )
         assert fetched == []
 
