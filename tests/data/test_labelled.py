@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarterturn.data.labelled import identities, open_labelled
+from quarterturn.data.labelled import open_labelled
 from quarterturn.data.long_tail import long_tail_counts
 from quarterturn.data.selection import limit_images
 from quarterturn.data.sources import open_source
@@ -181,36 +181,6 @@ class TestUnreadable:
         assert len(open_labelled(data, other, max_bad_fraction=0.1).test) == 15
         with pytest.raises(DataError, match="1 of 16 image files cannot be read"):
             open_labelled(other, data)
-
-
-class TestIdentities:
-    def test_of_files_are_the_same_by_any_way(self, tmp_path):
-        data = tree(tmp_path / "data", {"ant": 5, "bee": 5})
-        (tmp_path / "linked").symlink_to(tmp_path / "data")
-        (tmp_path / "mixed" / "ant").mkdir(parents=True)
-        (tmp_path / "mixed" / "ant" / "other name.png").symlink_to(
-            tmp_path / "data" / "ant" / "01.png"
-        )
-        tree(tmp_path / "mixed", {"bee": 8})
-        found = identities(open_source(data).train, data)
-        assert len(found) == 10
-        linked = str(tmp_path / "linked")
-        assert identities(open_source(linked).train, linked) == found
-        part = open_source(data).train.subset(np.array([3, 7]))
-        assert len(identities(part, data) & found) == 2
-        mixed = str(tmp_path / "mixed")
-        shared = identities(open_source(mixed).train, mixed) & found
-        assert shared == {str((tmp_path / "data" / "ant" / "01.png").resolve())}
-
-    def test_of_arrays_are_by_file_and_split(self, tmp_path):
-        one = archive(tmp_path / "x.npz", train=[0, 1] * 5, test=[1, 0] * 5)
-        other = archive(tmp_path / "y.npz", train=[0, 1] * 5)
-        source = open_source(one)
-        of_train, of_test = identities(source.train, one), identities(source.test, one)
-        assert (len(of_train), len(of_test)) == (10, 10)
-        assert not of_train & of_test
-        assert not of_train & identities(open_source(other).train, other)
-        assert identities(source.train.subset(np.array([2])), one) < of_train
 
 
 class TestOtherTraining:

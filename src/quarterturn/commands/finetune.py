@@ -81,11 +81,6 @@ def finetune(
     check_network(config)
     if seeds < 1:
         raise ConfigError(f"--seeds is {seeds}; expected 1 or more")
-    if config.data.holdout == 0:
-        raise ConfigError(
-            "--holdout is 0; expected a fraction above 0: without a test there is no "
-            "figure, and data with a split of its own is tested on that"
-        )
     if pretrained is not None:
         _check_backbone(pretrained, config)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from quarterturn.data.identity import identity
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.labelled import identity
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import locate
 from quarterturn.errors import DataError

@@ -20,8 +20,8 @@ from quarterturn.crossfit.scores import Floats, stored_turns
 from quarterturn.crossfit.table import FILE, NOT_SCORED, UprightTable
 from quarterturn.crossfit.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.crossfit.views import look
+from quarterturn.data.identity import identity
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.labelled import identity
 from quarterturn.data.sources import locate
 from quarterturn.data.views import list_views
 from quarterturn.errors import ConfigError

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.imageset import FileImages, ImageSet
+from quarterturn.data.identity import identities
+from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import (
     cut_long_tail,
     known_classes,
@@ -67,10 +66,16 @@ class LabelledSplit:
 
         Raises:
             DataError: There are too few to hold any out, or to cut a long tail from the others.
+            ConfigError: None are to be held out.
         """
         if self.test is not None:
             return np.arange(len(self.train)), np.arange(len(self.test))
         assert self.train.labels is not None
+        if self.test_fraction == 0:
+            raise ConfigError(
+                "--holdout is 0; expected a fraction above 0: this data has no test split, and "
+                "without a test there is no figure"
+            )
         train, test = stratified_split(self.train.labels, self.test_fraction, seed)
         if len(test) == 0:
             raise DataError(
@@ -192,26 +197,6 @@ def _refuse_shared(shared: set[str]) -> None:
             f"{len(shared):,} images are in both parts, to learn from and to test on, such as "
             f"{min(shared)}; give DATA with a test split, or other images"
         )
-
-
-def identities(images: ImageSet, data: str) -> set[str]:
-    """A word for each image that is the same wherever the image turns up."""
-    if not isinstance(images, FileImages):
-        return {identity(images, index, data) for index in range(len(images))}
-    real = functools.cache(os.path.realpath)  # of folders: to follow each file's own takes minutes
-    found = set()
-    for name in images.names:
-        folder, file = os.path.split(os.path.join(images.root, name))
-        path = os.path.join(real(folder), file)
-        found.add(os.path.realpath(path) if os.path.islink(path) else path)
-    return found
-
-
-def identity(images: ImageSet, index: int, data: str) -> str:
-    """The word for one image."""
-    if isinstance(images, FileImages):
-        return str(images.path(index).resolve())
-    return f"{data}:{images.names[index]}"
 
 
 def _labelled(images: ImageSet, data: str) -> ImageSet:

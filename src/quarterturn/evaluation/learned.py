@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from quarterturn.data.examples import Examples, open_split
+from quarterturn.data.identity import identities
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.labelled import identities
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import locate
 from quarterturn.errors import DataError, QuarterturnError
