@@ -102,3 +102,24 @@ def test_names_that_are_not_utf8(digits_run: Run, tmp_path: Path) -> None:
     settings = {"epochs": 1, "num_noise": 8, "image_size": 16, "backbone": "convnet"}
     run = pretrain(str(folder), out=tmp_path / "run", **settings, **arguments)
     assert b"\xff0.png,20,20,trained on" in (run.path / "items.csv").read_bytes()
+
+
+def test_a_split_without_labels_takes_none_away_from_the_others(
+    digits_run: Run, tmp_path: Path
+) -> None:
+    pixels = open_source("digits").train.pixels
+    np.savez(
+        tmp_path / "x.npz",
+        train_images=pixels[:9], train_labels=np.arange(9) % 3,
+        val_images=pixels[9:12], val_labels=np.arange(3),
+        test_images=pixels[12:14],
+    )  # fmt: skip
+    for suffix in (".npz", ".csv"):
+        embed(digits_run.path, tmp_path / "x.npz", out=tmp_path / f"y{suffix}", quiet=True)
+    arrays = np.load(tmp_path / "y.npz")
+    assert arrays["splits"].tolist() == ["train"] * 9 + ["val"] * 3 + ["test"] * 2
+    expected = [0, 1, 2] * 4 + [-1, -1]
+    assert arrays["labels"].tolist() == expected
+    with open(tmp_path / "y.csv", newline="") as file:
+        labels = [row["label"] for row in csv.DictReader(file)]
+    assert labels == ["" if label < 0 else str(label) for label in expected]

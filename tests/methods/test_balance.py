@@ -10,15 +10,11 @@ from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
 from quarterturn.losses.ldam import ldam_margins
 from quarterturn.losses.weights import effective_number_weights
-from quarterturn.methods.balance import (
-    Balance,
-    PretextBalance,
-    RotationBalance,
-    SemanticBalance,
-    build_balance,
-    turn_counts,
-)
+from quarterturn.methods.balance import PretextBalance, build_balance
+from quarterturn.methods.class_balance import Balance
 from quarterturn.methods.registry import build_method
+from quarterturn.methods.rotation_balance import RotationBalance, turn_counts
+from quarterturn.methods.semantic_balance import SemanticBalance
 from quarterturn.models.heads import CosineHead, LinearHead
 
 SETTINGS = BalanceConfig(beta=0.99, reweight_from=0.5)

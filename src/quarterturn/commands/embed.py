@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from quarterturn.commands.every_split import find_in_every_split
 from quarterturn.commands.out_file import check_out
 from quarterturn.config import DataConfig
-from quarterturn.data.sources import check_bad_fraction, list_of_bad, open_source
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.features import extract
+from quarterturn.evaluation.features import Features, extract
 from quarterturn.evaluation.representation import choose_part
 from quarterturn.runs import Run
 
@@ -44,7 +46,7 @@ def embed(
             its splits are embedded.
         out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
             ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
-            ``class_names``) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
+            ``class_names``; -1 in a split that has none) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
         half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
         layer: A named layer instead of the last; maps are averaged over their area.
         max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
@@ -77,31 +79,30 @@ def embed(
         opened.data_or_own(data),
         index=opened.index, max_bad_fraction=max_bad_fraction, min_images=1,
     )  # fmt: skip
-    splits = source.splits | source.unused
+
+    def find(images: ImageSet, failed: dict[int, str]) -> Features:
+        return extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
+
+    every, left_out = find_in_every_split(source, find, max_bad_fraction)
+    splits = source.every_split
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
-    values, names, labels, of_split = [], [], [], []
-    left_out = dict(source.unreadable)
-    for split, images in splits.items():
-        failed: dict[int, str] = {}
-        found = extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
-        left_out |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
-        values.append(found.values)
-        names += [images.names[i] for i in found.indices]
+    names, labels, of_split = [], [], []
+    for split, found in every.items():
+        names += [splits[split].names[i] for i in found.indices]
         of_split += [split] * len(found.indices)
+        of_images = np.full(len(found.indices), -1)
         if found.labels is not None:
             # Splits may number their classes differently: the names are what they share.
-            numbers = np.array([class_names.index(name) for name in images.class_names])
-            labels.append(numbers[found.labels])
-    embeddings = np.concatenate(values)
-    check_bad_fraction(left_out, len(embeddings), max_bad_fraction)
-    all_labels = np.concatenate(labels) if len(labels) == len(splits) else None
+            numbers = np.array([class_names.index(name) for name in splits[split].class_names])
+            of_images = numbers[found.labels]
+        labels.append(of_images)
+    embeddings = np.concatenate([found.values for found in every.values()])
+    all_labels = np.concatenate(labels) if class_names else None
     _write(out, embeddings, names, of_split, all_labels, class_names)
     if not quiet:
         what = layer or part
         told = [f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"]
-        if left_out:
-            told += [f"unreadable files left out: {len(left_out)}", *list_of_bad(left_out)]
-        stderr_console().print("\n".join(told), highlight=False, markup=False)
+        stderr_console().print("\n".join(told + left_out), highlight=False, markup=False)
     return out
 
 
@@ -129,7 +130,7 @@ def _write(
                 columns = [f"f{i}" for i in range(embeddings.shape[1])]
                 writer.writerow(["name", "split", "label", *columns])
                 for i, (name, split) in enumerate(zip(names, splits, strict=True)):
-                    label = "" if labels is None else class_names[labels[i]]
+                    label = "" if labels is None or labels[i] < 0 else class_names[labels[i]]
                     writer.writerow([name, split, label, *embeddings[i].tolist()])
         partial.replace(out)
     except OSError as error:

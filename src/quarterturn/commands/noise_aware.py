@@ -20,7 +20,7 @@ from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
 from quarterturn.losses.rotation import pu_weights
-from quarterturn.methods.balance import agnostic_groups
+from quarterturn.methods.rotation_balance import agnostic_groups
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run, environment, write_json
 

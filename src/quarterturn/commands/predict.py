@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.commands.beginning import unfinished_words
+from quarterturn.commands.every_split import find_in_every_split
 from quarterturn.commands.out_file import check_out
 from quarterturn.config import DataConfig
-from quarterturn.data.sources import check_bad_fraction, list_of_bad, open_source
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
-from quarterturn.evaluation.classification import classify
+from quarterturn.evaluation.classification import Classified, classify
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
 
@@ -80,28 +82,26 @@ def predict(
     source = open_source(
         str(data), index=opened.index, max_bad_fraction=max_bad_fraction, min_images=1
     )
-    rows: list[list[object]] = []
-    left_out = dict(source.unreadable)
-    for split, images in (source.splits | source.unused).items():
-        failed: dict[int, str] = {}
-        found = classify(
+
+    def find(images: ImageSet, failed: dict[int, str]) -> Classified:
+        return classify(
             network, images, crop, device=runtime.device, workers=workers, failed=failed
         )
-        left_out |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
-        names = [images.names[i] for i in found.indices]
+
+    every, left_out = find_in_every_split(source, find, max_bad_fraction)
+    rows: list[list[object]] = []
+    for split, found in every.items():
+        names = [source.every_split[split].names[i] for i in found.indices]
         for name, likely in zip(
             names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
         ):
             rows.append([name, split, *likely])
-    check_bad_fraction(left_out, len(rows), max_bad_fraction)
     _write(out, rows, min(top_k, len(opened.class_names)))
     if not quiet:
         told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
         if words := unfinished_words(opened):
             told.append(words)
-        if left_out:
-            told += [f"unreadable files left out: {len(left_out)}", *list_of_bad(left_out)]
-        stderr_console().print("\n".join(told), highlight=False, markup=False)
+        stderr_console().print("\n".join(told + left_out), highlight=False, markup=False)
     return out
 
 

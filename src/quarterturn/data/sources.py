@@ -68,9 +68,14 @@ class Source:
         """``train``, and the test split by its name."""
         return {"train": self.train} | ({} if self.test is None else {self.test_name: self.test})
 
+    @property
+    def every_split(self) -> dict[str, ImageSet]:
+        """Those that are used, and those that are not."""
+        return self.splits | self.unused
+
     def file_of(self, split: str, name: str) -> str:
         """A name that no other file has: splits in folders of their own may share names."""
-        every = [*self.splits.values(), *self.unused.values()]
+        every = self.every_split.values()
         roots = {images.root for images in every if isinstance(images, FileImages)}
         return os.path.join(split, name) if len(roots) > 1 else name
 

@@ -1,9 +1,10 @@
 """A run directory: what a training leaves behind, and what others read from it."""
 
+from quarterturn.runs.directory import prepare_directory
 from quarterturn.runs.environment import command_line, environment
 from quarterturn.runs.files import next_directory, write_json
 from quarterturn.runs.items import write_items
-from quarterturn.runs.run import Imported, Run, prepare_directory
+from quarterturn.runs.run import Imported, Run
 from quarterturn.runs.seeds import RESULTS, prepare_seeds, seed_directory, seed_runs
 
 __all__ = [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,10 @@ from typing import Any
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.checkpoint import load_checkpoint
-from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
+from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
+from quarterturn.runs.directory import prepare_directory
 from quarterturn.runs.files import write_json
 
 
@@ -276,55 +275,3 @@ class Run:
                 f"{checkpoint} does not fit the run's config.json: {error}"
             ) from error
         return network.eval()
-
-
-def prepare_directory(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:
-    """Make an empty directory, deleting an earlier run only when told to.
-
-    Args:
-        path: The directory.
-        overwrite: Delete a run of ours that is there.
-        needed: Files and folders that may not be deleted with it.
-
-    Raises:
-        ConfigError: Something is there that may not be deleted.
-    """
-    if path.exists() or path.is_symlink():
-        if not overwrite:
-            raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
-        if not is_run(path):
-            raise ConfigError(
-                f"{path} is no run directory (it has no config.json of ours), so --overwrite does "
-                "not delete it; choose another --out"
-            )
-        refuse_to_delete(path, needed)
-        shutil.rmtree(path)
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make {path}: {error.strerror}") from error
-
-
-def refuse_to_delete(path: Path, needed: Sequence[Path]) -> None:
-    """Stop before a directory is deleted in which lies what the next run is to begin with.
-
-    Raises:
-        ConfigError: Names it.
-    """
-    for one in needed:
-        if one.exists() and one.resolve().is_relative_to(path.resolve()):
-            raise ConfigError(
-                f"--overwrite would delete {one}, which the new run begins with; choose another "
-                "--out"
-            )
-
-
-def is_run(path: Path) -> bool:
-    """Whether this is a run directory of ours, and no link to one: it may be deleted."""
-    if path.is_symlink():
-        return False
-    try:
-        Run.open(path)
-    except QuarterturnError:
-        return False
-    return True

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quarterturn.errors import ConfigError
-from quarterturn.runs.run import Run, is_run, prepare_directory, refuse_to_delete
+from quarterturn.runs.directory import is_run, prepare_directory, refuse_to_delete
+from quarterturn.runs.run import Run
 
 RESULTS = "results.json"
 """What a finished classifier says, and beside several of them their mean and spread."""
