@@ -46,7 +46,8 @@ def embed(
             its splits are embedded.
         out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
             ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
-            ``class_names``; -1 in a split that has none) or ``.csv`` (columns ``name``, ``split``, ``label``, ``f0`` ...).
+            ``class_names``; -1 in a split that has none) or ``.csv`` (columns ``name``, ``split``,
+            ``label``, ``f0`` ...).
         half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
         layer: A named layer instead of the last; maps are averaged over their area.
         max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
