@@ -17,10 +17,10 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from quarterturn.config import Config
-from quarterturn.crossfit.networks import FoldOutcome, fold_run
-from quarterturn.crossfit.outcome import Variant, list_variants
-from quarterturn.crossfit.table import FILE, UprightTable
-from quarterturn.report.tables import Table, print_table
+from quarterturn.orientation.networks import FoldOutcome, fold_run
+from quarterturn.orientation.table import FILE, UprightTable
+from quarterturn.orientation.variants import Variant, list_variants
+from quarterturn.pages.tables import Table, print_table
 
 
 def main() -> None:
@@ -37,13 +37,17 @@ def main() -> None:
     shown = Table(
         title=f"{is_agnostic.sum():,} agnostic images against {(~is_agnostic).sum():,} others",
         columns=[
-            "measure", "AUC by entropy", "AUC by p_upright", "rotation, others",
-            "rotation, agnostic", "nats",
+            "measure",
+            "AUC by entropy",
+            "AUC by p_upright",
+            "rotation, others",
+            "rotation, agnostic",
+            "nats",
         ],
         rows=rows,
         note="area under the ROC curve; each measure is added to those before it",
         plain=("AUC by entropy", "AUC by p_upright", "nats"),
-    )  # fmt: skip
+    )
     print_table(Console(width=140), shown)
     print(json.dumps(shown.to_dict()))
 

@@ -80,9 +80,12 @@ def inputs(options: Options, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def our_step(options: Options, noise: str, device: torch.device) -> Callable[[], object]:
     settings = MethodConfig(
-        instance_loss=options.loss, noise=noise, num_noise=options.num_noise,
-        temperature=TEMPERATURE, bank_momentum=MOMENTUM,
-    )  # fmt: skip
+        instance_loss=options.loss,
+        noise=noise,
+        num_noise=options.num_noise,
+        temperature=TEMPERATURE,
+        bank_momentum=MOMENTUM,
+    )
     discrimination = InstanceDiscrimination(
         options.instances, options.embedding_dim, settings, device=device
     )

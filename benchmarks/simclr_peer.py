@@ -36,16 +36,16 @@ from quarterturn.data.labelled import open_labelled
 from quarterturn.data.selection import select_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
-from quarterturn.evaluation.probe import frozen_features_protocol, probe_over_seeds
-from quarterturn.evaluation.representation import NetworkFeatures
-from quarterturn.evaluation.results import protocol_id, summarise
+from quarterturn.features.representation import NetworkFeatures
 from quarterturn.methods.instance import InstanceNetwork
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
+from quarterturn.pages.probe_tables import probe_table
+from quarterturn.pages.tables import print_table
 from quarterturn.presets import preset
-from quarterturn.report.probe_tables import probe_table
-from quarterturn.report.tables import print_table
+from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
 from quarterturn.runs import write_json
+from quarterturn.runs.results import protocol_id, summarise
 
 try:
     from lightly.loss import NTXentLoss
@@ -116,13 +116,17 @@ def main(options: Options) -> None:
         "training": training,
         "settings": {name: value for name, value in asdict(options).items() if name != "out"},
         "versions": {name: importlib.metadata.version(name) for name in ("lightly", "torch")},
-        "device": str(runtime.device), "precision": runtime.precision,
-        "threads": torch.get_num_threads(), "test": split.description,
-        "epochs": training["epochs"], "epochs_done": training["epochs"],
+        "device": str(runtime.device),
+        "precision": runtime.precision,
+        "threads": torch.get_num_threads(),
+        "test": split.description,
+        "epochs": training["epochs"],
+        "epochs_done": training["epochs"],
         "test_images_learned_from": 0,  # it has learned from the training split alone
-        "protocol": protocol, "protocol_id": protocol_id(protocol),
+        "protocol": protocol,
+        "protocol_id": protocol_id(protocol),
         "figures": {f"SimCLR/{name}": summarise(values) for name, values in measured.items()},
-    }  # fmt: skip
+    }
     print_table(stdout_console(), probe_table(result))
     print(", ".join(f"{name} {value:.4g}" for name, value in training.items()))
     if options.out is not None:
@@ -149,13 +153,19 @@ def fit(
     torch.manual_seed(options.seed)
     batch_size = min(options.views // 2, len(images))
     transform = SimCLRTransform(
-        input_size=crop.image_size, cj_strength=0.5, gaussian_blur=0.0,
+        input_size=crop.image_size,
+        cj_strength=0.5,
+        gaussian_blur=0.0,
         normalize={"mean": list(crop.mean), "std": list(crop.std)},
-    )  # fmt: skip
+    )
     loader = DataLoader(
-        Views(images, transform), batch_size, shuffle=True, drop_last=True,
-        num_workers=options.workers, persistent_workers=options.workers > 0,
-    )  # fmt: skip
+        Views(images, transform),
+        batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+    )
     head = SimCLRProjectionHead(backbone.feature_dim, 512, 128).to(runtime.device)
     criterion = NTXentLoss(temperature=0.5)
     base_rate = 6e-2 * batch_size / 128
@@ -190,9 +200,14 @@ def fit(
             print(f"{share:4.0%} of the time, step {step}, loss {loss.item():.3f}", flush=True)
     elapsed_s, seen = time.perf_counter() - start, step * batch_size
     return {
-        "minutes": elapsed_s / 60, "steps": step, "batch_size": batch_size, "views": 2 * seen,
-        "epochs": seen / len(images), "images_per_s": seen / elapsed_s, "last_loss": loss.item(),
-    }  # fmt: skip
+        "minutes": elapsed_s / 60,
+        "steps": step,
+        "batch_size": batch_size,
+        "views": 2 * seen,
+        "epochs": seen / len(images),
+        "images_per_s": seen / elapsed_s,
+        "last_loss": loss.item(),
+    }
 
 
 if __name__ == "__main__":

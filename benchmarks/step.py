@@ -56,10 +56,14 @@ class Options:
 def main(options: Options) -> None:
     runtime = Runtime(options.device, options.precision, compile=options.compile)
     config = Config().with_settings(
-        backbone=options.backbone, image_size=options.image_size, method=options.method,
-        instance_loss=options.loss, noise=options.noise, num_noise=options.num_noise,
+        backbone=options.backbone,
+        image_size=options.image_size,
+        method=options.method,
+        instance_loss=options.loss,
+        noise=options.noise,
+        num_noise=options.num_noise,
         batch_size=options.batch_size,
-    )  # fmt: skip
+    )
     side = options.image_size
     images = torch.randn(options.batch_size, 3, side, side, device=runtime.device)
     batch = Batch(torch.arange(options.batch_size, device=runtime.device), images)

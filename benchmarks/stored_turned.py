@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from quarterturn.crossfit.scores import probably_turned, stored_turns
-from quarterturn.crossfit.table import FILE, UprightTable
 from quarterturn.data.sources import open_source
-from quarterturn.report.tables import Table, print_table
+from quarterturn.orientation.scores import probably_turned, stored_turns
+from quarterturn.orientation.table import FILE, UprightTable
+from quarterturn.pages.tables import Table, print_table
 
 TURNS = [None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270]
 COVERAGES = (1.0, 0.9, 0.8)
@@ -68,8 +68,9 @@ def measure(out: Path, run: Path) -> None:
     shown = Table(
         f"{(stored > 0).sum():,} of {len(stored):,} images stored turned; {(listed > 0).sum():,} "
         "listed as probably turned",
-        ["measure", "value"], rows,
-    )  # fmt: skip
+        ["measure", "value"],
+        rows,
+    )
     print_table(Console(width=120), shown)
     print(json.dumps(shown.to_dict()))
 

@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from quarterturn import pretrain
+from quarterturn.config import Config, DataConfig
 from quarterturn.data.batches import Batch
-from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import Source, open_source
-from quarterturn.methods.base import Method
+from quarterturn.methods.base import Method, Network
+from quarterturn.methods.registry import build_network
 from quarterturn.models.backbone import Backbone
+from quarterturn.presets import preset
 from quarterturn.runs import Run
 from tests.weights.runs import MakeRun, write_run
 
@@ -121,3 +126,86 @@ def unchanged() -> Callable[[dict[str, Any], dict[str, Any]], bool]:
         return True
 
     return equal
+
+
+QUICK = {"epochs": 2, "limit": 120, "num_noise": 16, "batch_size": 32, "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A short decoupling run on digits."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    return pretrain("digits", out=out, quiet=True, **QUICK)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of small photos that differ in hue, 30 of each; bright at the top."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for label, hue in [("blue", 2), ("red", 0)]:
+        (root / label).mkdir()
+        for i in range(30):
+            pixels = random.integers(0, 60, (40, 48, 3), dtype=np.uint8)
+            pixels[..., hue] += 120
+            pixels[:12] += 60
+            Image.fromarray(pixels).save(root / label / f"{i:02d}.png")
+    return root
+
+
+SIDE = 8
+
+
+@pytest.fixture
+def crop() -> DataConfig:
+    """Images as they are: all of each, and values in [-1, 1]."""
+    return DataConfig(image_size=SIDE, eval_crop=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+
+@pytest.fixture
+def noise() -> Callable[..., ArrayImages]:
+    """Makes labelled images of noise: (number, side, classes, seed) -> images."""
+
+    def make(number: int, side: int = SIDE, classes: int = 4, seed: int = 0) -> ArrayImages:
+        pixels = np.random.default_rng(seed).integers(0, 256, (number, side, side, 3), np.uint8)
+        return ArrayImages(
+            pixels,
+            [f"noise-{i}" for i in range(number)],
+            np.arange(number) % classes,
+            [f"class {c}" for c in range(classes)],
+        )
+
+    return make
+
+
+@pytest.fixture
+def with_sky(noise) -> Callable[[int], ArrayImages]:
+    """Makes images of noise whose uppermost row is white: which way is up can be seen."""
+
+    def make(number: int) -> ArrayImages:
+        images = noise(number)
+        images.pixels //= 2
+        images.pixels[:, 0] = 255
+        return images
+
+    return make
+
+
+NUM_IMAGES = 60
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageSet:
+    """A few digits, at the size they are stored."""
+    return open_source("digits").train.subset(np.arange(NUM_IMAGES))
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    return preset("digits").with_settings(epochs=2, crop_scale=(0.6, 1.0))
+
+
+@pytest.fixture(scope="session")
+def network(config: Config) -> Network:
+    """Untrained, decoupled."""
+    return build_network(config).eval()

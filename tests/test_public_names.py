@@ -68,8 +68,8 @@ def test_no_room_takes_the_place_of_a_command():
     """Importing a sub-package sets it on the package, over a public name that is the same."""
     for room in pkgutil.iter_modules(quarterturn.__path__):
         assert room.name not in quarterturn.__all__, room.name
-    command = import_module("quarterturn.commands.upright")
-    import_module("quarterturn.crossfit.networks")
+    command = import_module("quarterturn.orientation.upright")
+    import_module("quarterturn.orientation.networks")
     assert callable(quarterturn.upright)
     assert quarterturn.upright is command.upright
 

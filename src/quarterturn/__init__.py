@@ -8,17 +8,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quarterturn.commands.demo import demo
-    from quarterturn.commands.embed import embed
-    from quarterturn.commands.export import export
-    from quarterturn.commands.finetune import finetune, resume_finetune
-    from quarterturn.commands.import_checkpoint import import_checkpoint
-    from quarterturn.commands.orient import orient
-    from quarterturn.commands.predict import predict
-    from quarterturn.commands.pretrain import pretrain, resume
-    from quarterturn.commands.probe import probe
-    from quarterturn.commands.upright import upright
+    from quarterturn.classifying.finetune import finetune, resume_finetune
+    from quarterturn.classifying.predict import predict
+    from quarterturn.collection.embed import embed
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
+    from quarterturn.demonstration.demo import demo
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
     from quarterturn.losses.focal import FocalLoss
     from quarterturn.losses.instance import infonce_loss, nce_loss
@@ -28,7 +22,13 @@ if TYPE_CHECKING:
     from quarterturn.losses.rotation import pu_weights, rotation_loss
     from quarterturn.losses.weights import effective_number_weights
     from quarterturn.models.bank import InstanceBank
+    from quarterturn.orientation.orient import orient
+    from quarterturn.orientation.upright import upright
+    from quarterturn.pretraining.pretrain import pretrain, resume
+    from quarterturn.probing.probe import probe
     from quarterturn.rotation import rotate4
+    from quarterturn.weights.export import export
+    from quarterturn.weights.import_checkpoint import import_checkpoint
     from quarterturn.weights.loading import load_backbone
 
 _HOME = {
@@ -40,12 +40,12 @@ _HOME = {
     "LDAMLoss": "losses.ldam",
     "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
-    "demo": "commands.demo",
+    "demo": "demonstration.demo",
     "effective_number_weights": "losses.weights",
-    "embed": "commands.embed",
-    "export": "commands.export",
-    "finetune": "commands.finetune",
-    "import_checkpoint": "commands.import_checkpoint",
+    "embed": "collection.embed",
+    "export": "weights.export",
+    "finetune": "classifying.finetune",
+    "import_checkpoint": "weights.import_checkpoint",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
     "ldam_margins": "losses.ldam",
@@ -53,16 +53,16 @@ _HOME = {
     "long_tail_counts": "data.long_tail",
     "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
-    "orient": "commands.orient",
-    "predict": "commands.predict",
-    "pretrain": "commands.pretrain",
-    "probe": "commands.probe",
+    "orient": "orientation.orient",
+    "predict": "classifying.predict",
+    "pretrain": "pretraining.pretrain",
+    "probe": "probing.probe",
     "pu_weights": "losses.rotation",
-    "resume": "commands.pretrain",
-    "resume_finetune": "commands.finetune",
+    "resume": "pretraining.pretrain",
+    "resume_finetune": "classifying.finetune",
     "rotate4": "rotation",
     "rotation_loss": "losses.rotation",
-    "upright": "commands.upright",
+    "upright": "orientation.upright",
 }
 
 __all__ = [

@@ -277,9 +277,13 @@ def test_the_other_commands():
     assert neighbors == Neighbors(Path("runs/x-1"), "kitchen/12.jpg", data="photos", k=5)
     words = "runs/x-1 photos --write copies --write-all --in-sample --confidence 0.9"
     assert parse(["orient", *words.split()]) == Orient(
-        Path("runs/x-1"), "photos",
-        write=Path("copies"), write_all=True, in_sample=True, confidence=0.9,
-    )  # fmt: skip
+        Path("runs/x-1"),
+        "photos",
+        write=Path("copies"),
+        write_all=True,
+        in_sample=True,
+        confidence=0.9,
+    )
 
 
 def test_orient_has_the_defaults_of_the_library():
@@ -304,11 +308,13 @@ def test_the_library_default_is_the_folder_recipe():
         ("photos --loss ldam", "folder-classifier", {"loss": "ldam"}),
         ("cifar10:x --reweight drw", "cifar10-classifier", {"reweight": "drw"}),
         ("x.npz --preset cifar10-lt-ldam --no-flip", "cifar10-lt-ldam", {"flip": False}),
-        ("digits --resample balanced --trained none --reweight-from-epoch 3",
-         "digits-classifier",
-         {"resample": "balanced", "trained": "none", "reweight_from_epoch": 3}),
+        (
+            "digits --resample balanced --trained none --reweight-from-epoch 3",
+            "digits-classifier",
+            {"resample": "balanced", "trained": "none", "reweight_from_epoch": 3},
+        ),
     ],
-)  # fmt: skip
+)
 def test_finetune_has_a_preset_of_its_own(words, name, changes):
     command = parse(["finetune", *words.split()])
     assert isinstance(command, Finetune)

@@ -308,9 +308,11 @@ class TestSourcesAgree:
         (found,) = batches_of(images, batch_size=9).epoch(0)
         expected = (torch.from_numpy(colours[:, 0, 0]) / 255 - MEAN.flatten()) / STD.flatten()
         torch.testing.assert_close(
-            found.images, expected[found.indices][:, :, None, None].expand(-1, -1, 16, 16),
-            rtol=0, atol=1e-4,
-        )  # fmt: skip
+            found.images,
+            expected[found.indices][:, :, None, None].expand(-1, -1, 16, 16),
+            rtol=0,
+            atol=1e-4,
+        )
 
 
 class Unlabelled(ArrayImages):

@@ -27,9 +27,14 @@ SCALE, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 
 def draw(sizes, indices, *, seed=0, epoch=0, scale=SCALE, ratio=RATIO, flip=True) -> Crops:
     return draw_crops(
-        torch.as_tensor(sizes), torch.as_tensor(indices),
-        seed=seed, epoch=epoch, scale=scale, ratio=ratio, flip=flip,
-    )  # fmt: skip
+        torch.as_tensor(sizes),
+        torch.as_tensor(indices),
+        seed=seed,
+        epoch=epoch,
+        scale=scale,
+        ratio=ratio,
+        flip=flip,
+    )
 
 
 def many(height: int, width: int, n: int, **options) -> Crops:
@@ -119,9 +124,12 @@ class TestDraws:
         crops = many(100, 100, 4000)
         top, left, box_h, box_w = crops.boxes.numpy().T
         drawn = [
-            (top + 0.5) / (101 - box_h), (left + 0.5) / (101 - box_w),
-            box_h * box_w, np.log(box_w / box_h), crops.flips.numpy(),
-        ]  # fmt: skip
+            (top + 0.5) / (101 - box_h),
+            (left + 0.5) / (101 - box_w),
+            box_h * box_w,
+            np.log(box_w / box_h),
+            crops.flips.numpy(),
+        ]
         correlations = np.corrcoef(np.stack(drawn)) - np.eye(len(drawn))
         assert np.abs(correlations).max() < 4 / math.sqrt(4000)
 
@@ -417,9 +425,7 @@ class TestPadded:
         for i, (down, right) in enumerate(self.PLACES):
             image = Image.fromarray(images[i])
             expected = padded_and_cropped(image, side, self.PADDING, down, right, flip)
-            by_worker = crop_file_image(
-                image, (side, side), boxes[i], flip, side, (down, right)
-            )  # fmt: skip
+            by_worker = crop_file_image(image, (side, side), boxes[i], flip, side, (down, right))
             np.testing.assert_array_equal(by_worker.permute(1, 2, 0).numpy(), expected)
             np.testing.assert_allclose(on_device[i].permute(1, 2, 0), expected, rtol=0, atol=1e-3)
             dark = (expected == 0).all(axis=2).sum()

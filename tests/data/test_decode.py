@@ -159,9 +159,11 @@ class TestOrientation:
     def test_comes_in_upright(self, tmp_path, orientation, suffix, options, levels):
         upright = photo(orientation, 20, 34)
         path = save(
-            tmp_path / f"x.{suffix}", stored(upright, orientation),
-            exif=oriented(orientation), **options,
-        )  # fmt: skip
+            tmp_path / f"x.{suffix}",
+            stored(upright, orientation),
+            exif=oriented(orientation),
+            **options,
+        )
         assert_close(pixels_of(path), upright, levels)
         assert read_size(path) == (20, 34)
 
@@ -183,9 +185,11 @@ class TestOrientation:
     def test_with_reduced_decoding(self, tmp_path, orientation):
         upright = photo(orientation, 160, 240)
         path = save(
-            tmp_path / "x.jpg", stored(upright, orientation),
-            exif=oriented(orientation), quality=95,
-        )  # fmt: skip
+            tmp_path / "x.jpg",
+            stored(upright, orientation),
+            exif=oriented(orientation),
+            quality=95,
+        )
         found = pixels_of(path, shrink=4.5)
         assert found.shape == (40, 60, 3)
         assert read_size(path) == (160, 240)  # the original's

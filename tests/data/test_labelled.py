@@ -9,7 +9,7 @@ from quarterturn.data.long_tail import long_tail_counts
 from quarterturn.data.selection import limit_images
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError, DataError
-from quarterturn.evaluation.results import protocol_of
+from quarterturn.runs.results import protocol_of
 
 from .pictures import noise, save_photo
 

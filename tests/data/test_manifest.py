@@ -67,8 +67,11 @@ class TestImages:
         rows = [f'"{far}"', "deep/er/x.png", "./deep/../0.png", plain.name]
         source = opened(root, "path", [*rows, *(f"{i}.png" for i in range(1, 9))])
         assert [str(source.train.path(i).resolve()) for i in range(4)] == [
-            str(far), str(root / "deep/er/x.png"), str(root / "0.png"), str(plain)
-        ]  # fmt: skip
+            str(far),
+            str(root / "deep/er/x.png"),
+            str(root / "0.png"),
+            str(plain),
+        ]
         np.testing.assert_array_equal(np.asarray(source.train.read(3)), photo(52))
 
     def test_fingerprint_follows_the_list(self, root):

@@ -59,9 +59,11 @@ class TestLongTail:
         labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), 120))
         np.savez(
             tmp_path / "set.npz",
-            train_images=pixels[:400, None, None], train_labels=labels[:400],
-            test_images=pixels[400:, None, None], test_labels=labels[400:],
-        )  # fmt: skip
+            train_images=pixels[:400, None, None],
+            train_labels=labels[:400],
+            test_images=pixels[400:, None, None],
+            test_labels=labels[400:],
+        )
         return str(tmp_path / "set.npz")
 
     @pytest.mark.parametrize("kind", ["exponential", "step"])
@@ -88,9 +90,11 @@ class TestLongTail:
     def test_says_that_labels_were_read(self, data):
         assert select_images(data, DataConfig()).labels_read == ""
         images = ArrayImages(
-            np.zeros((400, 1, 1, 3), np.uint8), [str(i) for i in range(400)],
-            np.arange(400) % 4, list("abcd"),
-        )  # fmt: skip
+            np.zeros((400, 1, 1, 3), np.uint8),
+            [str(i) for i in range(400)],
+            np.arange(400) % 4,
+            list("abcd"),
+        )
         kept, words = cut_long_tail(images, 0.001, "exponential")
         assert np.bincount(kept.labels, minlength=4).tolist() == [100, 10, 1, 0]
         assert long_tail_counts(100, 4, 0.001) == [100, 10, 1, 0]
@@ -107,8 +111,9 @@ class TestLongTail:
     def test_that_leaves_too_few(self, tmp_path):
         np.savez(
             tmp_path / "x.npz",
-            train_images=np.zeros((12, 1, 1), np.uint8), train_labels=np.arange(12) % 2,
-        )  # fmt: skip
+            train_images=np.zeros((12, 1, 1), np.uint8),
+            train_labels=np.arange(12) % 2,
+        )
         with pytest.raises(DataError, match=r"--long-tail 0\.1 leaves 6 images"):
             select_images(str(tmp_path / "x.npz"), DataConfig(long_tail=0.1))
 

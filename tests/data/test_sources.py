@@ -56,10 +56,15 @@ def messy(tmp_path):
 
 class TestMessyFolder:
     NAMES = (
-        "cmyk.jpg", "cut.jpg", *(f"img_{i:02d}.jpg" for i in range(50)),
-        "link.jpg", "turned.jpg", "wide.png",
-        *(f"linked/{i}.jpg" for i in range(3)), *(f"nested/deeper/{i}.png" for i in range(10)),
-    )  # fmt: skip
+        "cmyk.jpg",
+        "cut.jpg",
+        *(f"img_{i:02d}.jpg" for i in range(50)),
+        "link.jpg",
+        "turned.jpg",
+        "wide.png",
+        *(f"linked/{i}.jpg" for i in range(3)),
+        *(f"nested/deeper/{i}.png" for i in range(10)),
+    )
 
     def test_what_is_read_ignored_and_listed(self, messy):
         source = open_source(str(messy))
@@ -135,9 +140,20 @@ class TestLinks:
 class TestOrderAndLabels:
     def test_as_torchvisions_image_folder(self, tmp_path):
         names = [
-            "b/2.PNG", "b/10.png", "b/x/1.jpg", "b/x-y/1.JPG", "b/x/z/1.jpeg", "b/x.y/0.png",
-            "B/1.bmp", "a b/1.webp", "a/a.png", "a/A.png", "a/_.Tif", "a/9/1.png", "a/10/1.png",
-        ]  # fmt: skip
+            "b/2.PNG",
+            "b/10.png",
+            "b/x/1.jpg",
+            "b/x-y/1.JPG",
+            "b/x/z/1.jpeg",
+            "b/x.y/0.png",
+            "B/1.bmp",
+            "a b/1.webp",
+            "a/a.png",
+            "a/A.png",
+            "a/_.Tif",
+            "a/9/1.png",
+            "a/10/1.png",
+        ]
         for seed, name in enumerate(names):
             save_photo(tmp_path / name, seed, 8, 8)
         theirs = ImageFolder(str(tmp_path))
@@ -332,10 +348,13 @@ class TestNpz:
     def test_flat_labels_and_classes_of_another_split(self, tmp_path):
         source = open_source(
             self.write(
-                tmp_path, train_images=noise(0, 8, 5, 5), train_labels=np.zeros(8, int),
-                test_images=noise(0, 3, 5, 5), test_labels=np.array([0, 2, 1]),
+                tmp_path,
+                train_images=noise(0, 8, 5, 5),
+                train_labels=np.zeros(8, int),
+                test_images=noise(0, 3, 5, 5),
+                test_labels=np.array([0, 2, 1]),
             )
-        )  # fmt: skip
+        )
         assert source.train.class_names == source.test.class_names == ["0", "1", "2"]
         assert source.test.labels.tolist() == [0, 2, 1]
 
@@ -406,8 +425,12 @@ class TestNpz:
         with single.open("wb") as file:
             np.save(file, noise(0, 8, 5, 5))
         for damaged in (
-            b"", b"text", whole[:100], whole[:60] + bytes(8) + whole[68:], single.read_bytes(),
-        ):  # fmt: skip
+            b"",
+            b"text",
+            whole[:100],
+            whole[:60] + bytes(8) + whole[68:],
+            single.read_bytes(),
+        ):
             data.write_bytes(damaged)
             with pytest.raises(DataError, match=r"set\.npz is not a readable \.npz file"):
                 open_source(str(data))

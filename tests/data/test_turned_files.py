@@ -113,9 +113,12 @@ def test_what_is_told_of_the_picture_is_kept(tmp_path, suffix):
     exif[0x010E] = "a house"
     exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"
     source = save(
-        tmp_path / f"x.{suffix}", photo(1), exif=exif.tobytes(),
-        dpi=(100, 200), icc_profile=b"profile" * 9,
-    )  # fmt: skip
+        tmp_path / f"x.{suffix}",
+        photo(1),
+        exif=exif.tobytes(),
+        dpi=(100, 200),
+        icc_profile=b"profile" * 9,
+    )
     for turns, dpi in [(1, (100, 200)), (2, (200, 100))]:  # orientation 6 is sideways already
         assert_turned(source, tmp_path / f"y.{suffix}", turns)
         with Image.open(source) as before, Image.open(tmp_path / f"y.{suffix}") as copy:

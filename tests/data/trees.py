@@ -26,10 +26,15 @@ def write_devkit(root: Path, truth: list[int] = GROUND_TRUTH) -> Path:
     kit = root / "ILSVRC2012_devkit_t12" / "data"
     kit.mkdir(parents=True)
     fields = [
-        ("ILSVRC2012_ID", "O"), ("WNID", "O"), ("words", "O"), ("gloss", "O"),
-        ("num_children", "O"), ("children", "O"), ("wordnet_height", "O"),
+        ("ILSVRC2012_ID", "O"),
+        ("WNID", "O"),
+        ("words", "O"),
+        ("gloss", "O"),
+        ("num_children", "O"),
+        ("children", "O"),
+        ("wordnet_height", "O"),
         ("num_train_images", "O"),
-    ]  # fmt: skip
+    ]
     rows = [(i, wnid, f"{wnid}, it", "a thing", 0, [], 0, 3) for wnid, i in IDS.items()]
     rows.append((4, "n00", "entity", "all things", 3, [1, 2, 3], 1, 0))
     savemat(kit / "meta.mat", {"synsets": np.array(rows, dtype=fields)[:, None]})

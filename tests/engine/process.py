@@ -20,7 +20,7 @@ from quarterturn.cli import main
 
 # Children are forked from a server that has the heavy imports behind it, which saves seconds each.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload([__name__, "quarterturn.commands.pretrain", "sklearn.datasets"])
+processes.set_forkserver_preload([__name__, "quarterturn.pretraining.pretrain", "sklearn.datasets"])
 
 
 def kill_at_step(step: int) -> None:

@@ -8,18 +8,34 @@ import numpy as np
 import pytest
 import torch
 
-import quarterturn.commands.pretrain as pretrain_command
 import quarterturn.engine.loop as loop
+import quarterturn.pretraining.pretrain as pretrain_command
 from quarterturn.cli import main
 
 from .process import as_group
 
 EPOCHS, IMAGES = 2, 101  # batches of 16; the last, of 5, is uneven over two processes
 WORDS = (
-    "pretrain", "digits", "--epochs", EPOCHS, "--batch-size", 16, "--limit", IMAGES,
-    "--num-noise", 16, "--device", "cpu", "--log-every", 1, "--no-diagnostics",
-    "--instance-loss", "nce", "--noise", "per-image",
-)  # fmt: skip
+    "pretrain",
+    "digits",
+    "--epochs",
+    EPOCHS,
+    "--batch-size",
+    16,
+    "--limit",
+    IMAGES,
+    "--num-noise",
+    16,
+    "--device",
+    "cpu",
+    "--log-every",
+    1,
+    "--no-diagnostics",
+    "--instance-loss",
+    "nce",
+    "--noise",
+    "per-image",
+)
 
 
 def train_and_tell(rank: int, folder: str, more: list[str]) -> None:

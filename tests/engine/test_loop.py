@@ -74,10 +74,15 @@ class Batches:
 
 def training(method: Slope, **options: object) -> Training:
     return Training(
-        method, Batches(), torch.optim.SGD(method.network.parameters(), lr=9.0), STEP,
+        method,
+        Batches(),
+        torch.optim.SGD(method.network.parameters(), lr=9.0),
+        STEP,
         Runtime("cpu", "32-true"),
-        Telemetry(None, total_steps=6, steps_per_epoch=3), epochs=2, **options,
-    )  # fmt: skip
+        Telemetry(None, total_steps=6, steps_per_epoch=3),
+        epochs=2,
+        **options,
+    )
 
 
 def gradient(weight: float, images: list[float]) -> float:

@@ -110,9 +110,12 @@ def test_fused_steps_are_torchs_unfused_ones(name):
     optimizer = build_optimizer(ours, settings)
     momentum = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
     plain = kind(
-        theirs.parameters(), weight_decay=settings.weight_decay, fused=False, foreach=False,
+        theirs.parameters(),
+        weight_decay=settings.weight_decay,
+        fused=False,
+        foreach=False,
         **momentum,
-    )  # fmt: skip
+    )
     start = [p.detach().clone() for p in ours.parameters()]
     generator = torch.Generator().manual_seed(1)
     for step in range(5):

@@ -57,9 +57,13 @@ def learn(
     method, runtime = deepcopy(method), runtime or Runtime("cpu", "32-true")
     method.network.eval()  # batch norm sees one part at a time, which is not in question here
     training: Any = SimpleNamespace(
-        method=method, batches=SimpleNamespace(steps_per_epoch=1), epochs=2, step=epoch,
-        optimizer=torch.optim.SGD(method.network.parameters(), lr=0.0), runtime=runtime,
-    )  # fmt: skip
+        method=method,
+        batches=SimpleNamespace(steps_per_epoch=1),
+        epochs=2,
+        step=epoch,
+        optimizer=torch.optim.SGD(method.network.parameters(), lr=0.0),
+        runtime=runtime,
+    )
     share = batch().split(runtime.world_size)[rank]
     terms = training_step(training, runtime.wrap(method.network), share, parts)
     found = {name: p.grad for name, p in method.network.named_parameters() if p.grad is not None}
@@ -93,9 +97,15 @@ def test_class_weights(loss: str) -> None:
 
 def all_switches(instance_loss: str) -> Method:
     settings = config(
-        upright="auto", instance_loss=instance_loss, rotation_weight=0.7, instance_weight=0.3,
-        balance_turns=True, balance_agnostic=True, balance_semantic=True, counts="labels",
-    )  # fmt: skip
+        upright="auto",
+        instance_loss=instance_loss,
+        rotation_weight=0.7,
+        instance_weight=0.3,
+        balance_turns=True,
+        balance_agnostic=True,
+        balance_semantic=True,
+        counts="labels",
+    )
     p_upright = torch.rand(NUM, 4, generator=torch.Generator().manual_seed(2))
     agnostic = torch.tensor([0.0, 1, 0, 0, 0, 0, 1])
     method = build_method(settings, NUM, p_upright=p_upright, agnostic=agnostic, labels=LABELS)

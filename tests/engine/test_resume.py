@@ -17,9 +17,25 @@ from .process import (
 )
 
 SETTINGS = (
-    "--epochs", 3, "--batch-size", 32, "--limit", 160, "--num-noise", 32, "--log-every", 2,
-    "--checkpoint-every", 3, "--diagnostics-every", 2, "--device", "cpu", "--seed", 7,
-)  # fmt: skip
+    "--epochs",
+    3,
+    "--batch-size",
+    32,
+    "--limit",
+    160,
+    "--num-noise",
+    32,
+    "--log-every",
+    2,
+    "--checkpoint-every",
+    3,
+    "--diagnostics-every",
+    2,
+    "--device",
+    "cpu",
+    "--seed",
+    7,
+)
 STEPS_PER_EPOCH = 5  # 160 images by 32
 SMALL = ("--image-size", 24, "--backbone", "convnet")
 KILLS = {

@@ -121,10 +121,14 @@ def test_a_compiled_step_is_another_but_for_rounding(
         method = Decoupling(network, InstanceDiscrimination(20, 4, settings))
         at_work = Runtime("cpu", "32-true", compile=compile)
         training = Training(
-            method, SimpleNamespace(steps_per_epoch=1),
+            method,
+            SimpleNamespace(steps_per_epoch=1),
             build_optimizer(network, OptimizerConfig(learning_rate=0.1)),
-            OptimizerConfig(), at_work, Telemetry(None, total_steps=1, steps_per_epoch=1), epochs=1,
-        )  # fmt: skip
+            OptimizerConfig(),
+            at_work,
+            Telemetry(None, total_steps=1, steps_per_epoch=1),
+            epochs=1,
+        )
         before = {name: value.clone() for name, value in network.state_dict().items()}
         wrapped = at_work.wrap(network)
         assert (wrapped is network) != compile

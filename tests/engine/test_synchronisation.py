@@ -22,9 +22,14 @@ def test_neither_batches_nor_steps_wait_for_the_gpu(random_images, noise, loss):
     method = build_method(config, len(images), device=runtime.device)
     batches = TrainingBatches(images, config.data, batch_size=16, seed=0, device=runtime.device)
     training = Training(
-        method, batches, build_optimizer(method.network, config.optimizer), config.optimizer,
-        runtime, Telemetry(None, total_steps=4, steps_per_epoch=4), epochs=1,
-    )  # fmt: skip
+        method,
+        batches,
+        build_optimizer(method.network, config.optimizer),
+        config.optimizer,
+        runtime,
+        Telemetry(None, total_steps=4, steps_per_epoch=4),
+        epochs=1,
+    )
     for number, batch in enumerate(batches.epoch(0)):
         if number == 1:  # the first step allocates, and estimates Z
             torch.cuda.set_sync_debug_mode("error")

@@ -99,8 +99,11 @@ def test_all_is_worked_out_on_the_cpu():
     switches = {"balance_turns": True, "balance_agnostic": True, "balance_semantic": True}
     made = build_balance(
         config(**switches, counts="labels"),
-        p_upright=torch.rand(2, 4), agnostic=agnostic, labels=labels, device=meta,
-    )  # fmt: skip
+        p_upright=torch.rand(2, 4),
+        agnostic=agnostic,
+        labels=labels,
+        device=meta,
+    )
     for balance in (made.rotation.turns, made.rotation.groups, made.semantic.balance):
         assert balance.margins.device == balance.weights.device == meta
         assert balance.counts.sum().item() in (2, 8)  # images, or their copies
@@ -166,8 +169,10 @@ def test_balanced_turns_are_ldam_of_the_turns(name):
         total = 0.0
         for i in range(6):
             for k in range(4):
-                row = [30 * (z - (margins[k].item() if c == k else 0))
-                       for c, z in enumerate(cosines[i, k].tolist())]  # fmt: skip
+                row = [
+                    30 * (z - (margins[k].item() if c == k else 0))
+                    for c, z in enumerate(cosines[i, k].tolist())
+                ]
                 log_sum = max(row) + math.log(sum(math.exp(z - max(row)) for z in row))
                 total += in_force[k].item() * (log_sum - row[k])
         found = made.losses(network, batch, 0, progress).terms["rotation"].item()
@@ -268,8 +273,9 @@ def test_groups_are_parted_by_the_threshold():
 def test_one_group_alone_is_balanced():
     made = build_balance(
         config(balance_turns=True, balance_agnostic=True),
-        p_upright=torch.rand(3, 4), agnostic=torch.tensor([0.1, 0.2, 0.3]),
-    )  # fmt: skip
+        p_upright=torch.rand(3, 4),
+        agnostic=torch.tensor([0.1, 0.2, 0.3]),
+    )
     groups, indices = made.rotation.groups, torch.arange(3)
     assert groups.counts.tolist() == [3, 0]
     assert groups.margins.tolist() == [0, 0]

@@ -55,8 +55,11 @@ class TestShapes:
         source.train(training)
         before = {name: value.clone() for name, value in source.state_dict().items()}
         assert feature_shapes(source, LAYERS, 8) == {
-            "conv": (4, 8, 8), "rotation": (6,), "invariant": (6,), "both": (12,),
-        }  # fmt: skip
+            "conv": (4, 8, 8),
+            "rotation": (6,),
+            "invariant": (6,),
+            "both": (12,),
+        }
         assert feature_shapes(source, ("conv",), 11) == {"conv": (4, 11, 11)}
         assert source.training == training
         assert all(torch.equal(value, before[n]) for n, value in source.state_dict().items())

@@ -110,8 +110,10 @@ class TestParameters:
         with torch.device("meta"):
             head = build_head("multilayer", (7,), num_classes)
         assert [m.out_features for m in head if isinstance(m, nn.Linear)] == [
-            width, width, num_classes
-        ]  # fmt: skip
+            width,
+            width,
+            num_classes,
+        ]
 
 
 def layers_of(head: nn.Sequential) -> list[str]:
@@ -125,8 +127,11 @@ class TestStructure:
         maps = (6, 13, 13)
         with torch.device("meta"):
             assert layers_of(build_head("linear", maps, 5)) == [
-                "MaxPoolTo", "BatchNorm2d", "Flatten", "Linear"
-            ]  # fmt: skip
+                "MaxPoolTo",
+                "BatchNorm2d",
+                "Flatten",
+                "Linear",
+            ]
             nonlinear = build_head("nonlinear", maps, 5)
             assert layers_of(nonlinear) == ["MaxPool2d", "Flatten", *self.HIDDEN]
             extra = build_head("nonlinear", maps, 5, extra_conv=True)
@@ -134,12 +139,17 @@ class TestStructure:
             assert layers_of(build_head("multilayer", maps, 5)) == ["Flatten", *self.HIDDEN]
             convolutional = build_head("convolutional", maps, 5)
         assert layers_of(convolutional) == [
-            *("Conv2d", "BatchNorm2d", "ReLU") * 3, "AdaptiveAvgPool2d", "Flatten", "Linear"
-        ]  # fmt: skip
+            *("Conv2d", "BatchNorm2d", "ReLU") * 3,
+            "AdaptiveAvgPool2d",
+            "Flatten",
+            "Linear",
+        ]
         convs = [m for m in convolutional if isinstance(m, nn.Conv2d)]
         assert [(c.in_channels, c.out_channels, c.kernel_size[0]) for c in convs] == [
-            (6, 192, 3), (192, 192, 1), (192, 192, 1)
-        ]  # fmt: skip
+            (6, 192, 3),
+            (192, 192, 1),
+            (192, 192, 1),
+        ]
         assert [c.bias for c in convs] == [None] * 3
 
     def test_hidden_layers_have_no_biases(self):

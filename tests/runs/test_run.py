@@ -51,12 +51,14 @@ def test_what_a_run_begins_with_is_not_deleted_for_it(tmp_path: Path, kind: str)
     new = {
         "start": Run(old.path, "digits", Config(), "abc", start=str(old.path)),
         "upright": Run(
-            old.path, "digits",
-            Config().with_settings(upright=str(old.path / "upright.npz")), "abc",
+            old.path,
+            "digits",
+            Config().with_settings(upright=str(old.path / "upright.npz")),
+            "abc",
         ),
         "data": Run(old.path, images, Config(), "abc"),
         "named data": Run(old.path, f"cifar10:{images}", Config(), "abc"),
-    }[kind]  # fmt: skip
+    }[kind]
     with pytest.raises(ConfigError, match=r"--overwrite would delete .*, which the new run begins"):
         new.create(overwrite=True)
     assert (old.path / "upright.npz").exists()

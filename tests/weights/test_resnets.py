@@ -27,8 +27,14 @@ def test_torchvision_loads_strictly_and_tells_turns(
     exported = export_torchvision(run, network, out, clouds(run.config.data))
     assert max(d.relative for d in exported.differences) < 1e-5
     assert [d.output for d in exported.differences] == [
-        "stem", "layer1", "layer2", "layer3", "layer4", "pool", "fc"
-    ]  # fmt: skip
+        "stem",
+        "layer1",
+        "layer2",
+        "layer3",
+        "layer4",
+        "pool",
+        "fc",
+    ]
 
     theirs = getattr(torchvision.models, name)(num_classes=4).eval()
     theirs.load_state_dict(torch.load(out, weights_only=True), strict=True)

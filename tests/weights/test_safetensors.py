@@ -51,8 +51,10 @@ def test_the_metadata_say_all(make_run: MakeRun, tmp_path: Path) -> None:
     assert json.loads(metadata["mean"]) == [0.305, 0.305, 0.305]
     assert json.loads(metadata["std"]) == [0.376, 0.376, 0.376]
     assert json.loads(metadata["split"]) == {
-        "rotation": [0, 128], "invariant": [128, 256], "both": [0, 256]
-    }  # fmt: skip
+        "rotation": [0, 128],
+        "invariant": [128, 256],
+        "both": [0, 256],
+    }
     assert metadata["quarterturn"]
     assert json.loads(metadata["data"]) == "digits"
     assert str(tmp_path) not in json.dumps(metadata)

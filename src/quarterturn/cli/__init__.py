@@ -1,4 +1,4 @@
-"""The command line: words in, one function of ``quarterturn.commands`` called.
+"""The command line: words in, one function of the library called.
 
 One file a command says what it takes. Nothing heavy is imported here, so that ``--help`` answers at
 once.

@@ -16,9 +16,15 @@ class Compare:
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN ...")]
     """Runs that have been probed, or that finetune has made."""
     measure: Literal[
-        "top1", "balanced", "worst_class", "many", "medium", "few",
-        "std_over_classes", "std_over_groups",
-    ] = "top1"  # fmt: skip
+        "top1",
+        "balanced",
+        "worst_class",
+        "many",
+        "medium",
+        "few",
+        "std_over_classes",
+        "std_over_groups",
+    ] = "top1"
     """What the tables show; the file holds all."""
     mixed: bool = False
     """Show a table for each protocol of any run, instead of those that all runs share."""
@@ -29,9 +35,12 @@ class Compare:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.compare import compare
+        from quarterturn.comparing.compare import compare
 
         compare(
             self.runs,
-            measure=self.measure, mixed=self.mixed, out=self.out, overwrite=self.overwrite,
-        )  # fmt: skip
+            measure=self.measure,
+            mixed=self.mixed,
+            out=self.out,
+            overwrite=self.overwrite,
+        )

@@ -26,9 +26,12 @@ class Demo:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.demo import demo
+        from quarterturn.demonstration.demo import demo
 
         demo(
             self.data,
-            out=self.out, limit=self.limit, seed=self.seed, overwrite=self.overwrite,
-        )  # fmt: skip
+            out=self.out,
+            limit=self.limit,
+            seed=self.seed,
+            overwrite=self.overwrite,
+        )

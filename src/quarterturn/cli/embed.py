@@ -35,11 +35,16 @@ class Embed:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.embed import embed
+        from quarterturn.collection.embed import embed
 
         embed(
-            self.run_directory, self.data,
-            out=self.out, half=self.half, layer=self.layer,
-            max_bad_fraction=self.max_bad_fraction, overwrite=self.overwrite,
-            device=self.device, workers=self.workers,
-        )  # fmt: skip
+            self.run_directory,
+            self.data,
+            out=self.out,
+            half=self.half,
+            layer=self.layer,
+            max_bad_fraction=self.max_bad_fraction,
+            overwrite=self.overwrite,
+            device=self.device,
+            workers=self.workers,
+        )

@@ -42,11 +42,18 @@ class Export:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.export import export
+        from quarterturn.weights.export import export
 
         export(
-            self.run_directory, format=self.format, out=self.out,
-            layers=self.layers, num_classes=self.num_classes,
-            input=self.input, rescale=self.rescale, sample=self.sample,
-            licence=self.licence, tolerance=self.tolerance, overwrite=self.overwrite,
-        )  # fmt: skip
+            self.run_directory,
+            format=self.format,
+            out=self.out,
+            layers=self.layers,
+            num_classes=self.num_classes,
+            input=self.input,
+            rescale=self.rescale,
+            sample=self.sample,
+            licence=self.licence,
+            tolerance=self.tolerance,
+            overwrite=self.overwrite,
+        )

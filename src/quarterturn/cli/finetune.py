@@ -121,7 +121,7 @@ class Finetune:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.finetune import finetune, resume_finetune
+        from quarterturn.classifying.finetune import finetune, resume_finetune
 
         if self.resume is not None:
             if any(given is not None for given in (self.data, self.start, self.out, self.preset)):
@@ -134,6 +134,9 @@ class Finetune:
         else:
             finetune(
                 self.data,
-                start=self.start, out=self.out, config=self.config, seeds=self.seeds,
+                start=self.start,
+                out=self.out,
+                config=self.config,
+                seeds=self.seeds,
                 overwrite=self.overwrite,
-            )  # fmt: skip
+            )

@@ -25,6 +25,6 @@ class Import:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.import_checkpoint import import_checkpoint
+        from quarterturn.weights.import_checkpoint import import_checkpoint
 
         import_checkpoint(self.file, out=self.out, backbone=self.backbone, overwrite=self.overwrite)

@@ -38,10 +38,17 @@ class Neighbors:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.neighbors import neighbors
+        from quarterturn.collection.neighbors import neighbors
 
         neighbors(
-            self.run_directory, self.image,
-            data=self.data, k=self.k, half=self.half, layer=self.layer,
-            out=self.out, overwrite=self.overwrite, device=self.device, workers=self.workers,
-        )  # fmt: skip
+            self.run_directory,
+            self.image,
+            data=self.data,
+            k=self.k,
+            half=self.half,
+            layer=self.layer,
+            out=self.out,
+            overwrite=self.overwrite,
+            device=self.device,
+            workers=self.workers,
+        )

@@ -42,11 +42,18 @@ class Orient:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.orient import orient
+        from quarterturn.orientation.orient import orient
 
         orient(
-            self.run_directory, self.data,
-            out=self.out, write=self.write, write_all=self.write_all, in_sample=self.in_sample,
-            agnostic=self.agnostic, confidence=self.confidence, overwrite=self.overwrite,
-            device=self.device, workers=self.workers,
-        )  # fmt: skip
+            self.run_directory,
+            self.data,
+            out=self.out,
+            write=self.write,
+            write_all=self.write_all,
+            in_sample=self.in_sample,
+            agnostic=self.agnostic,
+            confidence=self.confidence,
+            overwrite=self.overwrite,
+            device=self.device,
+            workers=self.workers,
+        )

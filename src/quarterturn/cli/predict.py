@@ -35,11 +35,16 @@ class Predict:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.predict import predict
+        from quarterturn.classifying.predict import predict
 
         predict(
-            self.run_directory, self.data,
-            out=self.out, top_k=self.top_k, post_hoc_adjustment=self.post_hoc_adjustment,
-            max_bad_fraction=self.max_bad_fraction, overwrite=self.overwrite,
-            device=self.device, workers=self.workers,
-        )  # fmt: skip
+            self.run_directory,
+            self.data,
+            out=self.out,
+            top_k=self.top_k,
+            post_hoc_adjustment=self.post_hoc_adjustment,
+            max_bad_fraction=self.max_bad_fraction,
+            overwrite=self.overwrite,
+            device=self.device,
+            workers=self.workers,
+        )

@@ -62,7 +62,7 @@ class Pretrain:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.pretrain import pretrain, resume
+        from quarterturn.pretraining.pretrain import pretrain, resume
 
         if self.resume is not None:
             if self.data is not None or self.out is not None or self.preset is not None:

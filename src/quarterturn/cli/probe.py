@@ -76,15 +76,33 @@ class Probe:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.probe import probe
+        from quarterturn.probing.probe import probe
 
         probe(
-            self.run_directory, self.data,
-            train=self.train, test=self.test, kind=self.kind, shots=self.shots, draws=self.draws,
-            preset=self.preset, layers=self.layers, grid=self.grid, untrained=self.untrained,
-            long_tail=self.long_tail, long_tail_kind=self.long_tail_kind, limit=self.limit,
-            seed=self.seed, seeds=self.seeds, epochs=self.epochs, batch_size=self.batch_size,
-            centre_crops=self.centre_crops, test_crops=self.test_crops,
-            images_per_class=self.images_per_class, many=self.many, few=self.few,
-            device=self.device, workers=self.workers, download=self.download,
-        )  # fmt: skip
+            self.run_directory,
+            self.data,
+            train=self.train,
+            test=self.test,
+            kind=self.kind,
+            shots=self.shots,
+            draws=self.draws,
+            preset=self.preset,
+            layers=self.layers,
+            grid=self.grid,
+            untrained=self.untrained,
+            long_tail=self.long_tail,
+            long_tail_kind=self.long_tail_kind,
+            limit=self.limit,
+            seed=self.seed,
+            seeds=self.seeds,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            centre_crops=self.centre_crops,
+            test_crops=self.test_crops,
+            images_per_class=self.images_per_class,
+            many=self.many,
+            few=self.few,
+            device=self.device,
+            workers=self.workers,
+            download=self.download,
+        )

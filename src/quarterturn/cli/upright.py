@@ -53,7 +53,7 @@ class Upright:
 
     def run(self) -> None:
         """Call the command."""
-        from quarterturn.commands.upright import resume_upright, upright
+        from quarterturn.orientation.upright import resume_upright, upright
 
         config = whole(self.config, self.resume, method=MethodConfig(method="rotnet"))
         if self.resume is not None:
@@ -64,6 +64,9 @@ class Upright:
             raise ConfigError(f"expected DATA: {DATA_WORDS[0].lower()}{DATA_WORDS[1:]}")
         else:
             upright(
-                self.data, out=self.out, config=config, format=self.format,
+                self.data,
+                out=self.out,
+                config=config,
+                format=self.format,
                 overwrite=self.overwrite,
-            )  # fmt: skip
+            )

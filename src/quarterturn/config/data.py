@@ -58,8 +58,10 @@ class DataConfig:
         require(self.limit is None or self.limit >= 8, "limit", self.limit, "at least 8 images")
         require(
             self.long_tail is None or 0 < self.long_tail <= 1,
-            "long-tail", self.long_tail, "a fraction above 0, up to 1",
-        )  # fmt: skip
+            "long-tail",
+            self.long_tail,
+            "a fraction above 0, up to 1",
+        )
         require(0 <= self.holdout < 1, "holdout", self.holdout, "a fraction from 0 to below 1")
         require(
             0 <= self.max_bad_fraction <= 1, "max-bad-fraction", self.max_bad_fraction, "0 to 1"
@@ -72,13 +74,17 @@ class DataConfig:
         require(0 < low <= high, "crop-ratio", self.crop_ratio, "0 < low <= high")
         require(
             0 <= self.crop_padding < self.image_size,
-            "crop-padding", self.crop_padding, f"0 to below --image-size {self.image_size}",
-        )  # fmt: skip
+            "crop-padding",
+            self.crop_padding,
+            f"0 to below --image-size {self.image_size}",
+        )
         require(
             0 <= self.crop_fraction <= 1, "crop-fraction", self.crop_fraction, "a fraction, or 0"
         )
         require(
             not (self.crop_fraction and self.crop_padding),
-            "crop-fraction", self.crop_fraction, "0 with --crop-padding: one way to crop",
-        )  # fmt: skip
+            "crop-fraction",
+            self.crop_fraction,
+            "0 with --crop-padding: one way to crop",
+        )
         require(min(self.std) > 0, "std", self.std, "three positive numbers")

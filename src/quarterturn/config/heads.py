@@ -38,9 +38,13 @@ class HeadsConfig:
         require(self.num_features >= 1, "num-features", self.num_features, "1 or more")
         require(
             all(k >= 1 for k in self.images_per_class),
-            "images-per-class", self.images_per_class, "1 or more of each",
-        )  # fmt: skip
+            "images-per-class",
+            self.images_per_class,
+            "1 or more of each",
+        )
         require(
             self.augment or self.test_crops == 1,
-            "test-crops", self.test_crops, "1 where features are extracted once",
-        )  # fmt: skip
+            "test-crops",
+            self.test_crops,
+            "1 where features are extracted once",
+        )

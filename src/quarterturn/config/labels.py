@@ -50,8 +50,10 @@ class ClassifierConfig:
         require(self.adjustment > 0, "adjustment", self.adjustment, "a positive number")
         require(
             self.post_hoc_adjustment >= 0,
-            "post-hoc-adjustment", self.post_hoc_adjustment, "0 or more",
-        )  # fmt: skip
+            "post-hoc-adjustment",
+            self.post_hoc_adjustment,
+            "0 or more",
+        )
         require(
             0 <= self.few <= self.many + 1,
             "few",
@@ -88,5 +90,7 @@ class BalanceConfig:
         require(0 <= self.beta < 1, "beta", self.beta, "0 or more, below 1")
         require(
             0 <= self.reweight_from <= 1,
-            "reweight-from", self.reweight_from, "a fraction from 0 to 1",
-        )  # fmt: skip
+            "reweight-from",
+            self.reweight_from,
+            "a fraction from 0 to 1",
+        )

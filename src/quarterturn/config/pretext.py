@@ -54,8 +54,10 @@ class MethodConfig:
         require(every is None or every >= 1, "fold-epochs", every, "1 or more")
         require(
             self.upright == "none" or self.method != "instance",
-            "upright", self.upright, "none with --method instance, which has no rotation loss",
-        )  # fmt: skip
+            "upright",
+            self.upright,
+            "none with --method instance, which has no rotation loss",
+        )
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,10 @@ class ImbalanceConfig:
         """Refuse values that cannot work; see `Config.check`."""
         require(
             0 <= self.agnostic_threshold <= 1,
-            "agnostic-threshold", self.agnostic_threshold, "a score from 0 to 1",
-        )  # fmt: skip
+            "agnostic-threshold",
+            self.agnostic_threshold,
+            "a score from 0 to 1",
+        )
         require(self.num_clusters >= 2, "num-clusters", self.num_clusters, "2 or more")
         require(self.cluster_every >= 1, "cluster-every", self.cluster_every, "1 or more")
 
@@ -120,6 +124,8 @@ class UprightConfig:
         require(self.folds >= 2, "folds", self.folds, "2 or more")
         require(
             0 < self.validation <= 0.5,
-            "validation", self.validation, "a fraction above 0, up to 0.5",
-        )  # fmt: skip
+            "validation",
+            self.validation,
+            "a fraction above 0, up to 0.5",
+        )
         require(0 < self.patience <= 1, "patience", self.patience, "a fraction above 0, up to 1")

@@ -57,8 +57,10 @@ class OptimizerConfig:
         """Refuse values that cannot work; see `Config.check`."""
         require(
             0 <= self.noise_aware_from <= 1,
-            "noise-aware-from", self.noise_aware_from, "a fraction from 0 to 1",
-        )  # fmt: skip
+            "noise-aware-from",
+            self.noise_aware_from,
+            "a fraction from 0 to 1",
+        )
         late = self.noise_aware_rate
         require(late is None or late > 0, "noise-aware-rate", late, "a positive number")
         if late is not None and self.schedule == "step":
@@ -73,12 +75,16 @@ class OptimizerConfig:
         require(
             list(self.milestones) == sorted(self.milestones)
             and all(0 < x < 1 for x in self.milestones),
-            "milestones", self.milestones, "ascending fractions between 0 and 1",
-        )  # fmt: skip
+            "milestones",
+            self.milestones,
+            "ascending fractions between 0 and 1",
+        )
         require(
             len(self.factors) == len(self.milestones) + 1,
-            "factors", self.factors, f"one more than the {len(self.milestones)} milestones",
-        )  # fmt: skip
+            "factors",
+            self.factors,
+            f"one more than the {len(self.milestones)} milestones",
+        )
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,10 @@ class RunConfig:
         require(self.batch_size >= 2, "batch-size", self.batch_size, "at least 2 images")
         require(
             1 <= self.accumulate <= self.batch_size // 2,
-            "accumulate", self.accumulate, f"1 to half of --batch-size {self.batch_size}",
-        )  # fmt: skip
+            "accumulate",
+            self.accumulate,
+            f"1 to half of --batch-size {self.batch_size}",
+        )
         require(self.checkpoint_every >= 0, "checkpoint-every", self.checkpoint_every, "0 or more")
         require(self.log_every >= 1, "log-every", self.log_every, "1 or more")
         every = self.diagnostics_every

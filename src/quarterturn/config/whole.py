@@ -97,8 +97,10 @@ class Config:
         start = self.balance.reweight_from_epoch
         require(
             start is None or 0 <= start <= self.run.epochs,
-            "reweight-from-epoch", start, f"0 to --epochs {self.run.epochs}",
-        )  # fmt: skip
+            "reweight-from-epoch",
+            start,
+            f"0 to --epochs {self.run.epochs}",
+        )
         method, imbalance = self.method, self.imbalance
         if imbalance.of_rotation and method.method == "instance":
             raise ConfigError("--method instance has no rotation loss to balance")

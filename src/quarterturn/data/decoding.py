@@ -44,9 +44,14 @@ def random_crops(
             sizes, indices, seed=seed, epoch=epoch, fraction=crop.crop_fraction, flip=crop.flip
         )
     return draw_crops(
-        sizes, indices, seed=seed, epoch=epoch,
-        scale=crop.crop_scale, ratio=crop.crop_ratio, flip=crop.flip,
-    )  # fmt: skip
+        sizes,
+        indices,
+        seed=seed,
+        epoch=epoch,
+        scale=crop.crop_scale,
+        ratio=crop.crop_ratio,
+        flip=crop.flip,
+    )
 
 
 @dataclass

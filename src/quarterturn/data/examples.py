@@ -126,9 +126,15 @@ def open_split(
     settings = config.data
     return open_labelled(
         data,
-        long_tail=settings.long_tail, long_tail_kind=settings.long_tail_kind,
-        limit=settings.limit, test_fraction=settings.holdout,
-        max_bad_fraction=settings.max_bad_fraction, verify=settings.verify, empty_classes=True,
+        long_tail=settings.long_tail,
+        long_tail_kind=settings.long_tail_kind,
+        limit=settings.limit,
+        test_fraction=settings.holdout,
+        max_bad_fraction=settings.max_bad_fraction,
+        verify=settings.verify,
+        empty_classes=True,
         leave_out_unknown=config.classifier.leave_out_empty,
-        download=download, index=index, say=say,
-    )  # fmt: skip
+        download=download,
+        index=index,
+        say=say,
+    )

@@ -31,9 +31,16 @@ MANY = 10_000
 """So many headers to read are announced, since they may take minutes."""
 SAY_EVERY_S = 30.0
 DAMAGE = (
-    OSError, ValueError, LookupError, TypeError, EOFError, MemoryError, NotImplementedError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What numpy raises on files that are missing or damaged."""
 
 Answer = TypeVar("Answer")
@@ -144,9 +151,12 @@ class FileIndex:
             try:
                 with partial.open("xb") as file:
                     np.savez(
-                        file, about=_bytes_of([self._about]), paths=_bytes_of(facts.paths),
-                        table=facts.table, reasons=_bytes_of(unreadable),
-                    )  # fmt: skip
+                        file,
+                        about=_bytes_of([self._about]),
+                        paths=_bytes_of(facts.paths),
+                        table=facts.table,
+                        reasons=_bytes_of(unreadable),
+                    )
                 partial.replace(folder / self._name)
             finally:
                 partial.unlink(missing_ok=True)

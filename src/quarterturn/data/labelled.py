@@ -134,9 +134,12 @@ def open_labelled(
     if train is not None and test is not None:
         raise ConfigError("give --train or --test: with both, nothing of DATA itself takes part")
     options: dict[str, Any] = {
-        "max_bad_fraction": max_bad_fraction, "verify": verify, "download": download,
-        "index": index, "say": say,
-    }  # fmt: skip
+        "max_bad_fraction": max_bad_fraction,
+        "verify": verify,
+        "download": download,
+        "index": index,
+        "say": say,
+    }
     source = open_source(data, **options)
     other, description = source.test, f"the split {source.test_name!r}"
     learned = data

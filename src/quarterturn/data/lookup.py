@@ -114,9 +114,13 @@ def _one_file(file: Path) -> FileImages:
         raise DataError(f"{file} cannot be read: {error}") from error
     stat = file.stat()
     return FileImages(
-        file.parent, [file.name], np.array([size]),
-        np.array([stat.st_size]), np.array([stat.st_mtime_ns]), np.array([stat.st_ctime_ns]),
-    )  # fmt: skip
+        file.parent,
+        [file.name],
+        np.array([size]),
+        np.array([stat.st_size]),
+        np.array([stat.st_mtime_ns]),
+        np.array([stat.st_ctime_ns]),
+    )
 
 
 def _qualified(source: Source, place: Place) -> str:

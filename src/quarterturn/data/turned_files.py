@@ -31,11 +31,17 @@ TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Tran
 
 _ABOUT = frozenset(
     {
-        ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model,
-        ExifTags.Base.Software, ExifTags.Base.DateTime, ExifTags.Base.Artist,
-        ExifTags.Base.Copyright, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
+        ExifTags.Base.ImageDescription,
+        ExifTags.Base.Make,
+        ExifTags.Base.Model,
+        ExifTags.Base.Software,
+        ExifTags.Base.DateTime,
+        ExifTags.Base.Artist,
+        ExifTags.Base.Copyright,
+        ExifTags.IFD.Exif,
+        ExifTags.IFD.GPSInfo,
     }
-)  # fmt: skip
+)
 """What EXIF tells of a picture; in a TIFF file the same directory tells where its pixels lie."""
 
 

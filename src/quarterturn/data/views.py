@@ -48,9 +48,10 @@ def list_views(crop: DataConfig, num_crops: int) -> list[View]:
                 places[f"{vertical} {horizontal}"] = (side, down, right)
     return [
         View(
-            place, mirrored,
+            place,
+            mirrored,
             partial(placed_crops, fraction=side, down=down, right=right, flip=mirrored),
         )
         for place, (side, down, right) in places.items()
         for mirrored in ((False, True) if crop.flip else (False,))
-    ]  # fmt: skip
+    ]

@@ -86,9 +86,12 @@ class Telemetry:
         self._progress = None
         if self.console is not None and self.console.is_terminal:
             columns = (
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TextColumn("steps  {task.fields[loss]}"), TimeRemainingColumn(),
-            )  # fmt: skip
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("steps  {task.fields[loss]}"),
+                TimeRemainingColumn(),
+            )
             self._progress = Progress(*columns, console=self.console)
             self._progress.start()
             self._task = self._progress.add_task(self.description, total=self.total_steps, loss="")
@@ -156,10 +159,13 @@ class Telemetry:
         now = time.perf_counter()
         means = dict(zip(names, values.double().mean(dim=0).tolist(), strict=True))
         self.record(
-            "train", step=steps[-1], epoch=steps[-1] // self.steps_per_epoch,
-            learning_rate=self._rate, **means,
+            "train",
+            step=steps[-1],
+            epoch=steps[-1] // self.steps_per_epoch,
+            learning_rate=self._rate,
+            **means,
             images_per_s=self._images / max(now - self._interval_start, 1e-9),
-        )  # fmt: skip
+        )
         self._last_step = steps[-1]
         self._tell_progress(steps[-1], means["loss"])
         self._pending, self._images, self._interval_start = [], 0, now

@@ -55,5 +55,7 @@ class Balance:
         """Plain values for the log."""
         weights = self.weights.tolist() if in_force else None
         return {
-            "counts": self.counts.tolist(), "margins": self.margins.tolist(), "weights": weights,
-        }  # fmt: skip
+            "counts": self.counts.tolist(),
+            "margins": self.margins.tolist(),
+            "weights": weights,
+        }

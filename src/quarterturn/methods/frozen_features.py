@@ -134,9 +134,12 @@ def build_classifiers(
             torch.manual_seed(seed)  # for each anew: it must not matter beside which others it is
             try:
                 classifiers[name] = build_head(
-                    settings.head, shape, num_classes,
-                    num_features=settings.num_features, extra_conv=name in settings.extra_conv,
-                )  # fmt: skip
+                    settings.head,
+                    shape,
+                    num_classes,
+                    num_features=settings.num_features,
+                    extra_conv=name in settings.extra_conv,
+                )
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}; name other --layers") from error
     return classifiers

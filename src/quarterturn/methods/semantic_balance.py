@@ -42,8 +42,11 @@ class SemanticBalance:
         device: torch.device | str = "cpu",
     ) -> None:
         self.settings, self.num_clusters, self.every, self.seed = (
-            settings, num_clusters, every, seed,
-        )  # fmt: skip
+            settings,
+            num_clusters,
+            every,
+            seed,
+        )
         self.by_labels, self.device = labels is not None, device
         self.class_of: Tensor | None = None
         self.balance: Balance | None = None

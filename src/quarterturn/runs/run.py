@@ -102,10 +102,16 @@ class Run:
             kind = stored.get("kind", "pretrain")
             class_names = tuple(stored.get("class_names", ()))
             return cls(
-                path, stored["data"], config, stored["fingerprint"],
-                kind, stored.get("start"), class_names, imported,
+                path,
+                stored["data"],
+                config,
+                stored["fingerprint"],
+                kind,
+                stored.get("start"),
+                class_names,
+                imported,
                 stored.get("labels_fingerprint"),
-            )  # fmt: skip
+            )
         except (FileNotFoundError, NotADirectoryError):
             several = sorted(file.parent.name for file in path.glob("seed-*/config.json"))
             raise CheckpointError(

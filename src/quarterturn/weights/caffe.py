@@ -135,9 +135,11 @@ def _settings(layer: nn.Module) -> dict[str, Any]:
     match layer:
         case nn.Conv2d():
             settings = {
-                "num_output": layer.out_channels, "kernel_size": [layer.kernel_size[0]],
-                "stride": [layer.stride[0]], "pad": [layer.padding[0]],
-            }  # fmt: skip
+                "num_output": layer.out_channels,
+                "kernel_size": [layer.kernel_size[0]],
+                "stride": [layer.stride[0]],
+                "pad": [layer.padding[0]],
+            }
             return {"type": "Convolution", "convolution_param": settings}
         case nn.Linear():
             settings = {"num_output": layer.out_features}

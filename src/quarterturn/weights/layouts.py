@@ -124,14 +124,21 @@ def recognise(names: Collection[str], backbone: str | None = None) -> Layout:
 
 
 ALEXNET = {
-    "conv1.0": "0.0", "conv1.1": "0.1",
-    "conv2.0": "2.0", "conv2.1": "2.1",
-    "conv3.0": "4.0", "conv3.1": "4.1",
-    "conv4.0": "5.0", "conv4.1": "5.1",
-    "conv5.0": "6.0", "conv5.1": "6.1",
-    "fc6.0": "8.1", "fc6.1": "8.2",
-    "fc7.0": "8.4", "fc7.1": "8.5",
-}  # fmt: skip
+    "conv1.0": "0.0",
+    "conv1.1": "0.1",
+    "conv2.0": "2.0",
+    "conv2.1": "2.1",
+    "conv3.0": "4.0",
+    "conv3.1": "4.1",
+    "conv4.0": "5.0",
+    "conv4.1": "5.1",
+    "conv5.0": "6.0",
+    "conv5.1": "6.1",
+    "fc6.0": "8.1",
+    "fc6.1": "8.2",
+    "fc7.0": "8.4",
+    "fc7.1": "8.5",
+}
 """Convolutions and linear layers (.0) and their batch norms (.1), ours and among the numbered
 ``_feature_blocks`` of both original codes."""
 
@@ -228,9 +235,11 @@ def _timm(backbone: str) -> Layout:
     left_out: tuple[str, ...] = ()
     if (about := timm.get_pretrained_cfg(name)) is not None:
         config = config.with_settings(
-            image_size=about.input_size[1], eval_crop=about.crop_pct,
-            mean=tuple(about.mean), std=tuple(about.std),
-        )  # fmt: skip
+            image_size=about.input_size[1],
+            eval_crop=about.crop_pct,
+            mean=tuple(about.mean),
+            std=tuple(about.std),
+        )
         heads = [about.classifier] if isinstance(about.classifier, str) else about.classifier or ()
         left_out = tuple(f"{head}." for head in heads)
     return Layout(

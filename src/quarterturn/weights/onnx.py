@@ -58,17 +58,25 @@ def export_onnx(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
         program = torch.onnx.export(
-            outputs, (images,), dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=["images"], output_names=names,
+            outputs,
+            (images,),
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            input_names=["images"],
+            output_names=names,
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
-        )  # fmt: skip
+        )
     assert program is not None
     crop = run.config.data
     program.model.metadata_props.update(
-        architecture=run.config.model.backbone, method=run.config.method.method,
-        image_size=str(crop.image_size), eval_crop=json.dumps(crop.eval_crop),
-        mean=json.dumps(crop.mean), std=json.dumps(crop.std),
-    )  # fmt: skip
+        architecture=run.config.model.backbone,
+        method=run.config.method.method,
+        image_size=str(crop.image_size),
+        eval_crop=json.dumps(crop.eval_crop),
+        mean=json.dumps(crop.mean),
+        std=json.dumps(crop.std),
+    )
     program.save(out, external_data=False)
 
     session = onnxruntime.InferenceSession(out, providers=["CPUExecutionProvider"])

@@ -79,9 +79,15 @@ def _unpickled(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle may raise whatever the unpickler stumbles over.
     except (
-        pickle.UnpicklingError, zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError,
-        LookupError, TypeError,
-    ) as error:  # fmt: skip
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+    ) as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             # torch's own words advise to unpickle it after all.
             raise CheckpointError(

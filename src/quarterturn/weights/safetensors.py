@@ -121,6 +121,7 @@ def _outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
     found = network.backbone.features(images, network.backbone.layers)
     features = found[network.backbone.layers[-1]]
     heads: dict[str, Any] = {
-        "rotation_head": network.rotation_logits, "embedding_head": network.embed
-    }  # fmt: skip
+        "rotation_head": network.rotation_logits,
+        "embedding_head": network.embed,
+    }
     return found | {head: heads[head](features) for head in network.heads}

@@ -1,0 +1,116 @@
+"""How well a trained classifier tells classes apart, the rare ones as well.
+
+Shapes: n images; C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.features.extraction import extract
+from quarterturn.methods.classifier import ClassifierNetwork
+from quarterturn.metrics import (
+    FEW,
+    MANY,
+    classification_metrics,
+    confusion_matrix,
+    expected_calibration_error,
+)
+
+
+class Logits(nn.Module):
+    """A classifier's logits as features, to be probed: what it knows of the classes."""
+
+    def __init__(self, network: ClassifierNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, S, S) to (B, C)."""
+        return {"logits": self.network(images)}
+
+
+@dataclass(frozen=True)
+class Classified:
+    """What a classifier says of the images that could be read.
+
+    Attributes:
+        probabilities: (n, C) float32.
+        indices: (n,) numbers of the images.
+        labels: (n,) true classes, or None.
+    """
+
+    probabilities: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+
+
+def classify(
+    network: ClassifierNetwork,
+    images: ImageSet,
+    crop: DataConfig,
+    *,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    failed: dict[int, str] | None = None,
+) -> Classified:
+    """Probabilities of every image, upright, by its centre crop.
+
+    Args:
+        network: Backbone and classifier; put in eval mode meanwhile.
+        images: The images.
+        crop: Crop and normalisation settings.
+        device: Where the network is.
+        workers: Processes that decode files.
+        failed: Filled with the images that cannot be decoded, which are left out.
+
+    Raises:
+        DataError: Not one image could be decoded; or, where nobody asks for those that failed,
+            too many of them.
+    """
+    found = extract(images, crop, network, device=device, workers=workers, failed=failed)
+    probabilities = network.probabilities(torch.from_numpy(found.values))
+    return Classified(probabilities.numpy(), found.indices, found.labels)
+
+
+def classifier_metrics(
+    classified: Classified,
+    class_names: list[str],
+    train_counts: NDArray[np.int64],
+    *,
+    many: int = MANY,
+    few: int = FEW,
+) -> dict[str, Any]:
+    """All figures of a classifier on labelled images.
+
+    Args:
+        classified: What it says of them.
+        class_names: (C,) names.
+        train_counts: (C,) training images of each class.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer are ``few``.
+
+    Returns:
+        Those of `quarterturn.metrics.classification_metrics`, ``"calibration_error"`` (see
+        `expected_calibration_error`, in 15 bins), and ``"confusion"``, row by true class.
+    """
+    labels, probabilities = classified.labels, classified.probabilities
+    assert labels is not None
+    predictions = probabilities.argmax(axis=1)
+    return {
+        **classification_metrics(
+            predictions, labels, class_names, train_counts, many=many, few=few
+        ),
+        "calibration_error": expected_calibration_error(
+            probabilities.max(axis=1), predictions == labels
+        ),
+        "confusion": confusion_matrix(predictions, labels, len(class_names)).tolist(),
+    }

@@ -1,0 +1,222 @@
+"""``quarterturn finetune``: labelled images in, a classifier out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from quarterturn.classifying.results import summarise_seeds, write_image_list
+from quarterturn.classifying.training import train_classifier
+from quarterturn.config import Config
+from quarterturn.data.examples import Examples, open_split
+from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.sources import locate
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import line_printer, stderr_console
+from quarterturn.errors import ConfigError
+from quarterturn.methods.registry import build_network, check_network
+from quarterturn.models.backbone import Backbone
+from quarterturn.presets import default_classifier_preset, seen_as_by
+from quarterturn.presets import preset as preset_named
+from quarterturn.runs import (
+    Run,
+    environment,
+    next_directory,
+    prepare_seeds,
+    seed_directory,
+    seed_runs,
+    write_json,
+)
+from quarterturn.runs.prepare import fit_batch_size, runtime_of, unfinished_words
+
+
+def finetune(
+    data: Path | str,
+    *,
+    start: Path | str | None = None,
+    out: Path | str | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    seeds: int = 1,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> list[Run]:
+    """Learn a classifier from labelled images.
+
+    It is tested on the data's test split every few epochs, or on a stratified part that the seed
+    holds out; the figures that count are those of the last epoch.
+
+    Args:
+        data: DATA with labels.
+        start: A run whose backbone the training begins with; from scratch without. A preset then
+            shows images as that run saw them, unless settings say otherwise; a ``config`` is taken
+            as it is.
+        out: The run directory; by default ``runs/<data>-finetune-<n>``.
+        preset: Name of a recipe; by default ``digits-classifier``, ``cifar10-classifier`` or
+            ``folder-classifier``.
+        config: A whole configuration, in place of a preset. Its method is taken for ``classifier``.
+        seeds: How many trainings, from the configured seed on. Several get folders ``seed-<n>`` in
+            ``out``, and their mean and spread are written beside them.
+        overwrite: Delete earlier runs at ``out``, those of other seeds as well.
+        quiet: Print nothing.
+        **settings: Single settings by name, such as ``loss="ldam"``.
+
+    Returns:
+        The finished runs, one for each seed, each with ``results.json`` and ``report.html``.
+
+    Raises:
+        QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
+    """
+    data = str(data)
+    pretrained = None if start is None else Run.open(start)
+    base = config or preset_named(preset or default_classifier_preset(data))
+    if config is None and pretrained is not None:
+        base = seen_as_by(pretrained.config, base)
+    config = base.with_settings(**settings, method="classifier")
+    config.check()
+    check_network(config)
+    if seeds < 1:
+        raise ConfigError(f"--seeds is {seeds}; expected 1 or more")
+    if pretrained is not None:
+        _check_backbone(pretrained, config)
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    if console is not None and pretrained is not None and (words := unfinished_words(pretrained)):
+        console.print(words, highlight=False, markup=False)
+    try:
+        index = None if pretrained is None else pretrained.index
+        split = _open(data, config, runtime, index, console)
+        path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
+        path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
+        runs: list[Run] = []
+        # All are made before the first is trained, so that --resume knows how many there are.
+        for seed in range(config.run.seed, config.run.seed + seeds):
+            seeded = config.with_settings(seed=seed)
+            train = _examples(split, seeded).train
+            run = Run(
+                path if seeds == 1 else seed_directory(path, seed),
+                locate(data),
+                fit_batch_size(seeded, len(train), runtime, None if runs else console),
+                train.fingerprint(),
+                "finetune",
+                None if pretrained is None else str(pretrained.path.resolve()),
+                tuple(train.class_names),
+                labels_fingerprint=split.labels_fingerprint(),
+            )
+            runs.append(run)
+        if runtime.is_main:
+            if seeds > 1:
+                prepare_seeds(path, overwrite=overwrite, needed=runs[0].needed)
+            for run in runs:
+                _create(run, split, runtime, overwrite=overwrite)
+        runtime.barrier()
+        _train_all(path, runs, split, runtime, console)
+        return runs
+    finally:
+        runtime.close()
+
+
+def resume_finetune(
+    path: Path | str, *, config: Config | None = None, quiet: bool = False
+) -> list[Run]:
+    """Continue interrupted runs from their last checkpoints, or from the beginning without one.
+
+    Args:
+        path: The run directory, or that of several seeds: all of them are finished, and their mean
+            and spread written.
+        config: The settings that the user asks for, with the first seed; see
+            `Run.with_machine_of` for what may differ.
+        quiet: Print nothing.
+
+    Returns:
+        The finished runs, one for each seed. A run that was finished before is left as it is.
+
+    Raises:
+        QuarterturnError: There is no such run, its images or labels have changed, or so have
+            settings.
+    """
+    path = Path(path)
+    runs = seed_runs(path) or [Run.open(path)]
+    first = runs[0].config.run.seed
+    for i, run in enumerate(runs):
+        run.require_kind("finetune")
+        seed_after_first = run.config.run.seed - first
+        runs[i] = run.with_machine_of(
+            config and config.with_settings(seed=config.run.seed + seed_after_first)
+        )
+    run = runs[0]
+    runtime = runtime_of(run)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        split = _open(run.data_or_own(None), run.config, runtime, run.index, console)
+        for run in runs:
+            run.require_images(_examples(split, run.config).train)
+            run.require_labels(split.labels_fingerprint())
+        _train_all(path, runs, split, runtime, console)
+        return runs
+    finally:
+        runtime.close()
+
+
+def _create(run: Run, split: LabelledSplit, runtime: Runtime, *, overwrite: bool) -> None:
+    run.create(overwrite=overwrite)
+    split.source.keep_index(run.index)
+    write_json(run.path / "environment.json", environment(runtime, run.config))
+    write_image_list(run, _examples(split, run.config), {})
+
+
+def _train_all(
+    path: Path, runs: list[Run], split: LabelledSplit, runtime: Runtime, console: Console | None
+) -> None:
+    """Train each run, and write the summary of several beside them."""
+    for run in runs:
+        train_classifier(run, _examples(split, run.config), runtime, console)
+    if runs[0].path != path and runtime.is_main:
+        summarise_seeds(path, runs, console)
+
+
+def _open(
+    data: str, config: Config, runtime: Runtime, index: Path | None, console: Console | None
+) -> LabelledSplit:
+    download = config.machine.download
+    with runtime.main_first(download):
+        return open_split(
+            data,
+            config,
+            download=download and runtime.is_main,
+            index=index,
+            say=line_printer(console),
+        )
+
+
+def _examples(split: LabelledSplit, config: Config) -> Examples:
+    leave_out_empty = config.classifier.leave_out_empty
+    return Examples.of(split, config.run.seed, leave_out_empty=leave_out_empty)
+
+
+def _check_backbone(pretrained: Run, config: Config) -> None:
+    """Refuse a run whose weights cannot be read, or do not fit, before anything is made."""
+    found, wanted = pretrained.config.model.backbone, config.model.backbone
+    if found != wanted:
+        raise ConfigError(
+            f"--from {pretrained.path} has a {found} for a backbone, and --backbone is {wanted}: "
+            "leave it out, and it is the run's"
+        )
+    weights = _shapes(pretrained.load_network().backbone)
+    with torch.device("meta"):
+        expected = _shapes(build_network(config, num_classes=2).backbone)
+    misfits = [name for name in weights | expected if weights.get(name) != expected.get(name)]
+    if misfits:
+        raise ConfigError(
+            f"--from {pretrained.path} was trained at {pretrained.config.data.image_size} px, and "
+            f"its {misfits[0]} does not fit --image-size {config.data.image_size}: leave it out, "
+            "and it is the run's"
+        )
+
+
+def _shapes(backbone: Backbone) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in backbone.state_dict().items()}

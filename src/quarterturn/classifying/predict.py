@@ -1,0 +1,132 @@
+"""``quarterturn predict``: labels for images, by a classifier that finetune has made."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarterturn.classifying.evaluation import Classified, classify
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import open_source
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console
+from quarterturn.errors import ConfigError
+from quarterturn.features.splits import find_in_every_split
+from quarterturn.methods.classifier import ClassifierNetwork
+from quarterturn.runs import Run
+from quarterturn.runs.output_file import check_out
+from quarterturn.runs.prepare import unfinished_words
+
+
+def predict(
+    run: Path | str,
+    data: Path | str,
+    *,
+    out: Path | str,
+    top_k: int = 3,
+    post_hoc_adjustment: float | None = None,
+    max_bad_fraction: float = DataConfig.max_bad_fraction,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    quiet: bool = False,
+) -> Path:
+    """Write the most probable classes of every image, upright, by its centre crop.
+
+    Args:
+        run: A run of ``finetune``.
+        data: DATA, all of its splits; its labels, where it has any, are not read.
+        out: A ``.csv`` file with the columns ``name``, ``split``, ``label`` and ``probability``,
+            then ``label_2``, ``probability_2`` and so on.
+        top_k: How many classes; all where there are fewer.
+        post_hoc_adjustment: Take so much of the log class frequencies off the logits (Menon et al.,
+            ICLR 2021); by default what the run was made with.
+        max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
+            those left out are listed.
+        overwrite: Replace an existing file.
+        device: Where to compute.
+        workers: Processes that decode files.
+        quiet: Print nothing.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The run has no classifier; the file exists or is none to be written.
+        DataError: There are no images, or too many that cannot be read.
+    """
+    out = Path(out)
+    check_out(out, [".csv"], overwrite=overwrite)
+    if top_k < 1:
+        raise ConfigError(f"--top-k is {top_k}; expected at least 1")
+    if post_hoc_adjustment is not None and not post_hoc_adjustment >= 0:
+        raise ConfigError(f"--post-hoc-adjustment is {post_hoc_adjustment}; expected 0 or more")
+    opened = Run.open(run)
+    if not opened.class_names:
+        raise ConfigError(
+            f"{opened.path} has no classifier: it is a run of {opened.kind}. quarterturn finetune "
+            f"DATA --from {opened.path} makes one from labelled images"
+        )
+    runtime = Runtime(device, "32-true")
+    network = opened.load_network().to(runtime.device)
+    assert isinstance(network, ClassifierNetwork)
+    if post_hoc_adjustment is not None:
+        network.post_hoc_adjustment = post_hoc_adjustment
+    crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
+    crop.check()
+    source = open_source(
+        str(data), index=opened.index, max_bad_fraction=max_bad_fraction, min_images=1
+    )
+
+    def find(images: ImageSet, failed: dict[int, str]) -> Classified:
+        return classify(
+            network, images, crop, device=runtime.device, workers=workers, failed=failed
+        )
+
+    every, left_out = find_in_every_split(source, find, max_bad_fraction)
+    rows: list[list[object]] = []
+    for split, found in every.items():
+        names = [source.every_split[split].names[i] for i in found.indices]
+        for name, likely in zip(
+            names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
+        ):
+            rows.append([name, split, *likely])
+    _write(out, rows, min(top_k, len(opened.class_names)))
+    if not quiet:
+        told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
+        if words := unfinished_words(opened):
+            told.append(words)
+        stderr_console().print("\n".join(told + left_out), highlight=False, markup=False)
+    return out
+
+
+def _most_probable(
+    probabilities: NDArray[np.float32], class_names: tuple[str, ...], top_k: int
+) -> list[list[object]]:
+    """For each image its classes and their probabilities in turn, most probable first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    return [
+        [cell for c in classes for cell in (class_names[c], f"{row[c]:.6f}")]
+        for row, classes in zip(probabilities, order, strict=True)
+    ]
+
+
+def _write(out: Path, rows: list[list[object]], num_classes: int) -> None:
+    places = ["", *(f"_{place}" for place in range(2, num_classes + 1))]
+    columns = [f"{column}{place}" for place in places for column in ("label", "probability")]
+    partial = out.with_name(out.name + ".partial")
+    try:
+        # A file name need not be UTF-8; its odd bytes are written as they are.
+        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
+            writer = csv.writer(text)
+            writer.writerow(["name", "split", *columns])
+            writer.writerows(rows)
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error

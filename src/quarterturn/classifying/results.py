@@ -1,0 +1,154 @@
+"""What a finished classifier leaves behind: its figures, as tables, a page and a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.classifying.evaluation import classifier_metrics, classify
+from quarterturn.config import Config
+from quarterturn.data.examples import Examples
+from quarterturn.data.sources import check_bad_fraction
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stdout_console
+from quarterturn.methods.classifier import Classification, ClassifierNetwork
+from quarterturn.metrics import mean_and_spread
+from quarterturn.pages.classifier_tables import (
+    MEASURES,
+    classes_table,
+    figures_table,
+    seeds_table,
+)
+from quarterturn.pages.run_report import write_run_report
+from quarterturn.pages.tables import print_table
+from quarterturn.runs import RESULTS, Run, command_line, write_items, write_json
+from quarterturn.runs.results import classifier_protocol
+from quarterturn.runs.without_effect import never_in_force
+
+
+def tested(
+    method: Classification,
+    examples: Examples,
+    config: Config,
+    runtime: Runtime,
+    failed: dict[str, str],
+) -> dict[str, Any]:
+    """Figures on the test images; those that cannot be decoded are noted and left out.
+
+    Raises:
+        DataError: They are more than ``max_bad_fraction``.
+    """
+    assert isinstance(method.network, ClassifierNetwork)
+    undecoded: dict[int, str] = {}
+    classified = classify(
+        method.network,
+        examples.test,
+        config.data,
+        device=runtime.device,
+        workers=config.machine.workers,
+        failed=undecoded,
+    )
+    bad = {examples.file_of_test(i): why for i, why in undecoded.items()}
+    check_bad_fraction(bad, len(examples.test) - len(bad), config.data.max_bad_fraction)
+    failed.update(bad)
+    return classifier_metrics(
+        classified,
+        examples.train.class_names,
+        examples.class_counts,
+        many=config.classifier.many,
+        few=config.classifier.few,
+    )
+
+
+def conclude(
+    run: Run,
+    examples: Examples,
+    figures: dict[str, Any],
+    failed: dict[str, str],
+    learned: dict[str, int | None],
+    console: Console | None,
+) -> None:
+    """Write what a finished run holds beside its checkpoint, and say where it is.
+
+    Args:
+        run: The run.
+        examples: Its images.
+        figures: Those of the last epoch, by `tested`.
+        failed: Images that could not be decoded, with the reason.
+        learned: What the run that it began with had learned of the test images, by
+            `quarterturn.runs.test_overlap.count_learned`; empty from scratch.
+        console: Where to print; None for silence.
+    """
+    settings = run.config.classifier
+    results: dict[str, Any] = {
+        "epoch": run.config.run.epochs,
+        "figures": figures,
+        "class_counts": examples.class_counts.tolist(),
+        "many": settings.many,
+        "few": settings.few,
+        "test": examples.description,
+        "protocol": classifier_protocol(
+            examples.split, run.config.run.seed, many=settings.many, few=settings.few
+        ),
+        **learned,
+    }
+    evaluated = run.read_metrics("evaluation")
+    if settings.protocol == "paper" and evaluated:
+        best = max(evaluated, key=lambda line: line["top1"])
+        results["best_epoch"] = {
+            "epoch": best["epoch"],
+            "evaluated_epochs": len(evaluated),
+            "figures": {name: best[name] for name in MEASURES},
+        }
+    write_image_list(run, examples, failed)
+    tables = [figures_table(results), classes_table(results)]
+    write_run_report(
+        run,
+        source_lines=[*examples.split.source.summary(), examples.words()],
+        unreadable=examples.split.source.unreadable | failed,
+        tables=tables,
+        warnings=never_in_force(run.config),
+        images=examples.test,
+        network=run.load_network(),
+        command=command_line(),
+    )
+    write_json(run.path / RESULTS, results)  # last: with it the run is finished
+    if console is not None:
+        for table in tables:
+            print_table(stdout_console(), table)
+        if failed:
+            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> None:
+    """Mean and spread over the seeds, in a file beside the runs."""
+    results = [run.read_json(RESULTS) for run in runs]
+
+    def over_seeds(figures: list[dict[str, Any]]) -> dict[str, Any]:
+        return {name: mean_and_spread([of_seed[name] for of_seed in figures]) for name in MEASURES}
+
+    summary: dict[str, Any] = {
+        "seeds": [run.config.run.seed for run in runs],
+        "figures": over_seeds([result["figures"] for result in results]),
+        "tested": [result["figures"]["n"] for result in results],
+        **{name: results[0][name] for name in ("many", "few", "test")},
+    }
+    if all("best_epoch" in result for result in results):
+        best = [result["best_epoch"] for result in results]
+        summary["best_epoch"] = {
+            "epochs": [of_seed["epoch"] for of_seed in best],
+            "evaluated_epochs": best[0]["evaluated_epochs"],
+            "figures": over_seeds([of_seed["figures"] for of_seed in best]),
+        }
+    write_json(path / RESULTS, summary)
+    if console is not None:
+        print_table(stdout_console(), seeds_table(summary))
+
+
+def write_image_list(run: Run, examples: Examples, failed: dict[str, str]) -> None:
+    """Write ``items.csv``: every image file, and what became of it."""
+    held_out = examples.test if examples.split.test is None else None
+    write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)

@@ -1,0 +1,1 @@
+"""What is in a collection of images: embed and neighbors."""

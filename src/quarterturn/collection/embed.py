@@ -1,0 +1,143 @@
+"""``quarterturn embed``: features of every image, for use elsewhere."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import open_source
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console
+from quarterturn.errors import ConfigError
+from quarterturn.features.extraction import Features, extract
+from quarterturn.features.representation import choose_part
+from quarterturn.features.splits import find_in_every_split
+from quarterturn.runs import Run
+from quarterturn.runs.output_file import check_out
+
+SUFFIXES = (".npz", ".csv")
+
+
+def embed(
+    run: Path | str,
+    data: Path | str | None = None,
+    *,
+    out: Path | str,
+    half: str | None = None,
+    layer: str | None = None,
+    max_bad_fraction: float = DataConfig.max_bad_fraction,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    quiet: bool = False,
+) -> Path:
+    """Write the features of every image, upright, by its centre crop.
+
+    Args:
+        run: The run directory.
+        data: DATA; by default the run's, all of it, also where the run had a ``--limit``. All
+            its splits are embedded.
+        out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
+            ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
+            ``class_names``; -1 in a split that has none) or ``.csv`` (columns ``name``, ``split``,
+            ``label``, ``f0`` ...).
+        half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
+        layer: A named layer instead of the last; maps are averaged over their area.
+        max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
+            those left out are listed.
+        overwrite: Replace an existing file.
+        device: Where to compute.
+        workers: Processes that decode files.
+        quiet: Print nothing.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: The file exists or has another suffix; the run has no halves, or no such layer.
+        DataError: There are no images, or too many that cannot be read.
+    """
+    out = Path(out)
+    check_out(out, SUFFIXES, overwrite=overwrite)
+    opened = Run.open(run)
+    runtime = Runtime(device, "32-true")
+    network = opened.load_network().to(runtime.device)
+    features, part = choose_part(network, half, layer)
+
+    def model(images: Tensor) -> Tensor:
+        return features(images)[part]
+
+    crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
+    crop.check()
+    source = open_source(
+        opened.data_or_own(data),
+        index=opened.index,
+        max_bad_fraction=max_bad_fraction,
+        min_images=1,
+    )
+
+    def find(images: ImageSet, failed: dict[int, str]) -> Features:
+        return extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
+
+    every, left_out = find_in_every_split(source, find, max_bad_fraction)
+    splits = source.every_split
+    class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
+    names, labels, of_split = [], [], []
+    for split, found in every.items():
+        names += [splits[split].names[i] for i in found.indices]
+        of_split += [split] * len(found.indices)
+        of_images = np.full(len(found.indices), -1)
+        if found.labels is not None:
+            # Splits may number their classes differently: the names are what they share.
+            numbers = np.array([class_names.index(name) for name in splits[split].class_names])
+            of_images = numbers[found.labels]
+        labels.append(of_images)
+    embeddings = np.concatenate([found.values for found in every.values()])
+    all_labels = np.concatenate(labels) if class_names else None
+    _write(out, embeddings, names, of_split, all_labels, class_names)
+    if not quiet:
+        what = layer or part
+        told = [f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"]
+        stderr_console().print("\n".join(told + left_out), highlight=False, markup=False)
+    return out
+
+
+def _write(
+    out: Path,
+    embeddings: np.ndarray,
+    names: list[str],
+    splits: list[str],
+    labels: np.ndarray | None,
+    class_names: list[str],
+) -> None:
+    partial = out.with_name(out.name + ".partial")
+    try:
+        if out.suffix == ".npz":
+            arrays: Any = {
+                "embeddings": embeddings,
+                "names": np.array(names),
+                "splits": np.array(splits),
+            }
+            if labels is not None:
+                arrays |= {"labels": labels, "class_names": np.array(class_names)}
+            with open(partial, "wb") as binary:
+                np.savez(binary, **arrays)
+        else:
+            with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
+                writer = csv.writer(text)
+                columns = [f"f{i}" for i in range(embeddings.shape[1])]
+                writer.writerow(["name", "split", "label", *columns])
+                for i, (name, split) in enumerate(zip(names, splits, strict=True)):
+                    label = "" if labels is None or labels[i] < 0 else class_names[labels[i]]
+                    writer.writerow([name, split, label, *embeddings[i].tolist()])
+        partial.replace(out)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {out}: {error.strerror}") from error

@@ -1,1 +1,0 @@
-"""One file a command; each is a plain function that the command line calls."""

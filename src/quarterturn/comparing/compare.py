@@ -1,0 +1,101 @@
+"""``quarterturn compare``: runs side by side, by the figures of their probes and classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from quarterturn.comparing.groups import Group, ProbedRun, group_runs, shared_protocols
+from quarterturn.comparing.tables import comparison_table, training_table
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import ConfigError
+from quarterturn.pages.tables import print_table
+from quarterturn.runs import write_json
+from quarterturn.runs.output_file import check_out
+from quarterturn.runs.results import MEASURES
+
+
+def compare(
+    runs: Sequence[Path | str],
+    *,
+    measure: str = "top1",
+    mixed: bool = False,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compare runs by their probes, and classifiers by their tests.
+
+    Runs that differ only in their seed are one group, with mean, spread and n. A table holds
+    figures of one protocol alone.
+
+    Args:
+        runs: Run directories that have been probed, or that ``finetune`` has made.
+        measure: What the tables show: ``top1``, ``balanced``, ``worst_class``, ``many``,
+            ``medium``, ``few``, ``std_over_classes`` or ``std_over_groups``; the file holds all.
+        mixed: Give a table for each protocol that any run was probed by. Without it, only
+            protocols that all runs share count, and none is an error.
+        out: A ``.json`` file for all figures; by default ``comparison-<n>.json`` beside the first
+            run.
+        overwrite: Replace an existing file.
+        quiet: Print nothing.
+
+    Returns:
+        What is written: groups, protocols and figures.
+
+    Raises:
+        ConfigError: Nothing compares, or a run is named twice.
+        CheckpointError: There is no such run.
+    """
+    if not runs:
+        raise ConfigError("expected one RUN or more")
+    if measure not in MEASURES:
+        raise ConfigError(f"--measure is {measure!r}; expected one of {', '.join(MEASURES)}")
+    paths = [Path(run) for run in runs]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError(f"a run is named twice among {', '.join(map(str, paths))}")
+    path = _next_file(paths[0].resolve().parent) if out is None else Path(out)
+    check_out(path, [".json"], overwrite=overwrite)
+    probed = [ProbedRun.open(run) for run in paths]
+    groups = group_runs(probed)
+    protocols = shared_protocols(probed, mixed=mixed)
+    result = {
+        "groups": [
+            {"label": g.label, "origin": g.origin, "runs": [str(p.run.path) for p in g.runs]}
+            for g in groups
+        ],
+        "protocols": protocols,
+        "figures": {name: _figures(groups, name) for name in protocols},
+    }
+    write_json(path, result)
+    if not quiet:
+        console = stdout_console()
+        for name, protocol in protocols.items():
+            print_table(console, comparison_table(groups, name, protocol, measure))
+        print_table(console, training_table(groups))
+        for line in [line for run in probed for line in run.left_out]:
+            stderr_console().print(f"left out: {line}", highlight=False, markup=False)
+        unshared = {name for run in probed for name in run.probes} - set(protocols)
+        if unshared:
+            stderr_console().print(
+                f"left out: probes by {len(unshared)} other protocols, which not all runs share; "
+                "--mixed shows them",
+                highlight=False,
+            )
+        stderr_console().print(f"written: {path}", highlight=False, markup=False)
+    return result
+
+
+def _figures(groups: Sequence[Group], protocol: str) -> dict[str, Any]:
+    return {
+        group.label: {measure: group.figures(protocol, measure) for measure in MEASURES}
+        for group in groups
+    }
+
+
+def _next_file(folder: Path) -> Path:
+    n = 1
+    while (folder / f"comparison-{n}.json").exists():
+        n += 1
+    return folder / f"comparison-{n}.json"

@@ -1,0 +1,252 @@
+"""Runs side by side: those that differ only in their seed make one group.
+
+Of a run of ``pretrain`` its probes are compared; of one of ``finetune`` its test as well.
+
+Figures of different protocols never meet in one table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quarterturn.errors import ConfigError
+from quarterturn.features.store import weights_fingerprint
+from quarterturn.metrics import mean_and_spread
+from quarterturn.runs import RESULTS, Run
+from quarterturn.runs.results import CLASSIFIER, MEASURES, protocol_id, read_results
+
+VIEW = ("eval_crop", "mean", "std")
+"""Settings that an untrained backbone's features depend on, beside its name and image size."""
+
+
+@dataclass(frozen=True)
+class ProbedRun:
+    """A run with its probes.
+
+    Attributes:
+        run: The run.
+        probes: Protocol's short name to the probe's result, and to a classifier's own test.
+        left_out: Result files that do not count, each with the reason.
+    """
+
+    run: Run
+    probes: dict[str, dict[str, Any]]
+    left_out: list[str]
+
+    @classmethod
+    def open(cls, path: Path | str) -> ProbedRun:
+        """A run, and those results in its ``probes/`` that are about its present weights.
+
+        Raises:
+            CheckpointError: There is no such run, or a result cannot be read.
+            ConfigError: The run is not finished, or has two results of one protocol.
+        """
+        run = Run.open(path)
+        weights = weights_fingerprint(run.load_network())
+        if (done := run.epochs_done()) < run.config.run.epochs:
+            raise ConfigError(
+                f"{run.path} has done {done:.3g} of its {run.config.run.epochs} epochs; finish it "
+                f"first: quarterturn {run.kind} --resume {run.path}"
+            )
+        results, left_out = read_results(run, weights)
+        probes: dict[str, dict[str, Any]] = {}
+        for file, result in results.items():
+            name = result["protocol_id"]
+            if name in probes:
+                raise ConfigError(
+                    f"{run.path} has two results of protocol {name}: {file.name} and another; "
+                    "delete the one that is not wanted"
+                )
+            probes[name] = result
+        return cls(run, probes | _own_test(run), left_out)
+
+
+@dataclass
+class Group:
+    """Runs that differ in nothing but their seed, and in the machine.
+
+    Attributes:
+        label: What sets this group apart from the others.
+        runs: The runs.
+        origin: Whose figures count, ``trained`` or ``untrained``: every probe brings both.
+    """
+
+    label: str
+    runs: list[ProbedRun]
+    origin: str = "trained"
+
+    def figures(self, protocol: str, measure: str) -> dict[str, dict[str, Any]]:
+        """Mean, spread and n over the group's runs that have this protocol.
+
+        Returns:
+            ``"<part>/<classifier>/<view>"`` to ``{"mean", "spread", "n", "by_seed"}``. Each run
+            counts once, by its mean over the probe's own seeds.
+        """
+        values: dict[str, dict[int, float | None]] = {}
+        for probed in self.runs:
+            if protocol in probed.probes:
+                for name, found in probed.probes[protocol]["figures"].items():
+                    origin, rest = name.split("/", 1)
+                    # Probes of the first version had fewer measures.
+                    if origin == self.origin and measure in found:
+                        seed = probed.run.config.run.seed
+                        values.setdefault(rest, {})[seed] = found[measure]["mean"]
+        return {
+            name: {**mean_and_spread([*by_seed.values()]), "n": len(by_seed), "by_seed": by_seed}
+            for name, by_seed in values.items()
+        }
+
+
+def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
+    """Put runs that differ only in their seed together, in the order of their first ones.
+
+    Where no run has 0 epochs, the untrained backbones that the probes have measured beside the
+    trained ones make groups of their own, at the end.
+
+    Raises:
+        ConfigError: A run is named twice, or two of a group have the same seed.
+    """
+    by_settings: dict[str, list[ProbedRun]] = {}
+    for probed in runs:
+        mates = by_settings.setdefault(json.dumps(_settings(probed.run), sort_keys=True), [])
+        for mate in mates:
+            if mate.run.config.run.seed == probed.run.config.run.seed:
+                raise ConfigError(
+                    f"{mate.run.path} and {probed.run.path} have the same settings and the same "
+                    f"seed {mate.run.config.run.seed}: they would count twice"
+                )
+        mates.append(probed)
+    groups = [
+        Group(label, mates)
+        for label, mates in zip(_labels(by_settings), by_settings.values(), strict=True)
+    ]
+    both = any(
+        name.startswith("untrained/")
+        for probed in runs
+        for result in probed.probes.values()
+        for name in result["figures"]
+    )
+    if both and not any(probed.run.untrained for probed in runs):
+        by_backbone: dict[str, tuple[str, list[ProbedRun]]] = {}
+        for probed in runs:
+            config, settings = probed.run.config, _settings(probed.run)
+            words = f"untrained {config.model.backbone}, {config.data.image_size} px"
+            seen = json.dumps([words, *(settings[name] for name in VIEW)])
+            by_backbone.setdefault(seen, (words, []))[1].append(probed)
+        for label, mates in by_backbone.values():
+            taken = any(group.label == label for group in groups)
+            label = f"{label} ({mates[0].run.path.name})" if taken else label
+            groups.append(Group(label, mates, "untrained"))
+    return groups
+
+
+def shared_protocols(
+    runs: Sequence[ProbedRun], *, mixed: bool = False
+) -> dict[str, dict[str, Any]]:
+    """The protocols by which all runs were probed; with ``mixed``, by which any was.
+
+    Returns:
+        Short name to protocol.
+
+    Raises:
+        ConfigError: There is none; says what the runs' protocols differ in.
+    """
+    protocols = {
+        name: result["protocol"] for probed in runs for name, result in probed.probes.items()
+    }
+    for probed in runs:
+        if not probed.probes:
+            raise ConfigError(
+                f"{probed.run.path} has no probes of its weights: quarterturn probe "
+                f"{probed.run.path} DATA"
+            )
+    shared = {
+        name: protocol
+        for name, protocol in protocols.items()
+        if mixed or all(name in probed.probes for probed in runs)
+    }
+    if not shared:
+        raise ConfigError(
+            "the runs were not probed by one protocol, so their figures do not compare:\n"
+            + "\n".join(_disagreements(runs))
+            + "\nprobe them alike, or give --mixed for a table for each protocol"
+        )
+    return shared
+
+
+def _own_test(run: Run) -> dict[str, dict[str, Any]]:
+    """The figures of a classifier's last epoch, in the form of a probe of its logits."""
+    results = run.read_json(RESULTS) if run.kind == "finetune" else {}
+    if "protocol" not in results:  # of an earlier version, or none
+        return {}
+    protocol, figures = results["protocol"], results["figures"]
+    found = {
+        "protocol": protocol,
+        "test": results["test"],
+        "test_images_learned_from": results.get("test_images_learned_from", 0),
+        "test_images_learned_with_labels": results.get("test_images_learned_with_labels", 0),
+        "figures": {
+            f"trained/logits/{CLASSIFIER}/upright": {
+                measure: {"mean": figures[measure]} for measure in MEASURES
+            }
+        },
+    }
+    return {protocol_id(protocol): found}
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """All that a group has in common, by name."""
+    groups = run.config.to_dict()
+    flat = {
+        name: value
+        for group, settings in groups.items()
+        if group != "machine"
+        for name, value in settings.items()
+        if name != "seed"
+    }
+    environment = run.read_json("environment.json")
+    in_force = {name: environment.get(name) for name in ("precision", "processes")}
+    start = {} if run.start is None else {"from": run.start}
+    imported = run.imported and f"{run.imported.file} {run.imported.sha256[:8]}"
+    return {**flat, "images": run.fingerprint, "imported": imported, **start, **in_force}
+
+
+def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
+    """A label for each group: its method and backbone, and all else in which groups differ."""
+    every = [json.loads(key) for key in by_settings]
+    varying = [name for name in every[0] if any(s.get(name) != every[0][name] for s in every)]
+    labels = []
+    for settings, mates in zip(every, by_settings.values(), strict=True):
+        if not mates[0].run.untrained:
+            label = f"{settings['method']} {settings['backbone']}"
+            others = [name for name in varying if name not in ("method", "backbone")]
+        else:
+            label, others = f"untrained {settings['backbone']}", []
+        label = ", ".join(
+            [label, *(f"{name.replace('_', ' ')} {_brief(settings[name])}" for name in others)]
+        )
+        labels.append(f"{label} ({mates[0].run.path.name})" if label in labels else label)
+    return labels
+
+
+def _brief(value: Any) -> str:
+    """A setting as a label shows it: fractions are cut to four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_brief, value))}]"
+    return str(value)
+
+
+def _disagreements(runs: Sequence[ProbedRun]) -> list[str]:
+    """For each run the last of its protocols, by what not all have in common."""
+    last = [[*probed.probes.values()][-1]["protocol"] for probed in runs]
+    varying = [name for name in last[0] if any(p.get(name) != last[0][name] for p in last)]
+    return [
+        f"  {probed.run.path}: " + ", ".join(f"{name} {protocol.get(name)}" for name in varying)
+        for probed, protocol in zip(runs, last, strict=True)
+    ]

@@ -1,0 +1,107 @@
+"""Tables of runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quarterturn.comparing.groups import Group
+from quarterturn.metrics import mean_and_spread
+from quarterturn.pages.probe_tables import by_labels, learned_from, with_spread
+from quarterturn.pages.tables import Cell, Table
+from quarterturn.runs.results import CLASSIFIER
+
+TITLES = {
+    "top1": "top-1 accuracy",
+    "balanced": "balanced accuracy",
+    "worst_class": "accuracy of the worst class",
+    "many": "accuracy of the classes with many training images",
+    "medium": "accuracy of the classes with a medium number of training images",
+    "few": "accuracy of the classes with few training images",
+    "std_over_classes": "standard deviation of the accuracy over the classes",
+    "std_over_groups": "standard deviation of the accuracy over many, medium and few",
+}
+
+
+def comparison_table(
+    groups: Sequence[Group], protocol_id: str, protocol: dict[str, Any], measure: str
+) -> Table:
+    """Groups and parts of their features by classifiers and views, for one protocol."""
+    found = {group.label: group.figures(protocol_id, measure) for group in groups}
+    words = next(
+        p.probes[protocol_id]["test"] for g in groups for p in g.runs if protocol_id in p.probes
+    )
+    names = [name.split("/", 1) for figures in found.values() for name in figures]
+    columns = list(dict.fromkeys(rest for _, rest in names))
+    rows: list[list[Cell]] = []
+    for label, figures in found.items():
+        for part in dict.fromkeys(name.split("/", 1)[0] for name in figures):
+            cells = [figures.get(f"{part}/{column}") for column in columns]
+            numbers = sorted({cell["n"] for cell in cells if cell is not None})
+            n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+            shown = [None if cell is None else with_spread(cell) for cell in cells]
+            rows.append([label, part, n, *shown])
+    repeats = f"its mean over {len(protocol['seeds'])} seeds of the probe"
+    if protocol["name"] == "few-shot":
+        repeats += f" and {protocol['draws']} draws for each"
+    title = f"Probes by protocol {protocol['name']} {protocol_id}"
+    if protocol["name"] == CLASSIFIER:
+        repeats, title = "its last epoch", f"Classifiers {protocol_id}"
+    return Table(
+        f"{title}: {TITLES[measure]}",
+        ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
+        rows,
+        note=(
+            f"in %; {learned_from(protocol, columns)}, "
+            f"{protocol['test_images']:,} test images: {words}; each run by "
+            f"{repeats}; ± is the standard deviation over n runs "
+            "that differ in their seed alone" + _learned_from(groups, protocol_id)
+        ),
+    )
+
+
+def _learned_from(groups: Sequence[Group], protocol_id: str) -> str:
+    """A warning where some runs have learned from test images; of each group the worst one."""
+    told = []
+    for group in groups:
+        found = [p.probes[protocol_id] for p in group.runs if protocol_id in p.probes]
+        if group.origin == "trained" and found:
+            worst = max(found, key=_with_labels_first)
+            number = worst["test_images_learned_from"]
+            if number:
+                words = by_labels(number, worst.get("test_images_learned_with_labels"))
+                told.append(f"{group.label} has learned from {words}")
+    return "".join(f"; {words}" for words in told)
+
+
+def _with_labels_first(result: dict[str, Any]) -> tuple[int, int]:
+    with_labels = result.get("test_images_learned_with_labels")
+    return with_labels or 0, result["test_images_learned_from"] or 0
+
+
+def training_table(groups: Sequence[Group]) -> Table:
+    """How long each group was trained, and what its diagnostics say in the end."""
+    rows: list[list[Cell]] = []
+    for group in groups:
+        run = group.runs[0].run
+        if group.origin != "trained" or run.untrained or run.imported is not None:
+            continue
+        train = [(p.run.read_metrics("train") or [{}])[-1] for p in group.runs]
+        last = [(p.run.read_metrics("diagnostics") or [{}])[-1] for p in group.runs]
+        seconds = mean_and_spread([line.get("elapsed_s") for line in train])["mean"]
+        row: list[Cell] = [group.label, len(group.runs), run.config.run.epochs]
+        row.append(None if seconds is None else seconds / 60)
+        row.append(mean_and_spread([line.get("loss") for line in train])["mean"])
+        for measure in ("rotation_accuracy", "leakage_fresh_head", "spread"):
+            row.append(with_spread(mean_and_spread([line.get(measure) for line in last])))
+        rows.append(row)
+    return Table(
+        "Trainings",
+        ["runs", "n", "epochs", "minutes", "loss", "rotation", "leakage", "spread"],
+        rows,
+        note=(
+            "rotation: accuracy on held-out images; leakage: of a fresh linear head that reads the "
+            "turn off the invariant half, 25 is chance; spread of the embeddings; all in %"
+        ),
+        plain=("minutes", "loss"),
+    )

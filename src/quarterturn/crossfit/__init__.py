@@ -1,1 +1,0 @@
-"""Which images have an "up": probabilities out of sample, by cross-fitted rotation networks."""

@@ -1,0 +1,1 @@
+"""The demonstration: every method on one small collection."""

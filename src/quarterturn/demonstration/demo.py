@@ -1,0 +1,273 @@
+"""``quarterturn demo``: what the method is worth, on digits or on your own photos, in minutes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+
+from quarterturn.classifying.evaluation import Logits
+from quarterturn.config import Config
+from quarterturn.data.sources import locate, open_source
+from quarterturn.demonstration.images import DemoImages, split_images
+from quarterturn.engine.loop import fit
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import DataError
+from quarterturn.features.representation import NetworkFeatures, Pixels
+from quarterturn.methods.base import Method, Network
+from quarterturn.methods.classifier import Classification, ClassifierNetwork
+from quarterturn.methods.registry import build_method, build_network
+from quarterturn.pages.run_report import write_run_report
+from quarterturn.pages.tables import Table, format_cell, print_table
+from quarterturn.presets.unlabelled import demo_folder, digits
+from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
+from quarterturn.probing.fitted import Probe, Representation, finds_itself
+from quarterturn.runs import (
+    Run,
+    command_line,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
+from quarterturn.runs.prepare import fit_batch_size
+from quarterturn.runs.training import prepare_training
+
+PHOTOS = 1000
+K = 20
+
+Cells = dict[str, float | None]
+COLUMNS = [
+    "kNN",
+    "kNN turned",
+    "linear",
+    "linear turned",
+    "rotation",
+    "finds itself",
+    "train s",
+]
+
+
+def demo(
+    data: Path | str = "digits",
+    *,
+    out: Path | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    quiet: bool = False,
+    config: Config | None = None,
+) -> Run:
+    """Train every method on a small collection and lay their figures side by side.
+
+    Args:
+        data: ``digits``, a folder, or other DATA. Labels are used where the data has them, by the
+            probes and the supervised row alone.
+        out: The run directory, which keeps the decoupled network; ``runs/<data>-demo-<n>`` by
+            default.
+        limit: Images to use; 1,000 photos by default, digits whole.
+        seed: Of weights, order, crops and noise. One seed: differences of a point or two between
+            rows may be chance.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+        config: Settings in place of the demo's own.
+
+    Returns:
+        The run, with ``results.json`` and ``report.html``.
+
+    Raises:
+        QuarterturnError: The data or the output directory do not allow it.
+    """
+    start, data = time.perf_counter(), str(data)
+    console = None if quiet else stderr_console()
+    source = open_source(data)
+    config = (config or (digits() if data == "digits" else demo_folder())).with_settings(seed=seed)
+    config.check()
+    runtime = Runtime(config.machine.device, config.run.precision)
+    images = split_images(source, config, limit if limit or data == "digits" else PHOTOS)
+    if images.train.labels is not None and len(np.unique(images.train.labels)) < 2:
+        raise DataError(f"all labels of {data} are the same: leave them out, or give more classes")
+    if console is not None:
+        for line in source.summary():
+            console.print(line, highlight=False, markup=False)
+        console.print(images.description, highlight=False, markup=False)
+    config = fit_batch_size(config, len(images.train), runtime, console)
+    path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
+    run = Run(path, locate(data), config, images.train.fingerprint())
+    run.create(overwrite=overwrite)
+    write_json(path / "environment.json", environment(runtime, config))
+
+    rows: dict[str, Cells] = {}
+    for name, cells in _measure_all(run, images, runtime, console):
+        rows[name] = cells
+        if console is not None:
+            told = [f"{c} {format_cell(v)}" for c, v in cells.items() if v and c != COLUMNS[-1]]
+            console.print(f"  {name}: {', '.join(told)}", highlight=False, markup=False)
+    table = _table(rows, images)
+    elapsed_s = time.perf_counter() - start
+    write_json(
+        path / "results.json", {"table": table.to_dict(), "rows": rows, "elapsed_s": elapsed_s}
+    )
+    write_items(path / "items.csv", source, images.train, images.test, {})
+    diagnostics = run.read_metrics("diagnostics")
+    warning = collapse_warning(diagnostics[-1]) if diagnostics else None
+    page = write_run_report(
+        run,
+        source_lines=[*source.summary(), images.description],
+        unreadable=source.unreadable,
+        tables=[table],
+        warnings=[warning] if warning else [],
+        images=images.test,
+        network=run.load_network(),
+        command=command_line(),
+    )
+    if not quiet:
+        print_table(stdout_console(), table)
+        stderr_console().print(
+            f"{elapsed_s:.0f} s in all; report: {page}", highlight=False, markup=False
+        )
+    return run
+
+
+def _measure_all(
+    run: Run, images: DemoImages, runtime: Runtime, console: Console | None
+) -> Iterator[tuple[str, Cells]]:
+    """Every row of the table: its name and its figures."""
+    config = run.config
+
+    def measure(representation: Representation, *, turn_training: bool = False) -> dict[str, Cells]:
+        return _measure(representation, images, config, runtime, turn_training=turn_training)
+
+    def rows_of(network: Network, name: str, seconds: float | None) -> Iterator[tuple[str, Cells]]:
+        accuracy = None
+        if network.rotation_head is not None and seconds is not None:
+            accuracy = dict(diagnose(network, images.test, config.data, device=runtime.device))[
+                "rotation_accuracy"
+            ]
+        for part, cells in measure(NetworkFeatures(network)).items():
+            reads_rotation = part in ("rotation", "whole")
+            cells["rotation"] = accuracy if reads_rotation else None
+            cells["train s"] = seconds
+            yield name if part == "whole" else f"{name}: {part}", cells
+
+    pixels = Pixels()
+    yield "raw pixels", measure(pixels)["pixels"]
+    if images.train.labels is not None:
+        yield "raw pixels, four turns", measure(pixels, turn_training=True)["pixels"]
+    untrained = build_network(config.with_settings(method="rotnet")).to(runtime.device)
+    yield from rows_of(untrained, "untrained backbone", None)
+    for name, title in [("rotnet", "RotNet"), ("instance", "instance alone")]:
+        other = config.with_settings(method=name)
+        method = build_method(other, len(images.train), device=runtime.device)
+        seconds = _fit(method, other, images, runtime, console, title)
+        yield from rows_of(method.network, title, seconds)
+    method = build_method(config, len(images.train), device=runtime.device)
+    seconds = _fit(method, config, images, runtime, console, "decoupled", run)
+    yield from rows_of(method.network, "decoupled", seconds)
+    if images.train.labels is not None:
+        method, network = _supervised(config, len(images.train.class_names), runtime)
+        seconds = _fit(method, config, images, runtime, console, "supervised")
+        logits = measure(Logits(network))["logits"]
+        yield "supervised, turned (ceiling): logits", {**logits, "train s": seconds}
+
+
+def _supervised(
+    config: Config, num_classes: int, runtime: Runtime
+) -> tuple[Classification, ClassifierNetwork]:
+    """A classifier of turned copies, and its network."""
+    network = build_network(config.with_settings(method="classifier"), num_classes)
+    assert isinstance(network, ClassifierNetwork)
+    network = network.to(runtime.device).to(memory_format=torch.channels_last)
+    return Classification(network, F.cross_entropy, turned=True), network
+
+
+def _fit(
+    method: Method,
+    config: Config,
+    images: DemoImages,
+    runtime: Runtime,
+    console: Console | None,
+    title: str,
+    run: Run | None = None,
+) -> float:
+    """Train a method on the demo's images; returns the seconds it took.
+
+    The run, where one is given, gets the checkpoint, the metrics and the diagnostics.
+    """
+    training = prepare_training(
+        config,
+        images.train,
+        runtime,
+        method=method,
+        console=console,
+        description=title,
+        metrics=run.metrics if run else None,
+        checkpoint=run.checkpoint if run else None,
+    )
+    telemetry = training.telemetry
+
+    def after_epoch(done: int) -> None:
+        if run is not None and (done % 5 == 0 or done == config.run.epochs):
+            found = diagnose(method.network, images.test, config.data, device=runtime.device)
+            telemetry.record("diagnostics", step=training.step - 1, epoch=done, **dict(found))
+
+    training.after_epoch = after_epoch
+    with telemetry:
+        fit(training)
+        return telemetry.elapsed_s
+
+
+def _measure(
+    representation: Representation,
+    images: DemoImages,
+    config: Config,
+    runtime: Runtime,
+    *,
+    turn_training: bool,
+) -> dict[str, Cells]:
+    """Part to the figures of its row."""
+    found: dict[str, Cells] = {}
+    itself = finds_itself(representation, images.test, config.data, device=runtime.device)
+    for part, value in itself.items():
+        found[part] = {"finds itself": value}
+    if images.train.labels is not None:
+        one = Probe(
+            images.train,
+            images.test,
+            config.data,
+            ks=(K,),
+            turn_training=turn_training,
+            device=runtime.device,
+        )
+        for name, metrics in one.run(representation):
+            part, classifier, view = name.split("/")
+            found[part][_CLASSIFIERS[classifier] + _VIEWS[view]] = metrics["top1"]
+    return found
+
+
+_CLASSIFIERS = {f"knn-{K}": "kNN", "linear": "linear"}
+_VIEWS = {"upright": "", "turned": " turned"}
+
+
+def _table(rows: dict[str, Cells], images: DemoImages) -> Table:
+    columns = [c for c in COLUMNS if any(cells.get(c) is not None for cells in rows.values())]
+    note = f"{images.description}; one seed (n = 1). "
+    if images.train.labels is not None:
+        note += f"kNN (k = {K}) and linear: top-1, learned upright, tested upright and turned. "
+    note += (
+        "rotation: quarter turns told on test images; finds itself: a turned test image is nearest "
+        "to its own upright view"
+    )
+    return Table(
+        title="What each representation is worth",
+        columns=["features", *columns],
+        rows=[[name, *(cells.get(c) for c in columns)] for name, cells in rows.items()],
+        note=note,
+        plain=("train s",),
+    )

@@ -1,0 +1,1 @@
+"""Features of any layer: extraction, the cache on disk, nearest neighbours."""

@@ -1,0 +1,211 @@
+"""Features of every image of a set, once, without gradients.
+
+Shapes: n images; d width of a named part of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.crops import Crops
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.rows import Matrix, Rows
+from quarterturn.data.sources import check_bad_fraction, list_of_bad
+from quarterturn.errors import DataError
+from quarterturn.features.store import InMemory, Writer
+from quarterturn.randomness import integers
+from quarterturn.rotation import rotate_each
+
+Found = TypeVar("Found", Tensor, dict[str, Tensor])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of the images that could be read.
+
+    Attributes:
+        values: (n, d) float32, or (n, ...) for a map; perhaps memory-mapped.
+        indices: (n,) numbers of the images.
+        labels: (n,) classes, or None.
+    """
+
+    values: NDArray[np.float32]
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+
+    def of(self, chosen: NDArray[np.int64]) -> Labelled:
+        """The features of some images, by number; those that could not be read are left out."""
+        rows = np.flatnonzero(np.isin(self.indices, chosen))
+        whole = len(rows) == len(self.indices)
+        assert self.labels is not None
+        values = self.values if whole else Rows(self.values, rows)
+        return Labelled(values, self.indices[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features with labels, of some of the images, that stay where they are until they are read.
+
+    Attributes:
+        values: (n, d) float32.
+        indices: (n,) numbers of the images.
+        labels: (n,) classes.
+    """
+
+    values: Matrix
+    indices: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+def extract(
+    images: ImageSet,
+    crop: DataConfig,
+    model: Callable[[Tensor], Tensor],
+    *,
+    turns: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    batch_size: int = 256,
+    failed: dict[int, str] | None = None,
+) -> Features:
+    """Run a model over the centre crops of a set.
+
+    Args:
+        images: The images.
+        crop: Crop and normalisation settings.
+        model: (B, 3, S, S) to (B, ...); a module is put in eval mode meanwhile.
+        turns: (N,) quarter turns, one for each image; upright without.
+        device: Where the model is.
+        workers: Processes that decode files.
+        batch_size: Images at a time.
+        failed: Filled with the images that cannot be decoded, which are left out.
+
+    Raises:
+        DataError: Not one image could be decoded; or, where nobody asks for those that failed,
+            more than ``crop.max_bad_fraction`` of them.
+    """
+    values, indices = [], []
+    for numbers, found in _batches(images, crop, model, turns, device, workers, batch_size, failed):
+        values.append(found.float().cpu())
+        indices.append(numbers)
+    return _labelled(images, torch.cat(values).numpy(), torch.cat(indices).numpy())
+
+
+def extract_parts(
+    images: ImageSet,
+    crop: DataConfig,
+    model: Callable[[Tensor], dict[str, Tensor]],
+    *,
+    turns: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    batch_size: int = 256,
+    view: Callable[[Tensor], Crops] | None = None,
+    writer: Writer | None = None,
+) -> dict[str, Features]:
+    """Run a model that gives several named features, in one pass.
+
+    Args:
+        images: The images.
+        crop: Crop and normalisation settings.
+        model: (B, 3, S, S) to named (B, d); a module is put in eval mode meanwhile.
+        turns: (N,) quarter turns, one for each image; upright without.
+        device: Where the model is.
+        workers: Processes that decode files.
+        batch_size: Images at a time.
+        view: (n, 2) sizes to another crop of each image than the centre's.
+        writer: Where the features go, batch by batch; into memory without.
+
+    Returns:
+        Name to features.
+
+    Raises:
+        DataError: Too many images, or all, could not be decoded.
+    """
+    writer = InMemory() if writer is None else writer
+    seen = []
+    try:
+        for part, found in _batches(
+            images, crop, model, turns, device, workers, batch_size, view=view
+        ):
+            seen.append(part.numpy())
+            for name, values in found.items():
+                writer.append(name, values.float().cpu().numpy())
+        numbers, arrays = writer.finish(np.concatenate(seen))
+    except BaseException:
+        writer.discard()
+        raise
+    return {name: _labelled(images, values, numbers) for name, values in arrays.items()}
+
+
+@torch.no_grad()
+def _batches(
+    images: ImageSet,
+    crop: DataConfig,
+    model: Callable[[Tensor], Found],
+    turns: Tensor | None,
+    device: torch.device | str,
+    workers: int,
+    batch_size: int,
+    failed: dict[int, str] | None = None,
+    view: Callable[[Tensor], Crops] | None = None,
+) -> Iterator[tuple[Tensor, Found]]:
+    """The numbers of the images of each batch, and what the model makes of them."""
+    was_training = isinstance(model, nn.Module) and model.training
+    if isinstance(model, nn.Module):
+        model.eval()
+    limit = crop.max_bad_fraction if failed is None else 1.0
+    failed = {} if failed is None else failed
+    num_read = 0
+    try:
+        for batch in evaluation_batches(
+            images,
+            crop,
+            batch_size=batch_size,
+            device=device,
+            workers=workers,
+            failed=failed,
+            view=view,
+        ):
+            views = batch.images
+            if turns is not None:
+                views = rotate_each(views, turns.to(views.device)[batch.indices])
+            num_read += len(batch)
+            yield batch.indices.cpu(), model(views)
+    finally:
+        if was_training and isinstance(model, nn.Module):
+            model.train()
+    bad = {images.names[i]: reason for i, reason in failed.items()}
+    check_bad_fraction(bad, len(images) - len(bad), limit)
+    if num_read == 0:
+        raise DataError("none of the images can be decoded:\n" + "\n".join(list_of_bad(bad)))
+
+
+def _labelled(
+    images: ImageSet, values: NDArray[np.float32], indices: NDArray[np.int64]
+) -> Features:
+    return Features(values, indices, None if images.labels is None else images.labels[indices])
+
+
+def concatenate(features: Sequence[Features]) -> Features:
+    """Rows of several sets of features, which all have labels or all have none."""
+    labels = [f.labels for f in features if f.labels is not None]
+    return Features(
+        np.concatenate([f.values for f in features]),
+        np.concatenate([f.indices for f in features]),
+        np.concatenate(labels) if labels else None,
+    )
+
+
+def random_turns(num_images: int, seed: int) -> Tensor:
+    """(N,) quarter turns uniform in 0..3, fixed by the seed and each image's number."""
+    return integers(4, seed, "turned test images", torch.arange(num_images))

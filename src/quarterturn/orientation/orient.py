@@ -1,0 +1,168 @@
+"""``quarterturn orient``: which way is up, image by image, and upright copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quarterturn.data.imageset import FileImages
+from quarterturn.data.sources import Source, list_of_bad, open_source, short_name
+from quarterturn.data.turned_files import CannotTurnError
+from quarterturn.data.upright_copies import UprightCopies
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import ConfigError
+from quarterturn.orientation.orient_tables import orient_table
+from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
+from quarterturn.orientation.scores import AGNOSTIC
+from quarterturn.orientation.turns import CONFIDENCE, TURN, UNREADABLE, Turns, write_turns
+from quarterturn.pages.tables import print_table, printable
+from quarterturn.runs import Run, write_json
+from quarterturn.runs.output_file import check_out
+
+Verdicts = dict[str, list[str]]
+
+
+def orient(
+    run: Path | str,
+    data: Path | str | None = None,
+    *,
+    out: Path | str | None = None,
+    write: Path | str | None = None,
+    write_all: bool = False,
+    in_sample: bool = False,
+    agnostic: float = AGNOSTIC,
+    confidence: float = CONFIDENCE,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int = 2,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Tell the turn that brings each image upright, how probable it is, or that there is no "up".
+
+    Args:
+        run: A run of ``upright``, or of ``pretrain`` by decoupling or rotnet; where that holds an
+            ``upright`` run, it is the one that is used.
+        data: DATA; by default the run's, all of it, also where the run had a ``--limit``. Its
+            training images and its test split are oriented.
+        out: A file ending in ``.csv``, one line an image; the figures of the table are written
+            beside it, ending in ``.json``. By default ``RUN/orient-<data>.csv``, written anew each
+            time.
+        write: A folder, apart from the originals, for upright copies of the images that are to be
+            turned, in their sub-folders; see `quarterturn.data.turned_files.write_turned`.
+        write_all: Copy the other images to it as well, byte for byte.
+        in_sample: Let a pretraining run without an ``upright`` run orient images that it has
+            learned from; its probabilities are too high there.
+        agnostic: Images with this agnostic score or more have no "up".
+        confidence: Images whose turn is less probable are left as they are.
+        overwrite: Replace existing files at ``out``, and those of the same names in ``write``.
+        device: Where to compute.
+        workers: Processes that decode files.
+        quiet: Print nothing.
+
+    Returns:
+        The figures: ``counts`` by verdict and by how the images were scored, the thresholds, and
+        ``written``, with the images that could not be turned and why, None without ``write``.
+
+    Raises:
+        ConfigError: The run predicts no turns, or has learned from the images; a file or folder is
+            in the way; a threshold is no fraction.
+    """
+    for name, threshold in (("agnostic", agnostic), ("confidence", confidence)):
+        if not 0 <= threshold <= 1:
+            raise ConfigError(f"--{name} is {threshold}; expected a fraction from 0 to 1")
+    if write_all and write is None:
+        raise ConfigError("--write-all needs --write DIR, the folder of the copies")
+    if out is not None:
+        check_out(Path(out), [".csv"], overwrite=overwrite, beside=[".json"])
+    opened = Run.open(run)
+    by = run_to_orient_by(opened)
+    data = opened.data_or_own(data)
+    source = open_source(
+        data,
+        index=opened.index,
+        max_bad_fraction=by.config.data.max_bad_fraction,
+        min_images=1,
+    )
+    copies = None
+    if write is not None:
+        copies = UprightCopies.beside(data, source, Path(write), overwrite=overwrite)
+    runtime = Runtime(device, "32-true")
+    turns, learned_is_known = orient_images(
+        by, source.splits, data, in_sample=in_sample, device=runtime.device, workers=workers
+    )
+    verdicts = {split: found.verdicts(agnostic, confidence) for split, found in turns.items()}
+    path = Path(out) if out is not None else opened.path / f"orient-{short_name(data)}.csv"
+    write_turns(path, source, turns, verdicts)
+    written = None
+    if copies is not None:
+        written = _write_copies(copies, source, turns, verdicts, write_all=write_all)
+    result = {
+        "run": str(opened.path),
+        "oriented_by": str(by.path),
+        "data": data,
+        "name": source.name,
+        "agnostic": agnostic,
+        "confidence": confidence,
+        "learned_is_known": learned_is_known,
+        "images": source.num_indexed + len(source.unreadable),
+        "counts": _counts(source, turns, verdicts),
+        "written": written,
+    }
+    write_json(path.with_suffix(".json"), result)
+    if not quiet:
+        print_table(stdout_console(), orient_table(result))
+        lines = [f"written: {path}"]
+        if written is not None and written["left_out"]:
+            lines += ["left out, since they cannot be turned without loss:"]
+            lines += list_of_bad(written["left_out"])
+        stderr_console().print(printable("\n".join(lines)), highlight=False, markup=False)
+    return result
+
+
+def _counts(
+    source: Source, turns: dict[str, Turns], verdicts: Verdicts
+) -> dict[str, dict[str, int]]:
+    """Images by verdict, and by how they were scored; ``not`` for those that cannot be read."""
+    counts: dict[str, Counter[str]] = {}
+    for split, found in turns.items():
+        for verdict, scored in zip(verdicts[split], found.scored, strict=True):
+            of_verdict = counts.setdefault(verdict, Counter())
+            of_verdict["not" if verdict == UNREADABLE else scored] += 1
+    if source.unreadable:
+        counts.setdefault(UNREADABLE, Counter())["not"] += len(source.unreadable)
+    return {verdict: dict(of_verdict) for verdict, of_verdict in counts.items()}
+
+
+def _write_copies(
+    copies: UprightCopies,
+    source: Source,
+    turns: dict[str, Turns],
+    verdicts: Verdicts,
+    *,
+    write_all: bool,
+) -> dict[str, Any]:
+    """Write the copies; what was written, and what could not be turned, with the reason."""
+    written: dict[str, Any] = {
+        "folder": str(copies.folder),
+        "turned": 0,
+        "copied": 0,
+        "left_out": {},
+    }
+    for split, images in source.splits.items():
+        assert isinstance(images, FileImages)
+        is_to_turn = np.isin(verdicts[split], list(TURN.values()))
+        for i, verdict in enumerate(verdicts[split]):
+            if verdict == UNREADABLE or not (write_all or is_to_turn[i]):
+                continue
+            quarter_turns = int(turns[split].to_upright[i]) if is_to_turn[i] else 0
+            try:
+                copies.write(images.path(i), quarter_turns)
+            except CannotTurnError as error:
+                written["left_out"][str(images.path(i))] = str(error)
+            else:
+                written["turned" if is_to_turn[i] else "copied"] += 1
+    return written

@@ -1,0 +1,234 @@
+"""The file of upright probabilities, and the original's text format.
+
+Shapes: N images in R = 4 copies.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import DataError
+
+FILE = "upright.npz"
+"""Name of the file in a run directory."""
+NOT_SCORED = -1
+"""In ``fold``: an image that could not be read, of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class UprightTable:
+    """What cross-fitting says of every image.
+
+    Attributes:
+        names: The images, in order.
+        probabilities: (N, 4, 4) float32, copy by predicted turn, out of sample.
+        agnostic: (N,) float32, from 0 (the turn can be told) to 1 (there is no "up").
+        fold: (N,) int64, the fold that held the image out; -1 where it could not be read, which
+            leaves probabilities of 1/4 and an agnostic score of 1.
+        fingerprint: Of the collection; see `ImageSet.fingerprint`.
+    """
+
+    names: Sequence[str]
+    probabilities: NDArray[np.float32]
+    agnostic: NDArray[np.float32]
+    fold: NDArray[np.int64]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def p_upright(self) -> NDArray[np.float32]:
+        """(N, 4) probability that copy k of image i looks upright."""
+        return self.probabilities[:, :, 0]
+
+    @property
+    def scored(self) -> NDArray[np.int64]:
+        """Numbers of the images that could be read."""
+        return np.flatnonzero(self.fold != NOT_SCORED)
+
+    def write(self, path: Path) -> None:
+        """Write the ``.npz`` file, atomically."""
+        arrays: dict[str, Any] = {
+            "probabilities": self.probabilities,
+            "p_upright": self.p_upright,
+            "agnostic": self.agnostic,
+            "fold": self.fold,
+            "names": np.array(self.names),
+            "fingerprint": np.array(self.fingerprint),
+        }
+        partial = path.with_name(path.name + ".partial")
+        with open(partial, "wb") as file:
+            np.savez(file, **arrays)
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> UprightTable:
+        """Read what `write` wrote.
+
+        Raises:
+            DataError: There is no such file, or it holds something else.
+        """
+        try:
+            # Opened here, since numpy leaves a file of another kind open.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                table = cls(
+                    arrays["names"].tolist(),
+                    arrays["probabilities"],
+                    arrays["agnostic"],
+                    arrays["fold"],
+                    str(arrays["fingerprint"]),
+                )
+                p_upright = arrays["p_upright"]
+        except FileNotFoundError:
+            raise DataError(f"there is no file {path}; quarterturn upright makes one") from None
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            TypeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise DataError(
+                f"{path} cannot be read as the file of quarterturn upright: {error}"
+            ) from error
+        num = len(table.names)
+        found = {
+            "probabilities": table.probabilities.shape,
+            "p_upright": p_upright.shape,
+            "agnostic": table.agnostic.shape,
+            "fold": table.fold.shape,
+        }
+        expected = {
+            "probabilities": (num, 4, 4),
+            "p_upright": (num, 4),
+            "agnostic": (num,),
+            "fold": (num,),
+        }
+        if found != expected:
+            raise DataError(f"{path} has arrays of shape {found}; expected {expected}")
+        for name in ("probabilities", "agnostic"):
+            _require_probabilities(getattr(table, name), path, f"{name} of ")
+        if not np.array_equal(p_upright, table.p_upright):
+            raise DataError(f"{path}: p_upright is not the first column of probabilities")
+        return table
+
+
+def write_dat(path: Path, p_upright: NDArray[np.float32]) -> None:
+    """Write the original's text format: line 4*i + k is p_upright[i, k], counted from 0."""
+    partial = path.with_name(path.name + ".partial")
+    np.savetxt(partial, p_upright.reshape(-1), fmt="%.9g")
+    partial.replace(path)
+
+
+def read_dat(path: Path) -> NDArray[np.float32]:
+    """Read the original's text format: (N, 4).
+
+    Raises:
+        DataError: It holds something else than four probabilities for each image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an empty file, which is told of below
+            values = np.loadtxt(path, dtype=np.float64, ndmin=1)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}") from None
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as probabilities, one a line: {str(error).splitlines()[0]}"
+        ) from error
+    if values.ndim != 1 or len(values) % 4 or len(values) == 0:
+        raise DataError(
+            f"{path} holds values of shape {values.shape}; expected one a line, four for each image"
+        )
+    _require_probabilities(values, path)
+    return values.reshape(-1, 4).astype(np.float32)
+
+
+def p_upright_of(
+    path: Path, train: ImageSet, collections: Sequence[ImageSet]
+) -> NDArray[np.float32]:
+    """The rows of a file that belong to the images of a training.
+
+    Args:
+        path: A ``.npz`` file, a run that holds one, or the original's text.
+        train: The n images to learn from.
+        collections: The collections that the file may be of, such as all images of DATA, and those
+            that ``--limit`` left: ``train`` is part of each, under the same names.
+
+    Returns:
+        (n, 4) float32.
+
+    Raises:
+        DataError: The file is of other data, or is none.
+    """
+    if path.is_dir():
+        path = path / FILE
+    if path.suffix == ".npz":
+        table = UprightTable.read(path)
+        if table.fingerprint not in [images.fingerprint() for images in collections]:
+            raise DataError(
+                f"{path} is of other data: it has {len(table):,} images with the fingerprint "
+                f"{table.fingerprint}, and these are {_described(collections)}. Files may have "
+                "been added, removed or changed since; quarterturn upright makes it anew"
+            )
+        names, rows = table.names, table.p_upright
+    else:
+        rows = read_dat(path)
+        fitting = [images for images in collections if len(images) == len(rows)]
+        if not fitting:
+            raise DataError(
+                f"{path} holds probabilities of {len(rows):,} images, and these are "
+                f"{_described(collections)}"
+            )
+        names = fitting[0].names
+    place = {name: i for i, name in enumerate(names)}
+    return rows[[place[name] for name in train.names]]
+
+
+def agnostic_of(path: Path, train: ImageSet) -> NDArray[np.float32]:
+    """The agnostic scores of the images of a training; `p_upright_of` checks the file.
+
+    Args:
+        path: A ``.npz`` file.
+        train: The n images to learn from, which are among the file's.
+
+    Returns:
+        (n,) float32.
+
+    Raises:
+        DataError: The file is none of ours: the original's text has no such scores.
+    """
+    table = UprightTable.read(path)
+    place = {name: i for i, name in enumerate(table.names)}
+    return table.agnostic[[place[name] for name in train.names]]
+
+
+def _described(collections: Sequence[ImageSet]) -> str:
+    told = {images.fingerprint(): len(images) for images in collections}
+    return " or ".join(f"{number:,} images ({fingerprint})" for fingerprint, number in told.items())
+
+
+def _require_probabilities(values: NDArray[Any], path: Path, what: str = "") -> None:
+    if not np.issubdtype(values.dtype, np.floating):
+        raise DataError(f"{path} holds {what}{values.dtype}; expected floating-point numbers")
+    within = (values >= 0) & (values <= 1)  # false for what is not a number
+    if not within.all():
+        place = np.unravel_index(int(np.argmin(within)), values.shape)
+        where = ", ".join(str(int(i)) for i in place)
+        raise DataError(
+            f"{path} holds {what}{values[place]} at [{where}], counted from 0; expected values "
+            "between 0 and 1"
+        )

@@ -1,0 +1,256 @@
+"""``quarterturn upright``: which images have an "up", told by networks that have not seen them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.config import Config, MethodConfig
+from quarterturn.data.selection import Selection
+from quarterturn.data.sources import locate
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import ConfigError
+from quarterturn.methods.registry import check_network
+from quarterturn.orientation.folds import require_enough
+from quarterturn.orientation.listing import write_scores
+from quarterturn.orientation.networks import cross_fit
+from quarterturn.orientation.scores import agnostic_warning
+from quarterturn.orientation.table import FILE, UprightTable, write_dat
+from quarterturn.orientation.upright_report import write_upright_report
+from quarterturn.orientation.upright_tables import (
+    classes_table,
+    collection_scores,
+    collection_table,
+    measures_table,
+)
+from quarterturn.orientation.variants import Variant, gather_table, list_variants
+from quarterturn.pages.tables import Table, print_table
+from quarterturn.presets import default_rotnet_preset
+from quarterturn.presets import preset as preset_named
+from quarterturn.runs import (
+    Run,
+    command_line,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
+from quarterturn.runs.prepare import runtime_of
+from quarterturn.runs.training import select_for_all
+
+FORMATS = ("npz", "dat")
+MOST_CLASSES = 20
+"""Classes on the terminal; the page and summary.json have them all."""
+
+
+def upright(
+    data: Path | str,
+    *,
+    out: Path | str | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    format: str = "npz",
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Estimate, out of sample, how probably each image in each of its four turns looks upright.
+
+    Rotation networks are trained on folds, and each image is scored by the one that has not seen it
+    (Feng et al., CVPR 2019, section 3.2). Labels are not read, but to cut a long tail where
+    ``long_tail`` asks, and for the mean scores of classes.
+
+    Args:
+        data: DATA; its training images are scored, what ``limit`` and ``long_tail`` leave of them.
+        out: The run directory; by default ``runs/<data>-upright-<n>``.
+        preset: Name of the networks' recipe; ``digits`` or ``folder-rotnet`` by default.
+        config: A whole configuration, in place of a preset. Its method is taken for ``rotnet``.
+        format: ``npz``, or ``dat`` for the original's text file as well.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+        **settings: Single settings by name, such as ``folds=2``.
+
+    Returns:
+        The finished run, with ``upright.npz``, ``scores.csv`` and ``report.html``.
+
+    Raises:
+        QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
+    """
+    data = str(data)
+    base = config or preset_named(preset or default_rotnet_preset(data))
+    # Of a method's settings none means anything here; the command line has none either.
+    config = replace(base.with_settings(**settings), method=MethodConfig(method="rotnet"))
+    config.check()
+    if config.run.epochs == 0:
+        raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")
+    check_network(config)
+    _check_format(format)
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = select_for_all(data, config, runtime, console=console)
+        # The copies among them are counted later; that takes longer.
+        require_enough(len(images.chosen), config.upright.folds)
+        path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
+        path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
+        run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
+        if runtime.is_main:
+            run.create(overwrite=overwrite)
+            images.source.keep_index(run.index)
+            write_json(path / "environment.json", environment(runtime, config))
+        runtime.barrier()
+        make_probabilities(run, images, runtime, console, format=format)
+        return run
+    finally:
+        runtime.close()
+
+
+def resume_upright(
+    path: Path | str,
+    *,
+    config: Config | None = None,
+    format: str = "npz",
+    quiet: bool = False,
+) -> Run:
+    """Go on with an interrupted run, fold by fold; a finished one is left as it is.
+
+    Args:
+        path: The run directory.
+        config: The settings that the user asks for; they may differ from the run's in the
+            machine's alone.
+        format: As for `upright`.
+        quiet: Print nothing.
+
+    Raises:
+        QuarterturnError: There is no such run, its images have changed, or so have settings.
+    """
+    _check_format(format)
+    run = Run.open(path)
+    run.require_kind("upright")
+    run = run.with_machine_of(config)
+    runtime = runtime_of(run)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = select_for_all(
+            run.data_or_own(None), run.config, runtime, index=run.index, console=console
+        )
+        run.require_images(images.chosen)
+        make_probabilities(run, images, runtime, console, format=format)
+        return run
+    finally:
+        runtime.close()
+
+
+def make_probabilities(
+    run: Run,
+    images: Selection,
+    runtime: Runtime,
+    console: Console | None,
+    *,
+    format: str = "npz",
+) -> None:
+    """Cross-fit, or go on with it, and write what a run of it holds."""
+    if (run.path / FILE).exists() and (format == "npz" or (run.path / "upright.dat").exists()):
+        if console is not None:
+            console.print(f"{run.path} is finished: nothing to do")
+        return
+    chosen, source = images.chosen, images.source
+    if console is not None:
+        _introduce(console, run, images)
+    outcomes = cross_fit(run, chosen, runtime, source=source, console=console)
+    if outcomes is None:
+        return
+    table = gather_table(chosen, outcomes, run.config.data)
+    failed = _undecoded(table)
+    source.check_failures(failed, len(chosen), run.config.data.max_bad_fraction)
+    write_items(run.path / "items.csv", source, chosen, None, failed)
+    write_scores(run.path / "scores.csv", chosen, table)
+    if format == "dat":
+        write_dat(run.path / "upright.dat", table.p_upright)
+    _conclude(run, images, table, list_variants(outcomes, run.config.data), failed, console)
+    table.write(run.path / FILE)  # last: with it the run is finished
+
+
+def _conclude(
+    run: Run,
+    images: Selection,
+    table: UprightTable,
+    variants: list[Variant],
+    failed: dict[str, str],
+    console: Console | None,
+) -> None:
+    """Write the summary and the report, and say what is in them."""
+    scores, classes = collection_scores(table), classes_table(images.chosen, table)
+    measures, collection = measures_table(variants), collection_table(scores)
+    tables = [measures, collection, *([classes] if classes else [])]
+    stored = {"tables": [each.to_dict() for each in tables], "scores": scores}
+    write_json(run.path / "summary.json", stored)
+    warning = agnostic_warning(table.agnostic[table.scored])
+    page = write_upright_report(
+        run,
+        images.chosen,
+        table,
+        variants,
+        tables=[each for each in tables if each is not collection],  # the page has it in words
+        source_lines=[
+            *images.source.summary(),
+            f"{scores['images']:,} images were scored; {_labels_read(images)}",
+        ],
+        unreadable=images.source.unreadable | failed,
+        warnings=[warning] if warning else [],
+        command=command_line(),
+    )
+    if console is None:
+        return
+    print_table(stdout_console(), measures)
+    print_table(stdout_console(), collection)
+    if classes is not None:
+        print_table(stdout_console(), _first_classes(classes))
+    if failed:
+        console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+    if warning:
+        console.print(warning, highlight=False, markup=False)
+    console.print(f"report: {page}", highlight=False, markup=False)
+
+
+def _first_classes(classes: Table) -> Table:
+    if len(classes.rows) <= MOST_CLASSES:
+        return classes
+    note = f"{classes.note}; the first {MOST_CLASSES} of {len(classes.rows):,} classes"
+    return replace(classes, rows=classes.rows[:MOST_CLASSES], note=note)
+
+
+def _labels_read(images: Selection) -> str:
+    """What labels are read for, by a run that ends with the mean scores of classes."""
+    read = [images.labels_read] if images.labels_read else []
+    if images.chosen.labels is not None:
+        read.append("labels are read for the mean scores of classes, and no network sees them")
+    return "; ".join(read) or "there are no labels"
+
+
+def _introduce(console: Console, run: Run, images: Selection) -> None:
+    config, number = run.config, len(images.chosen)
+    for line in images.source.summary():
+        console.print(line, highlight=False, markup=False)
+    console.print(
+        f"{config.upright.folds} rotation networks ({config.model.backbone} at "
+        f"{config.data.image_size} px), each trained for up to {config.run.epochs} epochs on what "
+        f"its fold leaves of {number:,} images; {_labels_read(images)}; run "
+        f"directory {run.path}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _undecoded(table: UprightTable) -> dict[str, str]:
+    scored = set(table.scored.tolist())
+    return {name: "could not be decoded" for i, name in enumerate(table.names) if i not in scored}
+
+
+def _check_format(format: str) -> None:
+    if format not in FORMATS:
+        raise ConfigError(f"--format {format}; expected {' or '.join(FORMATS)}")

@@ -1,0 +1,81 @@
+"""What a rotation network says of images seen through several crops.
+
+Shapes: n images; V views of each; logits (n, V, 4, 4), copy by turn.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.views import View
+from quarterturn.methods.base import Network
+
+BATCH = 64
+"""Images at a time; each is four copies."""
+IN_THE_MIRROR = [0, 3, 2, 1]
+"""Quarter turns as a mirror shows them: what is turned to the left looks turned to the right."""
+
+
+@torch.no_grad()
+def look(
+    network: Network,
+    images: ImageSet,
+    crop: DataConfig,
+    views: list[View],
+    *,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    failed: dict[int, str] | None = None,
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Run a rotation network over the four copies of every view, in eval mode.
+
+    What is said of a mirrored view is told of the image itself, so that views can be averaged: the
+    mirrored copy -k is copy k in the mirror, where -t looks like t.
+
+    Args:
+        network: A network with a rotation head; its mode is put back afterwards.
+        images: The images.
+        crop: Crop and normalisation settings.
+        views: See `quarterturn.data.views.list_views`.
+        device: Where the network is.
+        workers: Processes that decode files.
+        failed: Filled with the images that cannot be decoded, which are left out.
+
+    Returns:
+        (n,) numbers of the images that could be read, and (n, V, 4, 4) float32 logits on the CPU.
+    """
+    was_training = network.training
+    network.eval()
+    by_view, numbers = [], []
+    for view in views:
+        seen, logits = [], [torch.empty(0, 4, 4)]
+        for batch in evaluation_batches(
+            images,
+            crop,
+            batch_size=BATCH,
+            device=device,
+            workers=workers,
+            failed=failed,
+            view=view.crops,
+        ):
+            features = network.features_of_turns(batch.images)
+            logits.append(network.rotation_logits(features).float().cpu())
+            seen.append(batch.indices.cpu().numpy())
+        of_view = torch.cat(logits)
+        if view.mirrored:
+            of_view = of_view[:, IN_THE_MIRROR][:, :, IN_THE_MIRROR]
+        by_view.append(of_view)
+        numbers.append(np.concatenate([np.empty(0, dtype=np.int64), *seen]))
+    network.train(was_training)
+    # A file that could be read for one view may be gone at the next.
+    in_all = reduce(np.intersect1d, numbers)
+    rows = [np.isin(of_view, in_all) for of_view in numbers]
+    return in_all, torch.stack([v[r] for v, r in zip(by_view, rows, strict=True)], dim=1)

@@ -1,0 +1,1 @@
+"""Tables, figures, pictures and the HTML page; runs no network."""

@@ -1,0 +1,1 @@
+"""Learning without labels: pretrain and its diagnostics."""

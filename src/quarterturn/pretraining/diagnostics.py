@@ -1,0 +1,130 @@
+"""What a training is doing to its features, measured on held-out images without labels.
+
+Shapes: n images in R = 4 copies; D feature width; E embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.features.extraction import extract
+from quarterturn.methods.base import Network
+from quarterturn.metrics import effective_rank, embedding_spread
+from quarterturn.probing.linear import linear_classifier
+
+FRESH_HEAD_ITERATIONS = 100
+COLLAPSED_SPREAD = 0.001
+COLLAPSED_RANK = 1.5
+"""Below this variance, or this number of directions, the unit embeddings are called collapsed: all
+one, or all on a line. Measured healthy and collapsed values are in ``docs/log.md``."""
+
+
+def diagnose(
+    network: Network,
+    images: ImageSet,
+    crop: DataConfig,
+    *,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+    failed: dict[int, str] | None = None,
+) -> Iterator[tuple[str, float]]:
+    """Measure a network on held-out images.
+
+    Args:
+        network: Backbone and heads.
+        images: The held-out images.
+        crop: Crop and normalisation settings.
+        device: Where the network is.
+        workers: Processes that decode files.
+        failed: Filled with the images that could not be decoded, which are left out.
+
+    Yields:
+        ``rotation_accuracy``: by the rotation head, on all four copies of each image.
+        ``leakage_same_head``: accuracy of that same trained head on the invariant half (the
+        paper's figure); 0.25 is chance.
+        ``leakage_fresh_head``: accuracy of a new linear classifier on each copy's invariant half,
+        trained on one half of the images and tested on the other.
+        ``spread`` and ``effective_rank`` of the embeddings; see `quarterturn.metrics`.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        # All of it before anything is yielded: whoever asks goes on with the network as it was,
+        # and with gradients.
+        measured = list(_measure(network, images, crop, device, workers, failed))
+    finally:
+        network.train(was_training)
+    yield from measured
+
+
+@torch.no_grad()
+def _measure(
+    network: Network,
+    images: ImageSet,
+    crop: DataConfig,
+    device: torch.device | str,
+    workers: int,
+    failed: dict[int, str] | None,
+) -> Iterator[tuple[str, float]]:
+    found = extract(
+        images,
+        crop,
+        network.features_of_turns,
+        device=device,
+        workers=workers,
+        batch_size=64,
+        failed=failed,
+    )
+    features = torch.from_numpy(found.values).to(device)  # (n, 4, D)
+    if network.rotation_head is not None:
+        yield "rotation_accuracy", rotation_accuracy(network.rotation_logits(features))
+    if network.decoupled:
+        invariant = network.parts(features)["invariant"]  # (n, 4, D/2)
+        assert network.rotation_head is not None
+        yield "leakage_same_head", rotation_accuracy(network.rotation_head(invariant))
+        yield "leakage_fresh_head", fresh_head_accuracy(invariant)
+    if network.embedding_head is not None:
+        views = features.mean(dim=1) if network.decoupled else features[:, 0]
+        embeddings = network.embed(views).cpu()
+        yield "spread", embedding_spread(embeddings)
+        yield "effective_rank", effective_rank(embeddings)
+
+
+def rotation_accuracy(logits: Tensor) -> float:
+    """Share of copies whose turn is predicted: (n, 4, 4) logits, copy by class."""
+    return float((logits.argmax(dim=2).cpu() == torch.arange(4)).float().mean())
+
+
+def fresh_head_accuracy(invariant: Tensor) -> float:
+    """How well a new linear classifier reads the turn off (n, 4, D/2) invariant halves."""
+    values = invariant.cpu().numpy()
+    # Every other image: held-out images come folder by folder, and both parts should have all.
+    train, test = values[::2], values[1::2]
+
+    def flat(copies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return copies.reshape(-1, values.shape[2]), np.tile(np.arange(4), len(copies))
+
+    head = linear_classifier(*flat(train), FRESH_HEAD_ITERATIONS)
+    features, turns = flat(test)
+    return float((head.predict(features) == turns).mean())
+
+
+def collapse_warning(values: dict[str, float]) -> str | None:
+    """A sentence for the user when the embeddings are all one or all on a line, else None."""
+    spread, rank = values.get("spread"), values.get("effective_rank")
+    if spread is None or rank is None:
+        return None
+    if spread >= COLLAPSED_SPREAD and rank >= COLLAPSED_RANK:
+        return None
+    return (
+        f"warning: the embeddings have collapsed: spread {spread:.4f} (0 when all are one, 1 when "
+        f"spread evenly; collapsed below {COLLAPSED_SPREAD}), {rank:.1f} directions in use "
+        f"(collapsed below {COLLAPSED_RANK}). --instance-loss infonce, a lower --learning-rate or "
+        "--weight-decay, or a larger --instance-weight may help"
+    )

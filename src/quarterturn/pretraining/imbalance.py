@@ -1,0 +1,177 @@
+"""How unevenly a collection is spread over kinds of images, told without labels.
+
+Shapes: n images that were looked at; d feature width; C clusters.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+
+from quarterturn.config import DataConfig
+from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import DataError
+from quarterturn.features.extraction import extract
+from quarterturn.features.representation import choose_part
+from quarterturn.methods.base import Network
+from quarterturn.randomness import permutation
+
+MOST = 50_000
+"""Images that are looked at; of a larger collection so many are drawn, since each is compared with
+each: minutes on a processor."""
+NEIGHBORS = 10
+"""An image is rare when even its nearest so many are unlike it."""
+CHUNK = 1024
+"""Rows of cosines at a time, which bounds the memory."""
+
+
+@dataclass(frozen=True)
+class ImbalancePicture:
+    """What the features say of how a collection is spread.
+
+    Attributes:
+        names: (n,) the images that could be read.
+        indices: (n,) their numbers in the collection.
+        cluster: (n,) each image's cluster, numbered from the largest, 0, to the smallest.
+        sizes: (C,) images of each cluster, descending.
+        rarity: (n,) one minus the mean cosine to the nearest other images.
+        nearest: (n,) place among the n of the most alike other image.
+        cosine: (n,) cosine to that image.
+        of: Images in the collection.
+    """
+
+    names: list[str]
+    indices: NDArray[np.int64]
+    cluster: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    rarity: NDArray[np.float32]
+    nearest: NDArray[np.int64]
+    cosine: NDArray[np.float32]
+    of: int
+
+    @property
+    def gini(self) -> float:
+        """Gini coefficient of the sizes: 0 when all are equal, near 1 when one has all."""
+        return gini(self.sizes)
+
+    @property
+    def head_to_tail(self) -> float:
+        """How many times as large as the smallest cluster the largest one is."""
+        return float(self.sizes[0] / self.sizes[-1])
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Each image and its nearest, as places among the n, most alike first.
+
+        Two that are each other's nearest are one pair. Of three equal images each is in a pair:
+        which of its equals is an image's nearest is chance, so it need not be mutual.
+        """
+        places = np.arange(len(self.nearest))
+        mutual = self.nearest[self.nearest] == places
+        first = np.flatnonzero(~mutual | (places < self.nearest)).tolist()
+        return [(i, int(self.nearest[i])) for i in sorted(first, key=lambda i: -self.cosine[i])]
+
+    def rarest(self) -> NDArray[np.int64]:
+        """Places among the n, rarest first."""
+        return np.argsort(-self.rarity, kind="stable")
+
+    def write(self, path: Path) -> None:
+        """Write every image with its cluster, rarity and most alike other image, as csv."""
+        # A file name need not be UTF-8; its odd bytes are written as they are.
+        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.writer(file)
+            writer.writerow(["name", "cluster", "cluster_size", "rarity", "most_alike", "cosine"])
+            for i, name in enumerate(self.names):
+                kind, other = self.cluster[i], self.names[self.nearest[i]]
+                figures = [f"{self.rarity[i]:.6f}", other, f"{self.cosine[i]:.6f}"]
+                writer.writerow([name, kind, self.sizes[kind], *figures])
+
+
+def imbalance_picture(
+    network: Network,
+    images: ImageSet,
+    crop: DataConfig,
+    *,
+    num_clusters: int,
+    seed: int = 0,
+    most: int = MOST,
+    workers: int = 0,
+) -> ImbalancePicture:
+    """Cluster the images by the invariant half of their features, or by the whole.
+
+    Args:
+        network: Backbone and heads, on any device.
+        images: The collection.
+        crop: Crop and normalisation settings.
+        num_clusters: C; fewer where there are fewer images.
+        seed: Fixes the clusters, and which images are looked at where there are more than ``most``.
+        most: Images to look at.
+        workers: Processes that decode files.
+
+    Raises:
+        DataError: Fewer than two images could be read.
+    """
+    drawn = np.arange(len(images))
+    if len(images) > most:
+        drawn = permutation(len(images), seed, "imbalance")[:most].sort().values.numpy()
+    features, part = choose_part(network)
+    device = next(network.parameters()).device
+    found = extract(
+        images.subset(drawn),
+        crop,
+        lambda batch: features(batch)[part],
+        device=device,
+        workers=workers,
+        failed={},
+    )
+    if len(found.indices) < 2:
+        raise DataError("of a single image there is no spread: the others could not be read")
+    indices = drawn[found.indices]
+    rows = F.normalize(torch.from_numpy(found.values), dim=1)
+    clusters = MiniBatchKMeans(min(num_clusters, len(rows)), random_state=seed, n_init=3)
+    cluster, sizes = _by_size(clusters.fit_predict(rows.numpy()))
+    rarity, nearest, cosine = _neighborhood(rows)
+    names = [images.names[i] for i in indices]
+    return ImbalancePicture(names, indices, cluster, sizes, rarity, nearest, cosine, of=len(images))
+
+
+def gini(sizes: NDArray[np.integer]) -> float:
+    """Gini coefficient: half of the mean difference between any two, over the mean.
+
+    Args:
+        sizes: (C,) counts, not all zero.
+    """
+    differences = np.abs(sizes[:, None] - sizes[None, :]).mean()
+    return float(differences / (2 * sizes.mean()))
+
+
+def _by_size(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Clusters renumbered from the largest on, without empty ones, and their sizes."""
+    _, compact, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    return number[compact], counts[order].astype(np.int64)
+
+
+def _neighborhood(
+    rows: torch.Tensor,
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Rarity, nearest other row and its cosine, of (n, d) rows of length 1."""
+    k = min(NEIGHBORS, len(rows) - 1)
+    rarities, nearest, cosines = [], [], []
+    for start in range(0, len(rows), CHUNK):
+        products = rows[start : start + CHUNK] @ rows.T
+        own = torch.arange(len(products))
+        products[own, start + own] = -torch.inf
+        values, places = products.topk(k, dim=1)
+        rarities.append(1 - values.mean(dim=1))
+        nearest.append(places[:, 0])
+        cosines.append(values[:, 0])
+    return torch.cat(rarities).numpy(), torch.cat(nearest).numpy(), torch.cat(cosines).numpy()

@@ -1,0 +1,139 @@
+"""What ``pretrain --upright`` asks for: probabilities from a file, or made first."""
+
+from __future__ import annotations
+
+import shutil
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from torch import Tensor
+
+from quarterturn.config import Config
+from quarterturn.data.selection import Selection
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.schedule import first_epoch
+from quarterturn.losses.rotation import pu_weights
+from quarterturn.methods.rotation_balance import agnostic_groups
+from quarterturn.orientation.table import FILE, agnostic_of, p_upright_of
+from quarterturn.orientation.upright import make_probabilities
+from quarterturn.presets import fold_recipe
+from quarterturn.runs import Run, environment, write_json
+
+
+def p_upright_for(
+    run: Run, images: Selection, runtime: Runtime, console: Console | None
+) -> Tensor | None:
+    """The probabilities that a pretraining run asks for; they are kept in its directory.
+
+    Args:
+        run: The run; with ``auto``, its folder ``upright`` gets a run of cross-fitting, which goes
+            on where it was interrupted.
+        images: Its images.
+        runtime: Device, precision, processes.
+        console: Where to print; None for silence.
+
+    Returns:
+        (N, 4), one row for each image that is learned from; None where it asks for none.
+    """
+    asked = run.config.method.upright
+    if asked == "none":
+        return None
+    if asked == "auto":
+        kept = run.path / "upright"
+        recipe = fold_recipe(run.config)
+        folds = Run(kept, run.data, recipe, images.chosen.fingerprint(), "upright")
+        if console is not None and not (kept / FILE).exists():
+            console.print(_cost(run.config, recipe), highlight=False, markup=False)
+        if runtime.is_main and not (kept / "environment.json").exists():
+            shutil.rmtree(kept, ignore_errors=True)  # begun, but killed before it had both files
+            folds.create()
+            write_json(kept / "environment.json", environment(runtime, recipe))
+        runtime.barrier()
+        make_probabilities(folds, _without_labels(images), runtime, console)
+    else:
+        given = upright_file(asked)
+        kept = run.path / f"upright{given.suffix}"
+        if runtime.is_main and not kept.exists():
+            partial = kept.with_name(kept.name + ".partial")
+            shutil.copyfile(given, partial)
+            partial.replace(kept)
+    runtime.barrier()
+    rows = p_upright_of(kept, images.train, (images.source.train, images.chosen))
+    if console is not None:
+        console.print(_noise_aware_words(run.config, rows, kept), highlight=False, markup=False)
+    return torch.from_numpy(rows)
+
+
+def _without_labels(images: Selection) -> Selection:
+    """Pretraining reads none, not even for the mean scores of classes."""
+    chosen = copy(images.chosen)
+    chosen.labels, chosen.class_names = None, []
+    return replace(images, chosen=chosen)
+
+
+def agnostic_for(run: Run, images: Selection) -> Tensor | None:
+    """The agnostic scores that a pretraining run asks for; call it after `p_upright_for`.
+
+    Returns:
+        (N,), one for each image that is learned from; None where it asks for none.
+
+    Raises:
+        DataError: They were asked for, and the file of probabilities has none.
+    """
+    if not run.config.imbalance.balance_agnostic:
+        return None
+    made = run.path / "upright" / FILE
+    kept = made if made.exists() else run.path / FILE
+    return torch.from_numpy(agnostic_of(kept, images.train))
+
+
+def agnostic_warnings(run: Run, images: Selection) -> list[str]:
+    """A warning where --balance-agnostic finds one group alone; arguments as for `agnostic_for`."""
+    agnostic, threshold = agnostic_for(run, images), run.config.imbalance.agnostic_threshold
+    if agnostic is None:
+        return []
+    num_agnostic = int(agnostic_groups(agnostic, threshold).sum())
+    if 0 < num_agnostic < len(agnostic):
+        return []
+    return [
+        f"warning: --balance-agnostic changes nothing: {num_agnostic:,} of {len(agnostic):,} "
+        f"images score {threshold:g} or more (scores go from {agnostic.min():.3f} "
+        f"to {agnostic.max():.3f}); another --agnostic-threshold would part them"
+    ]
+
+
+def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Path) -> str:
+    epochs, start = config.run.epochs, config.optimizer.noise_aware_from
+    first = first_epoch(start, epochs)
+    if first == epochs:
+        return (
+            f"--noise-aware-from {start:.3g} is never reached within {epochs} epochs, so no turned "
+            f"copy is discounted by {kept}; give more --epochs or a smaller fraction"
+        )
+    weights = pu_weights(torch.from_numpy(p_upright), config.method.gamma)[:, 1:]
+    return (
+        f"noise-aware from epoch {first + 1} of {epochs} on, by {kept}: a turned copy then weighs "
+        f"{weights.mean():.3f} on average, {weights.min():.3f} at least"
+    )
+
+
+def upright_file(asked: str) -> Path:
+    """The file of probabilities: itself, or that of the run that holds it."""
+    path = Path(asked).expanduser()
+    return path / FILE if path.is_dir() else path
+
+
+def _cost(config: Config, recipe: Config) -> str:
+    folds, epochs = recipe.upright.folds, recipe.run.epochs
+    passes = (folds - 1) * (1 - recipe.upright.validation) * epochs
+    return (
+        f"--upright auto: {folds} rotation networks come first ({recipe.model.backbone} at "
+        f"{recipe.data.image_size} px, up to {epochs} epochs each), {passes:.0f} passes over the "
+        f"images in all; the training itself ({config.model.backbone} at "
+        f"{config.data.image_size} px) makes {config.run.epochs}"
+    )

@@ -1,0 +1,306 @@
+"""``quarterturn pretrain``: unlabelled images in, a backbone out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.selection import Selection
+from quarterturn.data.sources import locate
+from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import ConfigError, DataError
+from quarterturn.methods.base import Network
+from quarterturn.methods.registry import check_network
+from quarterturn.orientation.folds import require_enough
+from quarterturn.orientation.table import agnostic_of, p_upright_of
+from quarterturn.pages.run_report import diagnostics_table, write_run_report
+from quarterturn.pages.tables import print_table
+from quarterturn.presets import default_preset, fold_recipe
+from quarterturn.presets import preset as preset_named
+from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
+from quarterturn.pretraining.imbalance import imbalance_picture
+from quarterturn.pretraining.imbalance_sheet import ImbalanceSheet, imbalance_sheet
+from quarterturn.pretraining.noise_aware import (
+    agnostic_for,
+    agnostic_warnings,
+    p_upright_for,
+    upright_file,
+)
+from quarterturn.runs import (
+    Run,
+    command_line,
+    environment,
+    next_directory,
+    write_items,
+    write_json,
+)
+from quarterturn.runs.prepare import (
+    fit_batch_size,
+    runtime_of,
+    tell_memory,
+    wants_tensorboard,
+)
+from quarterturn.runs.training import prepare_training, select_for_all
+from quarterturn.runs.without_effect import never_in_force
+
+
+def pretrain(
+    data: Path | str,
+    *,
+    out: Path | str | None = None,
+    preset: str | None = None,
+    config: Config | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Learn a representation from unlabelled images.
+
+    Args:
+        data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT, such as
+            ``imagenet:ROOT`` or ``stl10-unlabeled:ROOT``. Labels are not read, but to cut a long
+            tail where ``long_tail`` asks, and to count classes where ``counts="labels"`` does.
+        out: The run directory; by default ``runs/<data>-<n>``.
+        preset: Name of a recipe; by default one that fits the data.
+        config: A whole configuration, in place of a preset.
+        overwrite: Delete an earlier run at ``out``.
+        quiet: Print nothing.
+        **settings: Single settings by name, such as ``epochs=3``.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
+    """
+    data = str(data)
+    base = config or preset_named(preset or default_preset(data))
+    config = base.with_settings(**settings)
+    config.check()
+    if config.method.method == "classifier":
+        raise ConfigError("--method classifier learns from labels: quarterturn finetune DATA")
+    check_network(config)
+    if config.method.upright == "auto":
+        check_network(fold_recipe(config))
+    elif config.method.upright != "none":
+        config = config.with_settings(upright=str(upright_file(config.method.upright).resolve()))
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = select_for_all(data, config, runtime, console=console)
+        if config.method.upright == "auto":
+            require_enough(len(images.chosen), config.upright.folds)
+        elif config.method.upright != "none":
+            # A file of other data is refused before the run has a directory.
+            given = Path(config.method.upright)
+            p_upright_of(given, images.train, (images.source.train, images.chosen))
+            if config.imbalance.balance_agnostic:
+                agnostic_of(given, images.train)
+        if config.imbalance.reads_labels and images.train.labels is None:
+            raise DataError(
+                f"--counts labels: the images of {data} have no labels to count; --counts clusters "
+                "needs none"
+            )
+        config = fit_batch_size(config, len(images.train), runtime, console)
+        path = Path(out) if out is not None else next_directory(images.source.name)
+        path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
+        run = Run(path, locate(data), config, images.train.fingerprint())
+        if runtime.is_main:
+            run.create(overwrite=overwrite)
+            images.source.keep_index(run.index)
+            write_json(path / "environment.json", environment(runtime, config))
+            _write_items(run, images, {})
+        runtime.barrier()
+        return _train(run, images, runtime, console)
+    finally:
+        runtime.close()
+
+
+def resume(path: Path | str, *, config: Config | None = None, quiet: bool = False) -> Run:
+    """Continue an interrupted run from its last checkpoint, or from the beginning without one.
+
+    Args:
+        path: The run directory.
+        config: The settings that the user asks for; they may differ from the run's in the
+            machine's alone.
+        quiet: Print nothing.
+
+    Returns:
+        The finished run. A run that was finished before is left as it is.
+
+    Raises:
+        QuarterturnError: There is no such run, its images have changed, or so have settings.
+    """
+    run = Run.open(path)
+    data = run.data
+    if data is None:
+        raise ConfigError(
+            f"the weights of {path} were imported: there is no training to go on with. Begin a new "
+            "run with quarterturn pretrain DATA"
+        )
+    run.require_kind("pretrain")
+    run = run.with_machine_of(config)
+    runtime = runtime_of(run)
+    console = None if quiet or not runtime.is_main else stderr_console()
+    try:
+        images = select_for_all(data, run.config, runtime, index=run.index, console=console)
+        run.require_images(images.train)
+        return _train(run, images, runtime, console)
+    finally:
+        runtime.close()
+
+
+def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
+    config = run.config
+    tell_memory(run, images.train, runtime, console)
+    p_upright = p_upright_for(run, images, runtime, console)
+    training = prepare_training(
+        config,
+        images.train,
+        runtime,
+        p_upright=p_upright,
+        agnostic=agnostic_for(run, images),
+        source=images.source,
+        checkpoint=run.checkpoint,
+        metrics=run.metrics,
+        console=console,
+        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
+    )
+    method, batches, telemetry = training.method, training.batches, training.telemetry
+    if training.step >= training.total_steps and (run.path / "report.html").exists():
+        if console is not None:
+            console.print(f"{run.path} is finished: nothing to do")
+        return run
+    if console is not None:
+        _introduce(console, run, images, runtime, training)
+
+    failed: dict[str, str] = {}
+    every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
+
+    def after_epoch(done: int) -> None:
+        due = done % every == 0 or done == config.run.epochs
+        if config.run.diagnostics and due and runtime.is_main and images.held_out is not None:
+            undecoded: dict[int, str] = {}
+            values = dict(
+                diagnose(
+                    method.network,
+                    images.held_out,
+                    config.data,
+                    device=runtime.device,
+                    workers=config.machine.workers,
+                    failed=undecoded,
+                )
+            )
+            failed.update({images.file_of_held_out(i): why for i, why in undecoded.items()})
+            telemetry.record("diagnostics", step=training.step - 1, epoch=done, **values)
+            if warning := collapse_warning(values):
+                telemetry.say(warning)
+
+    training.after_epoch = after_epoch
+    with telemetry:
+        fit(training)
+    if runtime.is_main:
+        failed.update({images.train.names[i]: why for i, why in batches.failed.items()})
+        _conclude(run, images, failed, console)
+    return run
+
+
+def _labels_read(config: Config, images: Selection) -> str:
+    """What labels are read for, in words; empty where they are not."""
+    counted = "labels were read to count classes (--counts labels)"
+    parts = [images.labels_read, counted if config.imbalance.reads_labels else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _warnings(run: Run, images: Selection) -> list[str]:
+    """What was asked for and changes nothing."""
+    return [*never_in_force(run.config), *agnostic_warnings(run, images)]
+
+
+def _introduce(
+    console: Console, run: Run, images: Selection, runtime: Runtime, training: Training
+) -> None:
+    """Say what is about to happen."""
+    config = run.config
+    for line in images.source.summary():
+        console.print(line, highlight=False, markup=False)
+    held = 0 if images.held_out is None else len(images.held_out)
+    labels_read = _labels_read(config, images)
+    parameters = sum(p.numel() for p in training.method.network.parameters())
+    console.print(
+        f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
+        f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
+        f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
+        f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
+        f"{runtime.device} in {runtime.precision}; run directory {run.path}",
+        highlight=False,
+        markup=False,
+    )
+    if config.run.epochs == 0:
+        console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
+    for warning in _warnings(run, images):
+        console.print(warning, highlight=False, markup=False)
+    if training.step:
+        console.print(f"going on after step {training.step}")
+
+
+def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Console | None) -> None:
+    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    _write_items(run, images, failed)
+    diagnostics = run.read_metrics("diagnostics")
+    last = diagnostics[-1] if diagnostics else {}
+    held = 0 if images.held_out is None else len(images.held_out)
+    table = diagnostics_table(last, held)
+    write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
+    collapsed = collapse_warning(last)
+    network = run.load_network()
+    write_run_report(
+        run,
+        source_lines=[
+            *images.source.summary(),
+            f"{len(images.train):,} images were learned from; "
+            f"{_labels_read(run.config, images) or 'no labels were read'}",
+        ],
+        unreadable=images.source.unreadable | failed,
+        tables=[],  # the page shows the diagnostics in words of its own
+        warnings=[*_warnings(run, images), *([collapsed] if collapsed else [])],
+        images=images.held_out if images.held_out is not None else images.train,
+        network=network,
+        command=command_line(),
+        imbalance=_imbalance(run, network, images.train),
+    )
+    if console is not None:
+        if last:
+            print_table(stdout_console(), table)
+        if failed:
+            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+
+
+def _imbalance(run: Run, network: Network, images: ImageSet) -> ImbalanceSheet | None:
+    """How unevenly the images are spread, written as csv as well; None where none can be read."""
+    config = run.config
+    try:
+        found = imbalance_picture(
+            network,
+            images,
+            config.data,
+            num_clusters=config.imbalance.num_clusters,
+            seed=config.run.seed,
+            workers=config.machine.workers,
+        )
+    except DataError:  # the files are gone; a finished training is to have its page all the same
+        return None
+    found.write(run.path / "imbalance.csv")
+    return imbalance_sheet(found, images, config.data)
+
+
+def _write_items(run: Run, images: Selection, failed: dict[str, str]) -> None:
+    held_out = images.held_out if images.held_out_of_train else None
+    write_items(run.path / "items.csv", images.source, images.train, held_out, failed)

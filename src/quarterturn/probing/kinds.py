@@ -1,0 +1,137 @@
+"""The kinds of a probe: classifiers that are fitted to features, and those that are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.labelled import LabelledSplit
+from quarterturn.engine.runtime import Runtime
+from quarterturn.features.representation import NetworkFeatures
+from quarterturn.features.space import (
+    FEW_SHOT_COPIES,
+    bytes_to_keep,
+    require_disk,
+    require_memory,
+)
+from quarterturn.features.store import FeatureStore
+from quarterturn.methods.base import Network
+from quarterturn.probing.few_shot import few_shot_protocol, usable_shots
+from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
+from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
+from quarterturn.runs import Run
+from quarterturn.runs.results import protocol_id
+
+KINDS = {
+    "all": ("knn", "linear"),
+    "knn": ("knn",),
+    "linear": ("linear",),
+    "fewshot": ("fewshot",),
+}
+"""What ``--kind`` asks for. Few-shot figures are of a protocol of their own."""
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """What every kind of probe works on."""
+
+    run: Run
+    weights: str
+    networks: dict[str, Network]
+    split: LabelledSplit
+    store: FeatureStore
+    runtime: Runtime
+    workers: int
+    many: int
+    few: int
+    console: Console | None
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Which classes are many and which few."""
+        return {"many": self.many, "few": self.few}
+
+    def tell_room(self, models: Sequence[NetworkFeatures], seeds: Sequence[int]) -> None:
+        """Say how much room the features to come take on the disk; refuse where it has none."""
+        crop = self.run.config.data
+        needed = bytes_to_keep(models, self.split, crop, seeds, self.store)
+        if (words := require_disk(needed, self.store.folder)) and self.console is not None:
+            self.console.print(words, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe has found, and what to do when that is written."""
+
+    protocol: dict[str, Any]
+    figures: dict[str, list[dict[str, Any]]]
+    left_out: str = ""
+    finish: Callable[[], None] = lambda: None
+
+
+def fitted(
+    task: ProbeTask,
+    seeds: Sequence[int],
+    kind: str,
+    layers: tuple[str, ...] | None,
+    grid: int,
+    shots: tuple[int, ...],
+    draws: int,
+) -> Measured:
+    """Classifiers that are fitted to features."""
+    split, crop, left_out = task.split, task.run.config.data, ""
+    models = {o: NetworkFeatures(network, layers, grid) for o, network in task.networks.items()}
+    if kind == "fewshot":
+        shots, left_out = usable_shots(split, seeds, shots)
+        protocol = few_shot_protocol(split, seeds, draws=draws, grid=grid, **task.rules)
+    else:
+        protocol = frozen_features_protocol(split, seeds, grid=grid, **task.rules)
+    task.tell_room([*models.values()], seeds)
+    if kind == "fewshot":
+        learned = max(shots) * len(split.train.class_names)
+        require_memory(learned, models["trained"], crop, FEW_SHOT_COPIES)
+    elif kind != "knn":
+        require_memory(protocol["training_images"], models["trained"], crop)
+    figures = {
+        f"{origin}/{name}": values
+        for origin, model in models.items()
+        for name, values in probe_over_seeds(
+            model,
+            split,
+            crop,
+            seeds,
+            kinds=KINDS[kind],
+            shots=shots,
+            draws=draws,
+            **task.rules,
+            device=task.runtime.device,
+            workers=task.workers,
+            store=task.store,
+        ).items()
+    }
+    return Measured(protocol, figures, left_out)
+
+
+def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) -> Measured:
+    """Classifiers that are trained by a protocol."""
+    protocol = heads_protocol(name, task.split, seeds, recipe, **task.rules)
+    states = task.run.path / "probes" / f"{protocol_id(protocol)}-{task.weights}.training"
+    heads = HeadsProbe(
+        task.split,
+        recipe,
+        task.runtime,
+        folder=states,
+        store=task.store,
+        console=task.console,
+        **task.rules,
+    )
+    kept = [heads.kept(network) for network in task.networks.values()]
+    task.tell_room([model for model in kept if model is not None], seeds)
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for origin, network in task.networks.items():
+        figures |= heads.run(network, origin, seeds)
+    return Measured(protocol, figures, finish=heads.finish)

@@ -1,0 +1,182 @@
+"""Classifiers trained on layers of a frozen backbone, by a protocol of the literature.
+
+They go through the training loop as any method does, and an interrupted training goes on where it
+was. The last epoch counts; no test image chooses anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from quarterturn.config import Config
+from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.selection import first_of_each_class
+from quarterturn.engine.runtime import Runtime
+from quarterturn.errors import DataError
+from quarterturn.features.extraction import random_turns
+from quarterturn.features.representation import NetworkFeatures
+from quarterturn.features.store import FeatureStore
+from quarterturn.methods.base import Network
+from quarterturn.metrics import FEW, MANY, classification_metrics
+from quarterturn.probing.heads_training import (
+    HeadsOnFeatures,
+    HeadsOnImages,
+    HeadsTraining,
+    Numbers,
+    kept_representation,
+)
+from quarterturn.runs.results import protocol_id, protocol_of
+
+
+def heads_protocol(
+    name: str, split: LabelledSplit, seeds: Sequence[int], recipe: Config, *, many: int, few: int
+) -> dict[str, Any]:
+    """What figures of trained classifiers must have in common; see `protocol_of`.
+
+    The side and the scale of the pixels are the run's own, and which layers and numbers of images
+    were asked for is told by the figures' names; neither is among it.
+    """
+    data, settings, run = recipe.data, asdict(recipe.heads), recipe.run
+    del settings["layers"], settings["images_per_class"]
+    optimizer = asdict(recipe.optimizer)
+    del optimizer["noise_aware_from"], optimizer["noise_aware_rate"]  # of the pretext task alone
+    crops = ("crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip", "eval_crop")
+    return protocol_of(
+        name,
+        split,
+        seeds,
+        **settings,
+        **({crop: getattr(data, crop) for crop in crops} if recipe.heads.augment else {}),
+        **optimizer,
+        epochs=run.epochs,
+        batch_size=run.batch_size,
+        precision=run.precision,
+        many=many,
+        few=few,
+    )
+
+
+@dataclass(frozen=True)
+class HeadsProbe:
+    """Trains a protocol's classifiers, and tests them.
+
+    Attributes:
+        split: Labelled images.
+        recipe: The protocol for the run's backbone, by
+            `quarterturn.presets.protocols.protocol_for`.
+        runtime: Where it is computed.
+        folder: Where trainings leave their states, for an interruption; see `finish`.
+        store: Where features are kept, of protocols that extract them once.
+        many: Classes with more training images than this are ``many``.
+        few: Classes with fewer training images than this are ``few``.
+        console: Where to print; None for silence.
+    """
+
+    split: LabelledSplit
+    recipe: Config
+    runtime: Runtime
+    folder: Path
+    store: FeatureStore
+    many: int = MANY
+    few: int = FEW
+    console: Console | None = None
+
+    def run(
+        self, network: Network, origin: str, seeds: Sequence[int]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Probe a network.
+
+        Args:
+            network: Nothing in it changes.
+            origin: A word for the network, ``trained`` or ``untrained``.
+            seeds: Of the classifiers' weights, the images' order and crops, the test images' turns,
+                and of the parts where the data has no test part.
+
+        Returns:
+            ``"<origin>/<features>/<classifier>/<view>"`` to the metrics of
+            `quarterturn.metrics.classification_metrics`, one for each seed.
+
+        Raises:
+            ConfigError: A layer that the backbone has not, or that a classifier does not fit.
+            DataError: The smallest class has fewer images than the least number that is asked for.
+        """
+        images, labels = self.split.train, self.split.train.labels
+        assert labels is not None
+        training = self._training(network)
+        measured: dict[str, list[dict[str, Any]]] = {}
+        for seed in seeds:
+            train, held = self.split.parts(seed)
+            turned = random_turns(len(held), seed)
+            for classifier, chosen in self._training_parts(labels, len(images.class_names), train):
+                trained = training.train(chosen, seed, f"{origin}-{classifier}-seed-{seed}")
+                counts = np.bincount(labels[chosen], minlength=len(images.class_names))
+                for view, turns in {"upright": None, "turned": turned}.items():
+                    for name, (said, truth) in training.predict(trained, held, turns).items():
+                        metrics = classification_metrics(
+                            said.argmax(axis=1),
+                            truth,
+                            images.class_names,
+                            counts,
+                            many=self.many,
+                            few=self.few,
+                        )
+                        key = f"{origin}/{name}/{classifier}/{view}"
+                        measured.setdefault(key, []).append(metrics)
+        return measured
+
+    def kept(self, network: Network) -> NetworkFeatures | None:
+        """Which features of a network are kept; None where its backbone runs in every epoch."""
+        settings = self.recipe.heads
+        layers = NetworkFeatures(network, settings.layers or None).layers
+        return None if settings.augment else kept_representation(network, layers, settings)
+
+    def finish(self) -> None:
+        """Delete the states of the trainings, when their figures are written."""
+        shutil.rmtree(self._states, ignore_errors=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    @property
+    def _states(self) -> Path:
+        # The figures of other layers share the folder, but not the state of a training.
+        return self.folder / protocol_id(asdict(self.recipe.heads))
+
+    def _training(self, network: Network) -> HeadsTraining:
+        layers = NetworkFeatures(network, self.recipe.heads.layers or None).layers
+        given = (network, layers, self.split, self.recipe, self.runtime, self._states, self.console)
+        if self.recipe.heads.augment:
+            return HeadsOnImages(*given)
+        return HeadsOnFeatures(*given, self.store)
+
+    def _training_parts(
+        self, labels: Numbers, num_classes: int, train: Numbers
+    ) -> Iterator[tuple[str, Numbers]]:
+        """Classifiers by name, with the numbers of the images that each learns from."""
+        settings = self.recipe.heads
+        if not settings.images_per_class:
+            yield settings.head, train
+            return
+        found = {
+            k: first_of_each_class(labels[train], num_classes, k) for k in settings.images_per_class
+        }
+        lacking = " ".join(str(k) for k, chosen in found.items() if chosen is None)
+        fewest = np.bincount(labels[train], minlength=num_classes).min()
+        if all(chosen is None for chosen in found.values()):
+            raise DataError(
+                f"--images-per-class is {lacking}; expected at most {fewest}, the training images "
+                "of the smallest class"
+            )
+        if lacking and self.console is not None:
+            self.console.print(
+                f"left out: {lacking} images of each class; the smallest class has {fewest}"
+            )
+        for k, chosen in found.items():
+            if chosen is not None:
+                yield f"{settings.head}-{k}", train[chosen]

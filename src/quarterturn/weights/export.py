@@ -1,0 +1,208 @@
+"""``quarterturn export``: a run's weights as files for other codes, checked by running them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.sources import open_source
+from quarterturn.engine.telemetry import stderr_console, stdout_console
+from quarterturn.errors import ConfigError
+from quarterturn.features.store import weights_fingerprint
+from quarterturn.pages.tables import Table, print_table
+from quarterturn.runs import Run, write_json
+from quarterturn.runs.results import read_results
+from quarterturn.weights.caffe import export_caffe
+from quarterturn.weights.check import TOLERANCE, Exported, clouds, require_close
+from quarterturn.weights.model_card import MARK, model_card
+from quarterturn.weights.onnx import export_onnx
+from quarterturn.weights.safetensors import export_safetensors
+from quarterturn.weights.timm import export_timm
+from quarterturn.weights.torchvision import export_torchvision
+
+SUFFIXES = {
+    "safetensors": ".safetensors",
+    "torchvision": ".pth",
+    "timm": ".safetensors",
+    "onnx": ".onnx",
+    "caffe": ".caffemodel",
+}
+"""What a file of each format ends in."""
+
+CARD = "MODEL_CARD.md"
+SAMPLE_SIZE = 32
+"""Images by which the scales of layers are balanced."""
+
+
+def export(
+    run: Path | str,
+    *,
+    format: str,
+    out: Path | str | None = None,
+    layers: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    input: str | None = None,
+    rescale: bool = False,
+    sample: Path | str | None = None,
+    licence: str | None = None,
+    tolerance: float = TOLERANCE,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write a run's weights in another code's format, with a model card beside them.
+
+    Before anything is kept, the files are run in their consumer, on the same images as the run's
+    network, and the outputs compared.
+
+    Args:
+        run: The run directory.
+        format: ``safetensors`` (ours, with all that is needed to use it, for `load_backbone`),
+            ``torchvision`` and ``timm`` (ResNets; any of timm's for timm), ``onnx``, or ``caffe``
+            (AlexNet).
+        out: The file; by default ``RUN/exports/<format>/<backbone><suffix>``.
+        layers: For onnx: outputs by name, ``rotation`` among them; by default the last layer and
+            the rotation head's logits.
+        num_classes: For torchvision and timm: width of a classifier of zeros, to be trained. By
+            default torchvision's is the rotation head, and timm's network has none.
+        input: For caffe: ``rgb`` (normalised, the default) or ``bgr255`` (blue, green, red in
+            0..255 less the mean).
+        rescale: For caffe: balance the scales of the layers on a sample of images.
+        sample: The DATA of that sample; by default the run's.
+        licence: What the model card names as licence.
+        tolerance: How far an output may be from ours, as a fraction of its largest value.
+        overwrite: Replace existing files.
+        quiet: Print nothing.
+
+    Returns:
+        Files, consumer and differences, as written to ``RUN/exports/<format>.json``.
+
+    Raises:
+        ConfigError: A file exists, an option is for another format, an extra is missing, or the
+            consumer has no such network.
+        CheckpointError: The run cannot be read, or the consumer computes something else.
+    """
+    if format not in SUFFIXES:
+        raise ConfigError(f"--format is {format!r}; expected one of {', '.join(SUFFIXES)}")
+    for option, given, formats in [
+        ("layers", layers is not None, ("onnx",)),
+        ("num-classes", num_classes is not None, ("torchvision", "timm")),
+        ("input", input is not None, ("caffe",)),
+        ("rescale", rescale, ("caffe",)),
+        ("sample", sample is not None, ("caffe",)),
+    ]:
+        if given and format not in formats:
+            raise ConfigError(f"--{option} is for --format {' and '.join(formats)}, not {format}")
+    if num_classes is not None and num_classes < 1:
+        raise ConfigError(f"--num-classes is {num_classes}; expected at least 1")
+    if input not in (None, "rgb", "bgr255"):
+        raise ConfigError(f"--input is {input!r}; expected rgb or bgr255")
+    if sample is not None and not rescale:
+        raise ConfigError("--sample is for --rescale; give both or neither")
+    opened = Run.open(run)
+    network = opened.load_network()
+    path, card = _target(opened, format, out, overwrite=overwrite)
+    images = clouds(opened.config.data)
+    # On the file system of the result, so that files are moved in one go.
+    beside = path.parent if path.parent.is_dir() else opened.path
+    with TemporaryDirectory(dir=beside, prefix=".export-") as folder:
+        written = Path(folder) / path.name
+        match format:
+            case "safetensors":
+                exported = export_safetensors(opened, network, written, images)
+            case "torchvision":
+                exported = export_torchvision(
+                    opened, network, written, images, num_classes=num_classes
+                )
+            case "timm":
+                exported = export_timm(
+                    opened, network, written, images, num_classes=num_classes or 0
+                )
+            case "onnx":
+                exported = export_onnx(opened, network, written, images, layers=layers)
+            case _:
+                exported = export_caffe(
+                    opened,
+                    network,
+                    written,
+                    images,
+                    input=input or "rgb",
+                    sample=_sample(opened, sample) if rescale else None,
+                )
+        require_close(exported, tolerance)
+        weights = weights_fingerprint(network)
+        results, _ = read_results(opened, weights)
+        text = model_card(
+            opened,
+            network,
+            exported,
+            weights=weights,
+            probes=[*results.values()],
+            licence=licence,
+        )
+        written.with_name(CARD).write_text(text, encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name in (*exported.files, CARD):
+            written.with_name(name).replace(path.with_name(name))
+    result = {
+        "run": str(opened.path),
+        "format": format,
+        "folder": str(path.parent),
+        "tolerance": tolerance,
+        **exported.to_dict(),
+    }
+    (opened.path / "exports").mkdir(exist_ok=True)
+    write_json(opened.path / "exports" / f"{format}.json", result)
+    if not quiet:
+        print_table(stdout_console(), _table(exported))
+        for line in (*exported.notes, f"written: {path}, {card}", exported.loading):
+            stderr_console().print(line, highlight=False, markup=False)
+    return result
+
+
+def _target(run: Run, format: str, out: Path | str | None, *, overwrite: bool) -> tuple[Path, Path]:
+    """The file and its card, where nothing is that must stay."""
+    suffix = SUFFIXES[format]
+    name = f"{run.config.model.backbone.removeprefix('timm:')}{suffix}"
+    path = run.path / "exports" / format / name if out is None else Path(out)
+    if path.suffix != suffix:
+        raise ConfigError(f"--out {path} must end in {suffix}")
+    if out is not None and not path.parent.is_dir():
+        raise ConfigError(f"--out {path}: there is no directory {path.parent}")
+    card = path.with_name(CARD)
+    files = [path, card, *([path.with_suffix(".prototxt")] if format == "caffe" else [])]
+    for file in files:
+        if file.exists() and not overwrite:
+            raise ConfigError(f"{file} exists; choose another folder, or give --overwrite")
+    if card.exists() and not card.read_text(errors="replace").rstrip().endswith(MARK):
+        raise ConfigError(
+            f"{card} is no model card that export has written, so --overwrite does not replace it; "
+            "choose another folder"
+        )
+    return path, card
+
+
+def _sample(run: Run, data: Path | str | None) -> Tensor:
+    """(n, 3, S, S) normalised images, evenly out of all."""
+    data = run.data_or_own(data, option="--sample")
+    source = open_source(data, index=run.index, max_bad_fraction=run.config.data.max_bad_fraction)
+    number = min(SAMPLE_SIZE, len(source.train))
+    chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
+    batches = evaluation_batches(source.train.subset(chosen), run.config.data)
+    return torch.cat([batch.images for batch in batches])
+
+
+def _table(exported: Exported) -> Table:
+    return Table(
+        f"Differences from {exported.consumer}",
+        ["output", "greatest", "of the range"],
+        [[d.output, d.absolute, d.relative] for d in exported.differences],
+        note="on the same images; the range of an output is its largest absolute value",
+        plain=("greatest", "of the range"),
+    )

@@ -1,0 +1,110 @@
+"""The model card that lies beside exported weights: what they are, and how to load them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from quarterturn.data.sources import short_name
+from quarterturn.methods.base import Network
+from quarterturn.pages.probe_tables import main_table
+from quarterturn.pages.words import METHODS
+from quarterturn.runs import Run
+from quarterturn.weights.check import Exported
+
+MARK = "Written by `quarterturn export`."
+"""The last line of every card, by which an earlier one is told from a file of the user's."""
+
+
+def model_card(
+    run: Run,
+    network: Network,
+    exported: Exported,
+    *,
+    weights: str,
+    probes: Sequence[dict[str, Any]] = (),
+    licence: str | None = None,
+) -> str:
+    """A model card in Markdown.
+
+    Args:
+        run: The run that the weights are of.
+        network: Its network.
+        exported: What was written.
+        weights: Fingerprint of the weights.
+        probes: Results of ``quarterturn probe`` on these very weights.
+        licence: Under which the weights are given away; the card says so where it is not stated.
+    """
+    facts = _facts(run, network, weights) | {
+        "licence": licence or "not stated; ask whoever trained the weights",
+        "written by": f"quarterturn {version('quarterturn')}",
+    }
+    parts = [
+        f"# {run.config.model.backbone}: {METHODS[run.config.method.method][0]}",
+        _markdown(["", ""], [[name, value] for name, value in facts.items()]),
+        "## How to load",
+        f"```python\n{exported.loading}\n```",
+        *exported.notes,
+        "## Checked",
+        f"On the same images, {exported.consumer} gives what quarterturn gives, but for:",
+        _markdown(
+            ["output", "greatest difference", "of the output's range"],
+            [[d.output, f"{d.absolute:.2g}", f"{d.relative:.2g}"] for d in exported.differences],
+        ),
+        "## Probes",
+        *([part for result in probes for part in _probe(result)] or ["None has been made."]),
+        MARK,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
+    config, backbone = run.config, network.backbone
+    side, crop = config.data.image_size, config.data.eval_crop
+    whole = run.epochs_done() == config.run.epochs
+    epochs = f"{run.epochs_done():.3g}" + ("" if whole else f" of {config.run.epochs}")
+    if run.imported is not None and not config.run.epochs:
+        epochs = "not known"
+    facts = {
+        "network": f"{config.model.backbone}, {backbone.feature_dim} features; layers "
+        + ", ".join(backbone.layers),
+        "parts": "the features as a whole",
+        "heads": ", ".join(network.heads).replace("_", " ") or "none",
+        "method": f"{METHODS[config.method.method][0]}: {METHODS[config.method.method][1]}",
+        "epochs": epochs,
+        "learned from": "not known" if run.data is None else short_name(run.data),
+        "fingerprint of the images": run.fingerprint or "not known",
+        "fingerprint of the weights": weights,
+        "input": f"RGB, {side} by {side} pixels, values in [0, 1] less the mean "
+        f"{_numbers(config.data.mean)}, over the standard deviation {_numbers(config.data.std)}",
+        "crop": f"the centre square of {crop:g} of the short side",
+    }
+    if network.decoupled:
+        half = backbone.feature_dim // 2
+        facts["parts"] = (
+            f"rotation half: features 0 to {half - 1}; invariant half: {half} to {2 * half - 1}"
+        )
+    if run.imported is not None:
+        facts["imported from"] = (
+            f"{run.imported.file} ({run.imported.layout}; sha256 {run.imported.sha256})"
+        )
+    return facts
+
+
+def _probe(result: dict[str, Any]) -> list[str]:
+    table = main_table(result)
+    return [
+        f"On {result['name']}, by {result['protocol']['name']}; {table.note}:",
+        _markdown(table.columns, table.cells()),
+    ]
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from quarterturn.comparing.groups import Group, ProbedRun
+from quarterturn.comparing.tables import comparison_table
+from quarterturn.config import Config
+from quarterturn.runs import Run
+
+PROTOCOL = {
+    "name": "frozen-features",
+    "training_images": 80,
+    "test_images": 20,
+    "seeds": [0, 1],
+}
+
+
+def probed(seed: int, top1: float, **learned: int | None) -> ProbedRun:
+    """A run with a probe that says what it has learned from."""
+    run = Run(Path(f"run-{seed}"), "photos", Config().with_settings(seed=seed), "abc")
+    result: dict[str, Any] = {
+        "test": "the split 'test'",
+        "figures": {"trained/both/knn-20/upright": {"top1": {"mean": top1, "spread": None}}},
+        **learned,
+    }
+    return ProbedRun(run, {"cafe": result}, [])
+
+
+def learned(total: int | None, with_labels: int | None) -> dict[str, int | None]:
+    return {"test_images_learned_from": total, "test_images_learned_with_labels": with_labels}
+
+
+def test_groups_are_rows_with_their_spread_over_runs() -> None:
+    group = Group("ours", [probed(0, 0.5, **learned(0, 0)), probed(1, 0.75, **learned(0, 0))])
+    table = comparison_table([group], "cafe", PROTOCOL, "top1")
+    assert table.cells() == [["ours", "both", "2", "62.5 ± 17.7"]]
+    assert table.note.endswith("differ in their seed alone")
+
+
+def test_test_images_learned_from_are_told_of_each_group() -> None:
+    earlier = {"test_images_learned_from": 9}  # a result that does not tell of labels
+    groups = [
+        Group("plain", [probed(0, 0.5, **learned(7, 0)), probed(1, 0.5, **learned(3, 0))]),
+        Group("labelled", [probed(0, 0.5, **learned(9, 0)), probed(1, 0.5, **learned(8, 8))]),
+        Group("clean", [probed(0, 0.5, **learned(0, 0))]),
+        Group("earlier", [probed(0, 0.5, **earlier)]),
+        Group("unknown", [probed(0, 0.5, **learned(None, None))]),
+    ]
+    assert comparison_table(groups, "cafe", PROTOCOL, "top1").note.endswith(
+        "seed alone; plain has learned from 7 of the test images, without labels"
+        "; labelled has learned from 8 of the test images, with labels"
+        "; earlier has learned from 9 of the test images"
+    )

@@ -1,0 +1,274 @@
+"""``quarterturn probe`` by the protocols of the literature, from the words to the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import quarterturn.engine.loop as loop
+from quarterturn import probe
+from quarterturn.cli import main
+from quarterturn.comparing.compare import compare
+from quarterturn.presets.protocols import ALEXNET_LAYERS, PROTOCOLS, cifar10_semi_supervised
+from quarterturn.runs import Run
+
+from ..data.trees import write_devkit, write_places, write_train, write_val
+from ..weights.runs import MakeRun
+
+SHORT = "--epochs 1 --limit 60 --batch-size 32 --device cpu --workers 0"
+
+
+@pytest.fixture
+def convnet(make_run: MakeRun) -> Run:
+    """A run on digits, decoupled, that nobody has trained."""
+    return make_run(image_size=8, num_noise=16)
+
+
+@pytest.fixture
+def nin(make_run: MakeRun) -> Run:
+    """RotNet's network on the same."""
+    return make_run("nin", backbone="nin", image_size=8, method="rotnet")
+
+
+def probed(run: Run, words: str, data: str = "digits") -> dict[str, Any]:
+    """What the command writes, which has to be the only file and to leave no state behind."""
+    assert main(["probe", str(run.path), data, *SHORT.split(), *words.split()]) == 0
+    (path,) = (run.path / "probes").iterdir()
+    return json.loads(path.read_text())
+
+
+def figures_of(result: dict[str, Any]) -> list[str]:
+    """Names, of upright test images."""
+    return [name[:-8] for name in result["figures"] if name.endswith("/upright")]
+
+
+@pytest.fixture
+def _small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quarterturn.models.probe_heads.HIDDEN_WIDTH", 16)
+
+
+@pytest.mark.usefixtures("_small_heads")
+@pytest.mark.parametrize(
+    ("name", "classifier"),
+    [
+        ("imagenet-linear", "linear"),
+        ("places205-linear", "linear"),
+        ("imagenet-nonlinear", "nonlinear"),
+    ],
+)
+def test_presets_of_alexnet_on_layers_of_another(
+    convnet: Run, name: str, classifier: str, capsys: pytest.CaptureFixture
+) -> None:
+    result = probed(convnet, f"--preset {name} --layers conv1 conv2")
+    assert figures_of(result) == [
+        f"{origin}/{layer}/{classifier}"
+        for origin in ("trained", "untrained")
+        for layer in ("conv1", "conv2")
+    ]
+    protocol = result["protocol"]
+    assert (protocol["name"], protocol["seeds"]) == (name, [0])
+    assert (protocol["epochs"], protocol["batch_size"]) == (1, 32)
+    assert (protocol["crop_fraction"], protocol["training_images"]) == (0.875, 60)
+    printed = capsys.readouterr().out
+    value = result["figures"][f"trained/conv1/{classifier}/upright"]["top1"]["mean"]
+    assert f"{100 * value:.1f}" in printed
+    assert "trained: conv1" in printed
+
+
+@pytest.mark.usefixtures("_small_heads")
+def test_presets_on_the_layouts_that_they_are_for(make_run: MakeRun, tmp_path: Path) -> None:
+    """AlexNet on ImageNet, with ``val`` flat and in folders, and on Places205."""
+    run = make_run(backbone="alexnet", image_size=64, method="rotnet")
+    flat = write_val(write_devkit(write_train(tmp_path / "flat")))
+    nested = write_val(write_train(tmp_path / "nested"), nested=True)
+    write_places(tmp_path / "places")
+    tops = {}
+    for data, preset, layers, num_classes in (
+        (f"imagenet:{flat}", "imagenet-linear", 5, 3),
+        (f"imagenet:{nested}", "imagenet-linear", 5, 3),
+        (f"imagenet:{flat}", "imagenet-nonlinear", 2, 3),
+        (f"places205:{tmp_path / 'places'}", "places205-linear", 5, 205),
+    ):
+        result = probe(
+            run.path,
+            data,
+            preset=preset,
+            epochs=2,
+            batch_size=4,
+            untrained=False,
+            device="cpu",
+            workers=0,
+            quiet=True,
+        )
+        figures = {name: f for name, f in result["figures"].items() if "upright" in name}
+        assert [name.split("/")[1] for name in figures] == list(ALEXNET_LAYERS[-layers:])
+        protocol = result["protocol"]
+        assert (protocol["name"], protocol["epochs"]) == (preset, 2)
+        assert (protocol["training_images"], protocol["test_images"]) == (
+            (12, 6) if num_classes == 205 else (9, 9)
+        )
+        (one, *_) = figures.values()
+        assert len(one["by_seed"][0]["per_class"]) == num_classes
+        tops[data, preset] = {name: f["top1"]["mean"] for name, f in figures.items()}
+    # The same images under the same classes, whichever way val is laid out.
+    assert (
+        tops[f"imagenet:{flat}", "imagenet-linear"]
+        == (tops[f"imagenet:{nested}", "imagenet-linear"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "classifier"),
+    [("cifar10-multilayer", "multilayer"), ("cifar10-convolutional", "convolutional")],
+)
+def test_presets_of_rotnet_on_cifar(
+    nin: Run, name: str, classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    result = probed(nin, f"--preset {name} --no-untrained --seeds 2")
+    assert figures_of(result) == [f"trained/block2/{classifier}"]
+    assert result["protocol"]["crop_padding"] == 4
+    assert result["figures"][f"trained/block2/{classifier}/turned"]["n"] == 2
+    compare([nin.path], out=tmp_path / "x.json")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"Probes by protocol {name} {result['protocol_id']}" in printed
+    assert "each run by its mean over 2 seeds of the probe; ±" in printed
+
+
+def test_the_semi_supervised_preset(nin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cifar10_semi_supervised().heads.images_per_epoch == 50_000  # which would take a minute
+    few = cifar10_semi_supervised().with_settings(images_per_epoch=64)
+    monkeypatch.setitem(PROTOCOLS, "cifar10-semi-supervised", lambda: few)
+    result = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 1 2")
+    assert figures_of(result) == [f"trained/block2/convolutional-{k}" for k in (1, 2)]
+    assert result["protocol"]["images_per_epoch"] == 64
+    (path,) = (nin.path / "probes").iterdir()
+    again = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 3")
+    assert list((nin.path / "probes").iterdir()) == [path]  # others come into the same file
+    assert figures_of(again) == [f"trained/block2/convolutional-{k}" for k in (1, 2, 3)]
+
+
+def test_the_nonlinear_kind_takes_the_last_layer_and_three_seeds(convnet: Run) -> None:
+    result = probed(convnet, "--kind nonlinear")
+    assert figures_of(result) == [
+        f"{origin}/{part}/multilayer"
+        for origin in ("trained", "untrained")
+        for part in ("rotation", "invariant", "both")
+    ]
+    assert result["protocol"]["seeds"] == [0, 1, 2]
+    assert (convnet.path / "features").is_dir()
+    assert not result["protocol"]["augment"]
+
+
+def test_ten_crops_are_another_protocol(convnet: Run) -> None:
+    options = {
+        "preset": "imagenet-linear",
+        "layers": ("conv1",),
+        "epochs": 1,
+        "limit": 60,
+        "untrained": False,
+        "device": "cpu",
+        "workers": 0,
+        "quiet": True,
+    }
+    one, ten = (probe(convnet.path, "digits", test_crops=n, **options) for n in (1, 10))
+    assert one["protocol_id"] != ten["protocol_id"]
+    assert (one["protocol"]["test_crops"], ten["protocol"]["test_crops"]) == (1, 10)
+    assert one["figures"] != ten["figures"]
+
+
+def test_an_interrupted_command_goes_on(
+    convnet: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    words = f"digits {SHORT} --preset imagenet-linear --layers conv1 --no-untrained"
+    command = ["probe", str(convnet.path), *words.replace("--epochs 1", "--epochs 3").split()]
+    steps, step = iter(range(3)), loop.training_step
+
+    def stopping(*arguments: Any, **options: Any) -> Any:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(loop, "training_step", stopping)
+    assert main(command) == 130
+    assert "the same command goes on with a training" in capsys.readouterr().err
+    (folder,) = (convnet.path / "probes").iterdir()
+    assert folder.name.endswith(".training")
+    monkeypatch.setattr(loop, "training_step", step)
+    assert main(command) == 0
+    (path,) = (convnet.path / "probes").iterdir()  # the folder is gone
+    found = json.loads(path.read_text())
+    path.unlink()
+    assert main(command) == 0
+    assert json.loads(path.read_text())["figures"] == found["figures"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--preset imagenet", "unknown preset 'imagenet'; a probe has imagenet-linear, "),
+        ("--preset digits", "unknown preset 'digits'; a probe has imagenet-linear, "),
+        ("--preset imagenet-linear --kind linear", "give --kind linear or --preset imagenet-linea"),
+        ("--epochs 3 --test-crops 10", "of a --preset, and none is named: --epochs, --test-crops"),
+        ("--preset imagenet-linear", "no layers conv3, conv4, conv5; the backbone has conv1,"),
+        ("--preset imagenet-linear --layers conv9", "no layers conv9; the backbone has conv1, "),
+        ("--preset imagenet-nonlinear --layers fc", "rotation: a nonlinear head needs maps, and"),
+        ("--preset cifar10-convolutional --layers fc", "rotation: a convolutional head needs maps"),
+        ("--preset imagenet-linear --layers conv1 --images-per-class 0", "--images-per-class is "),
+        ("--preset imagenet-linear --layers conv1 --epochs -1", "--epochs is -1; expected 0"),
+        ("--kind nonlinear --test-crops 10", "--test-crops is 10; expected 1 where features are"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    convnet: Run, words: str, told: str, capsys: pytest.CaptureFixture
+) -> None:
+    base = f"probe {convnet.path} digits --limit 60 --device cpu --workers 0"
+    assert main([*base.split(), *words.split()]) == 2
+    said = capsys.readouterr().err
+    assert told in " ".join(said.split())
+    assert "Traceback" not in said
+    assert not list((convnet.path).glob("probes/*.json"))
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> str:
+    """Noise of two classes, 12 and 6 images to learn from, and 8 to test on."""
+    random, labels = np.random.default_rng(0), np.array([0] * 12 + [1] * 6)
+    np.savez(
+        tmp_path / "uneven.npz",
+        train_images=random.integers(0, 256, (18, 8, 8, 3), np.uint8),
+        train_labels=labels,
+        test_images=random.integers(0, 256, (8, 8, 8, 3), np.uint8),
+        test_labels=np.arange(8) % 2,
+    )
+    return str(tmp_path / "uneven.npz")
+
+
+WORDS = "--preset imagenet-linear --layers conv1 --no-untrained --images-per-class"
+
+
+def test_more_images_than_some_classes_have(
+    convnet: Run, uneven: str, capsys: pytest.CaptureFixture
+) -> None:
+    result = probed(convnet, f"{WORDS} 3 6 7", uneven)
+    assert figures_of(result) == ["trained/conv1/linear-3", "trained/conv1/linear-6"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "left out: 7 images of each class; the smallest class has 6" in said
+
+
+def test_more_images_than_any_class_has(
+    convnet: Run, uneven: str, capsys: pytest.CaptureFixture
+) -> None:
+    words = f"probe {convnet.path} {uneven} {SHORT} {WORDS} 7"
+    assert main(words.split()) == 2
+    assert "--images-per-class is 7; expected at most 6" in capsys.readouterr().err
+
+
+def test_data_without_labels(convnet: Run, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    np.savez(tmp_path / "x.npz", train_images=np.zeros((9, 8, 8), np.uint8))
+    words = f"probe {convnet.path} {tmp_path / 'x.npz'} --preset imagenet-linear --layers conv1"
+    assert main(words.split()) == 2
+    assert "has no labels to learn from" in capsys.readouterr().err
