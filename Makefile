@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check results bench clean
 
 help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
@@ -22,6 +22,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The tables of docs/results.md, from the records in docs/results/.
+results:
+	$(PYTHON) docs/result_tables.py
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/step.py --instances 10000 1000000 10000000
