@@ -30,6 +30,7 @@ from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.presets import preset
 from quarterturn.runs import Run
 from quarterturn.runs.training import prepare_training
+from tests.conftest import QUICK
 
 from ..engine.process import (
     as_group,
@@ -38,7 +39,6 @@ from ..engine.process import (
     metrics_without_times,
     quarterturn,
 )
-from .conftest import QUICK
 
 FAST = {"epochs": 2, "limit": 160, "batch_size": 32, "device": "cpu"}
 

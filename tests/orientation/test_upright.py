@@ -19,11 +19,11 @@ from quarterturn.orientation.table import UprightTable, read_dat, write_dat
 from quarterturn.orientation.upright import resume_upright
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run
+from tests.conftest import QUICK
 
 from ..data.fake_cifar import write_cifar
 from ..data.pictures import truncate
 from ..engine.process import assert_same_checkpoint, metrics_without_times
-from .conftest import QUICK
 
 FOLDS = {
     "folds": 2,

@@ -17,8 +17,8 @@ from quarterturn.orientation.upright_report import write_upright_report
 from quarterturn.orientation.upright_tables import measure_variant, measures_table
 from quarterturn.pages.tables import Table
 from quarterturn.runs import Run, write_json
+from tests.pages.elements import Elements
 
-from .elements import Elements
 from .scored import random_table, table_of, told, variants_of
 
 HOSTILE = "<script>alert(1)</script>.png"

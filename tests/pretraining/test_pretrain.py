@@ -19,9 +19,9 @@ from quarterturn.config import Config
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.runs import Run
+from tests.conftest import QUICK
 
 from ..data.fake_cifar import write_cifar
-from .conftest import QUICK
 
 
 def test_a_run_directory_holds_what_it_promises(digits_run: Run) -> None:

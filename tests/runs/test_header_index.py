@@ -11,8 +11,7 @@ from quarterturn.classifying.finetune import resume_finetune
 from quarterturn.data import file_index
 from quarterturn.orientation.upright import resume_upright
 from quarterturn.pretraining.pretrain import resume
-
-from .conftest import QUICK
+from tests.conftest import QUICK
 
 SMALL = {
     "preset": "folder",
