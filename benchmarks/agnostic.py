@@ -17,9 +17,9 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from quarterturn.config import Config
+from quarterturn.orientation.ablation import Variant, list_variants
 from quarterturn.orientation.networks import FoldOutcome, fold_run
-from quarterturn.orientation.table import FILE, UprightTable
-from quarterturn.orientation.variants import Variant, list_variants
+from quarterturn.orientation.upright_table import FILE, UprightTable
 from quarterturn.pages.tables import Table, print_table
 
 

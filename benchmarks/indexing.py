@@ -27,9 +27,9 @@ from pathlib import Path
 import tyro
 from torchvision.datasets import ImageFolder
 
-from quarterturn.data import file_index
-from quarterturn.data.file_index import FileIndex
+from quarterturn.data import header_index
 from quarterturn.data.folder import index_folder, list_images
+from quarterturn.data.header_index import HeaderIndex
 
 SIDE = 256
 """The made-up height and width."""
@@ -92,7 +92,7 @@ def our_listing(photos: Path, kept: Path) -> int:
 
 
 def our_second_opening(photos: Path, kept: Path) -> int:
-    index = FileIndex("photos", kept)
+    index = HeaderIndex("photos", kept)
     found = index_folder(photos, index)
     index.keep(kept)  # nothing is new, so nothing is written
     assert found.images.sizes.min() == SIDE
@@ -100,8 +100,8 @@ def our_second_opening(photos: Path, kept: Path) -> int:
 
 
 def write_index(photos: Path, kept: Path) -> int:
-    file_index.read_size = lambda path: (SIDE, SIDE)  # an empty file has no header
-    index = FileIndex("photos")
+    header_index.read_size = lambda path: (SIDE, SIDE)  # an empty file has no header
+    index = HeaderIndex("photos")
     found = index_folder(photos, index)
     index.keep(kept)
     return len(found.images)

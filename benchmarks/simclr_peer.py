@@ -36,7 +36,7 @@ from quarterturn.data.labelled import open_labelled
 from quarterturn.data.selection import select_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
-from quarterturn.features.representation import NetworkFeatures
+from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.instance import InstanceNetwork
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone

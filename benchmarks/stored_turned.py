@@ -20,7 +20,7 @@ from rich.console import Console
 
 from quarterturn.data.sources import open_source
 from quarterturn.orientation.scores import probably_turned, stored_turns
-from quarterturn.orientation.table import FILE, UprightTable
+from quarterturn.orientation.upright_table import FILE, UprightTable
 from quarterturn.pages.tables import Table, print_table
 
 TURNS = [None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270]

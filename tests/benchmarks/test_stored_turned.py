@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from quarterturn.data.sources import open_source
-from quarterturn.orientation.table import FILE, UprightTable
+from quarterturn.orientation.upright_table import FILE, UprightTable
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import stored_turned

@@ -22,8 +22,8 @@ from quarterturn import (
 from quarterturn.classifying import training as classifier_training
 from quarterturn.classifying.finetune import resume_finetune
 from quarterturn.cli import main
-from quarterturn.data.examples import Examples, open_split
 from quarterturn.data.sources import open_source
+from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.features.extraction import extract
 from quarterturn.methods.classifier import ClassifierNetwork
@@ -166,7 +166,7 @@ def test_what_the_start_has_learned_of_the_test_images_is_told(
     assert "test_images_learned_from" not in results_of(first)
     settings.pop("image_size"), settings.pop("backbone")
     (second,) = finetune(data, start=first.path, out=tmp_path / "second", seed=1, **settings)
-    split = open_split(data, first.config)
+    split = open_training_data(data, first.config)
     shared = len(np.intersect1d(split.parts(0)[0], split.parts(1)[1]))
     assert 0 < shared < 20
     found = results_of(second)
@@ -319,7 +319,7 @@ def test_wiring_of_groups_adjustment_and_resampling(
     few, medium, many = figures["per_class"].values()
     assert (figures["few"], figures["medium"], figures["many"]) == (few, medium, many)
 
-    split = Examples.of(open_split(str(tiny["data"]), run.config), 0).train
+    split = TrainTestSplit.of(open_training_data(str(tiny["data"]), run.config), 0).train
     by_class = [given["chances"].numpy()[split.labels == c].sum() for c in range(3)]
     np.testing.assert_allclose(by_class / sum(by_class), np.full(3, 1 / 3), rtol=1e-6)
 

@@ -7,7 +7,7 @@ import pytest
 from torchvision.datasets import CIFAR10, cifar
 
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.named import NAMED
+from quarterturn.data.named_sources import NAMED
 from quarterturn.data.sources import locate, open_source, short_name
 from quarterturn.errors import DataError
 

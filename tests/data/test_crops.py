@@ -18,7 +18,7 @@ from quarterturn.data.crops import (
     placed_crops,
     shrink_for,
 )
-from quarterturn.data.decode import read_image
+from quarterturn.data.image_file import read_image
 
 from .pictures import noise, photo, save
 

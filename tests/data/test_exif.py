@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from quarterturn.data.decode import read_image
 from quarterturn.data.exif import ORIENTATION, ExifError, turned_orientation, with_orientation
+from quarterturn.data.image_file import read_image
 
 from .pictures import damaged_exif, oriented, photo, stored
 

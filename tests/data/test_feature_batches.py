@@ -6,7 +6,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.rows import Rows
+from quarterturn.data.row_subset import RowSubset
 
 from .pictures import noise
 
@@ -29,7 +29,7 @@ def features(tmp_path) -> list[np.ndarray]:
 
 
 def batches_of(features, **options) -> FeatureBatches:
-    some = [Rows(array, ROWS) for array in features]
+    some = [RowSubset(array, ROWS) for array in features]
     return FeatureBatches(some, LABELS, **({"batch_size": 8, "seed": 3} | options))
 
 

@@ -13,7 +13,7 @@ from .pictures import photo, save, save_photo, truncate
 @pytest.fixture(autouse=True)
 def _no_heic(monkeypatch):
     """Whatever is installed here, the extra is not."""
-    monkeypatch.setattr("quarterturn.data.files.heic_is_readable", lambda: False)
+    monkeypatch.setattr("quarterturn.data.indexed_files.heic_is_readable", lambda: False)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import torch
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches
-from quarterturn.data.file_index import FileIndex
 from quarterturn.data.folder import index_folder
+from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.sampling import epoch_order, image_chances, resampled_order
 
 from .pictures import save_photo
@@ -24,7 +24,7 @@ def drawn_classes(rule, epochs=200):
 def few_files(tmp_path):
     for seed in range(12):
         save_photo(tmp_path / f"{seed}.png", seed)
-    return index_folder(tmp_path, FileIndex("photos")).images
+    return index_folder(tmp_path, HeaderIndex("photos")).images
 
 
 def test_every_image_once_without_chances():

@@ -17,7 +17,7 @@ from .pictures import noise, oriented, photo, save, save_photo, stored, truncate
 @pytest.fixture(autouse=True)
 def _no_heic(monkeypatch):
     """Whatever is installed here, the extra is not."""
-    monkeypatch.setattr("quarterturn.data.files.heic_is_readable", lambda: False)
+    monkeypatch.setattr("quarterturn.data.indexed_files.heic_is_readable", lambda: False)
 
 
 def class_tree(root: Path, counts: dict[str, int], first: int = 0) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from quarterturn.data import turned_files
-from quarterturn.data.decode import read_image
+from quarterturn.data.image_file import read_image
 from quarterturn.data.turned_files import CannotTurnError, write_turned
 
 from .pictures import ORIENTATION, noise, oriented, photo, save, stored, truncate

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarterturn.data.decode import read_image
+from quarterturn.data.image_file import read_image
 from quarterturn.data.sources import Source, open_source
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.errors import ConfigError

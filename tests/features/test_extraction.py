@@ -10,6 +10,7 @@ from torch import nn
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
+from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import (
     Features,
     concatenate,
@@ -17,7 +18,6 @@ from quarterturn.features.extraction import (
     extract_parts,
     random_turns,
 )
-from quarterturn.features.store import FeatureStore
 
 
 @pytest.fixture
@@ -141,8 +141,8 @@ class TestExtractParts:
         return Halves(network)
 
     @pytest.fixture
-    def store(self, tmp_path) -> FeatureStore:
-        return FeatureStore(tmp_path / "features")
+    def store(self, tmp_path) -> FeatureCache:
+        return FeatureCache(tmp_path / "features")
 
     @pytest.fixture
     def files(self, noise, tmp_path):

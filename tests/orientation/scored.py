@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from quarterturn.orientation.readings import SCALED
+from quarterturn.orientation.ablation import STOPPED, Variant
+from quarterturn.orientation.calibration import SCALED
 from quarterturn.orientation.scores import agnostic_scores
-from quarterturn.orientation.table import NOT_SCORED, UprightTable
-from quarterturn.orientation.variants import STOPPED, Variant
+from quarterturn.orientation.upright_table import NOT_SCORED, UprightTable
 
 
 def told(turn, sureness=0.91):

@@ -16,11 +16,11 @@ from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.data.views import list_views
 from quarterturn.errors import ConfigError
-from quarterturn.orientation.calibration import fit_temperature, mean_probabilities, rotation_nll
+from quarterturn.orientation.ablation import gather_table
 from quarterturn.orientation.folds import part_in_folds
 from quarterturn.orientation.networks import FoldOutcome, fold_run, stopped_checkpoint
-from quarterturn.orientation.variants import gather_table
-from quarterturn.orientation.views import look
+from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
+from quarterturn.orientation.view_logits import look
 from quarterturn.runs import Run
 
 from ..data.pictures import photo

@@ -12,7 +12,7 @@ from PIL import Image
 
 from quarterturn import ConfigError, orient
 from quarterturn.cli import main
-from quarterturn.data.decode import read_image
+from quarterturn.data.image_file import read_image
 from quarterturn.runs import Run
 from tests.data.pictures import oriented, photo, save, save_photo, truncate
 from tests.orientation.upright_runs import pretrained_run, sharp, upright_run

@@ -11,12 +11,12 @@ from quarterturn.data.sources import open_source
 from quarterturn.data.views import list_views
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.errors import ConfigError, DataError
+from quarterturn.orientation.calibration import choose_calibration
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
-from quarterturn.orientation.readings import choose_reading
-from quarterturn.orientation.table import FILE
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
-from quarterturn.orientation.views import look
+from quarterturn.orientation.upright_table import FILE
+from quarterturn.orientation.view_logits import look
 from quarterturn.runs import Run
 from tests.data.pictures import noise, save_photo, truncate
 
@@ -50,7 +50,7 @@ def stored_by_hand(probabilities: np.ndarray) -> np.ndarray:
 def asked_by_hand(run: Run, data: str, index: int, fold: int) -> tuple[np.ndarray, float]:
     """Probabilities (4, 4) and agnostic score of a training image by the network of one fold."""
     paths = [fold_run(run.path, number) for number in range(FOLDS)]
-    reading = choose_reading([FoldOutcome.read(p / OUTCOME) for p in paths], run.config.data)
+    reading = choose_calibration([FoldOutcome.read(p / OUTCOME) for p in paths], run.config.data)
     of_fold = Run.open(paths[fold])
     network = of_fold.load_network(stopped_checkpoint(of_fold))
     image = open_source(data).train.subset(np.array([index]))
@@ -97,7 +97,7 @@ class TestByFolds:
         for change, number in [(0.0, 2), (40.0, 1)]:
             run = upright_run(tmp_path / f"run-{number}", data, mirrored_noise=change)
             paths = [fold_run(run.path, fold) / OUTCOME for fold in range(FOLDS)]
-            reading = choose_reading([FoldOutcome.read(p) for p in paths], run.config.data)
+            reading = choose_calibration([FoldOutcome.read(p) for p in paths], run.config.data)
             assert len(reading.views) == number
             assert reading.temperature < 0.3
             other = tmp_path / "other"

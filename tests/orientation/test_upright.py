@@ -15,8 +15,8 @@ import quarterturn.pretraining.pretrain as command
 from quarterturn import ConfigError, DataError, pretrain, pu_weights, resume, upright
 from quarterturn.cli import main
 from quarterturn.config import MethodConfig
-from quarterturn.orientation.table import UprightTable, read_dat, write_dat
 from quarterturn.orientation.upright import resume_upright
+from quarterturn.orientation.upright_table import UprightTable, read_dat, write_dat
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run
 from tests.conftest import QUICK

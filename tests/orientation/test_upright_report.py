@@ -12,8 +12,8 @@ from PIL import Image
 from quarterturn import upright
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.orientation.networks import fold_run
-from quarterturn.orientation.table import FILE, UprightTable
 from quarterturn.orientation.upright_report import write_upright_report
+from quarterturn.orientation.upright_table import FILE, UprightTable
 from quarterturn.orientation.upright_tables import measure_variant, measures_table
 from quarterturn.pages.tables import Table
 from quarterturn.runs import Run, write_json

@@ -11,7 +11,7 @@ from quarterturn.data.sources import locate
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.methods.registry import build_network
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
-from quarterturn.orientation.table import FILE, UprightTable
+from quarterturn.orientation.upright_table import FILE, UprightTable
 from quarterturn.presets import preset
 from quarterturn.runs import Run
 

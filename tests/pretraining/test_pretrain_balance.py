@@ -16,7 +16,7 @@ from quarterturn import pretrain, resume
 from quarterturn.cli import main
 from quarterturn.config import DataConfig
 from quarterturn.data.selection import select_images
-from quarterturn.orientation.table import UprightTable, write_dat
+from quarterturn.orientation.upright_table import UprightTable, write_dat
 from quarterturn.runs import Run
 
 from ..engine.process import assert_same_checkpoint, metrics_without_times

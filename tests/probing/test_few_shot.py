@@ -5,7 +5,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.probing.few_shot import (
@@ -123,12 +123,12 @@ class TestClassifier:
 
 
 @pytest.fixture
-def split() -> LabelledSplit:
+def split() -> LabelledData:
     """Classes of 20, 10 and 5 images, of which a fifth is held out."""
     labels = np.repeat([0, 1, 2], [20, 10, 5])
     pixels = np.random.default_rng(0).integers(0, 256, (35, 8, 8, 3)).astype(np.uint8)
     images = ArrayImages(pixels, [str(i) for i in range(35)], labels, ["a", "b", "c"])
-    return LabelledSplit(images, None, "a part held out", open_source("digits"))
+    return LabelledData(images, None, "a part held out", open_source("digits"))
 
 
 class TestShots:

@@ -8,11 +8,11 @@ from PIL import Image
 
 from quarterturn.config import Config, DataConfig
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import open_source
+from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import extract_parts
-from quarterturn.features.representation import NetworkFeatures, Pixels
-from quarterturn.features.store import FeatureStore
+from quarterturn.features.network_features import NetworkFeatures, Pixels
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 from quarterturn.probing.few_shot import draw, few_shot_classifier
@@ -187,7 +187,7 @@ class TestFewShot:
             return few_shot_classifier(train, labels)
 
         monkeypatch.setattr("quarterturn.probing.classifiers.few_shot_classifier", watched)
-        split = LabelledSplit(coloured(60, 0), coloured(40, 1), "", open_source("digits"))
+        split = LabelledData(coloured(60, 0), coloured(40, 1), "", open_source("digits"))
         found = probe_over_seeds(sorted_colours, split, crop, [0, 1], **self.OPTIONS)
         assert {name: len(values) for name, values in found.items()} == {
             f"colour/few-shot-{k}/{view}": 6 for k in (1, 5) for view in ("upright", "turned")
@@ -198,7 +198,7 @@ class TestFewShot:
 
     def test_held_out_images_are_never_learned_from(self, crop, monkeypatch):
         images = coloured(60, 0)
-        split = LabelledSplit(images, None, "", open_source("digits"))
+        split = LabelledData(images, None, "", open_source("digits"))
         learned: list[set[int]] = []
 
         def watched(labels, indices, shots, **options):
@@ -218,8 +218,8 @@ class TestStore:
     CONFIG = Config().with_settings(backbone="convnet", image_size=8, embedding_dim=16)
 
     @pytest.fixture
-    def store(self, tmp_path) -> FeatureStore:
-        return FeatureStore(tmp_path / "features")
+    def store(self, tmp_path) -> FeatureCache:
+        return FeatureCache(tmp_path / "features")
 
     @pytest.fixture
     def network(self) -> Network:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from quarterturn.data.rows import Rows
+from quarterturn.data.row_subset import RowSubset
 from quarterturn.probing.knn import knn_predict
 
 
@@ -62,7 +62,7 @@ def test_training_features_are_compared_in_blocks(rows):
     train, labels, test, _ = clouds(60, 40)
     read = []
 
-    class Watched(Rows):
+    class Watched(RowSubset):
         def __getitem__(self, which):
             read.append(which.stop - which.start)
             return super().__getitem__(which)

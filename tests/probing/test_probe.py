@@ -171,7 +171,7 @@ def test_features_are_kept_for_the_next_time(run: Run, monkeypatch: pytest.Monke
     def never(*_: object, **__: object) -> None:
         raise AssertionError("the backbone ran again")
 
-    monkeypatch.setattr("quarterturn.features.cached.extract_parts", never)
+    monkeypatch.setattr("quarterturn.features.cached_extraction.extract_parts", never)
     again = probe(run.path, "digits", kind="knn", **options)
     assert files_below(run.path / "features") == kept
     assert again["figures"] == first["figures"]
@@ -255,8 +255,8 @@ def test_what_there_is_no_room_for_is_refused_before_it_is_computed(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("features were computed")
 
-    monkeypatch.setattr("quarterturn.probing.fitted.kept_features", never)
-    monkeypatch.setattr("quarterturn.features.space.free_main_memory", lambda: 1000)
+    monkeypatch.setattr("quarterturn.probing.fitted.cached_features", never)
+    monkeypatch.setattr("quarterturn.features.space_needed.free_main_memory", lambda: 1000)
     for kind in ("all", "fewshot"):
         with pytest.raises(ConfigError, match=r"of both takes .* MB of memory, and 0 MB are free"):
             probe(run.path, "digits", kind=kind, **options)

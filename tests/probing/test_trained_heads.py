@@ -16,12 +16,12 @@ from torchvision.transforms.functional import ten_crop
 import quarterturn.engine.loop as loop
 from quarterturn.config import Config, DataConfig
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import Source, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
+from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import Features, extract_parts, random_turns
-from quarterturn.features.store import FeatureStore
 from quarterturn.methods.base import Network
 from quarterturn.methods.decoupling import DecoupledNetwork
 from quarterturn.probing.heads_training import (
@@ -66,17 +66,17 @@ def tinted(number: int, seed: int) -> ArrayImages:
 
 
 @pytest.fixture
-def split() -> LabelledSplit:
+def split() -> LabelledData:
     train = tinted(30, seed=1)
-    return LabelledSplit(train, tinted(15, seed=2), "a test part", Source("x", train))
+    return LabelledData(train, tinted(15, seed=2), "a test part", Source("x", train))
 
 
 @pytest.fixture
-def make_probe(tmp_path: Path, split: LabelledSplit) -> Callable[..., HeadsProbe]:
+def make_probe(tmp_path: Path, split: LabelledData) -> Callable[..., HeadsProbe]:
     """Makes a probe by settings that differ from ``RECIPE``; each has folders of its own."""
     made: list[HeadsProbe] = []
 
-    def make(split: LabelledSplit = split, console=None, folder="", **settings) -> HeadsProbe:
+    def make(split: LabelledData = split, console=None, folder="", **settings) -> HeadsProbe:
         place = tmp_path / (folder or str(len(made)))
         made.append(
             HeadsProbe(
@@ -84,7 +84,7 @@ def make_probe(tmp_path: Path, split: LabelledSplit) -> Callable[..., HeadsProbe
                 RECIPE.with_settings(**settings),
                 Runtime("cpu", "32-true"),
                 folder=place / "x.training",
-                store=FeatureStore(place / "features"),
+                store=FeatureCache(place / "features"),
                 console=console,
             )
         )
@@ -139,7 +139,7 @@ class TestFigures:
     @pytest.mark.parametrize("augment", [True, False])
     def test_of_images_that_are_held_out_by_seed(self, make_probe, network, augment, images_seen):
         images = tinted(30, seed=1)
-        alone = LabelledSplit(images, None, "20 % held out", Source("x", images))
+        alone = LabelledData(images, None, "20 % held out", Source("x", images))
         found = make_probe(alone, augment=augment, epochs=1).run(network, "trained", [0, 1])
         for name, by_seed in found.items():
             assert [sum(m["per_class"].values()) * 2 for m in by_seed] == pytest.approx(
@@ -152,7 +152,7 @@ class TestFigures:
             Image.fromarray(pixels).save(tmp_path / "photos" / "abc"[i % 3] / f"{i:02d}.png")
         source = open_source(str(tmp_path / "photos"))
         truncate(source.train.path(4))
-        files = LabelledSplit(source.train, None, "20 % held out", source)
+        files = LabelledData(source.train, None, "20 % held out", source)
         on_images = make_probe(files, max_bad_fraction=0.2, **AS_IT_IS)
         on_features = make_probe(files, max_bad_fraction=0.2, augment=False)
         found = on_images.run(network, "trained", [0])
@@ -195,7 +195,7 @@ class TestKeptFeatures:
             (tmp_path / "photos" / "abc"[i % 3]).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "photos" / "abc"[i % 3] / f"{i:02d}.png")
         source = open_source(str(tmp_path / "photos"))
-        files, whole = LabelledSplit(source.train, None, "", source), source.train.path(4)
+        files, whole = LabelledData(source.train, None, "", source), source.train.path(4)
         own = {"max_bad_fraction": 0.2, "augment": False, "epochs": 1}
         make_probe(files, layers=("conv",), folder="kept", **own).run(network, "trained", [0])
         truncate(whole)
@@ -225,7 +225,7 @@ class TestTenCrops:
         random = np.random.default_rng(0)
         pixels = random.integers(0, 256, (9, 16, 16, 3), dtype=np.uint8)
         images = ArrayImages(pixels, list("abcdefghi"), np.arange(9) % 3, list("xyz"))
-        split = LabelledSplit(images, images, "itself", Source("x", images))
+        split = LabelledData(images, images, "itself", Source("x", images))
         probe = make_probe(
             split, layers=("conv",), image_size=14, eval_crop=0.875, test_crops=10, flip=False
         )

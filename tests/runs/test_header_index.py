@@ -8,7 +8,7 @@ import pytest
 
 from quarterturn import embed, finetune, pretrain, probe, upright
 from quarterturn.classifying.finetune import resume_finetune
-from quarterturn.data import file_index
+from quarterturn.data import header_index
 from quarterturn.orientation.upright import resume_upright
 from quarterturn.pretraining.pretrain import resume
 from tests.conftest import QUICK
@@ -28,13 +28,13 @@ SMALL = {
 @pytest.fixture
 def headers_read(monkeypatch) -> list[Path]:
     paths: list[Path] = []
-    read_size = file_index.read_size
+    read_size = header_index.read_size
 
     def read(path: Path) -> tuple[int, int]:
         paths.append(path)
         return read_size(path)
 
-    monkeypatch.setattr(file_index, "read_size", read)
+    monkeypatch.setattr(header_index, "read_size", read)
     return paths
 
 

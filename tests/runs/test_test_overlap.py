@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarterturn.data.examples import Examples, open_split
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
+from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.presets import preset
 from quarterturn.runs import Run
 from quarterturn.runs.test_overlap import count_learned
@@ -44,13 +44,13 @@ def test_a_classifier_learns_from_the_part_of_its_seed(
     tmp_path: Path, data: str, images: ImageSet
 ) -> None:
     run = made(tmp_path / "run", data, "finetune", method="classifier", seed=1)
-    split = open_split(data, run.config)
+    split = open_training_data(data, run.config)
     (learned, own), (_, others) = split.parts(1), split.parts(2)
     assert count_learned(run.path, images, data) == counted(192, 192)
     assert count_learned(run.path, images.subset(own), data) == counted(0, 0)
     both = len(set(learned) & set(others))
     assert 0 < both < 48
-    tests = Examples.of(split, 2).test
+    tests = TrainTestSplit.of(split, 2).test
     assert count_learned(run.path, tests, data) == counted(both, both)
     assert count_learned(run.path, tests, str(tmp_path / "other.npz")) == counted(0, 0)
 
@@ -73,7 +73,7 @@ def test_what_the_first_run_has_seen_counts_as_well(
         tmp_path / "second", data, "finetune", str(first.path), method="classifier", limit=100
     )
     seen = set(select_images(data, first.config.data).train.names)
-    labelled = set(Examples.of(open_split(data, second.config), 0).train.names)
+    labelled = set(TrainTestSplit.of(open_training_data(data, second.config), 0).train.names)
     assert count_learned(second.path, images, data) == counted(len(seen | labelled), 80)
     shutil.rmtree(first.path)
     assert count_learned(second.path, images, data) == counted(None, None)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quarterturn.config import IMAGENET_MEAN, IMAGENET_STD
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.presets.unlabelled import CIFAR_MEAN, CIFAR_STD
-from quarterturn.weights.files import read_weights
+from quarterturn.weights.loading import read_weights
 from tests.weights.originals import (
     State,
     alexnet_layers,

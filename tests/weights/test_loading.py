@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from quarterturn.data.batches import evaluation_batches
-from quarterturn.data.decode import to_rgb
+from quarterturn.data.image_file import to_rgb
 from quarterturn.data.sources import open_source
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.weights.loading import load_backbone

@@ -11,9 +11,9 @@ from rich.console import Console
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import train_classifier
 from quarterturn.config import Config
-from quarterturn.data.examples import Examples, open_split
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import locate
+from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
@@ -162,7 +162,7 @@ def resume_finetune(
         runtime.close()
 
 
-def _create(run: Run, split: LabelledSplit, runtime: Runtime, *, overwrite: bool) -> None:
+def _create(run: Run, split: LabelledData, runtime: Runtime, *, overwrite: bool) -> None:
     run.create(overwrite=overwrite)
     split.source.keep_index(run.index)
     write_json(run.path / "environment.json", environment(runtime, run.config))
@@ -170,7 +170,7 @@ def _create(run: Run, split: LabelledSplit, runtime: Runtime, *, overwrite: bool
 
 
 def _train_all(
-    path: Path, runs: list[Run], split: LabelledSplit, runtime: Runtime, console: Console | None
+    path: Path, runs: list[Run], split: LabelledData, runtime: Runtime, console: Console | None
 ) -> None:
     """Train each run, and write the summary of several beside them."""
     for run in runs:
@@ -181,10 +181,10 @@ def _train_all(
 
 def _open(
     data: str, config: Config, runtime: Runtime, index: Path | None, console: Console | None
-) -> LabelledSplit:
+) -> LabelledData:
     download = config.machine.download
     with runtime.main_first(download):
-        return open_split(
+        return open_training_data(
             data,
             config,
             download=download and runtime.is_main,
@@ -193,9 +193,9 @@ def _open(
         )
 
 
-def _examples(split: LabelledSplit, config: Config) -> Examples:
+def _examples(split: LabelledData, config: Config) -> TrainTestSplit:
     leave_out_empty = config.classifier.leave_out_empty
-    return Examples.of(split, config.run.seed, leave_out_empty=leave_out_empty)
+    return TrainTestSplit.of(split, config.run.seed, leave_out_empty=leave_out_empty)
 
 
 def _check_backbone(pretrained: Run, config: Config) -> None:

@@ -16,7 +16,7 @@ from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
-from quarterturn.features.splits import find_in_every_split
+from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
@@ -88,10 +88,10 @@ def predict(
             network, images, crop, device=runtime.device, workers=workers, failed=failed
         )
 
-    every, left_out = find_in_every_split(source, find, max_bad_fraction)
+    every, left_out = run_on_all_splits(source, find, max_bad_fraction)
     rows: list[list[object]] = []
     for split, found in every.items():
-        names = [source.every_split[split].names[i] for i in found.indices]
+        names = [source.all_splits[split].names[i] for i in found.indices]
         for name, likely in zip(
             names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
         ):

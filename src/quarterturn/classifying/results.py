@@ -9,8 +9,8 @@ from rich.console import Console
 
 from quarterturn.classifying.evaluation import classifier_metrics, classify
 from quarterturn.config import Config
-from quarterturn.data.examples import Examples
-from quarterturn.data.sources import check_bad_fraction
+from quarterturn.data.sources import check_unreadable
+from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
@@ -30,7 +30,7 @@ from quarterturn.runs.without_effect import never_in_force
 
 def tested(
     method: Classification,
-    examples: Examples,
+    examples: TrainTestSplit,
     config: Config,
     runtime: Runtime,
     failed: dict[str, str],
@@ -51,7 +51,7 @@ def tested(
         failed=undecoded,
     )
     bad = {examples.file_of_test(i): why for i, why in undecoded.items()}
-    check_bad_fraction(bad, len(examples.test) - len(bad), config.data.max_bad_fraction)
+    check_unreadable(bad, len(examples.test) - len(bad), config.data.max_bad_fraction)
     failed.update(bad)
     return classifier_metrics(
         classified,
@@ -64,7 +64,7 @@ def tested(
 
 def conclude(
     run: Run,
-    examples: Examples,
+    examples: TrainTestSplit,
     figures: dict[str, Any],
     failed: dict[str, str],
     learned: dict[str, int | None],
@@ -148,7 +148,7 @@ def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> Non
         print_table(stdout_console(), seeds_table(summary))
 
 
-def write_image_list(run: Run, examples: Examples, failed: dict[str, str]) -> None:
+def write_image_list(run: Run, examples: TrainTestSplit, failed: dict[str, str]) -> None:
     """Write ``items.csv``: every image file, and what became of it."""
     held_out = examples.test if examples.split.test is None else None
     write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from quarterturn.classifying.results import conclude, tested
-from quarterturn.data.examples import Examples
+from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.registry import build_classification
@@ -22,7 +22,7 @@ from quarterturn.runs.without_effect import never_in_force
 
 
 def train_classifier(
-    run: Run, examples: Examples, runtime: Runtime, console: Console | None
+    run: Run, examples: TrainTestSplit, runtime: Runtime, console: Console | None
 ) -> None:
     """Train to the end, from where the last checkpoint is, and write what came out.
 
@@ -97,7 +97,7 @@ def train_classifier(
 
 
 def _introduce(
-    console: Console, run: Run, examples: Examples, runtime: Runtime, training: Training
+    console: Console, run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training
 ) -> None:
     """Say what is about to happen."""
     config, settings = run.config, run.config.classifier

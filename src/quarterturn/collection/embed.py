@@ -17,8 +17,8 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.extraction import Features, extract
-from quarterturn.features.representation import choose_part
-from quarterturn.features.splits import find_in_every_split
+from quarterturn.features.network_features import choose_part
+from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
 
@@ -86,8 +86,8 @@ def embed(
     def find(images: ImageSet, failed: dict[int, str]) -> Features:
         return extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
 
-    every, left_out = find_in_every_split(source, find, max_bad_fraction)
-    splits = source.every_split
+    every, left_out = run_on_all_splits(source, find, max_bad_fraction)
+    splits = source.all_splits
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
     names, labels, of_split = [], [], []
     for split, found in every.items():

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from quarterturn.collection.neighbor_sheet import MOST_SHOWN, contact_sheet, neighbors_table
 from quarterturn.config import DataConfig
+from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.lookup import FoundImage, find_image
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
-from quarterturn.features.cached import kept_features
+from quarterturn.features.cache import FeatureCache
+from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, extract_parts
-from quarterturn.features.nearest import nearest
+from quarterturn.features.nearest_neighbors import nearest
+from quarterturn.features.network_features import NetworkFeatures, choose_part
 from quarterturn.features.pictures import thumbnail
-from quarterturn.features.representation import NetworkFeatures, choose_part
-from quarterturn.features.store import FeatureStore
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.tables import print_table, printable
 from quarterturn.runs import Run
@@ -84,9 +84,9 @@ def neighbors(
     query = find_image(source, str(image))
     runtime = Runtime(device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), half, layer)
-    store = FeatureStore(opened.path / "features")
+    store = FeatureCache(opened.path / "features")
     gallery = {
-        split: kept_features(images, crop, model, store, device=runtime.device, workers=workers)[
+        split: cached_features(images, crop, model, store, device=runtime.device, workers=workers)[
             part
         ]
         for split, images in source.splits.items()

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.crops import Crops, centre_crops, crop_batch
-from quarterturn.data.decoding import Decoded, Plan, decoding_loader, random_crops
+from quarterturn.data.file_loader import Decoded, Plan, decoding_loader, random_crops
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sampling import epoch_order, resampled_order
-from quarterturn.data.sources import Source, check_bad_fraction
+from quarterturn.data.sources import Source, check_unreadable
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class TrainingBatches:
         if self._source is not None:
             self._source.check_failures(bad, len(self.images), limit)
         else:
-            check_bad_fraction(bad, len(self.images) - len(bad), limit)
+            check_unreadable(bad, len(self.images) - len(bad), limit)
 
 
 def evaluation_batches(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from quarterturn.data.checksums import describe_damage
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.published import what_is_wrong
 from quarterturn.errors import DataError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _read(dataset: type[CIFAR10], root: Path, download: bool) -> dict[str, Array
             raise DataError(f"{dataset.url} could not be fetched into {root}: {error}") from error
         files = [*dataset.train_list, *dataset.test_list]
         files.append([dataset.meta["filename"], dataset.meta["md5"]])
-        raise DataError(what_is_wrong(root / dataset.base_folder, files, error)) from error
+        raise DataError(describe_damage(root / dataset.base_folder, files, error)) from error
     return {
         split: ArrayImages(
             np.ascontiguousarray(part.data),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.data.batches import Batch, batch_slices
-from quarterturn.data.rows import Matrix
+from quarterturn.data.row_subset import Matrix
 from quarterturn.data.sampling import epoch_order
 
 

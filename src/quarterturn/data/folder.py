@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.decode import HEIC, READABLE
-from quarterturn.data.file_index import FileIndex
-from quarterturn.data.files import IndexedFiles, index_files
+from quarterturn.data.header_index import HeaderIndex
+from quarterturn.data.image_file import HEIC, READABLE
+from quarterturn.data.indexed_files import IndexedFiles, index_files
 
 
-def index_folder(root: Path, index: FileIndex) -> IndexedFiles:
+def index_folder(root: Path, index: HeaderIndex) -> IndexedFiles:
     """The image files below a folder, named by their path below it.
 
     Sub-folders at the top are classes, where every image is in one and there are two or more.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from quarterturn.data.file_index import FileIndex
-from quarterturn.data.files import IndexedFiles, index_files
 from quarterturn.data.folder import index_folder, list_images
+from quarterturn.data.header_index import HeaderIndex
+from quarterturn.data.indexed_files import IndexedFiles, index_files
 from quarterturn.errors import DataError
 
 META_FILE = "meta.bin"
@@ -24,7 +24,7 @@ DEVKIT = "ILSVRC2012_devkit_t12"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 
-def index_imagenet(root: Path, index: FileIndex) -> dict[str, IndexedFiles]:
+def index_imagenet(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
     """The images of ``train``, and of ``val`` where it is there.
 
     A ``val`` without sub-folders gets its labels from ``meta.bin``, which torchvision's ImageNet
@@ -55,7 +55,7 @@ def index_imagenet(root: Path, index: FileIndex) -> dict[str, IndexedFiles]:
     return splits
 
 
-def _index_classes(folder: Path, index: FileIndex) -> IndexedFiles:
+def _index_classes(folder: Path, index: HeaderIndex) -> IndexedFiles:
     files = index_folder(folder, index)
     if files.images.labels is None:
         others = ", ".join(f"{n} {suffix}" for suffix, n in sorted(files.ignored.items()))
@@ -67,7 +67,7 @@ def _index_classes(folder: Path, index: FileIndex) -> IndexedFiles:
     return files
 
 
-def _index_flat(root: Path, names: list[str], index: FileIndex) -> IndexedFiles:
+def _index_flat(root: Path, names: list[str], index: HeaderIndex) -> IndexedFiles:
     wnids, file = _read_wnids(root)
     if len(wnids) != len(names):
         raise DataError(

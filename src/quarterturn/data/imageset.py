@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from quarterturn.data.decode import read_image
+from quarterturn.data.image_file import read_image
 
 
 class ImageSet(ABC):
@@ -40,7 +40,7 @@ class ImageSet(ABC):
 
     @abstractmethod
     def read(self, index: int, shrink: float = 1.0) -> Image.Image:
-        """Image ``index``, upright, RGB; see `quarterturn.data.decode.read_image`."""
+        """Image ``index``, upright, RGB; see `quarterturn.data.image_file.read_image`."""
 
     @abstractmethod
     def subset(self, indices: NDArray[np.int64]) -> ImageSet:

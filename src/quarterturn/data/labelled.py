@@ -29,7 +29,7 @@ TEST_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
-class LabelledSplit:
+class LabelledData:
     """Labelled images, with a test part of their own or to be parted by seed.
 
     Attributes:
@@ -104,7 +104,7 @@ def open_labelled(
     download: bool = False,
     index: Path | None = None,
     say: Callable[[str], None] | None = None,
-) -> LabelledSplit:
+) -> LabelledData:
     """Labelled images of ``DATA``, and where the test part is to come from.
 
     Args:
@@ -184,7 +184,7 @@ def open_labelled(
         assert other is not None
         _refuse_shared(identities(images, locate(train)) & identities(other, locate(data)))
         cut = f"; training images of {train}" + cut
-    return LabelledSplit(images, other, description + cut, source, test_fraction, later)
+    return LabelledData(images, other, description + cut, source, test_fraction, later)
 
 
 def _tested_alone(tests: ImageSet, train: ImageSet) -> list[str]:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quarterturn.data.file_index import FileIndex
-from quarterturn.data.files import IndexedFiles, index_files
+from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages
+from quarterturn.data.indexed_files import IndexedFiles, index_files
 from quarterturn.errors import DataError
 
 COLUMNS = ("path", "label", "split")
@@ -57,7 +57,7 @@ class Row(NamedTuple):
     split: str
 
 
-def index_manifest(path: Path, index: FileIndex) -> Manifest:
+def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
     """Read a manifest and the headers of its image files.
 
     Paths are absolute, or relative to the folder that the manifest lies in. Classes are numbered

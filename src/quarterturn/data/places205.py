@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from quarterturn.data.file_index import FileIndex
-from quarterturn.data.files import IndexedFiles, index_files
+from quarterturn.data.header_index import HeaderIndex
+from quarterturn.data.indexed_files import IndexedFiles, index_files
 from quarterturn.errors import DataError
 
 SPLITS = ("train", "val")
@@ -36,7 +36,7 @@ class Listing(NamedTuple):
     labels: list[int]
 
 
-def index_places205(root: Path, index: FileIndex) -> dict[str, IndexedFiles]:
+def index_places205(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
     """The images of ``train`` and ``val``, in the order of their files.
 
     A class is named by the folder of its images, such as ``a/abbey``. Images that are listed and

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from quarterturn.data.arrays import read_digits, read_npz
-from quarterturn.data.file_index import FileIndex
-from quarterturn.data.files import IndexedFiles
 from quarterturn.data.folder import index_folder
+from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages, ImageSet
+from quarterturn.data.indexed_files import IndexedFiles
 from quarterturn.data.manifest import index_manifest
-from quarterturn.data.named import ARRAYS, FILES, NAMED
+from quarterturn.data.named_sources import ARRAYS, FILES, NAMED
 from quarterturn.errors import DataError
 
 MIN_IMAGES = 8
@@ -51,7 +51,7 @@ class Source:
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
     ignored_columns: list[str] = field(default_factory=list)
-    index: FileIndex | None = None
+    index: HeaderIndex | None = None
 
     def keep_index(self, folder: Path) -> None:
         """Leave the headers of its files in a folder, where `open_source` may look for them."""
@@ -69,13 +69,13 @@ class Source:
         return {"train": self.train} | ({} if self.test is None else {self.test_name: self.test})
 
     @property
-    def every_split(self) -> dict[str, ImageSet]:
+    def all_splits(self) -> dict[str, ImageSet]:
         """Those that are used, and those that are not."""
         return self.splits | self.unused
 
     def file_of(self, split: str, name: str) -> str:
         """A name that no other file has: splits in folders of their own may share names."""
-        every = self.every_split.values()
+        every = self.all_splits.values()
         roots = {images.root for images in every if isinstance(images, FileImages)}
         return os.path.join(split, name) if len(roots) > 1 else name
 
@@ -92,9 +92,9 @@ class Source:
         Raises:
             DataError: Lists the files.
         """
-        check_bad_fraction(failed, num_used - len(failed), max_bad_fraction)
+        check_unreadable(failed, num_used - len(failed), max_bad_fraction)
         num_good = self.num_indexed - len(failed)
-        check_bad_fraction(self.unreadable | failed, num_good, max_bad_fraction)
+        check_unreadable(self.unreadable | failed, num_good, max_bad_fraction)
 
     def summary(self) -> list[str]:
         """What was read, left out and ignored, a line each."""
@@ -119,7 +119,7 @@ class Source:
             )
         if self.unreadable:
             lines.append(f"{len(self.unreadable)} image files cannot be read and are left out:")
-            lines += list_of_bad(self.unreadable)
+            lines += list_unreadable(self.unreadable)
         return lines
 
 
@@ -138,7 +138,7 @@ def open_source(
     Args:
         data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT.
         index: A folder in which the headers of image files are kept from one opening to the next;
-            see `FileIndex`.
+            see `HeaderIndex`.
         max_bad_fraction: More unreadable image files than this are an error.
         verify: Decode every file in full, not only its header.
         download: Fetch a named data set that is not there; nothing is downloaded without it.
@@ -149,7 +149,7 @@ def open_source(
         DataError: Nothing there, too few images, or too many that cannot be read.
     """
     path, name = Path(data).expanduser(), _name_of(data)
-    headers = FileIndex(locate(data), index, verify=verify, say=say)
+    headers = HeaderIndex(locate(data), index, verify=verify, say=say)
     if data == "digits":
         source = _of_splits("digits", read_digits())
     elif name in ARRAYS:
@@ -196,7 +196,7 @@ def _of_splits(name: str, splits: Mapping[str, ImageSet]) -> Source:
     return Source(name, splits["train"], splits[others[0]], others[0], unused)
 
 
-def _of_files(name: str, splits: Mapping[str, IndexedFiles], index: FileIndex) -> Source:
+def _of_files(name: str, splits: Mapping[str, IndexedFiles], index: HeaderIndex) -> Source:
     """A source of image files, with what was left out in any split."""
     source = _of_splits(name, {split: files.images for split, files in splits.items()})
     source.index = index
@@ -208,7 +208,7 @@ def _of_files(name: str, splits: Mapping[str, IndexedFiles], index: FileIndex) -
     return source
 
 
-def _splits_of(root: Path, index: FileIndex) -> dict[str, IndexedFiles]:
+def _splits_of(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
     """What a folder holds: its splits, where there are any to learn from and to test on."""
     splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
     if "train" not in splits or len(splits) == 1:
@@ -247,7 +247,7 @@ def short_name(data: str) -> str:
     return "-".join(Path(locate(data)).with_suffix("").parts[-2:])
 
 
-def check_bad_fraction(bad: dict[str, str], num_good: int, max_bad_fraction: float) -> None:
+def check_unreadable(bad: dict[str, str], num_good: int, max_bad_fraction: float) -> None:
     """Stop when too many image files cannot be read.
 
     Raises:
@@ -257,11 +257,11 @@ def check_bad_fraction(bad: dict[str, str], num_good: int, max_bad_fraction: flo
     if total and len(bad) / total > max_bad_fraction:
         raise DataError(
             f"{len(bad)} of {total} image files cannot be read ({len(bad) / total:.1%}; the limit "
-            f"--max-bad-fraction is {max_bad_fraction:.1%}):\n" + "\n".join(list_of_bad(bad))
+            f"--max-bad-fraction is {max_bad_fraction:.1%}):\n" + "\n".join(list_unreadable(bad))
         )
 
 
-def list_of_bad(bad: dict[str, str], most: int = 20) -> list[str]:
+def list_unreadable(bad: dict[str, str], most: int = 20) -> list[str]:
     """The first files with their reasons, and how many more there are."""
     lines = [f"  {name}: {reason}" for name, reason in list(bad.items())[:most]]
     if len(bad) > most:

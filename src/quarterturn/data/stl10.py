@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from quarterturn.data.checksums import describe_damage
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.published import what_is_wrong
 from quarterturn.errors import DataError
 
 
@@ -54,7 +54,7 @@ def _read(root: Path, to_learn_from: str, download: bool) -> dict[str, ArrayImag
         if download:
             raise DataError(f"{STL10.url} could not be fetched into {root}: {error}") from error
         files = [*STL10.train_list, *STL10.test_list]
-        raise DataError(what_is_wrong(root / STL10.base_folder, files, error)) from error
+        raise DataError(describe_damage(root / STL10.base_folder, files, error)) from error
     return {
         split: ArrayImages(
             np.ascontiguousarray(part.data.transpose(0, 2, 3, 1)),

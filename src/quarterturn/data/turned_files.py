@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
-from quarterturn.data.decode import (
+from quarterturn.data.exif import ExifError, turned_orientation, with_orientation
+from quarterturn.data.image_file import (
     FAILURES,
     SIDEWAYS,
     TO_UPRIGHT,
@@ -18,7 +19,6 @@ from quarterturn.data.decode import (
     read_image,
     reason_of,
 )
-from quarterturn.data.exif import ExifError, turned_orientation, with_orientation
 
 BY_ORIENTATION = frozenset({"JPEG", "MPO"})
 """Formats, by Pillow's names, whose coded picture stays as it is; MPO is a JPEG file with others

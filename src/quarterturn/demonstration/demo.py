@@ -19,7 +19,7 @@ from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import DataError
-from quarterturn.features.representation import NetworkFeatures, Pixels
+from quarterturn.features.network_features import NetworkFeatures, Pixels
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.registry import build_method, build_network

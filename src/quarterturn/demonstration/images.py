@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from quarterturn.config import Config
+from quarterturn.data.downscaled import load_downscaled
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.memory import in_memory
 from quarterturn.data.selection import limit_images, match_classes, stratified_split
 from quarterturn.data.sources import MIN_IMAGES, Source
 from quarterturn.errors import DataError
@@ -65,7 +65,7 @@ def _small(source: Source, images: ImageSet, config: Config, limit: int | None) 
     if isinstance(chosen, ArrayImages):
         return chosen
     side = round(config.data.image_size * STORED_SIDE)
-    shrunk, failed = in_memory(chosen, side, config.machine.workers)
+    shrunk, failed = load_downscaled(chosen, side, config.machine.workers)
     source.check_failures(failed, len(chosen), config.data.max_bad_fraction)
     source.unreadable |= failed
     return shrunk

@@ -18,10 +18,10 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.crops import Crops
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.rows import Matrix, Rows
-from quarterturn.data.sources import check_bad_fraction, list_of_bad
+from quarterturn.data.row_subset import Matrix, RowSubset
+from quarterturn.data.sources import check_unreadable, list_unreadable
 from quarterturn.errors import DataError
-from quarterturn.features.store import InMemory, Writer
+from quarterturn.features.cache import MemoryWriter, Writer
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
 
@@ -42,17 +42,17 @@ class Features:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64] | None
 
-    def of(self, chosen: NDArray[np.int64]) -> Labelled:
+    def of(self, chosen: NDArray[np.int64]) -> LabelledFeatures:
         """The features of some images, by number; those that could not be read are left out."""
         rows = np.flatnonzero(np.isin(self.indices, chosen))
         whole = len(rows) == len(self.indices)
         assert self.labels is not None
-        values = self.values if whole else Rows(self.values, rows)
-        return Labelled(values, self.indices[rows], self.labels[rows])
+        values = self.values if whole else RowSubset(self.values, rows)
+        return LabelledFeatures(values, self.indices[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledFeatures:
     """Features with labels, of some of the images, that stay where they are until they are read.
 
     Attributes:
@@ -131,7 +131,7 @@ def extract_parts(
     Raises:
         DataError: Too many images, or all, could not be decoded.
     """
-    writer = InMemory() if writer is None else writer
+    writer = MemoryWriter() if writer is None else writer
     seen = []
     try:
         for part, found in _batches(
@@ -185,9 +185,9 @@ def _batches(
         if was_training and isinstance(model, nn.Module):
             model.train()
     bad = {images.names[i]: reason for i, reason in failed.items()}
-    check_bad_fraction(bad, len(images) - len(bad), limit)
+    check_unreadable(bad, len(images) - len(bad), limit)
     if num_read == 0:
-        raise DataError("none of the images can be decoded:\n" + "\n".join(list_of_bad(bad)))
+        raise DataError("none of the images can be decoded:\n" + "\n".join(list_unreadable(bad)))
 
 
 def _labelled(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from quarterturn.config import DataConfig
 from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
-from quarterturn.data.decode import UnreadableImageError
+from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 
 THUMBNAIL_SIDE = 128

@@ -25,9 +25,9 @@ from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
-from quarterturn.orientation.calibration import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.orientation.folds import Fold, part_in_folds
-from quarterturn.orientation.views import look
+from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
+from quarterturn.orientation.view_logits import look
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.runs.training import prepare_training

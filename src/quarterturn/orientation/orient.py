@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quarterturn.data.imageset import FileImages
-from quarterturn.data.sources import Source, list_of_bad, open_source, short_name
+from quarterturn.data.sources import Source, list_unreadable, open_source, short_name
 from quarterturn.data.turned_files import CannotTurnError
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.engine.runtime import Runtime
@@ -118,7 +118,7 @@ def orient(
         lines = [f"written: {path}"]
         if written is not None and written["left_out"]:
             lines += ["left out, since they cannot be turned without loss:"]
-            lines += list_of_bad(written["left_out"])
+            lines += list_unreadable(written["left_out"])
         stderr_console().print(printable("\n".join(lines)), highlight=False, markup=False)
     return result
 

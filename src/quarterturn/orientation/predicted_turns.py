@@ -19,13 +19,13 @@ from quarterturn.data.sources import locate
 from quarterturn.data.views import list_views
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
+from quarterturn.orientation.calibration import Calibration, choose_calibration
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
-from quarterturn.orientation.readings import Reading, choose_reading
 from quarterturn.orientation.scores import Floats, stored_turns
-from quarterturn.orientation.table import FILE, NOT_SCORED, UprightTable
 from quarterturn.orientation.training_images import learned_images
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
-from quarterturn.orientation.views import look
+from quarterturn.orientation.upright_table import FILE, NOT_SCORED, UprightTable
+from quarterturn.orientation.view_logits import look
 from quarterturn.runs import Run
 
 
@@ -135,7 +135,7 @@ def _by_folds(
     if not known.all():
         folds = [Run.open(fold_run(run.path, i)) for i in range(run.config.upright.folds)]
         outcomes = [FoldOutcome.read(of_fold.path / OUTCOME) for of_fold in folds]
-        reading = choose_reading(outcomes, run.config.data)
+        reading = choose_calibration(outcomes, run.config.data)
         for number, of_fold in enumerate(folds):
             to_ask = np.flatnonzero(~known & ((fold == NOT_SCORED) | (fold == number)))
             if len(to_ask) == 0:
@@ -163,14 +163,14 @@ def _by_one(
     """The turns by a pretrained network."""
     stored, agnostic = np.full((len(images), 4), np.nan), np.full(len(images), np.nan)
     num_views = len(list_views(run.config.data, 1))
-    plain = Reading("as it is", list(range(num_views)), 1.0, math.nan)
+    plain = Calibration("as it is", list(range(num_views)), 1.0, math.nan)
     read, said, scores = _ask(run, network, images, plain, **there)
     stored[read], agnostic[read] = stored_turns(said), scores
     return Turns(stored, agnostic, [NEW if name is None else IN_SAMPLE for name in names])
 
 
 def _ask(
-    run: Run, network: Network, images: ImageSet, reading: Reading, **there: Any
+    run: Run, network: Network, images: ImageSet, reading: Calibration, **there: Any
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Numbers of the images that could be read, their (n, 4, 4) probabilities and agnostic scores.
 

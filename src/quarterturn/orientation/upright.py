@@ -15,19 +15,19 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.methods.registry import check_network
+from quarterturn.orientation.ablation import Variant, gather_table, list_variants
 from quarterturn.orientation.folds import require_enough
-from quarterturn.orientation.listing import write_scores
 from quarterturn.orientation.networks import cross_fit
 from quarterturn.orientation.scores import agnostic_warning
-from quarterturn.orientation.table import FILE, UprightTable, write_dat
+from quarterturn.orientation.scores_csv import write_scores
 from quarterturn.orientation.upright_report import write_upright_report
+from quarterturn.orientation.upright_table import FILE, UprightTable, write_dat
 from quarterturn.orientation.upright_tables import (
     classes_table,
     collection_scores,
     collection_table,
     measures_table,
 )
-from quarterturn.orientation.variants import Variant, gather_table, list_variants
 from quarterturn.pages.tables import Table, print_table
 from quarterturn.presets import default_rotnet_preset
 from quarterturn.presets import preset as preset_named

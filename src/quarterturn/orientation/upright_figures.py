@@ -13,10 +13,10 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
 from quarterturn.metrics import expected_calibration_error, reliability_bins
-from quarterturn.orientation.readings import SCALED
+from quarterturn.orientation.ablation import STOPPED, Variant
+from quarterturn.orientation.calibration import SCALED
 from quarterturn.orientation.scores import AGNOSTIC, Floats
 from quarterturn.orientation.upright_tables import turns_told
-from quarterturn.orientation.variants import STOPPED, Variant
 from quarterturn.pages.figures import (
     CHANCE,
     COLOURS,
@@ -71,7 +71,7 @@ def reliability_diagram(variants: Sequence[Variant]) -> Figure:
     """How often the turns are told rightly at each confidence, before and after the temperature.
 
     Args:
-        variants: See `quarterturn.orientation.variants.list_variants`.
+        variants: See `quarterturn.orientation.ablation.list_variants`.
     """
     by_name = {variant.name: variant for variant in variants}
     series = [

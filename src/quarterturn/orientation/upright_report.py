@@ -8,13 +8,13 @@ from pathlib import Path
 
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.telemetry import duration
+from quarterturn.orientation.ablation import Variant
 from quarterturn.orientation.networks import fold_run
-from quarterturn.orientation.table import UprightTable
 from quarterturn.orientation.upright_figures import agnostic_histogram, reliability_diagram
 from quarterturn.orientation.upright_sheets import upright_sheets
+from quarterturn.orientation.upright_table import UprightTable
 from quarterturn.orientation.upright_tables import collection_scores, measure_variant
 from quarterturn.orientation.upright_words import UPRIGHT_WORDS, upright_measures
-from quarterturn.orientation.variants import Variant
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.page import Headings
 from quarterturn.pages.run_page import write_run_page
@@ -47,7 +47,7 @@ def write_upright_report(
         run: The run; how long its networks took is read from the folds' metrics.
         images: The N images.
         table: What is said of them.
-        variants: See `quarterturn.orientation.variants.list_variants`.
+        variants: See `quarterturn.orientation.ablation.list_variants`.
         tables: Results.
         source_lines: What the data held, a line each.
         unreadable: Image files that could not be read, with the reason.

@@ -14,7 +14,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.features.pictures import Picture, thumbnail
 from quarterturn.orientation.scores import probably_turned
-from quarterturn.orientation.table import UprightTable
+from quarterturn.orientation.upright_table import UprightTable
 from quarterturn.pages.contact_sheet import SheetPicture, draw_sheet, with_label
 from quarterturn.pages.figures import Figure
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
 from quarterturn.metrics import expected_calibration_error
-from quarterturn.orientation.calibration import rotation_nll
+from quarterturn.orientation.ablation import Variant
 from quarterturn.orientation.networks import MOST_IN_FOLD
 from quarterturn.orientation.scores import AGNOSTIC, half_turn_scores, probably_turned
-from quarterturn.orientation.table import UprightTable
-from quarterturn.orientation.variants import Variant
+from quarterturn.orientation.temperature import rotation_nll
+from quarterturn.orientation.upright_table import UprightTable
 from quarterturn.pages.tables import Cell, Table
 
 PLAIN = ("mean agnostic", "mean half-turn")
@@ -46,7 +46,7 @@ def measures_table(variants: Sequence[Variant]) -> Table:
     """What each measure adds out of fold, and how much better images in fold seem.
 
     Args:
-        variants: See `quarterturn.orientation.variants.list_variants`.
+        variants: See `quarterturn.orientation.ablation.list_variants`.
     """
     rows: list[list[Cell]] = [
         [variant.name + (" (in use)" if variant.in_use else ""), *measure_variant(variant).values()]

@@ -19,7 +19,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
 from quarterturn.features.extraction import extract
-from quarterturn.features.representation import choose_part
+from quarterturn.features.network_features import choose_part
 from quarterturn.methods.base import Network
 from quarterturn.randomness import permutation
 

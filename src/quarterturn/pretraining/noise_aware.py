@@ -19,8 +19,8 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
 from quarterturn.losses.rotation import pu_weights
 from quarterturn.methods.rotation_balance import agnostic_groups
-from quarterturn.orientation.table import FILE, agnostic_of, p_upright_of
 from quarterturn.orientation.upright import make_probabilities
+from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_of
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run, environment, write_json
 

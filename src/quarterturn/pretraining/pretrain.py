@@ -18,7 +18,7 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import check_network
 from quarterturn.orientation.folds import require_enough
-from quarterturn.orientation.table import agnostic_of, p_upright_of
+from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.pages.run_report import diagnostics_table, write_run_report
 from quarterturn.pages.tables import print_table
 from quarterturn.presets import default_preset, fold_recipe

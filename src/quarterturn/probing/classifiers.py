@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.rows import Matrix
-from quarterturn.features.extraction import Labelled
+from quarterturn.data.row_subset import Matrix
+from quarterturn.features.extraction import LabelledFeatures
 from quarterturn.probing.few_shot import draw, few_shot_classifier
 from quarterturn.probing.knn import knn_predict
 from quarterturn.probing.linear import linear_classifier
@@ -40,7 +40,9 @@ class Classifier:
     chosen: dict[str, Any] = field(default_factory=dict)
 
 
-def nearest_neighbours(train: Labelled, ks: tuple[int, ...], num_classes: int) -> Classifier:
+def nearest_neighbours(
+    train: LabelledFeatures, ks: tuple[int, ...], num_classes: int
+) -> Classifier:
     """The weighted kNN classifiers of several k."""
 
     def predict(values: Matrix) -> Predictions:
@@ -50,14 +52,14 @@ def nearest_neighbours(train: Labelled, ks: tuple[int, ...], num_classes: int) -
     return Classifier(_class_counts(train, num_classes), predict)
 
 
-def linear(train: Labelled, num_classes: int) -> Classifier:
+def linear(train: LabelledFeatures, num_classes: int) -> Classifier:
     """Logistic regression on all training images."""
     fitted = linear_classifier(train.values[:], train.labels)
     return Classifier(_class_counts(train, num_classes), _in_chunks("linear", fitted))
 
 
 def few_shot(
-    train: Labelled, num_classes: int, shots: int, *, seed: int, number: int
+    train: LabelledFeatures, num_classes: int, shots: int, *, seed: int, number: int
 ) -> Classifier:
     """Logistic regression on one draw of K training images of each class."""
     rows = draw(
@@ -68,7 +70,7 @@ def few_shot(
     return Classifier(counts, _in_chunks(f"few-shot-{shots}", fitted), {"C": strength})
 
 
-def _class_counts(train: Labelled, num_classes: int) -> NDArray[np.int64]:
+def _class_counts(train: LabelledFeatures, num_classes: int) -> NDArray[np.int64]:
     """(C,) training images of each class; turned copies of one count once."""
     _, images = np.unique(train.indices, return_index=True)
     return np.bincount(train.labels[images], minlength=num_classes)

@@ -23,7 +23,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.metrics import FEW, MANY
 from quarterturn.probing.linear import MAX_ITERATIONS
@@ -44,7 +44,7 @@ ONE_FOLD_FROM = 20
 
 
 def few_shot_protocol(
-    split: LabelledSplit,
+    split: LabelledData,
     seeds: Sequence[int],
     *,
     draws: int = DRAWS,
@@ -79,7 +79,7 @@ def few_shot_protocol(
 
 
 def usable_shots(
-    split: LabelledSplit, seeds: Sequence[int], shots: Sequence[int]
+    split: LabelledData, seeds: Sequence[int], shots: Sequence[int]
 ) -> tuple[tuple[int, ...], str]:
     """Those K of which every class has so many training images, whichever the seed.
 

@@ -19,17 +19,17 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.labelled import LabelledSplit
-from quarterturn.features.cached import kept_features
+from quarterturn.data.labelled import LabelledData
+from quarterturn.features.cache import FeatureCache
+from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import (
     Features,
-    Labelled,
+    LabelledFeatures,
     concatenate,
     extract_parts,
     random_turns,
 )
-from quarterturn.features.representation import NetworkFeatures
-from quarterturn.features.store import FeatureStore
+from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.metrics import FEW, MANY, classification_metrics
 from quarterturn.probing.classifiers import Classifier, few_shot, linear, nearest_neighbours
 from quarterturn.probing.few_shot import DRAWS
@@ -38,11 +38,11 @@ from quarterturn.probing.linear import MAX_ITERATIONS
 from quarterturn.runs.results import protocol_of
 
 Parts = dict[str, Features]
-LabelledParts = dict[str, Labelled]
+LabelledParts = dict[str, LabelledFeatures]
 """Features by the names of their parts."""
 
 Representation = Callable[[Tensor], dict[str, Tensor]]
-"""(B, 3, S, S) to named (B, d), such as `quarterturn.features.representation.NetworkFeatures`."""
+"""(B, 3, S, S) to named (B, d), such as `quarterturn.features.network_features.NetworkFeatures`."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Probe:
     turn_training: bool = False
     device: torch.device | str = "cpu"
     workers: int = 0
-    store: FeatureStore | None = None
+    store: FeatureCache | None = None
 
     def run(self, representation: Representation) -> Iterator[tuple[str, dict[str, Any]]]:
         """Probe a representation.
@@ -99,7 +99,7 @@ class Probe:
         """The classifiers of each part."""
         return {part: [*self._classifiers(features)] for part, features in known.items()}
 
-    def _classifiers(self, train: Labelled) -> Iterator[Classifier]:
+    def _classifiers(self, train: LabelledFeatures) -> Iterator[Classifier]:
         num_classes = len(self.train.class_names)
         if "knn" in self.kinds:
             yield nearest_neighbours(train, self.ks, num_classes)
@@ -152,7 +152,7 @@ class Probe:
             "workers": self.workers,
         }
         if self.store is not None and isinstance(representation, NetworkFeatures):
-            return kept_features(images, self.crop, representation, self.store, **options)
+            return cached_features(images, self.crop, representation, self.store, **options)
         return extract_parts(images, self.crop, representation, **options)
 
 
@@ -163,7 +163,7 @@ def labelled(parts: Parts) -> LabelledParts:
 
 def probe_over_seeds(
     representation: Representation,
-    split: LabelledSplit,
+    split: LabelledData,
     crop: DataConfig,
     seeds: Sequence[int],
     **options: Any,
@@ -200,7 +200,7 @@ def probe_over_seeds(
 
 
 def frozen_features_protocol(
-    split: LabelledSplit, seeds: Sequence[int], *, grid: int, many: int = MANY, few: int = FEW
+    split: LabelledData, seeds: Sequence[int], *, grid: int, many: int = MANY, few: int = FEW
 ) -> dict[str, Any]:
     """The protocol of kNN and linear classifiers on frozen features.
 

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from quarterturn.config import Config, HeadsConfig
 from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.views import list_views
 from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.features.cached import kept_features
-from quarterturn.features.extraction import Features, Labelled, extract_parts
-from quarterturn.features.representation import NetworkFeatures
-from quarterturn.features.store import FeatureStore
+from quarterturn.features.cache import FeatureCache
+from quarterturn.features.cached_extraction import cached_features
+from quarterturn.features.extraction import Features, LabelledFeatures, extract_parts
+from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.base import Network
 from quarterturn.methods.frozen_features import (
     FrozenFeatures,
@@ -62,7 +62,7 @@ class HeadsTraining:
 
     network: Network
     layers: tuple[str, ...]
-    split: LabelledSplit
+    split: LabelledData
     recipe: Config
     runtime: Runtime
     folder: Path
@@ -174,7 +174,7 @@ class HeadsOnFeatures(HeadsTraining):
         store: Where features are kept.
     """
 
-    store: FeatureStore
+    store: FeatureCache
 
     @cached_property
     def _representation(self) -> NetworkFeatures:
@@ -221,7 +221,7 @@ class HeadsOnFeatures(HeadsTraining):
         return {name: (np.concatenate(parts), labels) for name, parts in said.items()}
 
     def _extract(self, images: ImageSet, turns: Tensor | None = None) -> dict[str, Features]:
-        return kept_features(
+        return cached_features(
             images,
             self.recipe.data,
             self._representation,
@@ -243,7 +243,7 @@ class _Probabilities(nn.Module):
         return {name: logits.softmax(dim=1) for name, logits in self.network(images).items()}
 
 
-def _read_in_all(parts: dict[str, Features], chosen: Numbers) -> dict[str, Labelled]:
+def _read_in_all(parts: dict[str, Features], chosen: Numbers) -> dict[str, LabelledFeatures]:
     """Features of some images, without those that could not be read for one part or another.
 
     Layers may have been extracted in different passes, and a row must be one image's in all.

@@ -9,16 +9,16 @@ from typing import Any
 from rich.console import Console
 
 from quarterturn.config import Config
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.engine.runtime import Runtime
-from quarterturn.features.representation import NetworkFeatures
-from quarterturn.features.space import (
+from quarterturn.features.cache import FeatureCache
+from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.features.space_needed import (
     FEW_SHOT_COPIES,
-    bytes_to_keep,
-    require_disk,
+    bytes_to_cache,
+    require_disk_space,
     require_memory,
 )
-from quarterturn.features.store import FeatureStore
 from quarterturn.methods.base import Network
 from quarterturn.probing.few_shot import few_shot_protocol, usable_shots
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
@@ -42,8 +42,8 @@ class ProbeTask:
     run: Run
     weights: str
     networks: dict[str, Network]
-    split: LabelledSplit
-    store: FeatureStore
+    split: LabelledData
+    store: FeatureCache
     runtime: Runtime
     workers: int
     many: int
@@ -58,8 +58,8 @@ class ProbeTask:
     def tell_room(self, models: Sequence[NetworkFeatures], seeds: Sequence[int]) -> None:
         """Say how much room the features to come take on the disk; refuse where it has none."""
         crop = self.run.config.data
-        needed = bytes_to_keep(models, self.split, crop, seeds, self.store)
-        if (words := require_disk(needed, self.store.folder)) and self.console is not None:
+        needed = bytes_to_cache(models, self.split, crop, seeds, self.store)
+        if (words := require_disk_space(needed, self.store.folder)) and self.console is not None:
             self.console.print(words, highlight=False, markup=False)
 
 

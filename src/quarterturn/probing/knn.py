@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.data.rows import Matrix
+from quarterturn.data.row_subset import Matrix
 
 TEMPERATURE = 0.07
 BLOCK_BYTES = 2**27

@@ -11,8 +11,8 @@ from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime, num_processes
 from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
 from quarterturn.errors import ConfigError
-from quarterturn.features.representation import NetworkFeatures
-from quarterturn.features.store import FeatureStore, weights_fingerprint
+from quarterturn.features.cache import FeatureCache, weights_fingerprint
+from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.metrics import FEW, MANY
 from quarterturn.pages.few_shot_curve import few_shot_curve
 from quarterturn.pages.figures import save_figure
@@ -163,7 +163,7 @@ def probe(
         index=opened.index,
         say=line_printer(console),
     )
-    store = FeatureStore(opened.path / "features")
+    store = FeatureCache(opened.path / "features")
     task = ProbeTask(opened, weights, networks, split, store, runtime, workers, many, few, console)
     if recipe is None:
         seen = range(seed, seed + (3 if seeds is None else seeds))

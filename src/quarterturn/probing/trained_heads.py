@@ -16,13 +16,13 @@ import numpy as np
 from rich.console import Console
 
 from quarterturn.config import Config
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.selection import first_of_each_class
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
+from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import random_turns
-from quarterturn.features.representation import NetworkFeatures
-from quarterturn.features.store import FeatureStore
+from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.base import Network
 from quarterturn.metrics import FEW, MANY, classification_metrics
 from quarterturn.probing.heads_training import (
@@ -36,7 +36,7 @@ from quarterturn.runs.results import protocol_id, protocol_of
 
 
 def heads_protocol(
-    name: str, split: LabelledSplit, seeds: Sequence[int], recipe: Config, *, many: int, few: int
+    name: str, split: LabelledData, seeds: Sequence[int], recipe: Config, *, many: int, few: int
 ) -> dict[str, Any]:
     """What figures of trained classifiers must have in common; see `protocol_of`.
 
@@ -79,11 +79,11 @@ class HeadsProbe:
         console: Where to print; None for silence.
     """
 
-    split: LabelledSplit
+    split: LabelledData
     recipe: Config
     runtime: Runtime
     folder: Path
-    store: FeatureStore
+    store: FeatureCache
     many: int = MANY
     few: int = FEW
     console: Console | None = None

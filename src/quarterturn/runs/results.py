@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quarterturn.data.labelled import LabelledSplit
+from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import short_name
 from quarterturn.errors import CheckpointError
 from quarterturn.metrics import mean_and_spread
@@ -36,7 +36,7 @@ MEASURES = (
 
 
 def protocol_of(
-    name: str, split: LabelledSplit, seeds: Sequence[int], **settings: Any
+    name: str, split: LabelledData, seeds: Sequence[int], **settings: Any
 ) -> dict[str, Any]:
     """All that figures must have in common to stand in one table.
 
@@ -65,7 +65,7 @@ def protocol_of(
     }
 
 
-def classifier_protocol(split: LabelledSplit, seed: int, **settings: Any) -> dict[str, Any]:
+def classifier_protocol(split: LabelledData, seed: int, **settings: Any) -> dict[str, Any]:
     """What the figures of classifiers that were trained whole must have in common.
 
     Args:
@@ -96,7 +96,7 @@ def summarise(values: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def probe_result(
     run: Run,
-    split: LabelledSplit,
+    split: LabelledData,
     protocol: dict[str, Any],
     measured: Mapping[str, Sequence[dict[str, Any]]],
     *,

@@ -173,7 +173,7 @@ class Run:
         """Refuse to go on with other labels, where the run knows what they were.
 
         Args:
-            fingerprint: Of the labels there are, by `LabelledSplit.labels_fingerprint`.
+            fingerprint: Of the labels there are, by `LabelledData.labels_fingerprint`.
 
         Raises:
             DataError: They are not those that the run began with.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quarterturn.data.examples import Examples, open_split
 from quarterturn.data.identity import identities
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import locate
+from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.errors import DataError, QuarterturnError
 from quarterturn.runs import Run
 
@@ -47,9 +47,9 @@ def _learned(run: Run) -> tuple[set[str], set[str]]:
         raise DataError(f"the weights of {run.path} came without their images")
     seen, with_labels = (set(), set()) if run.start is None else _learned(Run.open(run.start))
     if run.kind == "finetune":
-        split = open_split(run.data, run.config, index=run.index)
+        split = open_training_data(run.data, run.config, index=run.index)
         # Whether classes are empty is no matter here: the run has been made.
-        images = Examples.of(split, run.config.run.seed, leave_out_empty=True).train
+        images = TrainTestSplit.of(split, run.config.run.seed, leave_out_empty=True).train
         return seen, with_labels | identities(images, run.data)
     images = select_images(run.data, run.config.data, index=run.index).train
     found = identities(images, run.data)

@@ -13,9 +13,9 @@ from quarterturn.config import DataConfig
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.runs import Run
+from quarterturn.weights.caffe_folding import as_bgr255, balance, fold, take_bgr255
 from quarterturn.weights.caffe_messages import net_parameter
 from quarterturn.weights.check import Exported, differences
-from quarterturn.weights.folded import as_bgr255, balance, fold, take_bgr255
 
 CHECKED = ("relu5", "relu6", "relu7")
 """ReLUs are in place, so a layer's own name may mean either side of one."""

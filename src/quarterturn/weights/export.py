@@ -15,7 +15,7 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
-from quarterturn.features.store import weights_fingerprint
+from quarterturn.features.cache import weights_fingerprint
 from quarterturn.pages.tables import Table, print_table
 from quarterturn.runs import Run, write_json
 from quarterturn.runs.results import read_results

@@ -7,8 +7,8 @@ from pathlib import Path
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.runs import Run
-from quarterturn.weights.files import read_weights
-from quarterturn.weights.trained import Weights
+from quarterturn.weights.loaded_weights import Weights
+from quarterturn.weights.loading import read_weights
 
 
 def import_checkpoint(

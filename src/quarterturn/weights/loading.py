@@ -8,11 +8,13 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from quarterturn.config import Config
-from quarterturn.data.transform import EvaluationTransform
+from quarterturn.data.evaluation_transform import EvaluationTransform
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.runs import Run
-from quarterturn.weights.files import read_weights
+from quarterturn.weights.loaded_weights import Weights
+from quarterturn.weights.safetensors import is_own, read_safetensors
+from quarterturn.weights.third_party import read_third_party
 
 
 class LoadedBackbone(nn.Module):
@@ -73,6 +75,29 @@ class LoadedBackbone(nn.Module):
                 "from elsewhere may come without"
             )
         return self.network.rotation_logits(self(images)).softmax(dim=-1)
+
+
+def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
+    """Read a file that ``quarterturn export --format safetensors`` or another code has written.
+
+    Args:
+        path: The file.
+        backbone: Ours that the weights are for; told by the tensors' names unless it is
+            ``timm:NAME``.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit.
+        ConfigError: The weights are for another backbone than the one asked for.
+    """
+    path = Path(path)
+    if not is_own(path):
+        return read_third_party(path, backbone)
+    weights = read_safetensors(path)
+    if backbone not in (None, weights.config.model.backbone):
+        raise ConfigError(
+            f"--backbone {backbone}, but {path} is of {weights.config.model.backbone}"
+        )
+    return weights
 
 
 def load_backbone(run_or_file: str | Path) -> LoadedBackbone:

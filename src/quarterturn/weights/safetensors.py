@@ -19,7 +19,7 @@ from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 from quarterturn.runs import Imported, Run
 from quarterturn.weights.check import Exported, differences
-from quarterturn.weights.trained import Weights, sha256
+from quarterturn.weights.loaded_weights import Weights, sha256
 
 OWN = "quarterturn"
 """The key of the metadata that tells our files from others; its value is the version."""

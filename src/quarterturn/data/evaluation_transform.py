@@ -1,0 +1,61 @@
+"""One image as the evaluation sees it, for use outside of our own loaders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import Normalise
+from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
+from quarterturn.data.image_file import UnreadableImageError, read_image, read_size, upright_rgb
+from quarterturn.errors import DataError
+
+
+class EvaluationTransform:
+    """The centre crop of an image, resized and normalised, as in probes and embeddings.
+
+    Of a path the tensor is the very one that the evaluation makes. A Pillow image is taken as it is
+    decoded, while the evaluation has large JPEGs decoded at a half or less of their size: some grey
+    levels apart. The EXIF orientation is applied.
+
+    Args:
+        crop: Crop and normalisation settings.
+    """
+
+    def __init__(self, crop: DataConfig) -> None:
+        self.crop = crop
+
+    def __call__(self, image: Image.Image | Path | str) -> Tensor:
+        """An image to (3, S, S) float32.
+
+        Raises:
+            DataError: There is no whole image at the path.
+        """
+        side = self.crop.image_size
+        if isinstance(image, Image.Image):
+            pixels = upright_rgb(image)
+            size = (pixels.height, pixels.width)
+            box = self._box(size)
+        else:
+            try:
+                size = read_size(Path(image))
+                box = self._box(size)
+                pixels = read_image(Path(image), shrink=shrink_for(box, side))
+            except UnreadableImageError as error:
+                raise DataError(f"{image} cannot be read as an image: {error}") from error
+        cropped = crop_file_image(pixels, size, box, False, side)
+        return Normalise(self.crop, torch.device("cpu"))(cropped)
+
+    def __repr__(self) -> str:
+        crop = self.crop
+        return (
+            f"EvaluationTransform(image_size={crop.image_size}, eval_crop={crop.eval_crop}, "
+            f"mean={crop.mean}, std={crop.std})"
+        )
+
+    def _box(self, size: tuple[int, int]) -> Tensor:
+        return centre_crops(torch.tensor([size]), self.crop.eval_crop).boxes[0]

@@ -1,0 +1,142 @@
+"""Image files through worker processes: decoded, cropped, and handed over in batches.
+
+Shapes: n images; S the side of a crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from quarterturn.config import DataConfig
+from quarterturn.data.crops import (
+    Crops,
+    crop_file_image,
+    draw_crops,
+    draw_shifts,
+    draw_squares,
+    shrink_for,
+)
+from quarterturn.data.image_file import UnreadableImageError
+from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import ConfigError
+
+Draw = Callable[[Tensor, Tensor, int], Crops]
+"""(n, 2) sizes, (n,) draws and an epoch to crops. Workers get it, so it can be pickled.
+
+A draw is an image's number, or that and a multiple of N: see `quarterturn.data.sampling`."""
+
+
+def random_crops(
+    sizes: Tensor, indices: Tensor, epoch: int, *, crop: DataConfig, seed: int
+) -> Crops:
+    """The crops of an epoch as a configuration says: resized, squares of one size, or shifts."""
+    if crop.crop_padding:
+        return draw_shifts(
+            sizes, indices, seed=seed, epoch=epoch, padding=crop.crop_padding, flip=crop.flip
+        )
+    if crop.crop_fraction:
+        return draw_squares(
+            sizes, indices, seed=seed, epoch=epoch, fraction=crop.crop_fraction, flip=crop.flip
+        )
+    return draw_crops(
+        sizes,
+        indices,
+        seed=seed,
+        epoch=epoch,
+        scale=crop.crop_scale,
+        ratio=crop.crop_ratio,
+        flip=crop.flip,
+    )
+
+
+@dataclass
+class Decoded:
+    """A batch as a worker hands it over: (n,) numbers, (n, 3, S, S) uint8 crops, failures."""
+
+    indices: Tensor
+    crops: Tensor
+    failed: dict[int, str]
+
+    def pin_memory(self) -> Decoded:
+        """Called by torch's loader, for quick copies to a GPU."""
+        return Decoded(self.indices, self.crops.pin_memory(), self.failed)
+
+
+class Plan:
+    """A batch sampler whose batches of draws are set anew for each epoch."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.batches: list[Tensor] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for draws in self.batches:
+            yield [(self.epoch, draw) for draw in draws.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _CroppedFiles(Dataset):
+    """(epoch, draw) to that image's crop, or to the reason why it cannot be read."""
+
+    def __init__(self, images: ImageSet, draw: Draw, side: int) -> None:
+        self.images, self.draw, self.side = images, draw, side
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
+        epoch, draw = key
+        index = draw % len(self.images)
+        size = torch.from_numpy(self.images.sizes[index : index + 1])
+        crops = self.draw(size, torch.tensor([draw]), epoch)
+        try:
+            image = self.images.read(index, shrink=shrink_for(crops.boxes[0], self.side))
+        except UnreadableImageError as error:
+            return index, str(error)
+        height, width = size[0].tolist()
+        cropped = crop_file_image(
+            image, (height, width), crops.boxes[0], bool(crops.flips[0]), self.side, crops.shift(0)
+        )
+        return index, cropped
+
+
+def _collate(items: list[tuple[int, Tensor | str]]) -> Decoded:
+    good = [(index, crop) for index, crop in items if isinstance(crop, Tensor)]
+    return Decoded(
+        torch.tensor([index for index, _ in good], dtype=torch.int64),
+        torch.stack([crop for _, crop in good]) if good else torch.empty(0, 3, 1, 1),
+        {index: reason for index, reason in items if isinstance(reason, str)},
+    )
+
+
+def decoding_loader(
+    images: ImageSet, draw: Draw, side: int, workers: int, device: torch.device
+) -> DataLoader:
+    """A loader that decodes and crops what its `Plan` (its ``batch_sampler``) says.
+
+    Args:
+        images: The files.
+        draw: Says which part of an image to show.
+        side: S.
+        workers: Processes; 0 decodes in this one.
+        device: Where the batches will go: memory is pinned for CUDA.
+
+    Raises:
+        ConfigError: ``workers`` is negative.
+    """
+    if workers < 0:
+        raise ConfigError(f"--workers is {workers}; expected 0 or more")
+    return DataLoader(
+        _CroppedFiles(images, draw, side),
+        batch_sampler=Plan(),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        # torch would draw a base seed from the global generator; nothing here may touch that.
+        generator=torch.Generator().manual_seed(0),
+    )

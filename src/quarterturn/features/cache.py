@@ -1,0 +1,169 @@
+"""Features kept on disk and memory-mapped, so that no backbone runs twice over the same images.
+
+Shapes: n images; d width of a named part of the features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Entry = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
+"""(n,) numbers of the images that could be read, and (n, d) features by name."""
+
+FORMAT = 1
+"""Part of every key; raised when the same settings begin to mean other features."""
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """A short hash of every parameter and buffer: its name, type, shape and values."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+class FeatureCache:
+    """A folder of features, an entry for each combination of weights, images and view.
+
+    An entry is a folder of plain ``.npy`` files: one for each name in ``parts.json``, and
+    ``indices.npy``. It appears whole or not at all. Any entry, or the whole folder, may be deleted
+    at any time.
+
+    Args:
+        folder: Where; made when something is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def key(about: dict[str, Any], turns: Tensor | None) -> str:
+        """The name of an entry.
+
+        Args:
+            about: All that the features depend on, in plain values: fingerprints of weights and
+                images, crop settings, layers.
+            turns: (N,) the quarter turns of the images, or None.
+        """
+        words = json.dumps([FORMAT, about], sort_keys=True)
+        digest = hashlib.sha256(words.encode())
+        if turns is not None:
+            digest.update(turns.cpu().numpy().astype(np.int64).tobytes())
+        return digest.hexdigest()[:20]
+
+    def has(self, key: str) -> bool:
+        """Whether there is such an entry."""
+        return (self.folder / key).is_dir()
+
+    def writer(self, key: str, num_images: int) -> EntryWriter:
+        """Begin an entry of up to so many images."""
+        return EntryWriter(self.folder / key, num_images)
+
+    def read(self, key: str) -> Entry:
+        """The numbers of an entry's images, and its parts, memory-mapped."""
+        return _read(self.folder / key)
+
+
+class Writer(Protocol):
+    """Takes features batch by batch."""
+
+    def append(self, name: str, values: NDArray[np.float32]) -> None:
+        """Add rows (b, d) to a part."""
+
+    def finish(self, indices: NDArray[np.int64]) -> Entry:
+        """The whole, with the numbers of the images that could be read."""
+
+    def discard(self) -> None:
+        """Give up what was written."""
+
+
+class MemoryWriter:
+    """Collects what an `EntryWriter` would write."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[NDArray[np.float32]]] = {}
+
+    def append(self, name: str, values: NDArray[np.float32]) -> None:
+        """Add rows (b, d) to a part."""
+        self.parts.setdefault(name, []).append(values)
+
+    def finish(self, indices: NDArray[np.int64]) -> Entry:
+        """The entry."""
+        return indices, {name: np.concatenate(values) for name, values in self.parts.items()}
+
+    def discard(self) -> None:
+        """Give up what was collected."""
+        self.parts.clear()
+
+
+class EntryWriter:
+    """Writes an entry batch by batch, so that features never have to fit into memory."""
+
+    def __init__(self, folder: Path, num_images: int) -> None:
+        self.folder, self.num_images = folder, num_images
+        # A folder of its own: another process may be writing the same entry.
+        self.partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.partial")
+        self.partial.mkdir(parents=True)
+        self.arrays: dict[str, np.memmap] = {}
+        self.rows: dict[str, int] = {}
+
+    def append(self, name: str, values: NDArray[np.float32]) -> None:
+        """Add rows (b, d) to a part."""
+        if name not in self.arrays:
+            self.partial.mkdir(exist_ok=True)  # whoever was quicker has cleared up
+            path = self.partial / f"{len(self.arrays)}.npy"
+            shape = (self.num_images, *values.shape[1:])
+            self.arrays[name] = open_memmap(path, "w+", dtype=np.float32, shape=shape)
+            if hasattr(os, "posix_fallocate"):
+                # A full disk is an error here; met in a mapped file, it would kill the process.
+                with open(path, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            self.rows[name] = 0
+        start = self.rows[name]
+        self.arrays[name][start : start + len(values)] = values
+        self.rows[name] = start + len(values)
+
+    def finish(self, indices: NDArray[np.int64]) -> Entry:
+        """Put the entry in its place, with the numbers of the images that could be read."""
+        for array in self.arrays.values():
+            array.flush()
+        try:
+            np.save(self.partial / "indices.npy", indices)
+            (self.partial / "parts.json").write_text(json.dumps(list(self.arrays)))
+            if self.folder.is_dir() and len(_read(self.folder)[0]) < len(indices):
+                shutil.rmtree(self.folder)  # made while some files could not be read
+            self.partial.rename(self.folder)
+        except OSError:
+            if not self.folder.is_dir():
+                raise
+            # Somebody else was quicker with the same features.
+        # What others have begun is of no use any more, whether they are at it or were stopped.
+        for begun in self.folder.parent.glob(f"{self.folder.name}.*partial"):
+            shutil.rmtree(begun, ignore_errors=True)
+        return _read(self.folder)
+
+    def discard(self) -> None:
+        """Give up what was written."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+def _read(folder: Path) -> Entry:
+    indices = np.load(folder / "indices.npy")
+    names = json.loads((folder / "parts.json").read_text())
+    # Copy on write: torch warns of arrays that it may not write to.
+    return indices, {
+        name: np.load(folder / f"{number}.npy", mmap_mode="c")[: len(indices)]
+        for number, name in enumerate(names)
+    }
