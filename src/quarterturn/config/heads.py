@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from quarterturn.config.require import require
+from quarterturn.config.bounds import Count
+from quarterturn.config.validation import require
 
 HeadName = Literal["linear", "nonlinear", "multilayer", "convolutional"]
 
@@ -21,30 +22,23 @@ class HeadsConfig:
     """Layers of the backbone, each with a head of its own; the last where none is named."""
     extra_conv: tuple[str, ...] = ()
     """Layers whose nonlinear head begins with one more 3x3 convolution."""
-    num_features: int = 9000
+    num_features: Count = 9000
     """A linear head's maps are max-pooled to a square grid of about so many features in all."""
     augment: bool = True
     """Learn from random crops; else from the centre crops, whose features are extracted once."""
     test_crops: Literal[1, 10] = 1
     """Test on the centre crop, or on the mean over it, the corners, and all five mirrored."""
-    images_per_class: tuple[int, ...] = ()
+    images_per_class: tuple[Count, ...] = ()
     """Learn from the first so many images of each class in file order, one training for each
     number; from all where none is named."""
-    images_per_epoch: int | None = None
+    images_per_epoch: Count | None = None
     """Images shown in an epoch, each as often as any other; every image once by default."""
 
     def check(self) -> None:
-        """Refuse values that cannot work; see `Config.check`."""
-        require(self.num_features >= 1, "num-features", self.num_features, "1 or more")
-        require(
-            all(k >= 1 for k in self.images_per_class),
-            "images-per-class",
-            self.images_per_class,
-            "1 or more of each",
-        )
+        """Refuse values that do not go together; see `quarterturn.config.validation`."""
         require(
             self.augment or self.test_crops == 1,
-            "test-crops",
+            "test_crops",
             self.test_crops,
             "1 where features are extracted once",
         )

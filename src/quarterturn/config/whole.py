@@ -12,8 +12,8 @@ from quarterturn.config.data import DataConfig
 from quarterturn.config.heads import HeadsConfig
 from quarterturn.config.labels import BalanceConfig, ClassifierConfig
 from quarterturn.config.pretext import ImbalanceConfig, MethodConfig, UprightConfig
-from quarterturn.config.require import require, require_choices
 from quarterturn.config.training import MachineConfig, ModelConfig, OptimizerConfig, RunConfig
+from quarterturn.config.validation import check_settings, converted, field_types, require, unknown
 from quarterturn.errors import ConfigError
 
 
@@ -48,15 +48,15 @@ class Config:
         hints = get_type_hints(cls)
         for group, settings in values.items():
             if group not in hints:
-                raise ConfigError(f"unknown group of settings {group!r}; there are {list(hints)}")
-            known = {f.name for f in dataclasses.fields(hints[group])}
-            if unknown := sorted(set(settings) - known):
-                raise ConfigError(
-                    f"unknown settings {unknown} in group {group!r}: was this run made by "
-                    "another version of quarterturn?"
-                )
+                raise unknown("group of settings", group, hints)
+            types = field_types(hints[group])
+            for name in settings:
+                if name not in types:
+                    raise unknown(
+                        f"setting of {group}", name, types, "Is this run of a newer version?"
+                    )
             groups[group] = hints[group](
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+                **{name: converted(value, types[name]) for name, value in settings.items()}
             )
         return cls(**groups)
 
@@ -68,7 +68,9 @@ class Config:
         """
         by_group: dict[str, dict[str, Any]] = {}
         for name, value in settings.items():
-            by_group.setdefault(self._group_of(name), {})[name] = value
+            group = self._group_of(name)
+            kind = field_types(type(getattr(self, group)))[name]
+            by_group.setdefault(group, {})[name] = converted(value, kind)
         return dataclasses.replace(
             self,
             **{g: dataclasses.replace(getattr(self, g), **vals) for g, vals in by_group.items()},
@@ -91,13 +93,11 @@ class Config:
             ConfigError: Names the setting, what was found, and what is possible.
         """
         for group in dataclasses.fields(self):
-            settings = getattr(self, group.name)
-            require_choices(settings)
-            settings.check()
+            check_settings(getattr(self, group.name))
         start = self.balance.reweight_from_epoch
         require(
-            start is None or 0 <= start <= self.run.epochs,
-            "reweight-from-epoch",
+            start is None or start <= self.run.epochs,
+            "reweight_from_epoch",
             start,
             f"0 to --epochs {self.run.epochs}",
         )
@@ -125,7 +125,11 @@ class Config:
             raise ConfigError(f"{path} cannot be read as a run's configuration: {error}") from error
 
     def _group_of(self, name: str) -> str:
-        for group in dataclasses.fields(self):
-            if any(f.name == name for f in dataclasses.fields(getattr(self, group.name))):
-                return group.name
-        raise ConfigError(f"unknown setting {name!r}")
+        group_of = {
+            setting: group.name
+            for group in dataclasses.fields(self)
+            for setting in field_types(type(getattr(self, group.name)))
+        }
+        if name not in group_of:
+            raise unknown("setting", name, group_of)
+        return group_of[name]
