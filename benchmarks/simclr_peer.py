@@ -37,6 +37,7 @@ from quarterturn.data.selection import select_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
 from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.files import write_json
 from quarterturn.methods.instance import InstanceNetwork
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
@@ -44,7 +45,6 @@ from quarterturn.pages.probe_tables import probe_table
 from quarterturn.pages.tables import print_table
 from quarterturn.presets import preset
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
-from quarterturn.runs import write_json
 from quarterturn.runs.results import protocol_id, summarise
 
 try:

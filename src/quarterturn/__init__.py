@@ -3,6 +3,7 @@
 Public names load what they need when they are first used, so that importing the package is quick.
 """
 
+import logging
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,10 @@ __all__ = [
     "rotation_loss",
     "upright",
 ]
+
+
+# A library is silent until somebody configures logging; the command line does.
+logging.getLogger("quarterturn").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:

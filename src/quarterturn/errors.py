@@ -21,5 +21,9 @@ class CheckpointError(QuarterturnError):
     """A run or checkpoint that cannot be read, written, or continued."""
 
 
+class OutputError(QuarterturnError):
+    """A file that cannot be written: a full disk, or a folder that may not be written to."""
+
+
 class TrainingError(QuarterturnError):
     """A training that cannot go on, such as a loss that is no longer a number."""

@@ -13,8 +13,9 @@ from quarterturn.cli import main
 from quarterturn.comparing.compare import compare
 from quarterturn.comparing.groups import ProbedRun, group_runs
 from quarterturn.data.sources import open_source
+from quarterturn.files import write_json
 from quarterturn.pages.probe_tables import probe_table
-from quarterturn.runs import Run, write_json
+from quarterturn.runs import Run
 
 SETTINGS = {
     "epochs": 1,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from quarterturn.engine.telemetry import ESTIMATE_AFTER, Telemetry, duration
+from quarterturn.engine.telemetry import ESTIMATE_AFTER, Telemetry
 from quarterturn.errors import CheckpointError, TrainingError
 
 
@@ -94,11 +94,3 @@ def test_what_would_shorten_a_long_run_is_told(monkeypatch: pytest.MonkeyPatch) 
         for step in range(ESTIMATE_AFTER):
             telemetry.step(step, terms(1.0), 8, rate=0.1)
     assert "17 min an epoch, 12 days until the end; shorter with --epochs" in said.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.4, "0 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h"), (864000, "10 days")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

@@ -11,12 +11,13 @@ from PIL import Image
 
 from quarterturn import upright
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.files import write_json
 from quarterturn.orientation.networks import fold_run
 from quarterturn.orientation.upright_report import write_upright_report
 from quarterturn.orientation.upright_table import FILE, UprightTable
 from quarterturn.orientation.upright_tables import measure_variant, measures_table
 from quarterturn.pages.tables import Table
-from quarterturn.runs import Run, write_json
+from quarterturn.runs import Run
 from tests.pages.elements import Elements
 
 from .scored import random_table, table_of, told, variants_of

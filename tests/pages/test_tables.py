@@ -1,10 +1,11 @@
 import io
 import json
+import logging
 
 import pytest
 from rich.console import Console
 
-from quarterturn.pages.tables import Table, format_cell, print_table
+from quarterturn.pages.tables import Table, format_cell, show
 
 TABLE = Table(
     "Accuracy [top-1]",
@@ -36,12 +37,29 @@ def test_cells_show_fractions_as_percent_counts_as_counts_and_nothing_as_a_dash(
 
 def test_the_terminal_shows_every_cell_and_takes_brackets_for_text():
     out = io.StringIO()
-    print_table(Console(file=out, width=100), TABLE)
+    Console(file=out, width=100).print(TABLE)
     for row in TABLE.cells():
         for cell in row:
             assert cell in out.getvalue()
     assert "Accuracy [top-1]" in out.getvalue()
     assert "one seed" in out.getvalue()
+
+
+def test_showing_hands_the_table_itself_to_the_results_logger(caplog):
+    caplog.set_level(logging.INFO, logger="quarterturn.results")
+    show(TABLE)
+    (record,) = caplog.records
+    assert (record.name, record.msg) == ("quarterturn.results", TABLE)
+
+
+def test_plain_text_has_flush_columns():
+    assert str(TABLE).splitlines() == [
+        "Accuracy [top-1]",
+        "features             kNN  seconds    n",
+        "pixels            38.2 %        -  450",
+        "decoupled [both]  90.0 %    41.23  450",
+        "one seed",
+    ]
 
 
 def test_json_keeps_the_unrounded_figures():

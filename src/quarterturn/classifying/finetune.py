@@ -17,6 +17,7 @@ from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import line_printer, stderr_console
 from quarterturn.errors import ConfigError
+from quarterturn.files import write_json
 from quarterturn.methods.registry import build_network, check_network
 from quarterturn.models.backbone import Backbone
 from quarterturn.presets import default_classifier_preset, seen_as_by
@@ -28,7 +29,6 @@ from quarterturn.runs import (
     prepare_seeds,
     seed_directory,
     seed_runs,
-    write_json,
 )
 from quarterturn.runs.prepare import fit_batch_size, runtime_of, unfinished_words
 

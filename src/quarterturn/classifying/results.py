@@ -13,6 +13,7 @@ from quarterturn.data.sources import check_unreadable
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
+from quarterturn.files import write_json
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.metrics import mean_and_spread
 from quarterturn.pages.classifier_tables import (
@@ -23,7 +24,7 @@ from quarterturn.pages.classifier_tables import (
 )
 from quarterturn.pages.run_report import write_run_report
 from quarterturn.pages.tables import print_table
-from quarterturn.runs import RESULTS, Run, command_line, write_items, write_json
+from quarterturn.runs import RESULTS, Run, command_line, write_items
 from quarterturn.runs.results import classifier_protocol
 from quarterturn.runs.without_effect import never_in_force
 

@@ -28,6 +28,7 @@ from quarterturn.cli.orient import Orient
 from quarterturn.cli.predict import Predict
 from quarterturn.cli.pretrain import PretextConfig, Pretrain
 from quarterturn.cli.probe import Probe
+from quarterturn.cli.terminal import narrated
 from quarterturn.cli.upright import RotNetConfig, Upright
 from quarterturn.config import Config
 from quarterturn.errors import QuarterturnError
@@ -70,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"quarterturn {version('quarterturn')}")
         return 0
     try:
-        parse(words).run()
+        with narrated():
+            parse(words).run()
     except QuarterturnError as error:
         print(f"quarterturn: {error}", file=sys.stderr)
         return 2

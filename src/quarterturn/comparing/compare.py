@@ -10,8 +10,8 @@ from quarterturn.comparing.groups import Group, ProbedRun, group_runs, shared_pr
 from quarterturn.comparing.tables import comparison_table, training_table
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
+from quarterturn.files import write_json
 from quarterturn.pages.tables import print_table
-from quarterturn.runs import write_json
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.results import MEASURES
 

@@ -20,6 +20,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import DataError
 from quarterturn.features.network_features import NetworkFeatures, Pixels
+from quarterturn.files import write_json
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.registry import build_method, build_network
@@ -28,14 +29,7 @@ from quarterturn.pages.tables import Table, format_cell, print_table
 from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
 from quarterturn.probing.fitted import Probe, Representation, finds_itself
-from quarterturn.runs import (
-    Run,
-    command_line,
-    environment,
-    next_directory,
-    write_items,
-    write_json,
-)
+from quarterturn.runs import Run, command_line, environment, next_directory, write_items
 from quarterturn.runs.prepare import fit_batch_size
 from quarterturn.runs.training import prepare_training
 

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from quarterturn.errors import CheckpointError, TrainingError
+from quarterturn.progress import duration
 
 ESTIMATE_AFTER = 20
 """Steps after which the time to expect is told."""
@@ -233,17 +234,6 @@ class Telemetry:
         if rest_s > 600:
             text += f"; shorter with {self.shorter}"
         self.say(text)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: ``42 s``, ``7 min``, ``3.5 h``, ``12 days``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.0f} days"
 
 
 def stderr_console() -> Console:

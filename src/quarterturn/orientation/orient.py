@@ -15,12 +15,13 @@ from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
+from quarterturn.files import write_json
 from quarterturn.orientation.orient_tables import orient_table
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
 from quarterturn.orientation.scores import AGNOSTIC
 from quarterturn.orientation.turns import CONFIDENCE, TURN, UNREADABLE, Turns, write_turns
 from quarterturn.pages.tables import print_table, printable
-from quarterturn.runs import Run, write_json
+from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
 
 Verdicts = dict[str, list[str]]

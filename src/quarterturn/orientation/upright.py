@@ -14,6 +14,7 @@ from quarterturn.data.sources import locate
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
+from quarterturn.files import write_json
 from quarterturn.methods.registry import check_network
 from quarterturn.orientation.ablation import Variant, gather_table, list_variants
 from quarterturn.orientation.folds import require_enough
@@ -31,14 +32,7 @@ from quarterturn.orientation.upright_tables import (
 from quarterturn.pages.tables import Table, print_table
 from quarterturn.presets import default_rotnet_preset
 from quarterturn.presets import preset as preset_named
-from quarterturn.runs import (
-    Run,
-    command_line,
-    environment,
-    next_directory,
-    write_items,
-    write_json,
-)
+from quarterturn.runs import Run, command_line, environment, next_directory, write_items
 from quarterturn.runs.prepare import runtime_of
 from quarterturn.runs.training import select_for_all
 

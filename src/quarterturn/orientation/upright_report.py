@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.engine.telemetry import duration
 from quarterturn.orientation.ablation import Variant
 from quarterturn.orientation.networks import fold_run
 from quarterturn.orientation.upright_figures import agnostic_histogram, reliability_diagram
@@ -19,6 +18,7 @@ from quarterturn.pages.figures import save_figure
 from quarterturn.pages.page import Headings
 from quarterturn.pages.run_page import write_run_page
 from quarterturn.pages.tables import Table, number
+from quarterturn.progress import duration
 from quarterturn.runs import Run
 
 HEADINGS = Headings(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.engine.telemetry import duration
 from quarterturn.features.gallery import build_gallery
 from quarterturn.methods.base import Network
 from quarterturn.pages.figures import diagnostic_curves, loss_curves, save_figure
@@ -14,6 +13,7 @@ from quarterturn.pages.run_page import sentence, write_run_page
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.pages.words import METHODS, glossary, measures
 from quarterturn.pretraining.imbalance_sheet import ImbalanceSheet
+from quarterturn.progress import duration
 from quarterturn.runs import Run
 
 

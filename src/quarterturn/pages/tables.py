@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import rich.table
 from rich.console import Console
 from rich.text import Text
+
+results = logging.getLogger("quarterturn.results")
 
 Cell = str | float | None
 
@@ -68,21 +71,43 @@ class Table:
             "plain": list(self.plain),
         }
 
+    def __rich__(self) -> rich.table.Table:
+        """The table as rich prints it on a terminal."""
+        # Text objects, not strings: rich would take square brackets in a file name for markup.
+        shown = rich.table.Table(
+            title=Text(self.title, style="bold"),
+            caption=Text(self.note) if self.note else None,
+            title_justify="left",
+            caption_justify="left",
+        )
+        for column, is_numeric in zip(self.columns, self.numeric(), strict=True):
+            shown.add_column(Text(column), justify="right" if is_numeric else "left")
+        for row in self.cells():
+            shown.add_row(*(Text(cell) for cell in row))
+        return shown
+
+    def __str__(self) -> str:
+        """The table in plain text, its columns flush."""
+        lines = [self.columns, *self.cells()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        justify = [str.rjust if is_numeric else str.ljust for is_numeric in self.numeric()]
+        body = [
+            "  ".join(
+                place(cell, width) for place, cell, width in zip(justify, line, widths, strict=True)
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([self.title, *body, *([self.note] if self.note else [])])
+
+
+def show(table: Table) -> None:
+    """Hand a table to whoever shows results: the command line prints it on stdout."""
+    results.info(table)
+
 
 def print_table(console: Console, table: Table) -> None:
     """Print a table for a person."""
-    # Text objects, not strings: rich would take square brackets in a file name for markup.
-    shown = rich.table.Table(
-        title=Text(table.title, style="bold"),
-        caption=Text(table.note) if table.note else None,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for column, is_numeric in zip(table.columns, table.numeric(), strict=True):
-        shown.add_column(Text(column), justify="right" if is_numeric else "left")
-    for row in table.cells():
-        shown.add_row(*(Text(cell) for cell in row))
-    console.print(shown)
+    console.print(table)
 
 
 def format_cell(value: Cell, *, plain: bool = False) -> str:

@@ -17,12 +17,13 @@ from quarterturn.config import Config
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
+from quarterturn.files import write_json
 from quarterturn.losses.rotation import pu_weights
 from quarterturn.methods.rotation_balance import agnostic_groups
 from quarterturn.orientation.upright import make_probabilities
 from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_of
 from quarterturn.presets import fold_recipe
-from quarterturn.runs import Run, environment, write_json
+from quarterturn.runs import Run, environment
 
 
 def p_upright_for(

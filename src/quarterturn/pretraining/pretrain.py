@@ -15,6 +15,7 @@ from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, DataError
+from quarterturn.files import write_json
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import check_network
 from quarterturn.orientation.folds import require_enough
@@ -32,14 +33,7 @@ from quarterturn.pretraining.noise_aware import (
     p_upright_for,
     upright_file,
 )
-from quarterturn.runs import (
-    Run,
-    command_line,
-    environment,
-    next_directory,
-    write_items,
-    write_json,
-)
+from quarterturn.runs import Run, command_line, environment, next_directory, write_items
 from quarterturn.runs.prepare import (
     fit_batch_size,
     runtime_of,

@@ -2,7 +2,7 @@
 
 from quarterturn.runs.directory import prepare_directory
 from quarterturn.runs.environment import command_line, environment
-from quarterturn.runs.files import next_directory, write_json
+from quarterturn.runs.files import next_directory
 from quarterturn.runs.items import write_items
 from quarterturn.runs.run import Imported, Run
 from quarterturn.runs.seeds import RESULTS, prepare_seeds, seed_directory, seed_runs
@@ -19,5 +19,4 @@ __all__ = [
     "seed_directory",
     "seed_runs",
     "write_items",
-    "write_json",
 ]

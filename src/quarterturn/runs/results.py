@@ -13,8 +13,9 @@ import numpy as np
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import short_name
 from quarterturn.errors import CheckpointError
+from quarterturn.files import write_json
 from quarterturn.metrics import mean_and_spread
-from quarterturn.runs import Run, write_json
+from quarterturn.runs import Run
 from quarterturn.runs.test_overlap import count_learned
 
 FORMAT = 1

@@ -11,10 +11,10 @@ from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.errors import CheckpointError, ConfigError, DataError
+from quarterturn.files import write_json
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
 from quarterturn.runs.directory import prepare_directory
-from quarterturn.runs.files import write_json
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from quarterturn.data.sources import open_source
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import weights_fingerprint
+from quarterturn.files import write_json
 from quarterturn.pages.tables import Table, print_table
-from quarterturn.runs import Run, write_json
+from quarterturn.runs import Run
 from quarterturn.runs.results import read_results
 from quarterturn.weights.caffe import export_caffe
 from quarterturn.weights.check import TOLERANCE, Exported, clouds, require_close

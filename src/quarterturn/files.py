@@ -1,0 +1,165 @@
+"""The one way to write a file that is to be kept: whole or not at all.
+
+Every file that a run keeps, and every file that a command is asked for, is written here. The new
+contents go to a file beside, are flushed to the disk, and then take the place of the old ones. A
+full disk, an error or a kill at any moment leaves the old file as it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Literal, overload
+
+from quarterturn.errors import OutputError
+
+SUFFIX = ".partial"
+"""Ending of files that are being written."""
+
+ABANDONED_AFTER_S = 3600
+"""Age at which a partial file is taken to be left behind by a process that was killed."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, and put what is written there in place of ``path`` at the end.
+
+    For writers that take a path; `atomic_write` opens the file itself. Concurrent writers do not
+    meet: each has a name of its own, and the last to finish wins.
+
+    Args:
+        path: The file to be written, in a folder that exists.
+
+    Yields:
+        A path beside it, where nothing is yet.
+
+    Raises:
+        OutputError: The operating system refused; says what to do. The old file is as it was.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
+    try:
+        yield partial
+        _flush_to_disk(partial)
+        os.replace(partial, path)
+        _flush_folder_to_disk(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if (cause := refusal(error)) is not None:
+            raise OutputError(f"cannot write {path}: {cause.strerror}; {_advice(cause)}") from error
+        raise
+
+
+@overload
+def atomic_write(path: Path) -> AbstractContextManager[IO[bytes]]: ...
+@overload
+def atomic_write(path: Path, mode: Literal["wb"]) -> AbstractContextManager[IO[bytes]]: ...
+@overload
+def atomic_write(path: Path, mode: Literal["w"]) -> AbstractContextManager[IO[str]]: ...
+@contextmanager
+def atomic_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+    """Open a file for writing; it takes the place of ``path`` when the block ends without an error.
+
+    Args:
+        path: The file to be written, in a folder that exists.
+        mode: ``wb`` for bytes; ``w`` for text in UTF-8 with line ends as written. A file name need
+            not be UTF-8, so its odd bytes are written as they are.
+
+    Raises:
+        OutputError: As for `replacing`.
+    """
+    text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with replacing(path) as partial, open(partial, mode, **(text if mode == "w" else {})) as file:
+        yield file
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
+    """Write bytes, atomically; raises as `replacing` does."""
+    with atomic_write(path) as file:
+        file.write(contents)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, atomically; raises as `replacing` does."""
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write readable JSON, atomically; raises as `replacing` does."""
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a heading and rows as comma-separated values, atomically; raises as `replacing` does.
+
+    Args:
+        path: The file.
+        header: Names of the columns.
+        rows: Cells, as many in a row as there are columns; may be an iterator over many.
+    """
+    with atomic_write(path, "w") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left beside ``path`` while they wrote it.
+
+    Args:
+        path: A file that is written often and is large, such as a checkpoint.
+    """
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.*{SUFFIX}"):
+        with suppress(OSError):
+            if time.time() - partial.stat().st_mtime > ABANDONED_AFTER_S:
+                partial.unlink()
+
+
+def refusal(error: BaseException) -> OSError | None:
+    """The operating system's own error behind an error; None for a defect or a wrong setting.
+
+    Libraries wrap it in errors of theirs: ``torch.save`` raises a RuntimeError on a full disk.
+    """
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return None
+
+
+def _advice(cause: OSError) -> str:
+    """What the user can do about it."""
+    if cause.errno in DISK_FULL:
+        return "free some space and repeat the command"
+    if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "choose a folder that you may write to"
+    if cause.errno == errno.ENOENT:
+        return "its folder does not exist"
+    return "check the disk, or choose another folder"
+
+
+def _flush_to_disk(path: Path) -> None:
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder_to_disk(folder: Path) -> None:
+    """Make a rename last through a power failure, on systems that open folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

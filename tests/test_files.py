@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from quarterturn import files
+from quarterturn.errors import OutputError
+from quarterturn.files import (
+    atomic_write,
+    remove_abandoned,
+    replacing,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "kept.json"
+    path.write_text("old")
+    return path
+
+
+def test_contents_arrive_and_nothing_is_left_beside(tmp_path: Path):
+    write_bytes(tmp_path / "a", b"\x00\r\n")
+    write_text(tmp_path / "b", "ü\n")
+    write_json(tmp_path / "c", {"x": [1, None]})
+    write_csv(tmp_path / "d", ["name", "n"], ([f"ph{i},oto", i] for i in range(2)))
+    assert (tmp_path / "a").read_bytes() == b"\x00\r\n"
+    assert (tmp_path / "b").read_bytes() == "ü\n".encode()
+    assert json.loads((tmp_path / "c").read_text()) == {"x": [1, None]}
+    assert (tmp_path / "d").read_bytes() == b'name,n\r\n"ph0,oto",0\r\n"ph1,oto",1\r\n'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c", "d"]
+
+
+def test_names_that_are_no_utf8_are_written_as_they_are(tmp_path: Path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    write_csv(tmp_path / "items.csv", ["path"], [[name]])
+    assert (tmp_path / "items.csv").read_bytes() == b"path\r\ncaf\xe9.jpg\r\n"
+
+
+def test_the_old_file_is_there_until_the_block_ends(old: Path):
+    with atomic_write(old, "w") as file:
+        file.write("new")
+        file.flush()
+        assert old.read_text() == "old"
+    assert old.read_text() == "new"
+
+
+def test_an_error_in_the_block_keeps_the_old_file(old: Path):
+    with pytest.raises(ZeroDivisionError), atomic_write(old) as file:
+        file.write(b"half" * (1 // 0))
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EIO, "check the disk"),
+        (errno.EACCES, "may write to"),
+    ],
+)
+def test_a_refusal_names_the_file_and_what_to_do(old, monkeypatch, step, code, advice):
+    def refuse(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(files.os, step, refuse)
+    with pytest.raises(OutputError) as caught:
+        write_text(old, "new")
+    message = str(caught.value)
+    assert message.startswith(f"cannot write {old}: {os.strerror(code)}; ")
+    assert advice in message
+    assert ("free some space" in message) == (code in files.DISK_FULL)
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path):
+    with pytest.raises(OutputError, match="its folder does not exist"):
+        write_text(tmp_path / "gone" / "a.txt", "x")
+
+
+def test_a_full_disk_is_found_behind_the_error_of_torch(old: Path):
+    def save_on_a_full_disk() -> None:
+        with replacing(old) as partial:
+            partial.symlink_to("/dev/full")
+            with open(partial, "wb") as file:
+                torch.save({"x": torch.zeros(100_000)}, file)
+
+    with pytest.raises(OutputError, match=r"No space left on device; free some space"):
+        save_on_a_full_disk()
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
+
+
+def test_writers_of_one_file_do_not_meet(tmp_path: Path):
+    path = tmp_path / "one.txt"
+    with atomic_write(path, "w") as first, atomic_write(path, "w") as second:
+        first.write("first")
+        second.write("second")
+    assert path.read_text() == "first"  # the last to finish wins
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_contents_and_folder_are_flushed_before_and_after_the_rename(old, monkeypatch):
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor: int) -> None:
+        calls.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "fsync", note_fsync)
+    monkeypatch.setattr(files.os, "replace", note_replace)
+    write_text(old, "new")
+    assert calls == ["file", "rename", "folder"]
+
+
+def test_a_killed_writer_leaves_the_old_file(old: Path):
+    program = (
+        "import pathlib, sys, time\n"
+        "from quarterturn.files import atomic_write\n"
+        f"with atomic_write(pathlib.Path({str(old)!r})) as file:\n"
+        "    file.write(b'half')\n"
+        "    file.flush()\n"
+        "    print('writing', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "writing\n"
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert old.read_text() == "old"
+
+
+def test_what_killed_writers_left_is_removed_when_it_is_old(old: Path):
+    ours, recent, other = (
+        old.with_name(name)
+        for name in ("kept.json.0123.partial", "kept.json.4567.partial", "else.json.89.partial")
+    )
+    for path in (ours, recent, other):
+        path.touch()
+    hours_ago = time.time() - 2 * files.ABANDONED_AFTER_S
+    for path in (ours, other):
+        os.utime(path, (hours_ago, hours_ago))
+    remove_abandoned(old)
+    assert sorted(old.parent.iterdir()) == [other, old, recent]
