@@ -30,7 +30,7 @@ from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.presets import preset
 from quarterturn.runs import Run
 from quarterturn.runs.training import prepare_training
-from tests.conftest import QUICK
+from tests.fixtures.runs import QUICK
 
 from ..engine.process import (
     as_group,

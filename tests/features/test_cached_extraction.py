@@ -39,9 +39,9 @@ def store(tmp_path) -> FeatureCache:
 
 
 @pytest.fixture
-def files(noise, tmp_path):
+def files(random_images, tmp_path):
     """Twelve pictures without compression, of four classes."""
-    for i, pixels in enumerate(noise(12).pixels):
+    for i, pixels in enumerate(random_images(12).pixels):
         (tmp_path / "photos" / "abcd"[i // 3]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "photos" / "abcd"[i // 3] / f"{i:02d}.bmp")
     return lambda: open_source(str(tmp_path / "photos")).train
@@ -56,8 +56,8 @@ def assert_same(found: dict[str, Features], expected: dict[str, Features]) -> No
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_store_changes_no_value(noise, crop, network, store, turned):
-    images, turns = noise(11), random_turns(11, seed=0) if turned else None
+def test_the_store_changes_no_value(random_images, crop, network, store, turned):
+    images, turns = random_images(11), random_turns(11, seed=0) if turned else None
     model = NetworkFeatures(network, ("fc", "conv1"), 2)
     plain = extract_parts(images, crop, model, turns=turns, batch_size=4)
     assert list(plain) == ["conv1", "rotation", "invariant", "both"]
@@ -67,8 +67,8 @@ def test_the_store_changes_no_value(noise, crop, network, store, turned):
         assert all(isinstance(part.values, np.memmap) for part in kept.values())
 
 
-def test_only_the_layers_that_are_not_there_are_computed(noise, crop, network, store, passes):
-    images = noise(11)
+def test_only_the_missing_layers_are_computed(random_images, crop, network, store, passes):
+    images = random_images(11)
     cached_features(images, crop, NetworkFeatures(network, ("conv1",)), store)
     assert passes == [["conv1"]]  # and nothing beyond
     both = cached_features(images, crop, NetworkFeatures(network, ("conv1", "fc")), store)
@@ -83,8 +83,8 @@ def test_only_the_layers_that_are_not_there_are_computed(noise, crop, network, s
     assert len(passes) == 3
 
 
-def test_maps_are_kept_as_they_are_or_pooled(noise, crop, network, store, passes):
-    images = noise(11)
+def test_maps_are_kept_as_they_are_or_pooled(random_images, crop, network, store, passes):
+    images = random_images(11)
     for pool, side in [(nn.Identity(), 4), (MaxPoolTo(32 * 9), 3), (MaxPoolTo(32 * 4), 2)]:
         model = NetworkFeatures(network, ("conv1", "fc"), pool=pool)
         kept = cached_features(images, crop, model, store)
@@ -95,9 +95,9 @@ def test_maps_are_kept_as_they_are_or_pooled(noise, crop, network, store, passes
         assert len(passes) == before
 
 
-def test_labels_are_those_of_the_images_at_hand(noise, crop, network, store):
+def test_labels_are_those_of_the_images_at_hand(random_images, crop, network, store):
     """They are not kept: the same pictures may have other labels elsewhere, or none."""
-    images, other = noise(9), noise(9)
+    images, other = random_images(9), random_images(9)
     model = NetworkFeatures(network)
     cached_features(images, crop, model, store)
     other.labels = other.labels[::-1].copy()

@@ -38,8 +38,8 @@ def network() -> nn.Module:
 
 
 class TestExtract:
-    def test_values_in_order(self, noise, crop, network):
-        images = noise(11)
+    def test_values_in_order(self, random_images, crop, network):
+        images = random_images(11)
         found = extract(images, crop, network.eval(), batch_size=4)
         views = torch.from_numpy(images.pixels).permute(0, 3, 1, 2) / 127.5 - 1
         with torch.no_grad():
@@ -49,15 +49,15 @@ class TestExtract:
         assert found.indices.tolist() == list(range(11))
         assert found.labels.tolist() == images.labels.tolist()
 
-    def test_batches_do_not_matter(self, noise, crop, network):
-        images = noise(11)
+    def test_batches_do_not_matter(self, random_images, crop, network):
+        images = random_images(11)
         whole = extract(images, crop, network)
         for batch_size in (1, 3):
             parts = extract(images, crop, network, batch_size=batch_size)
             np.testing.assert_allclose(parts.values, whole.values, atol=1e-5)
 
-    def test_turned_features_are_those_of_turned_images(self, noise, crop, network):
-        images = noise(12)
+    def test_turned_features_are_those_of_turned_images(self, random_images, crop, network):
+        images = random_images(12)
         turns = torch.tensor([0, 1, 2, 3] * 3)
         found = extract(images, crop, network, turns=turns, batch_size=5).values
         turned = np.stack([np.rot90(p, k) for p, k in zip(images.pixels, turns, strict=True)])
@@ -68,8 +68,8 @@ class TestExtract:
         assert (moved[turns == 0] < 1e-5).all()
         assert (moved[turns > 0] > 1e-2).all()
 
-    def test_turns_are_by_number_where_files_fail(self, noise, crop, network, tmp_path):
-        images = noise(12)
+    def test_turns_are_by_number_where_files_fail(self, random_images, crop, network, tmp_path):
+        images = random_images(12)
         for i, pixels in enumerate(images.pixels):
             Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
         files = open_source(str(tmp_path)).train
@@ -92,32 +92,32 @@ class TestExtract:
             extract(files, crop, network, failed={})
 
     @pytest.mark.parametrize("training", [True, False])
-    def test_mode_is_eval_meanwhile_and_then_as_before(self, noise, crop, network, training):
+    def test_mode_is_eval_meanwhile_then_as_before(self, random_images, crop, network, training):
         network.train(training)
         before = {name: value.clone() for name, value in network.state_dict().items()}
         seen = []
         network.register_forward_hook(lambda module, *_: seen.append(module.training))
-        extract(noise(11), crop, network, batch_size=6)
+        extract(random_images(11), crop, network, batch_size=6)
         assert seen == [False, False]
         assert network.training == network[1].training == training
         for name, value in network.state_dict().items():
             assert torch.equal(value, before[name]), name
 
-    def test_mode_is_restored_after_an_error(self, noise, crop, network):
+    def test_mode_is_restored_after_an_error(self, random_images, crop, network):
         network.train()
         with pytest.raises(RuntimeError, match="shape"):
-            extract(noise(9), crop, nn.Sequential(network, nn.Linear(7, 1)).train())
+            extract(random_images(9), crop, nn.Sequential(network, nn.Linear(7, 1)).train())
         assert network.training
 
-    def test_no_gradients(self, noise, crop, network):
+    def test_no_gradients(self, random_images, crop, network):
         inner = []
         network.register_forward_hook(lambda *args: inner.append(args[-1].requires_grad))
-        extract(noise(9), crop, network)
+        extract(random_images(9), crop, network)
         assert inner == [False]
         assert torch.is_grad_enabled()
 
-    def test_functions_and_maps(self, noise, crop):
-        images = noise(9)
+    def test_functions_and_maps(self, random_images, crop):
+        images = random_images(9)
         found = extract(images, crop, lambda views: views[:, :, ::2, ::2].bfloat16())
         assert found.values.shape == (9, 3, 4, 4)
         assert found.values.dtype == np.float32
@@ -145,9 +145,9 @@ class TestExtractParts:
         return FeatureCache(tmp_path / "features")
 
     @pytest.fixture
-    def files(self, noise, tmp_path):
+    def files(self, random_images, tmp_path):
         """Twelve files of four classes by turns, of which numbers 0 and 6 are gone."""
-        for i, pixels in enumerate(noise(12).pixels):
+        for i, pixels in enumerate(random_images(12).pixels):
             (tmp_path / "photos" / "abcd"[i // 3]).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "photos" / "abcd"[i // 3] / f"{i:02d}.png")
         files = open_source(str(tmp_path / "photos")).train
@@ -155,8 +155,8 @@ class TestExtractParts:
             files.path(i).unlink()
         return files
 
-    def test_parts_are_those_of_extract(self, noise, crop, model, network):
-        images = noise(11)
+    def test_parts_are_those_of_extract(self, random_images, crop, model, network):
+        images = random_images(11)
         found = extract_parts(images, crop, model, batch_size=4)
         whole = extract(images, crop, network, batch_size=4)
         assert list(found) == ["first", "rest"]
@@ -168,11 +168,11 @@ class TestExtractParts:
             assert part.labels.tolist() == images.labels.tolist()
 
     def test_files_that_fail_leave_numbers_and_labels_in_place(
-        self, noise, crop, model, network, store, files
+        self, random_images, crop, model, network, store, files
     ):
         crop = replace(crop, max_bad_fraction=0.2)
         kept = [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]
-        expected = extract(noise(12), crop, network).values[kept]
+        expected = extract(random_images(12), crop, network).values[kept]
         for writer in (None, store.writer("k", 12)):
             found = extract_parts(files, crop, model, batch_size=5, writer=writer)
             for part in found.values():

@@ -32,9 +32,9 @@ def bytes_kept(store: FeatureCache) -> int:
 
 
 @pytest.mark.parametrize("own_test", [True, False])
-def test_what_is_told_beforehand_is_what_is_kept(noise, crop, model, store, own_test):
+def test_what_is_told_beforehand_is_what_is_kept(random_images, crop, model, store, own_test):
     source = open_source("digits")
-    split = LabelledData(noise(30), noise(9) if own_test else None, "", source)
+    split = LabelledData(random_images(30), random_images(9) if own_test else None, "", source)
     for seeds in ([0, 1], [1, 2]):  # of the second, one has been there
         told, before = bytes_to_cache([model], split, crop, seeds, store), 0
         if store.folder.exists():

@@ -19,7 +19,7 @@ from quarterturn.orientation.upright import resume_upright
 from quarterturn.orientation.upright_table import UprightTable, read_dat, write_dat
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run
-from tests.conftest import QUICK
+from tests.fixtures.runs import QUICK
 
 from ..data.fake_cifar import write_cifar
 from ..data.pictures import truncate

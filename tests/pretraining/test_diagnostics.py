@@ -118,9 +118,12 @@ class TestDiagnose:
         network.rotation_head.bias.data.zero_()
         assert dict(diagnose(network, with_sky(20), crop)) == {"rotation_accuracy": 1.0}
 
-    def test_instance_has_the_embeddings_alone(self, noise, crop):
+    def test_instance_has_the_embeddings_alone(self, random_images, crop):
         network = InstanceNetwork(Fixed(edges), 4)
-        assert list(dict(diagnose(network, noise(20), crop))) == ["spread", "effective_rank"]
+        assert list(dict(diagnose(network, random_images(20), crop))) == [
+            "spread",
+            "effective_rank",
+        ]
 
     def test_images_beyond_a_batch(self, with_sky, crop):
         found = dict(diagnose(decoupled(edges, colours), with_sky(150), crop))
@@ -149,24 +152,26 @@ class TestSpread:
             network.embedding_head.bias.zero_()
         return dict(diagnose(network, images, crop))
 
-    def test_of_one_embedding_for_all(self, noise, crop):
-        found = self.of(lambda views: torch.ones(len(views), 192), noise(50), crop)
+    def test_of_one_embedding_for_all(self, random_images, crop):
+        found = self.of(lambda views: torch.ones(len(views), 192), random_images(50), crop)
         assert found["spread"] == pytest.approx(0, abs=1e-6)
         assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
         assert collapse_warning(found) is not None
 
-    def test_of_embeddings_all_over(self, noise, crop):
-        found = self.of(lambda views: views.flatten(1), noise(200), crop)
+    def test_of_embeddings_all_over(self, random_images, crop):
+        found = self.of(lambda views: views.flatten(1), random_images(200), crop)
         assert 0.97 < found["spread"] <= 1
         assert 20 < found["effective_rank"] <= 32
         assert collapse_warning(found) is None
 
-    def test_of_two_opposite_embeddings(self, noise, crop):
+    def test_of_two_opposite_embeddings(self, random_images, crop):
         def sign(views: Tensor) -> Tensor:
             return torch.ones(len(views), 192) * (-1.0) ** torch.arange(len(views))[:, None]
 
         # 20 images in four copies go through as one batch, so the uprights are rows 0, 4, 8 ...
-        found = self.of(lambda views: sign(views[::4]).repeat_interleave(4, 0), noise(20), crop)
+        found = self.of(
+            lambda views: sign(views[::4]).repeat_interleave(4, 0), random_images(20), crop
+        )
         assert found["spread"] == pytest.approx(1, abs=1e-6)
         assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
         assert collapse_warning(found) is not None
@@ -189,14 +194,14 @@ class TestSpread:
 class TestChangesNothing:
     @pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
     @pytest.mark.parametrize("training", [True, False])
-    def test_of_the_network(self, noise, crop, method, training):
+    def test_of_the_network(self, random_images, crop, method, training):
         config = Config().with_settings(
             backbone="convnet", image_size=8, embedding_dim=16, method=method
         )
         network = build_network(config).train(training)
         before = {name: value.clone() for name, value in network.state_dict().items()}
         states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
-        assert dict(diagnose(network, noise(20), crop))
+        assert dict(diagnose(network, random_images(20), crop))
         for name, value in network.state_dict().items():
             assert torch.equal(value, before[name]), name
         assert all(module.training == training for module in network.modules())
@@ -212,13 +217,13 @@ class TestChangesNothing:
         assert network.training
         assert torch.is_grad_enabled()
 
-    def test_after_an_error(self, noise, crop):
+    def test_after_an_error(self, random_images, crop):
         def broken(views: Tensor) -> Tensor:
             raise RuntimeError("broken")
 
         network = decoupled(edges, broken).train()
         with pytest.raises(RuntimeError, match="broken"):
-            list(diagnose(network, noise(20), crop))
+            list(diagnose(network, random_images(20), crop))
         assert network.training
 
 

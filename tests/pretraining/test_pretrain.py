@@ -19,7 +19,7 @@ from quarterturn.config import Config
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.runs import Run
-from tests.conftest import QUICK
+from tests.fixtures.runs import QUICK
 
 from ..data.fake_cifar import write_cifar
 

@@ -340,12 +340,12 @@ class TestGroups:
 
 
 class TestFindsItself:
-    def test_what_is_invariant_and_tells_apart_finds_all(self, noise, crop):
+    def test_what_is_invariant_and_tells_apart_finds_all(self, random_images, crop):
         def sorted_values(views: torch.Tensor) -> dict[str, torch.Tensor]:
             values = views.flatten(1).sort(dim=1).values
             return {"all": values, "one": values[:, :1]}
 
-        found = finds_itself(sorted_values, noise(60), crop)
+        found = finds_itself(sorted_values, random_images(60), crop)
         assert found["all"] == 1.0
         assert found["one"] < 0.2  # one number, normalised, is but a sign
 
@@ -354,6 +354,8 @@ class TestFindsItself:
         found = finds_itself(Pixels(), images, crop)
         assert 0.15 < found["pixels"] < 0.4
 
-    def test_constants_find_nothing(self, noise, crop):
-        found = finds_itself(lambda views: {"all": torch.ones(len(views), 3)}, noise(50), crop)
+    def test_constants_find_nothing(self, random_images, crop):
+        found = finds_itself(
+            lambda views: {"all": torch.ones(len(views), 3)}, random_images(50), crop
+        )
         assert found == {"all": pytest.approx(1 / 50)}

@@ -15,9 +15,9 @@ from quarterturn.cli import main
 from quarterturn.comparing.compare import compare
 from quarterturn.presets.protocols import ALEXNET_LAYERS, PROTOCOLS, cifar10_semi_supervised
 from quarterturn.runs import Run
+from tests.fixtures.runs import MakeRun
 
 from ..data.trees import write_devkit, write_places, write_train, write_val
-from ..weights.runs import MakeRun
 
 SHORT = "--epochs 1 --limit 60 --batch-size 32 --device cpu --workers 0"
 

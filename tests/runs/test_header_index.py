@@ -11,7 +11,7 @@ from quarterturn.classifying.finetune import resume_finetune
 from quarterturn.data import header_index
 from quarterturn.orientation.upright import resume_upright
 from quarterturn.pretraining.pretrain import resume
-from tests.conftest import QUICK
+from tests.fixtures.runs import QUICK
 
 SMALL = {
     "preset": "folder",

@@ -18,7 +18,7 @@ from quarterturn.runs import Run
 from quarterturn.weights.caffe import export_caffe, pools_agree
 from quarterturn.weights.caffe_messages import net_parameter
 from quarterturn.weights.check import clouds
-from tests.weights.runs import MakeRun
+from tests.fixtures.runs import MakeRun
 
 SIDE = 66
 LAYERS = {"relu5": "conv5", "relu6": "fc6", "relu7": "fc7"}

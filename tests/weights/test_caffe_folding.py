@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.weights.caffe_folding import balance, fold, learning_rates
-from tests.weights.runs import unlike_the_identity
+from tests.fixtures.runs import randomize_batch_norms
 
 
 def outputs(network: nn.Sequential, images: Tensor) -> dict[str, Tensor]:
@@ -41,7 +41,7 @@ def folded() -> nn.Sequential:
 @torch.no_grad()
 def test_batch_norm_is_folded_in() -> None:
     backbone = alexnet(63)
-    unlike_the_identity(backbone)
+    randomize_batch_norms(backbone)
     backbone.eval()
     folded = fold(backbone)
     assert not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in folded.modules())

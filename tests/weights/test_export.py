@@ -23,7 +23,7 @@ from quarterturn.cli import main
 from quarterturn.methods.base import HEADS, Network
 from quarterturn.runs import Run
 from quarterturn.weights import export as command
-from tests.weights.runs import MakeRun
+from tests.fixtures.runs import MakeRun
 
 
 @pytest.fixture

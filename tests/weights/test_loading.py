@@ -11,7 +11,7 @@ from quarterturn.data.image_file import to_rgb
 from quarterturn.data.sources import open_source
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.weights.loading import load_backbone
-from tests.weights.runs import MakeRun
+from tests.fixtures.runs import MakeRun
 
 
 @torch.no_grad()

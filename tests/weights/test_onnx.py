@@ -13,7 +13,7 @@ import torch
 from quarterturn.errors import ConfigError
 from quarterturn.weights.check import clouds
 from quarterturn.weights.onnx import OPSET, export_onnx
-from tests.weights.runs import MakeRun
+from tests.fixtures.runs import MakeRun
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.weights.check import clouds
 from quarterturn.weights.timm import export_timm
 from quarterturn.weights.torchvision import export_torchvision
-from tests.weights.runs import MakeRun
+from tests.fixtures.runs import MakeRun
 
 
 @torch.no_grad()

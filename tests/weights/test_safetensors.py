@@ -12,7 +12,7 @@ from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.weights.check import clouds
 from quarterturn.weights.loading import load_backbone, read_weights
 from quarterturn.weights.safetensors import export_safetensors
-from tests.weights.runs import MakeRun
+from tests.fixtures.runs import MakeRun
 
 
 @pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
