@@ -46,18 +46,30 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The operating system refused; says what to do. The old file is as it was.
     """
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
+    partial = beside(path)
     try:
-        yield partial
-        _flush_to_disk(partial)
-        os.replace(partial, path)
-        _flush_folder_to_disk(path.parent)
-    except BaseException as error:
+        with explained(path):
+            yield partial
+        put_in_place(partial, path)
+    except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        if (cause := refusal(error)) is not None:
-            raise OutputError(f"cannot write {path}: {cause.strerror}; {_advice(cause)}") from error
         raise
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say what to do where the operating system refuses to write ``path``.
+
+    Raises:
+        OutputError: In place of the system's own error, or of a library's around it.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if (cause := refusal(error)) is None:
+            raise
+        raise OutputError(f"cannot write {path}: {cause.strerror}; {_advice(cause)}") from error
 
 
 @overload
@@ -81,6 +93,30 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any
     text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
     with replacing(path) as partial, open(partial, mode, **(text if mode == "w" else {})) as file:
         yield file
+
+
+def beside(path: Path) -> Path:
+    """A free name in the same folder, which nobody else takes, for what will become ``path``."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Rename a finished file or folder so that the new contents last through a power failure.
+
+    Args:
+        made: What was written, on the same file system.
+        path: Its place; a file that is there is replaced, a folder must be empty.
+
+    Raises:
+        OutputError: The operating system refused; ``path`` is as it was.
+    """
+    files = [each for each in made.rglob("*") if each.is_file()] if made.is_dir() else [made]
+    with explained(path):
+        for file in files:
+            with open(file, "r+b") as written:
+                os.fsync(written.fileno())
+        os.replace(made, path)
+    _flush_folder_to_disk(path.parent)
 
 
 def write_bytes(path: Path, contents: bytes) -> None:
@@ -142,17 +178,12 @@ def refusal(error: BaseException) -> OSError | None:
 def _advice(cause: OSError) -> str:
     """What the user can do about it."""
     if cause.errno in DISK_FULL:
-        return "free some space and repeat the command"
+        return "free some space and try again"
     if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "choose a folder that you may write to"
     if cause.errno == errno.ENOENT:
         return "its folder does not exist"
     return "check the disk, or choose another folder"
-
-
-def _flush_to_disk(path: Path) -> None:
-    with open(path, "r+b") as file:
-        os.fsync(file.fileno())
 
 
 def _flush_folder_to_disk(folder: Path) -> None:

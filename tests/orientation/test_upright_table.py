@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quarterturn.data.imageset import ArrayImages, FileImages
-from quarterturn.errors import DataError
+from quarterturn.errors import DataError, OutputError
 from quarterturn.orientation.upright_table import UprightTable, p_upright_of, read_dat, write_dat
 
 from ..data.pictures import noise
@@ -82,7 +82,7 @@ class TestFile:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(np, "savez", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OutputError, match="No space left"):
             table_of(["a", "b", "c"]).write(file)
         assert file.read_bytes() == whole
 

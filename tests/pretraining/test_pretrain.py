@@ -231,7 +231,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     run = tmp_path / "run"
     assert main([*words.split(), "--out", str(run)]) == 2
     said = capsys.readouterr().err
-    assert "No space left on device; the checkpoint before it is whole" in said
+    assert "No space left on device; free some space" in said
+    assert "the previous checkpoint is whole" in said
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["step"] == 2
     assert not list(run.glob("checkpoints/*.partial"))
     monkeypatch.undo()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.source_pass import run_on_all_splits
+from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
@@ -119,14 +119,4 @@ def _most_probable(
 def _write(out: Path, rows: list[list[object]], num_classes: int) -> None:
     places = ["", *(f"_{place}" for place in range(2, num_classes + 1))]
     columns = [f"{column}{place}" for place in places for column in ("label", "probability")]
-    partial = out.with_name(out.name + ".partial")
-    try:
-        # A file name need not be UTF-8; its odd bytes are written as they are.
-        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
-            writer = csv.writer(text)
-            writer.writerow(["name", "split", *columns])
-            writer.writerows(rows)
-        partial.replace(out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+    write_csv(out, ["name", "split", *columns], rows)

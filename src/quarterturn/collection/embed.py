@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console
-from quarterturn.errors import ConfigError
 from quarterturn.features.extraction import Features, extract
 from quarterturn.features.network_features import choose_part
 from quarterturn.features.source_pass import run_on_all_splits
+from quarterturn.files import atomic_write, write_csv
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
 
@@ -117,27 +116,25 @@ def _write(
     labels: np.ndarray | None,
     class_names: list[str],
 ) -> None:
-    partial = out.with_name(out.name + ".partial")
-    try:
-        if out.suffix == ".npz":
-            arrays: Any = {
-                "embeddings": embeddings,
-                "names": np.array(names),
-                "splits": np.array(splits),
-            }
-            if labels is not None:
-                arrays |= {"labels": labels, "class_names": np.array(class_names)}
-            with open(partial, "wb") as binary:
-                np.savez(binary, **arrays)
-        else:
-            with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as text:
-                writer = csv.writer(text)
-                columns = [f"f{i}" for i in range(embeddings.shape[1])]
-                writer.writerow(["name", "split", "label", *columns])
-                for i, (name, split) in enumerate(zip(names, splits, strict=True)):
-                    label = "" if labels is None or labels[i] < 0 else class_names[labels[i]]
-                    writer.writerow([name, split, label, *embeddings[i].tolist()])
-        partial.replace(out)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {out}: {error.strerror}") from error
+    if out.suffix == ".npz":
+        arrays: Any = {
+            "embeddings": embeddings,
+            "names": np.array(names),
+            "splits": np.array(splits),
+        }
+        if labels is not None:
+            arrays |= {"labels": labels, "class_names": np.array(class_names)}
+        with atomic_write(out) as file:
+            np.savez(file, **arrays)
+        return
+    words = [""] * len(names)
+    if labels is not None:
+        words = ["" if label < 0 else class_names[label] for label in labels]
+    write_csv(
+        out,
+        ["name", "split", "label", *(f"f{i}" for i in range(embeddings.shape[1]))],
+        (
+            [name, split, word, *row.tolist()]
+            for name, split, word, row in zip(names, splits, words, embeddings, strict=True)
+        ),
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import uuid
 import warnings
 import zipfile
 import zlib
@@ -21,6 +20,8 @@ import PIL
 from numpy.typing import NDArray
 
 from quarterturn.data.image_file import UnreadableImageError, read_image, read_size
+from quarterturn.errors import OutputError
+from quarterturn.files import atomic_write
 
 FORMAT = 1
 BYTES, MODIFIED_NS, CHANGED_NS, HEIGHT, WIDTH = range(5)
@@ -142,24 +143,18 @@ class HeaderIndex:
         if not self._found or (is_same and folder == self._kept_in):
             return
         facts = _joined(self._found)
-        # A name of its own: another process may be writing the same index.
-        partial = folder / f"{self._name}.{uuid.uuid4().hex[:12]}.partial"
         unreadable = [facts.reasons[n] for n in sorted(facts.reasons)]
         # A full disk, or somebody else's run, which may be read but not written.
-        with suppress(OSError):
+        with suppress(OSError, OutputError):
             folder.mkdir(exist_ok=True)
-            try:
-                with partial.open("xb") as file:
-                    np.savez(
-                        file,
-                        about=_bytes_of([self._about]),
-                        paths=_bytes_of(facts.paths),
-                        table=facts.table,
-                        reasons=_bytes_of(unreadable),
-                    )
-                partial.replace(folder / self._name)
-            finally:
-                partial.unlink(missing_ok=True)
+            with atomic_write(folder / self._name) as file:
+                np.savez(
+                    file,
+                    about=_bytes_of([self._about]),
+                    paths=_bytes_of(facts.paths),
+                    table=facts.table,
+                    reasons=_bytes_of(unreadable),
+                )
 
     def _read(self, path: Path) -> Facts:
         """What an earlier opening has kept; nothing where it is damaged or of something else."""

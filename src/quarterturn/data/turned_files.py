@@ -19,6 +19,7 @@ from quarterturn.data.image_file import (
     read_image,
     reason_of,
 )
+from quarterturn.files import replacing
 
 BY_ORIENTATION = frozenset({"JPEG", "MPO"})
 """Formats, by Pillow's names, whose coded picture stays as it is; MPO is a JPEG file with others
@@ -71,14 +72,10 @@ def write_turned(source: Path, target: Path, turns: int) -> None:
         raise CannotTurnError(str(error)) from error
     except FAILURES as error:
         raise CannotTurnError(reason_of(source, error)) from error
-    partial = target.with_name(target.name + ".partial")
-    try:
+    with replacing(target) as partial:
         partial.write_bytes(copy)
         if not _shows_turned(partial, source, turns):
             raise CannotTurnError("a turned copy would not have the same pixels")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _turned(source: Path, turns: int) -> bytes:

@@ -11,6 +11,7 @@ from quarterturn.data.imageset import FileImages
 from quarterturn.data.sources import Source
 from quarterturn.data.turned_files import write_turned
 from quarterturn.errors import ConfigError
+from quarterturn.files import replacing
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,5 @@ class UprightCopies:
         if turns:
             write_turned(original, copy, turns)
         else:
-            partial = copy.with_name(copy.name + ".partial")
-            shutil.copy2(original, partial)
-            partial.replace(copy)
+            with replacing(copy) as partial:
+                shutil.copy2(original, partial)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,9 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from quarterturn.errors import OutputError
+from quarterturn.files import beside, put_in_place, write_json
 
 Entry = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
 """(n,) numbers of the images that could be read, and (n, d) features by name."""
@@ -114,7 +116,7 @@ class EntryWriter:
     def __init__(self, folder: Path, num_images: int) -> None:
         self.folder, self.num_images = folder, num_images
         # A folder of its own: another process may be writing the same entry.
-        self.partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:12]}.partial")
+        self.partial = beside(folder)
         self.partial.mkdir(parents=True)
         self.arrays: dict[str, np.memmap] = {}
         self.rows: dict[str, int] = {}
@@ -141,11 +143,11 @@ class EntryWriter:
             array.flush()
         try:
             np.save(self.partial / "indices.npy", indices)
-            (self.partial / "parts.json").write_text(json.dumps(list(self.arrays)))
+            write_json(self.partial / "parts.json", list(self.arrays))
             if self.folder.is_dir() and len(_read(self.folder)[0]) < len(indices):
                 shutil.rmtree(self.folder)  # made while some files could not be read
-            self.partial.rename(self.folder)
-        except OSError:
+            put_in_place(self.partial, self.folder)
+        except (OSError, OutputError):
             if not self.folder.is_dir():
                 raise
             # Somebody else was quicker with the same features.

@@ -25,6 +25,7 @@ from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
+from quarterturn.files import atomic_write
 from quarterturn.orientation.folds import Fold, part_in_folds
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.orientation.view_logits import look
@@ -62,11 +63,9 @@ class FoldOutcome:
 
     def write(self, path: Path) -> None:
         """Write an ``.npz`` file, atomically."""
-        partial = path.with_name(path.name + ".partial")
         arrays: dict[str, Any] = {f.name: np.asarray(getattr(self, f.name)) for f in _FIELDS}
-        with open(partial, "wb") as file:
+        with atomic_write(path) as file:
             np.savez(file, **arrays)
-        partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> FoldOutcome:

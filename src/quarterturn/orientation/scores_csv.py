@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from quarterturn.data.imageset import ImageSet
+from quarterturn.files import write_csv
 from quarterturn.orientation.scores import half_turn_scores, probably_turned
 from quarterturn.orientation.upright_table import NOT_SCORED, UprightTable
 
@@ -48,14 +47,3 @@ def write_scores(path: Path, images: ImageSet, table: UprightTable) -> None:
             scores = [str(table.fold[i]), *shown[:2], str(90 * turned[i]), *shown[2:]]
         rows.append([i, name, label, *scores])
     write_csv(path, COLUMNS, rows)
-
-
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a csv file, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    # A file name need not be UTF-8; its odd bytes are written as they are.
-    with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    partial.replace(path)

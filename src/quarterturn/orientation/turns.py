@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.sources import Source
+from quarterturn.files import write_csv
 from quarterturn.orientation.scores import AGNOSTIC, Floats
-from quarterturn.orientation.scores_csv import write_csv
 
 OUT_OF_FOLD, NEW, IN_SAMPLE = "out of fold", "new", "in sample"
 """How an image is scored: by the one network of an `upright` run that held it out; by networks

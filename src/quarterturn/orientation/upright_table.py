@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
+from quarterturn.files import atomic_write
 
 FILE = "upright.npz"
 """Name of the file in a run directory."""
@@ -67,10 +68,8 @@ class UprightTable:
             "names": np.array(self.names),
             "fingerprint": np.array(self.fingerprint),
         }
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "wb") as file:
+        with atomic_write(path) as file:
             np.savez(file, **arrays)
-        partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> UprightTable:
@@ -128,9 +127,8 @@ class UprightTable:
 
 def write_dat(path: Path, p_upright: NDArray[np.float32]) -> None:
     """Write the original's text format: line 4*i + k is p_upright[i, k], counted from 0."""
-    partial = path.with_name(path.name + ".partial")
-    np.savetxt(partial, p_upright.reshape(-1), fmt="%.9g")
-    partial.replace(path)
+    with atomic_write(path) as file:
+        np.savetxt(file, p_upright.reshape(-1), fmt="%.9g")
 
 
 def read_dat(path: Path) -> NDArray[np.float32]:

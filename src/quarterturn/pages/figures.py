@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from quarterturn.files import write_bytes, write_json
 from quarterturn.pages.tables import number, percent
 
 Lines = list[dict[str, Any]]
@@ -80,9 +80,9 @@ class Figure:
 def save_figure(folder: Path, figure: Figure) -> None:
     """Write ``<name>.png`` and ``<name>.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{figure.name}.png").write_bytes(figure.png)
+    write_bytes(folder / f"{figure.name}.png", figure.png)
     about = {"title": figure.title, "caption": figure.caption, "data": figure.data}
-    (folder / f"{figure.name}.json").write_text(json.dumps(about, indent=2) + "\n")
+    write_json(folder / f"{figure.name}.json", about)
 
 
 def to_png(drawing: Drawing) -> bytes:

@@ -14,6 +14,7 @@ import jinja2
 from PIL import Image
 
 from quarterturn.features.gallery import Gallery
+from quarterturn.files import write_bytes
 from quarterturn.orientation.upright_sheets import BARS, Sheet
 from quarterturn.pages.figures import Figure
 from quarterturn.pages.tables import Table, number, percent
@@ -91,10 +92,8 @@ class Page:
 
 def write_page(path: Path, page: Page) -> None:
     """Write the page, atomically."""
-    partial = path.with_name(path.name + ".partial")
     # File names on Linux need not be Unicode; what is not shows as a question mark.
-    partial.write_bytes(render(page).encode(errors="replace"))
-    partial.replace(path)
+    write_bytes(path, render(page).encode(errors="replace"))
 
 
 def render(page: Page) -> str:

@@ -5,7 +5,6 @@ Shapes: n images that were looked at; d feature width; C clusters.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
 from quarterturn.features.extraction import extract
 from quarterturn.features.network_features import choose_part
+from quarterturn.files import write_csv
 from quarterturn.methods.base import Network
 from quarterturn.randomness import permutation
 
@@ -83,14 +83,13 @@ class ImbalancePicture:
 
     def write(self, path: Path) -> None:
         """Write every image with its cluster, rarity and most alike other image, as csv."""
-        # A file name need not be UTF-8; its odd bytes are written as they are.
-        with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file)
-            writer.writerow(["name", "cluster", "cluster_size", "rarity", "most_alike", "cosine"])
-            for i, name in enumerate(self.names):
-                kind, other = self.cluster[i], self.names[self.nearest[i]]
-                figures = [f"{self.rarity[i]:.6f}", other, f"{self.cosine[i]:.6f}"]
-                writer.writerow([name, kind, self.sizes[kind], *figures])
+        rows = []
+        for i, name in enumerate(self.names):
+            kind, other = self.cluster[i], self.names[self.nearest[i]]
+            figures = [f"{self.rarity[i]:.6f}", other, f"{self.cosine[i]:.6f}"]
+            rows.append([name, kind, self.sizes[kind], *figures])
+        header = ["name", "cluster", "cluster_size", "rarity", "most_alike", "cosine"]
+        write_csv(path, header, rows)
 
 
 def imbalance_picture(

@@ -17,7 +17,7 @@ from quarterturn.config import Config
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
-from quarterturn.files import write_json
+from quarterturn.files import replacing, write_json
 from quarterturn.losses.rotation import pu_weights
 from quarterturn.methods.rotation_balance import agnostic_groups
 from quarterturn.orientation.upright import make_probabilities
@@ -60,9 +60,8 @@ def p_upright_for(
         given = upright_file(asked)
         kept = run.path / f"upright{given.suffix}"
         if runtime.is_main and not kept.exists():
-            partial = kept.with_name(kept.name + ".partial")
-            shutil.copyfile(given, partial)
-            partial.replace(kept)
+            with replacing(kept) as partial:
+                shutil.copyfile(given, partial)
     runtime.barrier()
     rows = p_upright_of(kept, images.train, (images.source.train, images.chosen))
     if console is not None:

@@ -1,12 +1,12 @@
-"""``items.csv``: what became of every image file."""
+"""``items.csv``: the status of every image file."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
+from quarterturn.files import write_csv
 
 
 def write_items(
@@ -32,10 +32,9 @@ def write_items(
     status |= dict.fromkeys(train.names, "trained on")
     status |= {name: f"unreadable: {why}" for name, why in (source.unreadable | failed).items()}
     numbers = {name: i for i, name in enumerate(train.names)}
-    # A file name need not be UTF-8; its odd bytes are written as they are.
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(["index", "path", "height", "width", "status"])
-        for name in [*train.names, *(name for name in status if name not in numbers)]:
-            size = sizes.get(name, ("", ""))
-            writer.writerow([numbers.get(name, ""), name, *size, status[name]])
+    names = [*train.names, *(name for name in status if name not in numbers)]
+    write_csv(
+        path,
+        ["index", "path", "height", "width", "status"],
+        ([numbers.get(name, ""), name, *sizes.get(name, ("", "")), status[name]] for name in names),
+    )

@@ -16,7 +16,7 @@ from quarterturn.data.sources import open_source
 from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import weights_fingerprint
-from quarterturn.files import write_json
+from quarterturn.files import put_in_place, write_json
 from quarterturn.pages.tables import Table, print_table
 from quarterturn.runs import Run
 from quarterturn.runs.results import read_results
@@ -150,7 +150,7 @@ def export(
         written.with_name(CARD).write_text(text, encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         for name in (*exported.files, CARD):
-            written.with_name(name).replace(path.with_name(name))
+            put_in_place(written.with_name(name), path.with_name(name))
     result = {
         "run": str(opened.path),
         "format": format,
