@@ -156,7 +156,7 @@ def test_mean_and_spread_is_the_definition(rng):
 @pytest.mark.parametrize(
     ("values", "mean"), [([0.25], 0.25), ([], None), ([None, None], None), ([0.5, None], None)]
 )
-def test_no_spread_of_one_figure_and_nothing_where_one_is_missing(values, mean):
+def test_one_figure_has_no_spread_and_missing_ones_no_mean(values, mean):
     assert mean_and_spread(values) == {"mean": mean, "spread": None}
 
 
@@ -172,7 +172,7 @@ def test_spread_is_the_mean_squared_distance_to_the_mean(rng):
     assert embedding_spread(torch.from_numpy(rows).float()) == pytest.approx(expected, abs=1e-6)
 
 
-def test_spread_is_zero_for_one_point_and_one_for_opposite_points():
+def test_spread_is_zero_for_equal_and_one_for_opposite_points():
     axes = torch.eye(4)
     assert embedding_spread(axes[:1].repeat(9, 1)) == pytest.approx(0, abs=1e-12)
     assert embedding_spread(torch.cat([axes, -axes])) == pytest.approx(1, abs=1e-12)
@@ -230,7 +230,7 @@ def test_calibration_is_a_loop_over_the_bins(rng, num_bins):
     np.testing.assert_allclose(bins.edges, np.arange(num_bins + 1) / num_bins)
 
 
-def test_a_bin_holds_its_upper_edge_and_the_ends_are_within():
+def test_a_bin_holds_its_upper_edge():
     confidences = np.array([0.0, 0.25, 0.5, 0.5, 0.75, 1.0])
     bins = reliability_bins(confidences, np.ones(6, dtype=bool), 4)
     np.testing.assert_array_equal(bins.counts, [2, 2, 1, 1])
@@ -244,7 +244,7 @@ def test_calibration_error_by_hand():
     assert expected_calibration_error(confidences, correct) == pytest.approx(expected)
 
 
-def test_what_is_as_sure_as_it_is_right_has_no_calibration_error():
+def test_calibrated_predictions_have_no_calibration_error():
     confidences = np.repeat([0.3, 0.7, 1.0], 10)
     correct = np.concatenate([np.arange(10) < n for n in (3, 7, 10)])
     assert expected_calibration_error(confidences, correct) == pytest.approx(0, abs=1e-12)

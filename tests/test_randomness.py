@@ -90,7 +90,7 @@ def test_uniforms_have_the_moments_and_counts_of_the_uniform_law(stream):
     assert abs(chi_square(np.bincount(cells.numpy(), minlength=256))) < 4
 
 
-def test_every_one_of_the_64_bits_is_set_half_the_time():
+def test_each_of_the_64_bits_is_set_half_the_time():
     bits = hash64(0, "bits", torch.arange(2**14))
     for place in range(64):
         share = ((bits >> place) & 1).double().mean().item()

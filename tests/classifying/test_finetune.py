@@ -101,7 +101,7 @@ def test_calibration_is_of_scaled_cosines_without_margins(run: Run) -> None:
     assert results_of(run)["figures"]["calibration_error"] == pytest.approx(error, abs=1e-4)
 
 
-def test_the_last_epoch_is_reported_and_the_best_one_is_labelled(run: Run) -> None:
+def test_reports_the_last_epoch_and_labels_the_best(run: Run) -> None:
     found, evaluated = results_of(run), run.read_metrics("evaluation")
     assert [line["epoch"] for line in evaluated] == [1, 2, 3, 4]
     assert found["epoch"] == 4
@@ -156,7 +156,7 @@ def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -
         finetune("digits", start=digits_run.path, out=tmp_path / "x", backbone="nin", quiet=True)
 
 
-def test_what_the_start_has_learned_of_the_test_images_is_told(
+def test_reports_test_images_seen_in_pretraining(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
@@ -376,7 +376,7 @@ def write_npz(path: Path, labels: np.ndarray, tests: np.ndarray | None = None) -
     return str(path)
 
 
-def test_test_images_that_cannot_be_read_are_counted_and_too_many_stop_it(
+def test_counts_unreadable_test_images_and_stops_at_too_many(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(0)
@@ -451,7 +451,7 @@ def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:
     assert "left out: 5 test images of classes without training" in results_of(made)["test"]
 
 
-def test_a_stratified_part_is_held_out_where_there_is_no_test_split(tmp_path: Path) -> None:
+def test_holds_out_a_stratified_part_without_a_test_split(tmp_path: Path) -> None:
     data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
     (made,) = finetune(
         data,

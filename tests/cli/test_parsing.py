@@ -330,7 +330,7 @@ def test_finetune_from_a_run_sees_images_as_it_did(run):
     assert command.config.model.backbone == "convnet"
 
 
-def test_what_a_command_does_not_show_is_taken_from_the_run_that_is_resumed(tmp_path):
+def test_resume_takes_hidden_options_from_the_run(tmp_path):
     settings = {"num_noise": 17, "noise_aware_rate": 0.5, "num_clusters": 13, "seed": 4}
     config = preset("digits").with_settings(**settings, method="classifier")
     Run(tmp_path / "seeds" / "seed-4", "digits", config, "abc", "finetune").create()

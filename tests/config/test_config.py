@@ -89,8 +89,12 @@ def test_from_dict_refuses_what_it_does_not_know(values, word):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipes_pass_the_check(name):
-    RECIPES[name]().check()
+def test_recipes_pass_a_check_that_can_fail(name):
+    recipe = RECIPES[name]()
+    recipe.check()
+    broken = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, epochs=-1))
+    with pytest.raises(ConfigError, match="--epochs is -1"):
+        broken.check()
 
 
 @pytest.mark.parametrize(

@@ -397,7 +397,7 @@ class TestFailures:
         assert message.startswith("3 of 41 image files")
         assert "  empty.jpg: the file is empty" in message
 
-    def test_files_left_out_elsewhere_do_not_stop_a_part_of_the_data(self, forty):
+    def test_files_left_out_elsewhere_do_not_count_here(self, forty):
         """30 unreadable files of 630, and one of the 40 in use: neither is too many."""
         bad = {f"{i}.jpg": "the file is empty" for i in range(30)}
         everything = ArrayImages(np.zeros((600, 8, 8, 3), np.uint8), [str(i) for i in range(600)])

@@ -184,7 +184,7 @@ class TestLabels:
     def test_a_column_of_nothing_is_no_label(self, root):
         assert opened(root, "path,label", self.rows([""] * 9)).train.labels is None
 
-    def test_of_some_images_alone_are_none_and_it_is_said_where_they_lack(self, root):
+    def test_labels_of_some_images_only_count_as_none(self, root):
         train = opened(root, "path,label", self.rows(["a", "", "b", *["a"] * 7, ""])).train
         assert (train.labels, train.class_names) == (None, [])
         told = "there is none on lines 3, 12, but on others of the split 'train'"

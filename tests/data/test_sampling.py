@@ -36,7 +36,7 @@ def test_every_image_once_without_chances():
 
 
 @pytest.mark.parametrize(("draws", "often"), [(5, {0, 1}), (20, {1}), (50, {2, 3}), (60, {3})])
-def test_so_many_draws_show_each_image_as_often_as_any_other(draws, often):
+def test_n_draws_show_every_image_equally_often(draws, often):
     total = torch.zeros(20)
     for epoch in range(200):
         order = epoch_order(20, 5, epoch, draws)

@@ -141,7 +141,7 @@ class TestChosen:
         )
         assert whole.chosen.fingerprint() == selection.chosen.fingerprint()
 
-    def test_is_all_to_learn_from_where_the_data_has_a_test_split(self, tmp_path):
+    def test_keeps_all_training_images_where_a_test_split_exists(self, tmp_path):
         pixels = np.zeros((20, 2, 2), np.uint8)
         np.savez(tmp_path / "set.npz", train_images=pixels, test_images=pixels)
         selection = select_images(str(tmp_path / "set.npz"), DataConfig(limit=15))

@@ -15,7 +15,7 @@ def examples(path: Path, **labels: list[int]) -> TrainTestSplit:
     return TrainTestSplit.of(split, 0, leave_out_empty=True)
 
 
-def test_test_images_of_a_class_without_training_images_are_left_out(tmp_path: Path) -> None:
+def test_drops_test_images_of_classes_without_training_images(tmp_path: Path) -> None:
     found = examples(tmp_path, train=[0, 2] * 5, test=[0, 1, 2, 1, 3, 2])
     assert found.class_counts.tolist() == [5, 0, 5, 0]
     assert found.test.labels.tolist() == [0, 2, 2]

@@ -130,7 +130,7 @@ def test_what_is_told_of_the_picture_is_kept(tmp_path, suffix):
                 assert copy.info["dpi"] == pytest.approx(dpi, rel=1e-3)
 
 
-def test_texts_of_a_png_are_kept_but_not_an_orientation_in_xmp(tmp_path):
+def test_png_keeps_its_texts_but_no_xmp_orientation(tmp_path):
     texts = turned_files.PngImagePlugin.PngInfo()
     texts.add_text("Author", "somebody")
     texts.add_itxt("XML:com.adobe.xmp", '<rdf tiff:Orientation="6"/>')

@@ -69,9 +69,7 @@ def train(world_size: int, folder: Path, more: list[str]) -> list[dict]:
 
 
 @pytest.mark.parametrize("more", [[], ["--accumulate", "2", "--crop-padding", "2"]])
-def test_two_processes_end_with_equal_banks_and_see_what_one_sees(
-    tmp_path: Path, more: list[str]
-) -> None:
+def test_two_processes_share_one_bank_and_split_each_batch(tmp_path: Path, more: list[str]) -> None:
     (alone,) = train(1, tmp_path / "one", more)
     first, second = train(2, tmp_path / "two", more)
 

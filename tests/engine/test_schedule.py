@@ -102,7 +102,7 @@ def test_a_cosine_falls_once_more_in_the_noise_aware_phase():
 
 
 @pytest.mark.parametrize("epochs", [1, 7, 49, 100, 245, 490])
-def test_the_phase_has_its_rate_from_the_epoch_whose_progress_has_come_so_far(epochs):
+def test_a_phase_begins_at_the_epoch_that_reaches_its_fraction(epochs):
     settings = OptimizerConfig(learning_rate=1.0, noise_aware_rate=0.1)
     for epoch in range(epochs):
         in_phase = Fraction(epoch, epochs) >= Fraction(210, 245)

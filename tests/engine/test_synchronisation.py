@@ -38,3 +38,4 @@ def test_neither_batches_nor_steps_wait_for_the_gpu(random_images, noise, loss):
         finally:
             torch.cuda.set_sync_debug_mode("default")
         training.step += 1
+    assert training.step == 4

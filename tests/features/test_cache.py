@@ -66,7 +66,7 @@ class TestEntry:
                 assert values.shape == parts[name].shape
                 np.testing.assert_array_equal(bits(values), bits(parts[name]))
 
-    def test_is_memory_mapped_and_may_be_written_to_without_a_trace(self, store, rng):
+    def test_is_memory_mapped_and_writes_stay_in_memory(self, store, rng):
         values = rng.normal(size=(4, 5)).astype(np.float32)
         _, written = write(store, "k", {"fc": values})
         for found in (written, store.read("k")[1]):

@@ -31,7 +31,7 @@ def crops(images, config):
     return torch.cat([b.images for b in evaluation_batches(images, config.data)])
 
 
-def test_probabilities_sum_to_one_and_are_those_of_a_direct_forward(views, network, digits, config):
+def test_probabilities_match_a_direct_forward_pass(views, network, digits, config):
     shown = four_turns(views)
     assert len(shown) == 3
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_neighbors_are_the_nearest_upright_images_by_each_half(views, network, d
             assert len({n.picture.index for n in nearest}) == 5
 
 
-def test_the_querys_own_upright_view_is_marked_and_its_place_told(views):
+def test_marks_and_ranks_the_querys_own_upright_view(views):
     for asked in neighbors(views, num_neighbors=len(views)):
         for part, nearest in asked.by_part.items():
             own = [i for i, n in enumerate(nearest) if n.is_query]
@@ -125,7 +125,7 @@ def test_a_network_without_rotation_head_has_neighbors_alone(digits, config):
     assert [set(n.by_part) for n in gallery.neighbors] == [{"whole"}] * 4
 
 
-def test_at_most_so_many_images_are_looked_at_and_the_mode_is_put_back(digits, config):
+def test_limits_the_images_and_restores_the_mode(digits, config):
     network = build_network(config).train()
     gallery = build_gallery(network, digits, config.data, most=20)
     assert gallery.num_images == 20
@@ -165,7 +165,7 @@ def test_a_set_without_any_readable_image_has_no_gallery(tmp_path, network, conf
     assert build_gallery(network, images, config.data) is None
 
 
-def test_a_file_that_is_gone_after_all_is_a_grey_square(tmp_path, digits, config):
+def test_a_file_gone_since_is_a_grey_square(tmp_path, digits, config):
     for i in range(8):
         Image.new("RGB", (32, 32), (i, 0, 0)).save(tmp_path / f"{i}.png")
     images = open_source(str(tmp_path)).train

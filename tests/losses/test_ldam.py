@@ -56,7 +56,7 @@ def test_without_margins_it_is_scaled_cross_entropy(logits, targets):
     assert torch.equal(found, F.cross_entropy(30 * values, classes))
 
 
-def test_a_margin_makes_the_loss_larger_most_of_all_for_the_rarest(logits, targets):
+def test_margins_raise_the_loss_of_rare_classes_most(logits, targets):
     values, classes = torch.tensor(logits).float(), torch.from_numpy(targets)
     plain = LDAMLoss(COUNTS, max_margin=0, scale=1, reduction="none")(values, classes)
     larger = LDAMLoss(COUNTS, scale=1, reduction="none")(values, classes) - plain

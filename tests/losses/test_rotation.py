@@ -37,7 +37,7 @@ def test_value_by_hand():
     assert rotation_loss(torch.zeros(5, 4, 4)).item() == pytest.approx(math.log(4), rel=1e-6)
 
 
-def test_the_sum_is_divided_by_4b_and_not_by_the_weights():
+def test_sum_is_divided_by_4b_not_by_the_weights():
     logits = torch.randn(6, 4, 4)
     plain = rotation_loss(logits)
     assert torch.equal(rotation_loss(logits, torch.ones(6, 4)), plain)

@@ -45,7 +45,7 @@ def test_empty_classes_are_refused_or_weigh_nothing():
     assert torch.equal(found[[1, 3]], effective_number_weights([9, 3]))
 
 
-def test_a_weighted_mean_is_divided_by_the_sum_of_the_weights():
+def test_weighted_mean_is_divided_by_the_sum_of_weights():
     values = torch.tensor([1.0, 2.0, 6.0])
     assert weighted_mean(values, None).item() == 3
     assert weighted_mean(values, torch.tensor([1.0, 1.0, 2.0])).item() == pytest.approx(15 / 4)

@@ -137,7 +137,7 @@ def test_an_unknown_layer_is_refused(tiny_backbone):
         ClassifierNetwork(tiny_backbone, 3, trained="layer9")
 
 
-def test_a_network_that_cannot_be_parted_is_trained_whole_or_not_at_all():
+def test_a_network_without_parts_cannot_be_frozen():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
     backbone = Backbone([("net", net)], ["layer1", "pool"], feature_dim=5)  # as those of timm are
     with pytest.raises(ConfigError, match="--trained is pool; expected whole, or none"):

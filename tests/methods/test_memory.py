@@ -103,7 +103,7 @@ def test_words_name_the_parts_that_would_fit(images):
     assert "--accumulate" not in hopeless
 
 
-def test_a_network_that_cannot_be_run_without_values_is_no_reason_not_to_train(images, monkeypatch):
+def test_no_estimate_where_shapes_alone_do_not_run(images, monkeypatch):
     def refuse(config, num_classes):
         raise RuntimeError("data-dependent")
 

@@ -181,7 +181,7 @@ def test_alexnet_has_biases_on_convolutions_alone_and_no_dropout(paper_alexnet):
 
 
 @torch.no_grad()
-def test_alexnets_layers_are_after_norm_and_relu_and_before_the_pool():
+def test_alexnet_layers_are_after_relu_and_before_the_pool():
     net = alexnet(63).train()
     images = torch.randn(4, 3, 63, 63)
     conv1 = net.stages["conv1"][0](images)

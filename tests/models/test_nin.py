@@ -50,7 +50,7 @@ def test_there_is_no_network_without_blocks():
 
 
 @torch.no_grad()
-def test_a_block_is_convolution_norm_and_relu_three_times_then_the_pool():
+def test_a_block_is_three_convolutions_then_the_pool():
     block = nin(32, 2).train().stages["block1"]
     images = torch.randn(4, 3, 6, 6)
     x = images

@@ -102,7 +102,7 @@ def test_features_stop_early(net, images):
             handle.remove()
 
 
-def test_order_of_names_does_not_matter_and_unknown_ones_are_refused(net, images):
+def test_layers_come_in_any_order_and_unknown_ones_are_refused(net, images):
     first, third = net.layers[0], net.layers[2]
     with torch.no_grad():
         assert list(net.features(images, ["pool", third, first, third])) == [first, third, "pool"]
@@ -154,7 +154,7 @@ def test_unknown_networks_are_named_with_those_close_to_them(build):
             build(f"timm:{name}", SIDE)
 
 
-def test_networks_of_equal_layer_names_or_without_access_offer_the_pool():
+def test_offers_only_the_pool_where_layers_are_ambiguous():
     class Plain(nn.Module):
         def forward(self, x):
             return x.mean(dim=(2, 3))

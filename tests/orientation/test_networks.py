@@ -338,7 +338,7 @@ def arrays_of(file: Path) -> dict[str, np.ndarray]:
 
 class TestInterrupted:
     @pytest.mark.parametrize("kill", KILLS)
-    def test_a_run_killed_in_its_second_fold_ends_with_the_same_bits(
+    def test_a_run_killed_in_fold_two_resumes_exactly(
         self, kill: str, uninterrupted: Path, tmp_path: Path
     ) -> None:
         run, log = tmp_path / "killed", tmp_path / "log"

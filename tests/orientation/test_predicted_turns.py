@@ -108,7 +108,7 @@ class TestByFolds:
             expected = stored_by_hand(np.mean(said, axis=0))
             np.testing.assert_allclose(found["train"].stored[3], expected, atol=1e-5)
 
-    def test_images_left_out_by_a_limit_are_new_and_so_is_the_test_split(self, tmp_path):
+    def test_images_beyond_the_limit_and_test_images_are_new(self, tmp_path):
         for split, number in [("train", 12), ("test", 3)]:
             for i in range(number):
                 save_photo(tmp_path / "x" / split / f"{i:02d}.png", i, 20, 24)
@@ -131,7 +131,7 @@ class TestByFolds:
         expected = stored_by_hand(np.mean(said, axis=0))
         np.testing.assert_allclose(found["train"].stored[4], expected, atol=1e-5)
 
-    def test_a_changed_file_is_asked_of_the_network_that_held_it_out(self, tmp_path, data):
+    def test_a_changed_file_goes_to_the_fold_without_it(self, tmp_path, data):
         run = upright_run(tmp_path / "run", data, sharp(STORED))
         later = (run.path / FILE).stat().st_mtime + 10
         for i in (2, 7):
@@ -260,7 +260,7 @@ class TestByAPretrainedNetwork:
         names = open_source(data).train.names
         assert found["train"].scored == [NEW if n in held_out else IN_SAMPLE for n in names]
 
-    def test_which_ones_were_held_out_is_not_told_where_files_have_come(self, tmp_path):
+    def test_held_out_images_are_unknown_once_files_are_added(self, tmp_path):
         for i in range(40):
             save_photo(tmp_path / "photos" / f"{i:02d}.png", i, 20, 24)
         run = pretrained_run(tmp_path / "run", str(tmp_path / "photos"), holdout=0.25)

@@ -68,7 +68,7 @@ def test_logits_times_something_have_that_times_the_temperature(factor):
     )
 
 
-def test_a_network_too_sure_is_cooled_and_one_not_sure_enough_is_warmed():
+def test_overconfidence_is_cooled_and_underconfidence_is_sharpened():
     # One turn of 36 that it is sure of is wrong: it should say so with 35 of 36.
     sure = 10 * torch.eye(4).repeat(9, 1, 1, 1)
     sure[0, 0, 0] = sure[0, 0, 1]

@@ -22,7 +22,7 @@ EXAMPLES = turns(
 )
 
 
-def test_the_turn_undoes_the_one_that_the_image_is_stored_by():
+def test_the_turn_undoes_the_stored_turn():
     # Stored turned by a quarter counter-clockwise: three more make it whole.
     assert EXAMPLES.to_upright[:6].tolist() == [0, 3, 2, 1, 3, 3]
     assert EXAMPLES.readable.tolist() == [True] * 6 + [False]

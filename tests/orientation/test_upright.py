@@ -387,7 +387,7 @@ class TestPretrain:
         assert len(few) == 40
         assert few == {name: of_name[name] for name in few}
 
-    def test_a_file_of_other_data_is_refused_before_there_is_a_run(
+    def test_refuses_scores_of_other_data_before_creating_a_run(
         self, finished: Run, tmp_path: Path
     ) -> None:
         write_dat(tmp_path / "p.dat", np.full((99, 4), 0.5, dtype=np.float32))
@@ -408,7 +408,7 @@ class TestPretrain:
             train(tmp_path / "run", **{**PHASE, "method": "instance", "upright": asked})
         assert not (tmp_path / "run").exists()
 
-    def test_the_copy_in_the_run_is_what_it_goes_on_with(
+    def test_resumes_with_the_copy_in_the_run(
         self, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given = Path(shutil.copytree(finished.path, tmp_path / "given"))

@@ -25,7 +25,7 @@ def test_the_histogram_counts_every_score_and_cuts_at_the_threshold(rng):
         assert count == ((agnostic >= low) & (agnostic < high)).sum()
 
 
-def test_the_reliability_diagram_is_of_one_crop_before_and_after_the_temperature(variants):
+def test_reliability_diagram_compares_one_crop_before_and_after_calibration(variants):
     data = reliability_diagram(variants).data
     assert set(data) == {"before", "after"}
     for when, variant in [("before", variants[0]), ("after", variants[1])]:

@@ -73,7 +73,7 @@ def written(tmp_path_factory, config, random_images):
     return *write_report(folder, config, images, table, folds_done=2), table
 
 
-def test_the_page_needs_nothing_from_outside_and_can_be_read_aloud(written):
+def test_the_page_is_self_contained_and_accessible(written):
     _, text, _, _ = written
     page = Elements(text)
     assert not page.all("script")
@@ -95,7 +95,7 @@ def test_its_headings_are_not_those_of_a_training(written):
     assert "<title>Upright or not on photos" in text
 
 
-def test_the_figures_in_words_are_those_of_the_table_and_of_its_own_variant(written):
+def test_figures_in_the_text_match_the_table(written):
     _, text, variants, table = written
     values = re.findall(r'<dd class="value">([^<]*)</dd>', text)
     used = measure_variant(variants[2])
@@ -108,7 +108,7 @@ def test_the_figures_in_words_are_those_of_the_table_and_of_its_own_variant(writ
     assert "five crops, 1.1" in text  # views and temperature
 
 
-def test_every_picture_stands_with_its_four_probabilities_and_the_coloured_turn(report, images):
+def test_every_picture_has_four_probabilities_and_its_turn_marked(report, images):
     table = table_of(images, [told(3, 0.8)] * 3 + [told(0, 0.93)] * 13)
     _, text, _ = report(images, table)
     turned = text[text.index("<h3>Probably stored turned</h3>") :]
@@ -241,7 +241,7 @@ def test_what_is_printed_is_what_is_stored(digits_run, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_at_most_twenty_classes_on_the_terminal_and_all_on_the_page(tmp_path, capsys, rng):
+def test_terminal_shows_twenty_classes_and_the_page_all(tmp_path, capsys, rng):
     pixels = rng.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "many.npz", train_images=pixels, train_labels=np.arange(100) % 25)
     run = upright(
@@ -261,7 +261,7 @@ def test_at_most_twenty_classes_on_the_terminal_and_all_on_the_page(tmp_path, ca
     assert "first 20" not in (run.path / "report.html").read_text()
 
 
-def test_a_file_that_cannot_be_decoded_is_told_and_has_no_scores(tmp_path, capsys, rng):
+def test_an_undecodable_file_is_reported_without_scores(tmp_path, capsys, rng):
     for i in range(48):
         pixels = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i:02d}.jpg")

@@ -178,7 +178,7 @@ class TestText:
         assert found.tolist() == np.float32([float(x) for x in lines]).reshape(2, 4).tolist()
         assert found[1, 2] == 0.25
 
-    def test_is_written_a_line_each_and_comes_back_to_the_bit(self, tmp_path):
+    def test_writes_a_line_an_image_and_reads_back_exactly(self, tmp_path):
         p_upright = table_of(NAMES).p_upright
         write_dat(tmp_path / "p.dat", p_upright)
         lines = (tmp_path / "p.dat").read_text().splitlines()

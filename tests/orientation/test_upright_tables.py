@@ -70,7 +70,7 @@ def test_rows_are_the_variants_and_say_which_is_in_use(table, rng):
     assert "%" not in shown.cells()[0][3] + shown.cells()[0][5]
 
 
-def test_the_collections_scores_are_a_loop_over_what_could_be_read(images, table):
+def test_collection_scores_match_a_loop_over_readable_images(images, table):
     scores = collection_scores(table)
     read = [i for i in range(40) if i not in UNSCORED]
     p = table.p_upright
@@ -83,7 +83,7 @@ def test_the_collections_scores_are_a_loop_over_what_could_be_read(images, table
     assert scores["half_turn"] == pytest.approx(np.mean(half), abs=1e-6)
 
 
-def test_what_is_stored_turned_is_counted_by_the_turn_that_brings_it_upright(images):
+def test_counts_stored_turned_images_by_their_correcting_turn(images):
     # Stored turned by 90 degrees, it takes another 270 to be upright.
     turns = [1] * 5 + [2] * 3 + [3] * 2 + [0] * 30
     table = table_of(images, [told(turn) for turn in turns])

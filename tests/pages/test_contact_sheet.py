@@ -33,7 +33,7 @@ def test_six_pictures_in_a_row(number):
     assert np.count_nonzero(np.diff(column, prepend=0) == 1) == -(-number // 6)
 
 
-def test_the_bars_have_the_heights_of_the_shares_and_the_marked_one_is_coloured():
+def test_bars_show_the_shares_and_colour_the_marked_one():
     shares = [0.2, 1.0, 0.5, 0.75]
     heights = []
     for marked in range(4):

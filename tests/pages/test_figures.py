@@ -28,7 +28,7 @@ def test_the_losses_data_are_the_lines_over_epochs():
         assert data[name] == [line[name] for line in lines]
 
 
-def test_a_method_of_one_term_has_no_second_curve_for_the_total():
+def test_a_single_term_has_no_curve_for_the_total():
     data = loss_curves(train_lines(terms=("rotation",))).data
     assert "loss" not in data
     assert "rotation" in data

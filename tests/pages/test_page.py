@@ -156,14 +156,14 @@ def test_a_name_with_quotes_stays_within_its_attribute(report, digits):
     assert all("onerror" not in attributes for _, attributes in Elements(text).tags)
 
 
-def test_a_name_that_is_no_unicode_does_not_stop_the_report(tmp_path):
+def test_a_name_that_is_not_unicode_is_shown(tmp_path):
     name = b"caf\xe9.jpg".decode("utf-8", "surrogateescape")
     path = tmp_path / "report.html"
     write_page(path, Page("t", "d", "c", unreadable={name: "damaged"}))
     assert "caf?.jpg" in path.read_text(encoding="utf-8")
 
 
-def test_the_own_view_of_each_query_is_marked_where_it_is_found(written, network, digits, config):
+def test_marks_each_querys_own_view_among_the_neighbours(written, network, digits, config):
     _, text = written
     gallery = build_gallery(network, digits, config.data, seed=config.run.seed)
     found = [n for a in gallery.neighbors for part in a.by_part.values() for n in part]
@@ -175,7 +175,7 @@ def test_the_own_view_of_each_query_is_marked_where_it_is_found(written, network
             assert f"its own upright view {told}<" in text
 
 
-def test_a_run_of_no_epochs_has_no_curves_and_says_so(report, config):
+def test_says_that_a_run_of_no_epochs_has_no_curves(report, config):
     run, text = report(train=[], diagnostics=[], config=config.with_settings(epochs=0), tables=[])
     assert "no epoch was trained" in text
     assert "How the training went" not in text

@@ -135,7 +135,7 @@ class TestFewShotTable:
             ["trained: invariant", "turned", "37.5 ± 1.2", "-"],
         ]
 
-    def test_says_what_the_spread_is_over_and_what_is_left_out(self, few_shot):
+    def test_names_what_the_spread_is_over_and_what_is_missing(self, few_shot):
         few_shot["test_images_learned_from"] = 7
         note = few_shot_table(few_shot).note
         assert "over n = 10 draws of the labelled images, 5 for each of 2 seeds" in note

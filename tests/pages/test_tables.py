@@ -29,9 +29,7 @@ TABLE = Table(
         (float("nan"), False, "-"),
     ],
 )
-def test_cells_show_fractions_as_percent_counts_as_counts_and_nothing_as_a_dash(
-    value, plain, shown
-):
+def test_cells_show_percent_counts_and_a_dash_for_nothing(value, plain, shown):
     assert format_cell(value, plain=plain) == shown
 
 

@@ -136,7 +136,7 @@ def test_one_training_step_of_the_other_methods(method, random_images):
 
 
 @pytest.mark.parametrize(("instance_loss", "noise"), [("nce", "per-image"), ("infonce", "shared")])
-def test_a_step_in_mixed_precision_is_close_to_one_in_float32(instance_loss, noise, random_images):
+def test_mixed_precision_is_close_to_float32(instance_loss, noise, random_images):
     config = preset("digits").with_settings(
         batch_size=12, instance_loss=instance_loss, noise=noise, num_noise=64
     )

@@ -116,7 +116,7 @@ class TestProtocolFor:
     )
 
     @pytest.mark.parametrize("name", PROTOCOLS)
-    def test_pixels_are_as_the_run_saw_them_and_all_else_as_the_protocol_says(self, name):
+    def test_normalises_as_the_run_and_trains_as_the_protocol(self, name):
         recipe, own = protocol_for(name, self.RUN), PROTOCOLS[name]()
         d = recipe.data
         # Resize 256 and a crop of 224, or whole squares; the quick one takes what the run took.
@@ -183,5 +183,5 @@ def test_one_training_step(name, random_images, monkeypatch):
     assert not any(n.startswith("backbone") for n in moved)
 
 
-def test_the_crops_of_imagenet_are_those_of_resize_and_random_crop():
+def test_imagenet_crops_match_resize_and_random_crop():
     assert PROTOCOLS["imagenet-linear"]().data == DataConfig(crop_fraction=224 / 256)

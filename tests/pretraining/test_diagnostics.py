@@ -176,7 +176,7 @@ class TestSpread:
         assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
         assert collapse_warning(found) is not None
 
-    def test_copies_count_by_their_mean_only_where_they_are_learned_as_one(self, with_sky, crop):
+    def test_averages_copies_only_where_the_loss_does(self, with_sky, crop):
         def alternating(views: Tensor) -> Tensor:
             """An image's own features, by turns with their opposite: of mean zero."""
             own = views.flatten(2).mean(dim=2) + 0.4

@@ -103,7 +103,7 @@ def write_upright(path: Path, agnostic: np.ndarray) -> np.ndarray:
     return probabilities[:, :, 0]
 
 
-def test_switches_of_the_rotation_loss_and_the_picture_of_the_imbalance(
+def test_rotation_switches_and_the_imbalance_picture_are_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agnostic = np.linspace(0, 1, 60, dtype=np.float32)

@@ -75,9 +75,7 @@ class TestClassifier:
         ("shots", "width", "num_fits"),
         [(2, 60, 2), (3, 60, 3), (8, 60, 5), (30, 200, 1), (30, 40, 1)],
     )
-    def test_is_the_one_of_the_best_strength_in_the_features_own_basis(
-        self, shots, width, num_fits
-    ):
+    def test_matches_the_best_strength_in_the_original_basis(self, shots, width, num_fits):
         """However many features there are, and however they are folded on the way."""
         values, labels = task(shots, width)
         fitted, strength = few_shot_classifier(values, labels)
@@ -149,7 +147,7 @@ class TestShots:
         with pytest.raises(ConfigError, match="expected numbers from 1 on"):
             usable_shots(split, [0], shots)
 
-    def test_which_k_were_asked_for_is_not_of_the_protocol_but_the_draws_are(self, split):
+    def test_the_draws_depend_on_the_protocol_but_not_on_k(self, split):
         one, other = (few_shot_protocol(split, [0, 1], draws=d, grid=1) for d in (5, 6))
         assert (one["name"], one["draws"], other["draws"]) == ("few-shot", 5, 6)
         assert "shots" not in one

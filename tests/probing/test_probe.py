@@ -247,7 +247,7 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     assert "2 seeds of the probe and 2 draws for each" in printed
 
 
-def test_what_there_is_no_room_for_is_refused_before_it_is_computed(
+def test_refuses_features_that_do_not_fit_before_computing(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"limit": 120, "seeds": 1, "device": "cpu", "quiet": True}

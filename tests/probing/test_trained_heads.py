@@ -244,9 +244,7 @@ class TestTenCrops:
         np.testing.assert_allclose(one, by_crop[4].numpy(), atol=1e-5)
         assert np.abs(one - said).max() > 0.01
 
-    def test_images_that_cannot_be_read_for_a_view_are_left_out(
-        self, make_probe, network, monkeypatch
-    ):
+    def test_leaves_out_images_unreadable_in_a_view(self, make_probe, network, monkeypatch):
         training = make_probe(test_crops=10, layers=("conv",))._training(network)
         trained = training.train(np.arange(30), seed=0, name="x")
         whole, _ = training.predict(trained, np.arange(15), None)["conv"]
@@ -322,8 +320,10 @@ class TestInterrupted:
         first.finish()
         assert not first.folder.exists()
 
-    def test_to_finish_what_has_not_begun(self, make_probe):
-        make_probe().finish()
+    def test_finishing_what_never_began_leaves_nothing(self, make_probe):
+        probe = make_probe()
+        probe.finish()
+        assert not probe.folder.exists()
 
 
 class TestImagesOfEachClass:
