@@ -247,13 +247,15 @@ class TestFile:
         assert not kept.exists()
 
 
-def test_many_headers_are_announced(photos, kept, monkeypatch):
-    monkeypatch.setattr(header_index, "MANY", 25)
-    monkeypatch.setattr(header_index, "SAY_EVERY_S", 0.0)
-    lines: list[str] = []
-    open_kept(photos, kept, say=lines.append)
-    assert lines[0] == "reading the headers of 25 image files; they are kept in the run"
-    assert lines[25].startswith("24 of 25 read, ")
-    lines.clear()
-    open_kept(photos, kept, say=lines.append)
-    assert lines == []
+def test_many_headers_are_announced(photos, kept, monkeypatch, caplog):
+    monkeypatch.setattr(header_index, "ANNOUNCED_FROM", 25)
+    monkeypatch.setattr(header_index, "LOG_EVERY_S", 0.0)
+    with caplog.at_level("INFO", logger="quarterturn"):
+        open_kept(photos, kept)
+        assert caplog.messages[0] == (
+            "reading the headers of 25 image files; the run stores them for reuse"
+        )
+        assert caplog.messages[25].startswith("24 of 25 headers read, ")
+        caplog.clear()
+        open_kept(photos, kept)
+        assert caplog.messages == []

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torchvision.datasets import ImageFolder, ImageNet, imagenet
 
+from quarterturn.data.data_argument import locate, short_name
 from quarterturn.data.labelled import open_labelled
-from quarterturn.data.sources import Source, locate, open_source, short_name
+from quarterturn.data.sources import Source, open_source
 from quarterturn.errors import DataError
 
 from .pictures import save_photo

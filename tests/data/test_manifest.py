@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import open_labelled
-from quarterturn.data.sources import Source, locate, open_source
+from quarterturn.data.sources import Source, open_source
 from quarterturn.errors import DataError
 
 from .pictures import photo, save, save_photo, truncate
@@ -189,7 +190,7 @@ class TestLabels:
         assert (train.labels, train.class_names) == (None, [])
         told = "there is none on lines 3, 12, but on others of the split 'train'"
         assert train.unlabelled == told
-        with pytest.raises(DataError, match=f"has no labels to learn from: {told}$"):
+        with pytest.raises(DataError, match=f"has no labels: {told}$"):
             open_labelled(str(root / "list.csv"))
 
     def test_long_lists_of_lines_are_cut(self, root):
@@ -217,7 +218,7 @@ class TestSplits:
         assert source.test_name == "test"
         assert source.train.names == [f"{i}.png" for i in range(0, 24, 3)]
         assert source.test.names == [f"{i}.png" for i in range(2, 24, 3)]
-        assert source.summary()[1] == "8 images in its split 'test'"
+        assert source.summary()[1] == "8 images in the split 'test'"
 
     def test_of_other_names_are_refused(self, root):
         rows = [*(f"{i}.png,train" for i in range(9)), "9.png,validation", "10.png,", "11.png,Test"]

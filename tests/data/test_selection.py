@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from quarterturn.config import DataConfig
+from quarterturn.data.class_matching import match_classes
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
-from quarterturn.data.selection import (
+from quarterturn.data.selection import select_images
+from quarterturn.data.subsets import (
     cut_long_tail,
     first_of_each_class,
     hold_out,
     limit_images,
-    match_classes,
-    select_images,
     stratified_split,
 )
 from quarterturn.errors import DataError
@@ -100,7 +100,7 @@ class TestLongTail:
         assert long_tail_counts(100, 4, 0.001) == [100, 10, 1, 0]
         assert words == (
             "labels were read to cut a long tail (exponential, 0.001): 111 of 400 images, "
-            "100 to 0 a class"
+            "100 to 0 per class"
         )
 
     def test_needs_labels(self, tmp_path):
@@ -114,7 +114,7 @@ class TestLongTail:
             train_images=np.zeros((12, 1, 1), np.uint8),
             train_labels=np.arange(12) % 2,
         )
-        with pytest.raises(DataError, match=r"--long-tail 0\.1 leaves 6 images"):
+        with pytest.raises(DataError, match=r"--long-tail 0\.1 leaves 6 training images"):
             select_images(str(tmp_path / "x.npz"), DataConfig(long_tail=0.1))
 
 
@@ -251,5 +251,5 @@ class TestMatchClasses:
 
     def test_a_class_that_training_lacks(self):
         train = self.labelled([0, 1], ["ant", "bee"])
-        with pytest.raises(DataError, match="that the training images lack: cat, dog"):
+        with pytest.raises(DataError, match="missing from the training images: cat, dog"):
             match_classes(self.labelled([0, 1, 2], ["bee", "cat", "dog"]), train)

@@ -80,8 +80,8 @@ class TestMessyFolder:
     def test_summary_says_so(self, messy):
         assert open_source(str(messy)).summary() == [
             "68 images in My photos",
-            "ignored, not images: 1 (no suffix), 1 .txt, 2 hidden",
-            "left out: 1 HEIC files; to read them: pip install 'quarterturn[heic]'",
+            "ignored files that are not images: 1 (no suffix), 1 .txt, 2 hidden",
+            "left out: 1 HEIC files; read them with: pip install 'quarterturn[heic]'",
             "1 image files cannot be read and are left out:",
             "  empty.jpg: the file is empty",
         ]
@@ -214,7 +214,7 @@ class TestSplits:
         assert source.test.names[0] == f"a/{first:03d}.png"
         assert len(source.test) == 11 - 2 * folders.index(expected)
         assert source.train.class_names == source.test.class_names == ["a", "b"]
-        assert f"{len(source.test)} images in its split '{expected}'" in source.summary()
+        assert f"{len(source.test)} images in the split '{expected}'" in source.summary()
         assert {split: len(images) for split, images in source.unused.items()} == (
             {"val": 9} if len(folders) == 3 else {}
         )

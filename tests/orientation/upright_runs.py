@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from quarterturn.config import Config
+from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import select_images
-from quarterturn.data.sources import locate
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.methods.registry import build_network
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint

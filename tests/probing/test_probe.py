@@ -12,8 +12,9 @@ from PIL import Image
 from quarterturn import ConfigError, DataError, pretrain, probe
 from quarterturn.cli import main
 from quarterturn.comparing.compare import compare
-from quarterturn.data.selection import select_images, stratified_split
+from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
+from quarterturn.data.subsets import stratified_split
 from quarterturn.runs import Run
 
 
@@ -63,7 +64,7 @@ def test_the_untrained_backbone_may_be_left_out(digits_run: Run) -> None:
 
 def test_data_without_labels_is_refused(digits_run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", train_images=np.zeros((9, 8, 8), np.uint8))
-    with pytest.raises(DataError, match="has no labels to learn from"):
+    with pytest.raises(DataError, match="has no labels"):
         probe(digits_run.path, str(tmp_path / "x.npz"), quiet=True)
 
 
@@ -96,7 +97,7 @@ def test_images_that_the_run_has_learned_from_are_counted(
 def test_one_class_is_refused(digits_run: Run, tmp_path: Path) -> None:
     arrays = {"train_images": np.zeros((9, 8, 8), np.uint8), "train_labels": np.zeros(9, int)}
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(DataError, match="of one class alone"):
+    with pytest.raises(DataError, match="of only one class"):
         probe(digits_run.path, tmp_path / "x.npz", quiet=True)
 
 

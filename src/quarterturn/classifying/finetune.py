@@ -11,11 +11,11 @@ from rich.console import Console
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import train_classifier
 from quarterturn.config import Config
+from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
-from quarterturn.data.sources import locate
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import line_printer, stderr_console
+from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.methods.registry import build_network, check_network
@@ -189,7 +189,6 @@ def _open(
             config,
             download=download and runtime.is_main,
             index=index,
-            say=line_printer(console),
         )
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from quarterturn.classifying.evaluation import classifier_metrics, classify
 from quarterturn.config import Config
-from quarterturn.data.sources import check_unreadable
 from quarterturn.data.train_test_split import TrainTestSplit
+from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stdout_console
 from quarterturn.files import write_json
@@ -79,7 +79,7 @@ def conclude(
         figures: Those of the last epoch, by `tested`.
         failed: Images that could not be decoded, with the reason.
         learned: What the run that it began with had learned of the test images, by
-            `quarterturn.runs.test_overlap.count_learned`; empty from scratch.
+            `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
         console: Where to print; None for silence.
     """
     settings = run.config.classifier

@@ -16,8 +16,8 @@ from quarterturn.pages.classifier_tables import MEASURES, start_words
 from quarterturn.pages.tables import percent
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.prepare import tell_memory, wants_tensorboard
-from quarterturn.runs.test_overlap import count_learned
 from quarterturn.runs.training import prepare_training
+from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import never_in_force
 
 
@@ -57,7 +57,7 @@ def train_classifier(
         return
     learned: dict[str, int | None] = {}
     if run.start is not None and runtime.is_main:
-        learned = count_learned(run.start, examples.test, str(run.data))
+        learned = count_trained_on(run.start, examples.test, str(run.data))
     if console is not None:
         _introduce(console, run, examples, runtime, training)
         if words := start_words(learned):

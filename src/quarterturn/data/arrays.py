@@ -46,7 +46,7 @@ def read_npz(path: Path) -> dict[str, ArrayImages]:
         DataError: The file cannot be read, or its arrays are not of these shapes.
     """
     try:
-        # Opened here, since numpy leaves a damaged file open.
+        # Opened here, since NumPy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except FileNotFoundError:

@@ -18,7 +18,8 @@ from quarterturn.data.crops import Crops, centre_crops, crop_batch
 from quarterturn.data.file_loader import Decoded, Plan, decoding_loader, random_crops
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sampling import epoch_order, resampled_order
-from quarterturn.data.sources import Source, check_unreadable
+from quarterturn.data.sources import Source
+from quarterturn.data.unreadable import check_unreadable
 
 
 @dataclass(frozen=True)

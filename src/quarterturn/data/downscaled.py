@@ -7,7 +7,7 @@ import numpy as np
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.sources import list_unreadable
+from quarterturn.data.unreadable import list_unreadable
 from quarterturn.errors import DataError
 
 

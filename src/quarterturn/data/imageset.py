@@ -5,7 +5,9 @@ Shapes: N images, numbered 0..N-1 for the whole run; H, W their height and width
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,11 +24,11 @@ class ImageSet(ABC):
     """N images under fixed numbers.
 
     Attributes:
-        names: (N,) a name for each image, relative to the source.
+        names: (N,) name of each image, relative to the source.
         sizes: (N, 2) upright height and width in pixels.
         labels: (N,) int64 classes, or None. Only probes and supervised training read them.
         class_names: Names of the classes; empty without labels.
-        unlabelled: Why there are no labels, in words, where there might have been.
+        unlabelled: Why there are no labels, if some were expected.
     """
 
     names: Sequence[str]
@@ -44,16 +46,31 @@ class ImageSet(ABC):
 
     @abstractmethod
     def subset(self, indices: NDArray[np.int64]) -> ImageSet:
-        """These images under new numbers 0..n-1, in the given order."""
+        """The images ``indices`` under new numbers 0..n-1, in the given order."""
 
     @abstractmethod
     def fingerprint(self) -> str:
         """A short hash that tells one collection of images from another."""
 
+    def identity(self, index: int, data: str) -> str:
+        """An identifier of one image that is the same wherever the image turns up.
+
+        It keeps images that were trained on out of tests, whatever path leads to them.
+
+        Args:
+            index: The image's number.
+            data: DATA that the images are from, as `quarterturn.data.data_argument.locate` has it.
+        """
+        return f"{data}:{self.names[index]}"
+
+    def identities(self, data: str) -> set[str]:
+        """`identity` of every image."""
+        return {self.identity(index, data) for index in range(len(self))}
+
 
 @dataclass
 class ArrayImages(ImageSet):
-    """Small images, all of one size, in memory.
+    """Small images of one size, in memory.
 
     Args:
         pixels: (N, H, W, 3) uint8.
@@ -83,7 +100,7 @@ class ArrayImages(ImageSet):
         )
 
     def fingerprint(self) -> str:
-        """Hash of the shape and every pixel."""
+        """Hash of the shape and all pixels."""
         digest = hashlib.sha256(str(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()[:16]
@@ -96,9 +113,9 @@ class FileImages(ImageSet):
     Args:
         root: The folder that ``names`` are relative to.
         num_bytes: (N,) size of each file.
-        modified_ns: (N,) when each file's contents were last written, in nanoseconds, or what a
-            program has set that time to.
-        changed_ns: (N,) when anything about the file was last changed, which no program sets.
+        modified_ns: (N,) modification time of each file in nanoseconds, which programs may set.
+        changed_ns: (N,) time of the last change to the file or its metadata, which no program can
+            set.
     """
 
     root: Path
@@ -134,19 +151,36 @@ class FileImages(ImageSet):
         )
 
     def fingerprint(self) -> str:
-        """Hash of every name and file size; the contents are not read."""
+        """Hash of all names and file sizes; the contents are not read."""
         digest = hashlib.sha256()
         for name, size in zip(self.names, self.num_bytes, strict=True):
             digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()[:16]
 
     def files_fingerprint(self) -> str:
-        """Hash of where the files lie and when they were changed, which copies have not in common.
+        """Hash of the folder and of when the files were changed, which differs between copies.
 
-        Names and sizes alone would not tell a photo from itself, turned in place; nor would the
-        time of writing, which some programs put back.
+        Names and sizes alone miss a photo that was turned in place; so does the modification time,
+        which some programs restore.
         """
         digest = hashlib.sha256(str(self.root.resolve()).encode(errors="surrogateescape"))
         digest.update(np.ascontiguousarray(self.modified_ns).data)
         digest.update(np.ascontiguousarray(self.changed_ns).data)
         return digest.hexdigest()[:16]
+
+    def identity(self, index: int, data: str) -> str:
+        """The file's real path."""
+        return str(self.path(index).resolve())
+
+    def identities(self, data: str) -> set[str]:
+        """The files' real paths.
+
+        Folders are resolved once each: resolving a million files one by one takes minutes.
+        """
+        resolved = functools.cache(os.path.realpath)
+        paths = set()
+        for name in self.names:
+            folder, file = os.path.split(os.path.join(self.root, name))
+            path = os.path.join(resolved(folder), file)
+            paths.add(os.path.realpath(path) if os.path.islink(path) else path)
+        return paths

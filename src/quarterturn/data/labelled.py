@@ -1,9 +1,8 @@
-"""Labelled images: a part to learn from and a part to test on."""
+"""Labelled images for training and testing."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,35 +10,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.identity import identities
+from quarterturn.data.class_matching import (
+    keep_known_classes,
+    match_classes,
+    unknown_classes,
+    untrained_classes,
+)
+from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.selection import (
+from quarterturn.data.sources import Source, open_source
+from quarterturn.data.subsets import (
     cut_long_tail,
-    known_classes,
     limit_images,
     long_tail_numbers,
-    match_classes,
     stratified_split,
-    unknown_classes,
 )
-from quarterturn.data.sources import Source, locate, open_source
 from quarterturn.errors import ConfigError, DataError
 
 TEST_FRACTION = 0.2
+"""Share of each class to hold out where the data has no test split."""
 
 
 @dataclass(frozen=True)
 class LabelledData:
-    """Labelled images, with a test part of their own or to be parted by seed.
+    """Labelled images with a test split, or to be split by seed.
 
     Attributes:
-        train: Images to learn from, and to take the test part from where it has none.
-        test: The test part under the class numbers of ``train``, or None.
-        description: How they are parted, in words.
-        source: Where the training images are from.
-        test_fraction: Share of each class that is held out where there is no test part.
-        long_tail: Factor and kind of the long tail that the training images are cut to once the
-            test part is held out of them; None where ``train`` is what is learned from.
+        train: The training images; also those held out for testing if there is no test split.
+        test: The test split under the class numbers of ``train``, or None.
+        description: A phrase on where the test images come from.
+        source: The source of the training images.
+        test_fraction: Share of each class to hold out if there is no test split.
+        long_tail: Factor and kind of the long tail to cut the training images to once the test
+            images are held out; None if ``train`` needs no cut.
     """
 
     train: ImageSet
@@ -50,7 +53,7 @@ class LabelledData:
     long_tail: tuple[float, str] | None = None
 
     def labels_fingerprint(self) -> str:
-        """A short hash of all labels and the classes' names: the images do not tell the task."""
+        """A short hash of all labels and class names: the same images may pose several tasks."""
         digest = hashlib.sha256("\0".join(self.train.class_names).encode(errors="surrogateescape"))
         for part in (self.train, self.tests):
             digest.update(np.ascontiguousarray(part.labels).data)
@@ -58,23 +61,27 @@ class LabelledData:
 
     @property
     def tests(self) -> ImageSet:
-        """The images that test images are taken from."""
+        """The images from which test images are taken."""
         return self.train if self.test is None else self.test
 
     def parts(self, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Numbers of the training and of the test images.
+        """Numbers of the training images in ``train`` and of the test images in `tests`.
+
+        Args:
+            seed: Fixes which images are held out if there is no test split.
 
         Raises:
-            DataError: There are too few to hold any out, or to cut a long tail from the others.
-            ConfigError: None are to be held out.
+            DataError: There are too few images to hold any out, or to cut a long tail from the
+                rest.
+            ConfigError: ``test_fraction`` is 0.
         """
         if self.test is not None:
             return np.arange(len(self.train)), np.arange(len(self.test))
         assert self.train.labels is not None
         if self.test_fraction == 0:
             raise ConfigError(
-                "--holdout is 0; expected a fraction above 0: this data has no test split, and "
-                "without a test there is no figure"
+                "--holdout is 0, and this data has no test split; expected a fraction above 0, to "
+                "have images to test on"
             )
         train, test = stratified_split(self.train.labels, self.test_fraction, seed)
         if len(test) == 0:
@@ -83,8 +90,8 @@ class LabelledData:
                 "each class; give data with a test split"
             )
         if self.long_tail is not None:
-            kept, _ = long_tail_numbers(self.train.subset(train), *self.long_tail)
-            train = train[kept]
+            cut, _ = long_tail_numbers(self.train.subset(train), *self.long_tail)
+            train = train[cut]
         return train, test
 
 
@@ -103,114 +110,111 @@ def open_labelled(
     leave_out_unknown: bool = False,
     download: bool = False,
     index: Path | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> LabelledData:
-    """Labelled images of ``DATA``, and where the test part is to come from.
+    """Open labelled images, and decide where the test images come from.
 
     Args:
-        data: DATA with labels. Without a split of its own, a stratified part is held out.
+        data: DATA with labels. Without a test split, a stratified part is held out.
         test: Other DATA to test on.
-        train: Other DATA to learn from. The test part is then that of ``data``, or all of it where
-            it has none.
-        long_tail: Cut the training part, and never the test part; see `cut_long_tail`. Where there
-            is a test part, the cut comes before the limit; else after, once one is held out.
+        train: Other DATA to train on. The test images are then the test split of ``data``, or all
+            of ``data`` if it has none.
+        long_tail: Cut the training images, never the test images, to a long tail; see
+            `cut_long_tail`. With a test split, the cut comes before the limit; else after it, once
+            the test images are held out.
         long_tail_kind: ``exponential`` or ``step``.
-        limit: Use at most this many images of each part.
-        test_fraction: Share of each class to hold out where there is no test part.
-        max_bad_fraction: More unreadable image files than this are an error.
+        limit: Largest number of images of each part.
+        test_fraction: Share of each class to hold out if there is no test split.
+        max_bad_fraction: Largest share of image files that may be unreadable.
         verify: Decode every file in full, not only its header.
-        empty_classes: Let pass test images of a class that has no training image.
-        leave_out_unknown: Leave out test images of classes whose very names the training images
-            have not, such as folders that are not there.
-        download: Fetch a named data set that is not there.
-        index: Where the headers of image files are kept; see `open_source`.
-        say: Takes lines on the progress.
+        empty_classes: Accept test images of a class without training images.
+        leave_out_unknown: Leave out test images whose class name no training class has, such as
+            that of a missing folder.
+        download: Fetch a named data set that is missing.
+        index: Folder of the header index; see `open_source`.
 
     Raises:
-        DataError: No labels, one class alone, test classes that training lacks, or an image to
-            learn from that is a test image as well.
-        ConfigError: Other data is given for both parts.
+        DataError: There are no labels, only one class, test classes without training images, or
+            images in both the training and the test part.
+        ConfigError: Both ``train`` and ``test`` are given.
     """
     if train is not None and test is not None:
-        raise ConfigError("give --train or --test: with both, nothing of DATA itself takes part")
+        raise ConfigError("give --train or --test, not both: with both, DATA itself is not used")
     options: dict[str, Any] = {
         "max_bad_fraction": max_bad_fraction,
         "verify": verify,
         "download": download,
         "index": index,
-        "say": say,
     }
     source = open_source(data, **options)
-    other, description = source.test, f"the split {source.test_name!r}"
-    learned = data
+    tests, description = source.test, f"the split {source.test_name!r}"
+    training_data = data
     if train is not None:
-        other = source.train if other is None else other
+        tests = source.train if tests is None else tests
         description = f"{description} of {data}" if source.test_name else data
-        source, learned = open_source(train, **options), train
+        source, training_data = open_source(train, **options), train
     if test is not None:
-        other, description = open_source(test, **options).train, test
-    images, cut, later = source.train, "", None
+        tests, description = open_source(test, **options).train, test
+    whole, notes, cut_later = source.train, "", None
     if long_tail is not None:
         if not 0 < long_tail <= 1:
             raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
-        if other is None:
-            later = (long_tail, long_tail_kind)
+        if tests is None:
+            cut_later = (long_tail, long_tail_kind)
         else:
-            images, _ = cut_long_tail(images, long_tail, long_tail_kind)
-        cut = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
-    whole, images = images, _labelled(limit_images(images, limit), learned)
-    if other is None:
+            whole, _ = cut_long_tail(whole, long_tail, long_tail_kind)
+        notes = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
+    images = limit_images(whole, limit)
+    _require_labels(images, training_data)
+    if tests is None:
         description = f"a stratified {test_fraction:.0%} held out by seed"
     else:
-        _labelled(other, description)
-        if leave_out_unknown and (unknown := unknown_classes(other, images)):
-            matched = known_classes(other, images)
+        _require_labels(tests, description)
+        if leave_out_unknown and (unknown := unknown_classes(tests, images)):
+            matched = keep_known_classes(tests, images)
             if not len(matched):
-                raise DataError(f"{description} has no image of a class that {learned} has")
-            cut += (
-                f"; left out: {len(other) - len(matched):,} test images of {len(unknown)} classes "
+                raise DataError(f"{description} has no image of a class that {training_data} has")
+            notes += (
+                f"; left out: {len(tests) - len(matched):,} test images of {len(unknown)} classes "
                 f"without training images: {', '.join(unknown[:10])}"
             )
         else:
-            matched = match_classes(other, images)
-        if (lacking := _tested_alone(matched, whole)) and not empty_classes:
+            matched = match_classes(tests, images)
+        if (untrained := untrained_classes(matched, whole)) and not empty_classes:
             raise DataError(
-                f"test classes of which {learned} has no training image: {', '.join(lacking[:10])}"
+                f"{training_data} has no training image of the test classes "
+                f"{', '.join(untrained[:10])}"
             )
-        other = limit_images(matched, limit)
-        if lost := len(_tested_alone(other, images)) - len(_tested_alone(other, whole)):
-            cut += f"; --limit leaves no training image of {lost} of the classes tested"
+        tests = limit_images(matched, limit)
+        if lost := len(untrained_classes(tests, images)) - len(untrained_classes(tests, whole)):
+            notes += f"; --limit leaves no training image of {lost} of the classes tested"
     if train is not None:
-        assert other is not None
-        _refuse_shared(identities(images, locate(train)) & identities(other, locate(data)))
-        cut = f"; training images of {train}" + cut
-    return LabelledData(images, other, description + cut, source, test_fraction, later)
-
-
-def _tested_alone(tests: ImageSet, train: ImageSet) -> list[str]:
-    """The classes that have test images and no training image."""
-    assert tests.labels is not None
-    assert train.labels is not None
-    return [tests.class_names[c] for c in np.setdiff1d(tests.labels, train.labels)]
+        assert tests is not None
+        _refuse_shared(images.identities(locate(train)) & tests.identities(locate(data)))
+        notes = f"; training images of {train}" + notes
+    return LabelledData(images, tests, description + notes, source, test_fraction, cut_later)
 
 
 def _refuse_shared(shared: set[str]) -> None:
     if shared:
         raise DataError(
-            f"{len(shared):,} images are in both parts, to learn from and to test on, such as "
-            f"{min(shared)}; give DATA with a test split, or other images"
+            f"{len(shared):,} images are both training and test images, such as {min(shared)}; "
+            "give DATA with a test split, or other images"
         )
 
 
-def _labelled(images: ImageSet, data: str) -> ImageSet:
+def _require_labels(images: ImageSet, data: str) -> None:
+    """Refuse images without labels, or of a single class.
+
+    Raises:
+        DataError: Says why there are no labels, if that is known.
+    """
     if images.labels is None:
         raise DataError(
-            f"{data} has no labels to learn from: "
+            f"{data} has no labels: "
             + (
                 images.unlabelled
                 or "expected a sub-folder for each class, or labels in the .npz or .csv file"
             )
         )
     if len(np.unique(images.labels)) < 2:
-        raise DataError(f"{data} has images of one class alone: there is nothing to tell apart")
-    return images
+        raise DataError(f"{data} has images of only one class; expected at least two")

@@ -1,8 +1,9 @@
-"""Well-known data sets, by their names in NAME:ROOT."""
+"""The well-known data sets that NAME:ROOT opens. A new one is a reader and a line in the table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,25 +17,36 @@ from quarterturn.data.stl10 import read_stl10, read_stl10_unlabeled
 
 
 class ArrayReader(Protocol):
-    """Reads the splits of a well-known data set, ``train`` among them, into memory."""
+    """Reads the splits of a data set into memory, ``train`` among them."""
 
     def __call__(self, root: Path, *, download: bool) -> Mapping[str, ImageSet]:
-        """Read them from a folder; where ``download`` is set, fetch them first if need be."""
+        """Read the splits below ``root``; with ``download``, fetch the files that are missing."""
 
 
-FileReader = Callable[[Path, HeaderIndex], Mapping[str, IndexedFiles]]
-"""Finds the splits of a data set, ``train`` among them, whose images are files below a folder."""
+@dataclass(frozen=True)
+class ArraySource:
+    """A data set that comes as arrays in a few files, which torchvision reads and can fetch."""
 
-ARRAYS: dict[str, ArrayReader] = {
-    "cifar10": read_cifar10,
-    "cifar100": read_cifar100,
-    "stl10": read_stl10,
-    "stl10-unlabeled": read_stl10_unlabeled,
+    read: ArrayReader
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A data set of image files, which the user fetches.
+
+    Attributes:
+        index_splits: The folder ROOT and an index of headers to the splits, ``train`` among them.
+    """
+
+    index_splits: Callable[[Path, HeaderIndex], Mapping[str, IndexedFiles]]
+
+
+NAMED_SOURCES: dict[str, ArraySource | FileSource] = {
+    "cifar10": ArraySource(read_cifar10),
+    "cifar100": ArraySource(read_cifar100),
+    "stl10": ArraySource(read_stl10),
+    "stl10-unlabeled": ArraySource(read_stl10_unlabeled),
+    "imagenet": FileSource(index_imagenet),
+    "places205": FileSource(index_places205),
 }
-"""Data sets that come as arrays in a few files, which torchvision reads and can fetch."""
-
-FILES: dict[str, FileReader] = {"imagenet": index_imagenet, "places205": index_places205}
-"""Data sets of image files, which nobody fetches for the user."""
-
-NAMED = (*ARRAYS, *FILES)
-"""What NAME may be in NAME:ROOT."""
+"""Data sets by the NAME in NAME:ROOT."""

@@ -1,8 +1,7 @@
-"""Labelled images of one training, and how many there are of each class."""
+"""The training and test images of one seed, with the class counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +19,14 @@ from quarterturn.errors import DataError
 
 @dataclass(frozen=True)
 class TrainTestSplit:
-    """Labelled images of one seed.
+    """Labelled images, split by one seed.
 
     Attributes:
-        split: Where they are from, and how they are parted.
-        train: Images to learn from.
-        test: Images to test on.
+        split: The labelled data that was split.
+        train: The training images.
+        test: The test images.
         class_counts: (C,) training images of each class.
-        description: How they are parted, in words.
+        description: A phrase on where the test images come from.
     """
 
     split: LabelledData
@@ -38,17 +37,16 @@ class TrainTestSplit:
 
     @classmethod
     def of(cls, split: LabelledData, seed: int, *, leave_out_empty: bool = False) -> TrainTestSplit:
-        """Those that a seed parts, where the data has no test part of its own.
+        """Split labelled data by a seed.
 
         Args:
-            split: Where they are from.
-            seed: Which images are held out.
-            leave_out_empty: Go on without the classes that have no training image: their test
-                images are left out.
+            split: The labelled data.
+            seed: Fixes which images are held out if there is no test split.
+            leave_out_empty: Leave out the test images of classes without training images.
 
         Raises:
-            DataError: A class has no training image, and nobody has asked to leave it out; or all
-                test images are of such classes.
+            DataError: A class has no training image and ``leave_out_empty`` is off, or no test
+                image is left.
         """
         numbers, tests = split.parts(seed)
         train, test = split.train.subset(numbers), split.tests.subset(tests)
@@ -58,26 +56,26 @@ class TrainTestSplit:
         if empty and not leave_out_empty:
             raise DataError(
                 f"no training image of {len(empty)} of the {len(counts)} classes: "
-                f"{', '.join(empty[:10])}; --leave-out-empty goes on without them"
+                f"{', '.join(empty[:10])}; leave them out with --leave-out-empty"
             )
-        test, left_out = _of_known_classes(test, counts)
+        test, left_out = _leave_out_empty_classes(test, counts)
         return cls(split, train, test, counts, split.description + left_out)
 
     def file_of_test(self, index: int) -> str:
-        """The name of a test image, which no training image has."""
+        """A name for a test image that no training image has."""
         name, source = self.test.names[index], self.split.source
         return name if self.split.test is None else source.file_of(source.test_name, name)
 
     def words(self) -> str:
-        """How many there are, and of what."""
+        """One line with the number of images and classes."""
         return (
-            f"{len(self.train):,} labelled images to learn from ({self.class_counts.max():,} to "
-            f"{self.class_counts.min():,} a class), {len(self.test):,} to test on: "
+            f"{len(self.train):,} labelled training images ({self.class_counts.max():,} to "
+            f"{self.class_counts.min():,} per class), {len(self.test):,} test images: "
             f"{self.description}"
         )
 
     def chances(self, rule: Resampling, beta: float) -> Tensor | None:
-        """How likely each training image is to be drawn; None where each is drawn once an epoch."""
+        """(N,) sampling weights of the training images; None draws each once per epoch."""
         if rule == "none":
             return None
         assert self.train.labels is not None
@@ -85,20 +83,20 @@ class TrainTestSplit:
         return image_chances(labels, torch.from_numpy(self.class_counts), rule, beta)
 
 
-def _of_known_classes(test: ImageSet, counts: NDArray[np.int64]) -> tuple[ImageSet, str]:
-    """The test images of classes that can be learned, and words on the others."""
+def _leave_out_empty_classes(test: ImageSet, counts: NDArray[np.int64]) -> tuple[ImageSet, str]:
+    """The test images of classes with training images, and a phrase on those left out."""
     assert test.labels is not None
     known = np.flatnonzero(counts[test.labels] > 0)
     if len(known) == len(test):
         return test, ""
     if not len(known):
         raise DataError("no test image is of a class that has a training image")
-    lacking = sorted({test.class_names[c] for c in np.flatnonzero(counts == 0)})
-    words = (
+    empty = sorted({test.class_names[c] for c in np.flatnonzero(counts == 0)})
+    phrase = (
         f"; left out: {len(test) - len(known):,} test images of classes without training images: "
-        f"{', '.join(lacking[:10])}"
+        f"{', '.join(empty[:10])}"
     )
-    return test.subset(known), words
+    return test.subset(known), phrase
 
 
 def open_training_data(
@@ -107,21 +105,18 @@ def open_training_data(
     *,
     download: bool = False,
     index: Path | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> LabelledData:
-    """Labelled images of ``DATA``, as a training of these settings parts them.
+    """Open the labelled images of ``DATA`` by the settings of a training.
 
     Args:
         data: DATA with labels.
         config: All settings.
-        download: Fetch a named data set that is not there.
-        index: Where the headers of image files are kept; see `open_labelled`.
-        say: Takes lines on the progress.
+        download: Fetch a named data set that is missing.
+        index: Folder of the header index; see `open_labelled`.
 
     Raises:
-        DataError: As `open_labelled`; but classes without images are left to `TrainTestSplit`,
-            and those whose names the training images have not are left out where the settings say
-            so.
+        DataError: As `open_labelled`, except that `TrainTestSplit` checks for classes without
+            training images.
     """
     settings = config.data
     return open_labelled(
@@ -136,5 +131,4 @@ def open_training_data(
         leave_out_unknown=config.classifier.leave_out_empty,
         download=download,
         index=index,
-        say=say,
     )

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from quarterturn.classifying.evaluation import Logits
 from quarterturn.config import Config
-from quarterturn.data.sources import locate, open_source
+from quarterturn.data.data_argument import locate
+from quarterturn.data.sources import open_source
 from quarterturn.demonstration.images import DemoImages, split_images
 from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime

@@ -19,7 +19,7 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.crops import Crops
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.row_subset import Matrix, RowSubset
-from quarterturn.data.sources import check_unreadable, list_unreadable
+from quarterturn.data.unreadable import check_unreadable, list_unreadable
 from quarterturn.errors import DataError
 from quarterturn.features.cache import MemoryWriter, Writer
 from quarterturn.randomness import integers

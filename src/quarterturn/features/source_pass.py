@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source, check_unreadable, list_unreadable
+from quarterturn.data.sources import Source
+from quarterturn.data.unreadable import check_unreadable, list_unreadable
 
 
 class _Found(Protocol):

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from quarterturn.data.data_argument import short_name
 from quarterturn.data.imageset import FileImages
-from quarterturn.data.sources import Source, list_unreadable, open_source, short_name
+from quarterturn.data.sources import Source, open_source
 from quarterturn.data.turned_files import CannotTurnError
+from quarterturn.data.unreadable import list_unreadable
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console

@@ -13,20 +13,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quarterturn.data.identity import identity
+from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.sources import locate
 from quarterturn.data.views import list_views
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.orientation.calibration import Calibration, choose_calibration
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
 from quarterturn.orientation.scores import Floats, stored_turns
-from quarterturn.orientation.training_images import learned_images
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.orientation.upright_table import FILE, NOT_SCORED, UprightTable
 from quarterturn.orientation.view_logits import look
 from quarterturn.runs import Run
+from quarterturn.runs.training_images import training_names
 
 
 def run_to_orient_by(run: Run) -> Run:
@@ -83,12 +82,12 @@ def orient_images(
     Raises:
         ConfigError: The network has no rotation head; or it has learned from the images, and
             ``in_sample`` is not set.
-        DataError: See `learned_images`.
+        DataError: See `training_names`.
     """
     data = locate(data)
-    learned = learned_images(run, data)
+    names_in_run = training_names(run, data)
     names = {
-        split: [(learned or {}).get(identity(images, i, data)) for i in range(len(images))]
+        split: [(names_in_run or {}).get(images.identity(i, data)) for i in range(len(images))]
         for split, images in splits.items()
     }
     there: dict[str, Any] = {"device": device, "workers": workers}
@@ -105,7 +104,7 @@ def orient_images(
         if not in_sample:
             _refuse_learned(run, data, names)
         found = {s: _by_one(run, network, splits[s], names[s], **there) for s in splits}
-    return found, learned is not None
+    return found, names_in_run is not None
 
 
 def _refuse_learned(run: Run, data: str, names: Mapping[str, list[str | None]]) -> None:

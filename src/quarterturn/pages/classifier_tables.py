@@ -105,7 +105,7 @@ def start_words(results: dict[str, Any]) -> str:
 
     Args:
         results: A run's ``results.json``, or the part of it that
-            `quarterturn.runs.test_overlap.count_learned` makes.
+            `quarterturn.runs.training_images.count_trained_on` makes.
     """
     learned = results.get("test_images_learned_from", 0)
     if learned is None:

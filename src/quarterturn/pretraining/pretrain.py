@@ -8,9 +8,9 @@ from typing import Any
 from rich.console import Console
 
 from quarterturn.config import Config
+from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
-from quarterturn.data.sources import locate
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import stderr_console, stdout_console

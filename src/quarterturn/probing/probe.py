@@ -9,7 +9,7 @@ from quarterturn.config import Config
 from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime, num_processes
-from quarterturn.engine.telemetry import line_printer, stderr_console, stdout_console
+from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache, weights_fingerprint
 from quarterturn.features.network_features import NetworkFeatures
@@ -161,7 +161,6 @@ def probe(
         max_bad_fraction=opened.config.data.max_bad_fraction,
         download=download,
         index=opened.index,
-        say=line_printer(console),
     )
     store = FeatureCache(opened.path / "features")
     task = ProbeTask(opened, weights, networks, split, store, runtime, workers, many, few, console)

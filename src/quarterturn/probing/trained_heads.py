@@ -17,7 +17,7 @@ from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledData
-from quarterturn.data.selection import first_of_each_class
+from quarterturn.data.subsets import first_of_each_class
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
 from quarterturn.features.cache import FeatureCache

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from quarterturn.data.data_argument import short_name
 from quarterturn.data.labelled import LabelledData
-from quarterturn.data.sources import short_name
 from quarterturn.errors import CheckpointError
 from quarterturn.files import write_json
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import Run
-from quarterturn.runs.test_overlap import count_learned
+from quarterturn.runs.training_images import count_trained_on
 
 FORMAT = 1
 """Part of every protocol; raised when the same settings begin to mean other figures."""
@@ -125,7 +125,7 @@ def probe_result(
         "name": short_name(data),
         "test": split.description,
         "weights": weights,
-        **count_learned(run.path, split.tests.subset(held), test or data),
+        **count_trained_on(run.path, split.tests.subset(held), test or data),
         "protocol": protocol,
         "protocol_id": protocol_id(protocol),
         "figures": {name: summarise(values) for name, values in measured.items()},

@@ -18,7 +18,7 @@ from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Training
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import Telemetry, line_printer
+from quarterturn.engine.telemetry import Telemetry
 from quarterturn.methods.base import Method
 from quarterturn.methods.registry import build_method
 
@@ -47,7 +47,6 @@ def select_for_all(
             config.data,
             index=index,
             download=download and runtime.is_main,
-            say=line_printer(console),
         )
 
 

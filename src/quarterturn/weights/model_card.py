@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from quarterturn.data.sources import short_name
+from quarterturn.data.data_argument import short_name
 from quarterturn.methods.base import Network
 from quarterturn.pages.probe_tables import main_table
 from quarterturn.pages.words import METHODS

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from quarterturn.config import Config
-from quarterturn.data.sources import short_name
+from quarterturn.data.data_argument import short_name
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network

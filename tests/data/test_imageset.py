@@ -1,6 +1,5 @@
 import numpy as np
 
-from quarterturn.data.identity import identities
 from quarterturn.data.sources import open_source
 
 from .test_labelled import archive, tree
@@ -12,14 +11,14 @@ def test_of_files_are_the_same_by_any_way(tmp_path):
     (tmp_path / "mixed" / "ant").mkdir(parents=True)
     (tmp_path / "mixed" / "ant" / "other name.png").symlink_to(tmp_path / "data" / "ant" / "01.png")
     tree(tmp_path / "mixed", {"bee": 8})
-    found = identities(open_source(data).train, data)
+    found = open_source(data).train.identities(data)
     assert len(found) == 10
     linked = str(tmp_path / "linked")
-    assert identities(open_source(linked).train, linked) == found
+    assert open_source(linked).train.identities(linked) == found
     part = open_source(data).train.subset(np.array([3, 7]))
-    assert len(identities(part, data) & found) == 2
+    assert len(part.identities(data) & found) == 2
     mixed = str(tmp_path / "mixed")
-    shared = identities(open_source(mixed).train, mixed) & found
+    shared = open_source(mixed).train.identities(mixed) & found
     assert shared == {str((tmp_path / "data" / "ant" / "01.png").resolve())}
 
 
@@ -27,8 +26,8 @@ def test_of_arrays_are_by_file_and_split(tmp_path):
     one = archive(tmp_path / "x.npz", train=[0, 1] * 5, test=[1, 0] * 5)
     other = archive(tmp_path / "y.npz", train=[0, 1] * 5)
     source = open_source(one)
-    of_train, of_test = identities(source.train, one), identities(source.test, one)
+    of_train, of_test = source.train.identities(one), source.test.identities(one)
     assert (len(of_train), len(of_test)) == (10, 10)
     assert not of_train & of_test
-    assert not of_train & identities(open_source(other).train, other)
-    assert identities(source.train.subset(np.array([2])), one) < of_train
+    assert not of_train & open_source(other).train.identities(other)
+    assert source.train.subset(np.array([2])).identities(one) < of_train

@@ -1,0 +1,48 @@
+"""Classes of test images matched to those of training images, by name.
+
+Each split numbers its classes on its own, so only the names are comparable.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quarterturn.data.imageset import ImageSet
+from quarterturn.errors import DataError
+
+
+def match_classes(test: ImageSet, train: ImageSet) -> ImageSet:
+    """Labelled test images under the class numbers of the training images.
+
+    Raises:
+        DataError: A test class has a name that no training class has.
+    """
+    if missing := unknown_classes(test, train):
+        raise DataError(
+            f"test classes missing from the training images: {', '.join(missing[:10])} (finetune "
+            "leaves them out with --leave-out-empty)"
+        )
+    return keep_known_classes(test, train)
+
+
+def unknown_classes(test: ImageSet, train: ImageSet) -> list[str]:
+    """Names of test classes that no training class has."""
+    return [name for name in test.class_names if name not in set(train.class_names)]
+
+
+def keep_known_classes(test: ImageSet, train: ImageSet) -> ImageSet:
+    """The test images whose class has a training class of its name, under that class's number."""
+    assert test.labels is not None
+    number = {name: i for i, name in enumerate(train.class_names)}
+    labels = np.array([number.get(name, -1) for name in test.class_names])[test.labels]
+    known = np.flatnonzero(labels >= 0)
+    matched = test.subset(known)
+    matched.labels, matched.class_names = labels[known], train.class_names
+    return matched
+
+
+def untrained_classes(test: ImageSet, train: ImageSet) -> list[str]:
+    """Classes that have test images but no training image; both under the same class numbers."""
+    assert test.labels is not None
+    assert train.labels is not None
+    return [test.class_names[c] for c in np.setdiff1d(test.labels, train.labels)]
