@@ -3,19 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test check results bench clean
+.PHONY: help demo test test-slow check results bench clean
 
 help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests, on all cores"
+	@echo "make test-slow   run the long trials"
 	@echo "make check  lint, types, imports"
 	@echo "make bench  time a step, the instance loss and finding a million files (15 minutes)"
 
 demo: $(VENV)/installed
 	$(BIN)/quarterturn demo
 
+# A worker for each core, and a thread for each worker.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
+
+# Trainings of minutes, whose figures the documents state.
+test-slow: $(VENV)/installed-dev
+	$(BIN)/pytest -m slow
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 pytest_plugins = ["tests.fixtures.images", "tests.fixtures.networks", "tests.fixtures.runs"]
+
+MOST_WORKERS = 8  # each takes a gigabyte of memory
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers of ``pytest -n auto``; on a single core none, since one would only cost its start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if cores == 1 else min(cores or 1, MOST_WORKERS)
 
 
 @pytest.fixture(scope="session", autouse=True)
