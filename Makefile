@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-slow check results bench clean
+.PHONY: help demo test test-slow check docs results bench clean
 
 help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
 	@echo "make test   run the tests, on all cores"
 	@echo "make test-slow   run the long trials"
-	@echo "make check  lint, types, imports"
+	@echo "make check  lint, types, imports, documentation"
+	@echo "make docs   build the documentation site in build/docs"
 	@echo "make bench  time a step, the instance loss and finding a million files (15 minutes)"
 
 demo: $(VENV)/installed
@@ -29,6 +30,12 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
+
+# Warnings are errors; nothing is fetched.
+docs: $(VENV)/installed-dev
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
+	@echo "The site is in build/docs/index.html"
 
 # The tables of docs/results.md, from the records in docs/results/.
 results:

@@ -1,5 +1,7 @@
 """ImageNet's ILSVRC 2012 (Russakovsky et al., IJCV 2015), where its archives were unpacked.
 
+The layout::
+
     ROOT/train/<wnid>/*.JPEG
     ROOT/val/<wnid>/*.JPEG, or ROOT/val/*.JPEG with the development kit beside it
 

@@ -1,5 +1,7 @@
 """Places205 (Zhou et al., NeurIPS 2014), where its archives were unpacked.
 
+The layout::
+
     ROOT/trainvalsplit_places205/{train,val}_places205.csv
     ROOT/data/vision/torralba/deeplearning/images256/a/abbey/*.jpg
 

@@ -45,7 +45,7 @@ def build_head(
         extra_conv: A nonlinear head begins with a 3x3 convolution, batch norm and ReLU.
 
     Returns:
-        (B, *shape) to (B, num_classes) logits.
+        Takes ``(B, *shape)`` and gives (B, num_classes) logits.
 
     Raises:
         ValueError: The kind is unknown, or does not fit the shape.

@@ -1,0 +1,39 @@
+"""The documentation site: Sphinx, MyST and furo. ``make docs`` builds it, without the network."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "quarterturn"
+author = "the quarterturn contributors"
+release = version = installed_version("quarterturn")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "command_reference",
+    "package_reference",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_ext", "results"]
+myst_heading_anchors = 3
+
+html_theme = "furo"
+html_title = f"quarterturn {release}"
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+autodoc_type_aliases = {"ClassCounts": "ClassCounts"}
+add_module_names = False
+python_maximum_signature_line_length = 88
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
