@@ -51,7 +51,7 @@ def test_chunks_do_not_matter(chunk):
     train, labels, test, _ = clouds(60, 40)
     ks = (3, 20)
     whole = knn_predict(train, labels, test, ks, num_classes=5)
-    parts = knn_predict(train, labels, test, ks, num_classes=5, chunk=chunk)
+    parts = knn_predict(train, labels, test, ks, num_classes=5, queries_per_block=chunk)
     for k in ks:
         np.testing.assert_array_equal(parts[k], whole[k])
 
@@ -68,7 +68,7 @@ def test_training_features_are_compared_in_blocks(rows):
             return super().__getitem__(which)
 
     watched = Watched(train, np.arange(60))
-    options = {"num_classes": 5, "chunk": 4, "block_bytes": rows * 4 * 12}
+    options = {"num_classes": 5, "queries_per_block": 4, "block_bytes": rows * 4 * 12}
     found = knn_predict(watched, labels, test, (3, 20, 200), **options)
     whole = knn_predict(train, labels, test, (3, 20, 200), num_classes=5)
     assert set(read) == {rows}

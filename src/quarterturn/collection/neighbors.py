@@ -19,7 +19,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, extract_parts
-from quarterturn.features.nearest_neighbors import nearest
+from quarterturn.features.nearest_neighbors import nearest_in_splits
 from quarterturn.features.network_features import NetworkFeatures, choose_part
 from quarterturn.features.pictures import thumbnail
 from quarterturn.pages.figures import save_figure
@@ -92,7 +92,7 @@ def neighbors(
         for split, images in source.splits.items()
     }
     values = _features_of(query, gallery, crop, model, part, runtime)
-    near = nearest(gallery, values, k, without=query.places)
+    near = nearest_in_splits(gallery, values, k, excluded=query.places)
     searched = sum(len(features.indices) for features in gallery.values())
     result = {
         "run": str(opened.path),

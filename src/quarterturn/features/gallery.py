@@ -18,6 +18,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
 from quarterturn.features.extraction import extract
+from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.features.pictures import Picture, thumbnail, turn_picture
 from quarterturn.methods.base import Network
 from quarterturn.randomness import integers, permutation
@@ -242,17 +243,20 @@ def neighbors(
     """
     queries = permutation(len(views), seed, "gallery-queries")[:num_queries]
     turns = 1 + integers(3, seed, "gallery-query-turns", queries)
+    nearest = {  # all images in order, since the query's own place among them is wanted
+        name: find_nearest(part[:, 0].numpy(), part[queries, turns].numpy(), len(views))
+        for name, part in views.parts.items()
+    }
     found = []
-    for position, turn in zip(queries.tolist(), turns.tolist(), strict=True):
+    for number, (position, turn) in enumerate(zip(queries.tolist(), turns.tolist(), strict=True)):
         query = views.picture(position)
         by_part, own_place = {}, {}
-        for name, part in views.parts.items():
-            cosines = part[:, 0] @ part[position, turn]  # (n,)
-            order = cosines.argsort(descending=True, stable=True)
+        for name, part in nearest.items():
+            rows, cosines = part.rows[number].tolist(), part.cosines[number].tolist()
             by_part[name] = [
-                Neighbor(views.picture(i), float(cosines[i]), i == position)
-                for i in order[:num_neighbors].tolist()
+                Neighbor(views.picture(row), cosine, row == position)
+                for row, cosine in list(zip(rows, cosines, strict=True))[:num_neighbors]
             ]
-            own_place[name] = 1 + int((order == position).nonzero())
+            own_place[name] = 1 + rows.index(position)
         found.append(Neighbors(query, turn, turn_picture(query.image, turn), by_part, own_place))
     return found

@@ -18,6 +18,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
 from quarterturn.features.extraction import extract
+from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.features.network_features import choose_part
 from quarterturn.files import write_csv
 from quarterturn.methods.base import Network
@@ -28,8 +29,6 @@ MOST = 50_000
 each: minutes on a processor."""
 NEIGHBORS = 10
 """An image is rare when even its nearest so many are unlike it."""
-CHUNK = 1024
-"""Rows of cosines at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class ImbalancePicture:
     def pairs(self) -> list[tuple[int, int]]:
         """Each image and its nearest, as places among the n, most alike first.
 
-        Two that are each other's nearest are one pair. Of three equal images each is in a pair:
-        which of its equals is an image's nearest is chance, so it need not be mutual.
+        Two that are each other's nearest are one pair. Of three equal images each is in a pair: an
+        image's nearest is the first of its equals, so it need not be mutual.
         """
         places = np.arange(len(self.nearest))
         mutual = self.nearest[self.nearest] == places
@@ -135,7 +134,7 @@ def imbalance_picture(
     rows = F.normalize(torch.from_numpy(found.values), dim=1)
     clusters = MiniBatchKMeans(min(num_clusters, len(rows)), random_state=seed, n_init=3)
     cluster, sizes = _by_size(clusters.fit_predict(rows.numpy()))
-    rarity, nearest, cosine = _neighborhood(rows)
+    rarity, nearest, cosine = _neighborhood(found.values)
     names = [images.names[i] for i in indices]
     return ImbalancePicture(names, indices, cluster, sizes, rarity, nearest, cosine, of=len(images))
 
@@ -160,17 +159,10 @@ def _by_size(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def _neighborhood(
-    rows: torch.Tensor,
+    features: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Rarity, nearest other row and its cosine, of (n, d) rows of length 1."""
-    k = min(NEIGHBORS, len(rows) - 1)
-    rarities, nearest, cosines = [], [], []
-    for start in range(0, len(rows), CHUNK):
-        products = rows[start : start + CHUNK] @ rows.T
-        own = torch.arange(len(products))
-        products[own, start + own] = -torch.inf
-        values, places = products.topk(k, dim=1)
-        rarities.append(1 - values.mean(dim=1))
-        nearest.append(places[:, 0])
-        cosines.append(values[:, 0])
-    return torch.cat(rarities).numpy(), torch.cat(nearest).numpy(), torch.cat(cosines).numpy()
+    """Rarity, nearest other row and the cosine to it, of (n, d) features."""
+    own_rows = np.arange(len(features))[:, None]
+    nearest = find_nearest(features, features, NEIGHBORS, excluded=own_rows)
+    rarity = 1 - nearest.cosines.mean(dim=1)
+    return rarity.numpy(), nearest.rows[:, 0].numpy(), nearest.cosines[:, 0].numpy()

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from quarterturn.config import DataConfig
@@ -29,6 +28,7 @@ from quarterturn.features.extraction import (
     extract_parts,
     random_turns,
 )
+from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.metrics import FEW, MANY, classification_metrics
 from quarterturn.probing.classifiers import Classifier, few_shot, linear, nearest_neighbours
@@ -245,8 +245,6 @@ def finds_itself(
     turned = extract_parts(images, crop, representation, turns=turns, **options)
     found = {}
     for part, features in upright.items():
-        gallery = F.normalize(torch.from_numpy(features.values), dim=1)
-        queries = F.normalize(torch.from_numpy(turned[part].values), dim=1)
-        nearest = torch.cat([(q @ gallery.T).argmax(dim=1) for q in queries.split(1024)])
+        nearest = find_nearest(features.values, turned[part].values, k=1).rows[:, 0]
         found[part] = float((nearest == torch.arange(len(nearest))).float().mean())
     return found
