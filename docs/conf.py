@@ -37,3 +37,4 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+smartquotes = False  # they would make one dash of the two of a flag
