@@ -32,13 +32,8 @@ from quarterturn.runs import Run
 from quarterturn.runs.training import prepare_training
 from tests.fixtures.runs import QUICK
 
-from ..engine.process import (
-    as_group,
-    assert_same_checkpoint,
-    kill_at_step,
-    metrics_without_times,
-    quarterturn,
-)
+from ..engine.equality import assert_same_checkpoint, metrics_without_times
+from ..engine.processes import as_group, kill_at_step, quarterturn
 
 FAST = {"epochs": 2, "limit": 160, "batch_size": 32, "device": "cpu"}
 

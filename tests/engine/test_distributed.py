@@ -12,7 +12,7 @@ import quarterturn.engine.loop as loop
 import quarterturn.pretraining.pretrain as pretrain_command
 from quarterturn.cli import main
 
-from .process import as_group
+from .processes import as_group
 
 EPOCHS, IMAGES = 2, 101  # batches of 16; the last, of 5, is uneven over two processes
 WORDS = (

@@ -28,7 +28,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.base import Method
 from quarterturn.methods.registry import build_classification, build_method
 
-from .process import as_group
+from .processes import as_group
 
 NUM, CLASSES = 7, torch.tensor([60, 9, 2])
 LABELS = torch.tensor([0, 0, 0, 0, 1, 0, 2])  # parts of three: the last weighs most

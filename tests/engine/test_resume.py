@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .process import (
-    assert_same_checkpoint,
-    kill_at_step,
-    kill_while_writing,
-    metrics_without_times,
-    quarterturn,
-)
+from .equality import assert_same_checkpoint, metrics_without_times
+from .processes import kill_at_step, kill_while_writing, quarterturn
 
 SETTINGS = (
     "--epochs",

@@ -24,8 +24,8 @@ from quarterturn.orientation.view_logits import look
 from quarterturn.runs import Run
 
 from ..data.pictures import photo
-from ..engine.process import assert_same, assert_same_checkpoint, metrics_without_times
-from ..engine.process import quarterturn as command
+from ..engine.equality import assert_same, assert_same_checkpoint, metrics_without_times
+from ..engine.processes import quarterturn as command
 from .conftest import fit_folds, quick
 
 THREE_EPOCHS = quick(epochs=3, patience=1.0)

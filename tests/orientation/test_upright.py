@@ -23,7 +23,7 @@ from tests.fixtures.runs import QUICK
 
 from ..data.fake_cifar import write_cifar
 from ..data.pictures import truncate
-from ..engine.process import assert_same_checkpoint, metrics_without_times
+from ..engine.equality import assert_same_checkpoint, metrics_without_times
 
 FOLDS = {
     "folds": 2,

@@ -7,7 +7,7 @@ from PIL import Image
 from quarterturn.metrics import expected_calibration_error
 from quarterturn.orientation.upright_figures import agnostic_histogram, reliability_diagram
 
-from .scored import random_table, variants_of
+from .handmade_tables import random_table, variants_of
 
 
 @pytest.fixture

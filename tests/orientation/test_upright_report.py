@@ -20,7 +20,7 @@ from quarterturn.pages.tables import Table
 from quarterturn.runs import Run
 from tests.pages.elements import Elements
 
-from .scored import random_table, table_of, told, variants_of
+from .handmade_tables import predicted_turn, random_table, table_of, variants_of
 
 HOSTILE = "<script>alert(1)</script>.png"
 
@@ -68,7 +68,7 @@ def written(tmp_path_factory, config, random_images):
     """The report of a common run."""
     images = random_images(16, 8)
     turns = [1] * 5 + [2] * 3 + [3] * 2
-    table = table_of(images, [told(t) for t in turns] + [told(0, 0.25)] * 6)
+    table = table_of(images, [predicted_turn(t) for t in turns] + [predicted_turn(0, 0.25)] * 6)
     folder = tmp_path_factory.mktemp("report")
     return *write_report(folder, config, images, table, folds_done=2), table
 
@@ -109,7 +109,7 @@ def test_figures_in_the_text_match_the_table(written):
 
 
 def test_every_picture_has_four_probabilities_and_its_turn_marked(report, images):
-    table = table_of(images, [told(3, 0.8)] * 3 + [told(0, 0.93)] * 13)
+    table = table_of(images, [predicted_turn(3, 0.8)] * 3 + [predicted_turn(0, 0.93)] * 13)
     _, text, _ = report(images, table)
     turned = text[text.index("<h3>Probably stored turned</h3>") :]
     items = re.findall(r"<li>.*?</li>", turned, re.DOTALL)
@@ -123,7 +123,7 @@ def test_every_picture_has_four_probabilities_and_its_turn_marked(report, images
 
 
 def test_no_sheet_of_turned_images_where_there_are_none(report, images):
-    run, text, _ = report(images, table_of(images, [told(0)] * 16))
+    run, text, _ = report(images, table_of(images, [predicted_turn(0)] * 16))
     assert "Probably stored turned</h3>" not in text
     assert not (run.figures / "probably-turned.png").exists()
 

@@ -10,7 +10,7 @@ from quarterturn.features.pictures import thumbnail
 from quarterturn.orientation import upright_sheets as module
 from quarterturn.orientation.upright_sheets import upright_sheets
 
-from .scored import random_table, table_of, told
+from .handmade_tables import predicted_turn, random_table, table_of
 
 CROP = DataConfig(image_size=8)
 MOST_SHOWN = 5
@@ -54,8 +54,8 @@ def test_what_could_not_be_read_is_on_no_sheet(images, rng):
 
 def test_the_turned_are_shown_surest_first(images):
     sureness = np.linspace(0.6, 0.98, 8)
-    turned = [told(1 + i % 3, s) for i, s in enumerate(sureness)]
-    sheets = sheets_of(images, table_of(images, [*turned, *[told(0)] * 12]))
+    turned = [predicted_turn(1 + i % 3, s) for i, s in enumerate(sureness)]
+    sheets = sheets_of(images, table_of(images, [*turned, *[predicted_turn(0)] * 12]))
     shown = sheets["probably-turned"]
     assert indices(shown) == [7, 6, 5, 4, 3]
     # Stored turned by 90 degrees counter-clockwise, it takes another 270 to be upright.
@@ -64,7 +64,7 @@ def test_the_turned_are_shown_surest_first(images):
 
 
 def test_a_sheet_without_images_is_left_out(images):
-    assert set(sheets_of(images, table_of(images, [told(0)] * 20))) == {
+    assert set(sheets_of(images, table_of(images, [predicted_turn(0)] * 20))) == {
         "most-agnostic",
         "most-rotatable",
     }

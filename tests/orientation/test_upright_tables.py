@@ -10,7 +10,7 @@ from quarterturn.orientation.upright_tables import (
     measures_table,
 )
 
-from .scored import random_table, table_of, told, variants_of
+from .handmade_tables import predicted_turn, random_table, table_of, variants_of
 
 UNSCORED = (4, 17)
 
@@ -47,7 +47,7 @@ def test_a_variants_figures_are_a_loop_over_its_copies(table, rng):
 
 def test_calibration_takes_the_greatest_probability_of_each_copy(images):
     # All copies are told with 0.91 in one bin, those of a quarter of the images wrongly.
-    table = table_of(images, [told(int(i % 4 == 0)) for i in range(40)])
+    table = table_of(images, [predicted_turn(int(i % 4 == 0)) for i in range(40)])
     used = variants_of(table, np.random.default_rng(0))[2]
     assert measure_variant(used)["calibration_error"] == pytest.approx(0.91 - 0.75, abs=1e-6)
 
@@ -86,7 +86,7 @@ def test_collection_scores_match_a_loop_over_readable_images(images, table):
 def test_counts_stored_turned_images_by_their_correcting_turn(images):
     # Stored turned by 90 degrees, it takes another 270 to be upright.
     turns = [1] * 5 + [2] * 3 + [3] * 2 + [0] * 30
-    table = table_of(images, [told(turn) for turn in turns])
+    table = table_of(images, [predicted_turn(turn) for turn in turns])
     assert collection_scores(table)["turn_to_upright"] == {"90": 2, "180": 3, "270": 5}
 
 

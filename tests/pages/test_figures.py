@@ -6,7 +6,7 @@ from PIL import Image
 
 from quarterturn.pages.figures import diagnostic_curves, loss_curves, save_figure
 
-from .lines import diagnostics_lines, train_lines
+from .metrics_lines import diagnostics_lines, train_lines
 
 
 def test_every_figure_is_saved_as_a_picture_and_its_data(tmp_path):

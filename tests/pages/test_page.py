@@ -18,7 +18,7 @@ from quarterturn.pages.tables import Table
 from quarterturn.runs import Run
 
 from .elements import Elements
-from .lines import diagnostics_lines, train_lines
+from .metrics_lines import diagnostics_lines, train_lines
 
 HOSTILE = "<script>alert(1)</script>.png"
 TABLE = Table(

@@ -19,7 +19,7 @@ from quarterturn.data.selection import select_images
 from quarterturn.orientation.upright_table import UprightTable, write_dat
 from quarterturn.runs import Run
 
-from ..engine.process import assert_same_checkpoint, metrics_without_times
+from ..engine.equality import assert_same_checkpoint, metrics_without_times
 
 SHORT = [
     "pretrain",

@@ -10,7 +10,7 @@ from quarterturn.orientation.scores import agnostic_scores
 from quarterturn.orientation.upright_table import NOT_SCORED, UprightTable
 
 
-def told(turn, sureness=0.91):
+def predicted_turn(turn, sureness=0.91):
     """(4, 4) of an image that is stored turned by so many quarter turns, and told to be so."""
     probabilities = np.full((4, 4), (1 - sureness) / 3, dtype=np.float32)
     probabilities[np.arange(4), (np.arange(4) + turn) % 4] = sureness
@@ -31,7 +31,9 @@ def random_table(images, rng, unscored=()):
     """A table of images that are told with any sureness, most of them upright."""
     sureness = rng.uniform(0.25, 0.99, len(images))
     turns = rng.choice(4, len(images), p=[0.7, 0.1, 0.1, 0.1])
-    return table_of(images, [told(t, s) for t, s in zip(turns, sureness, strict=True)], unscored)
+    return table_of(
+        images, [predicted_turn(t, s) for t, s in zip(turns, sureness, strict=True)], unscored
+    )
 
 
 def variants_of(table, rng):
