@@ -20,7 +20,7 @@ from quarterturn.config import Config
 from quarterturn.orientation.ablation import Variant, list_variants
 from quarterturn.orientation.networks import FoldOutcome, fold_run
 from quarterturn.orientation.upright_table import FILE, UprightTable
-from quarterturn.pages.tables import Table, print_table
+from quarterturn.pages.tables import Table
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
         note="area under the ROC curve; each measure is added to those before it",
         plain=("AUC by entropy", "AUC by p_upright", "nats"),
     )
-    print_table(Console(width=140), shown)
+    Console(width=140).print(shown)
     print(json.dumps(shown.to_dict()))
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 import tyro
+from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,14 +36,12 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import open_labelled
 from quarterturn.data.selection import select_images
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stdout_console
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.files import write_json
 from quarterturn.methods.instance import InstanceNetwork
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
 from quarterturn.pages.probe_tables import probe_table
-from quarterturn.pages.tables import print_table
 from quarterturn.presets import preset
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
 from quarterturn.runs.results import protocol_id, summarise
@@ -127,7 +126,7 @@ def main(options: Options) -> None:
         "protocol_id": protocol_id(protocol),
         "figures": {f"SimCLR/{name}": summarise(values) for name, values in measured.items()},
     }
-    print_table(stdout_console(), probe_table(result))
+    Console().print(probe_table(result))
     print(", ".join(f"{name} {value:.4g}" for name, value in training.items()))
     if options.out is not None:
         write_json(options.out, result)

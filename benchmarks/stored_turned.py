@@ -21,7 +21,7 @@ from rich.console import Console
 from quarterturn.data.sources import open_source
 from quarterturn.orientation.scores import probably_turned, stored_turns
 from quarterturn.orientation.upright_table import FILE, UprightTable
-from quarterturn.pages.tables import Table, print_table
+from quarterturn.pages.tables import Table
 
 TURNS = [None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270]
 COVERAGES = (1.0, 0.9, 0.8)
@@ -71,7 +71,7 @@ def measure(out: Path, run: Path) -> None:
         ["measure", "value"],
         rows,
     )
-    print_table(Console(width=120), shown)
+    Console(width=120).print(shown)
     print(json.dumps(shown.to_dict()))
 
 

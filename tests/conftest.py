@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-pytest_plugins = ["tests.fixtures.images", "tests.fixtures.networks", "tests.fixtures.runs"]
+pytest_plugins = [
+    f"tests.fixtures.{topic}" for topic in ("images", "narration", "networks", "runs")
+]
 
 MOST_WORKERS = 8  # each takes a gigabyte of memory
 

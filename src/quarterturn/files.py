@@ -12,7 +12,6 @@ import errno
 import glob
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -23,9 +22,6 @@ from quarterturn.errors import OutputError
 
 SUFFIX = ".partial"
 """Ending of files that are being written."""
-
-ABANDONED_AFTER_S = 3600
-"""Age at which a partial file is taken to be left behind by a process that was killed."""
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -154,12 +150,11 @@ def remove_abandoned(path: Path) -> None:
     """Remove what killed processes left beside ``path`` while they wrote it.
 
     Args:
-        path: A file that is written often and is large, such as a checkpoint.
+        path: A file that only this process writes, such as a run's checkpoint.
     """
     for partial in path.parent.glob(f"{glob.escape(path.name)}.*{SUFFIX}"):
         with suppress(OSError):
-            if time.time() - partial.stat().st_mtime > ABANDONED_AFTER_S:
-                partial.unlink()
+            partial.unlink()
 
 
 def refusal(error: BaseException) -> OSError | None:

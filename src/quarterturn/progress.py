@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 STEPS_BEFORE_ESTIMATE = 3
 """Steps of work after which the time left is shown; before, a guess would jump about."""
 
+REDRAW_EVERY_S = 0.1
+"""Seconds between two drawings of the bars."""
+
 LINE_EVERY_S = 30.0
 """Seconds between two lines where the output is no terminal."""
 
@@ -47,7 +50,7 @@ class Stage:
         done: Steps done; an ended inner stage counts by its weight.
         note: A few words on how it goes, such as ``loss 0.31``.
         inner: The stages within it that are running.
-        divided: Whether it has had inner stages, whose weights mean nothing to a reader.
+        divided: Whether it is counted by inner stages, whose weights mean nothing to a reader.
     """
 
     def __init__(
@@ -92,15 +95,16 @@ class Stage:
     def _count(self, steps: float, note: str | None, *, worked: bool) -> None:
         if self._progress is None:
             return
-        with self._progress.lock:
-            before = self._progress.fraction
+        progress = self._progress
+        with progress.lock:
+            before = 0.0 if worked else progress.fraction
             self.done += steps
             self.note = self.note if note is None else note
             if worked:
-                self._progress.steps += steps > 0
+                progress.steps += steps > 0
             else:
-                self._progress.skipped += self._progress.fraction - before
-            self._progress.changed(self)
+                progress.skipped += progress.fraction - before
+            progress.changed(self)
 
 
 class ProgressReporter:
@@ -159,7 +163,7 @@ class ProgressReporter:
                 self.steps, self.skipped, self._start_s = 0, 0.0, self.clock()
             else:
                 around.inner.append(stage)
-                around.divided = True
+                around.divided = around.divided or weight > 0
             self.stages.append(stage)
             self.opened(stage)
         finished = False
@@ -197,6 +201,7 @@ class TerminalProgress(ProgressReporter):
         super().__init__(clock)
         self.console = console
         self._bars: Progress | None = None
+        self._drawn_s = 0.0
         self._bar_of: dict[int, TaskID] = {}
 
     def opened(self, stage: Stage) -> None:
@@ -219,8 +224,11 @@ class TerminalProgress(ProgressReporter):
         )
 
     def changed(self, stage: Stage) -> None:
-        """Move the bar of the stage, and those around it."""
+        """Move the bars; at most ten times a second, since steps may be far shorter."""
         assert self._bars is not None
+        if self.clock() - self._drawn_s < REDRAW_EVERY_S:
+            return
+        self._drawn_s = self.clock()
         for each in self.stages:
             self._bars.update(
                 self._bar_of[id(each)],
@@ -305,7 +313,8 @@ def stage(name: str, total: float | None = None, *, weight: float = 1) -> Iterat
     Args:
         name: What is being done, in a word or two, such as ``features``.
         total: Steps of it; None where nobody knows, which leaves the time left unknown too.
-        weight: Steps of the stage around it that this one makes up: its share of the time.
+        weight: Steps of the stage around it that this one makes up: its share of the time; 0
+            where its time is within the other's own steps, as that of a test after each epoch.
 
     Yields:
         The stage, to `Stage.advance`.

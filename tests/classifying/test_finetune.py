@@ -44,7 +44,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     (made,) = finetune(
         "digits",
         out=tmp_path_factory.mktemp("runs") / "digits",
-        quiet=True,
         loss="ldam",
         reweight="drw",
         reweight_from=0.5,
@@ -125,30 +124,28 @@ def test_other_commands_read_the_run(run: Run) -> None:
     loaded = backbone.network.state_dict()
     assert loaded.keys() == stored.keys()
     assert all(torch.equal(value, stored[name]) for name, value in loaded.items())
-    found = probe(run.path, "digits", kind="knn", seeds=1, limit=200, device="cpu", quiet=True)
+    found = probe(run.path, "digits", kind="knn", seeds=1, limit=200, device="cpu")
     assert {name.split("/")[1] for name in found["figures"]} == {"whole"}
 
 
 def test_it_starts_from_the_backbone_of_a_run(digits_run: Run, tmp_path: Path) -> None:
     (made,) = finetune(
-        "digits", start=digits_run.path, out=tmp_path / "run", quiet=True, trained="none", **FAST
+        "digits", start=digits_run.path, out=tmp_path / "run", trained="none", **FAST
     )
     assert made.start == str(digits_run.path.resolve())
     trained, begun = (r.load_network().backbone.state_dict() for r in (made, digits_run))
     assert all(torch.equal(trained[name], begun[name]) for name in begun)
-    (moved,) = finetune("digits", start=digits_run.path, out=tmp_path / "whole", quiet=True, **FAST)
+    (moved,) = finetune("digits", start=digits_run.path, out=tmp_path / "whole", **FAST)
     weight = "stages.conv1.0.weight"
     assert not torch.equal(moved.load_network().backbone.state_dict()[weight], begun[weight])
 
 
 def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -> None:
-    small = pretrain(
-        "digits", out=tmp_path / "small", quiet=True, **{**QUICK, "epochs": 0, "image_size": 8}
-    )
-    (made,) = finetune("digits", start=small.path, out=tmp_path / "run", quiet=True, **FAST)
+    small = pretrain("digits", out=tmp_path / "small", **{**QUICK, "epochs": 0, "image_size": 8})
+    (made,) = finetune("digits", start=small.path, out=tmp_path / "run", **FAST)
     assert made.config.data.image_size == 8
     with pytest.raises(ConfigError, match="has a convnet for a backbone, and --backbone is nin"):
-        finetune("digits", start=digits_run.path, out=tmp_path / "x", backbone="nin", quiet=True)
+        finetune("digits", start=digits_run.path, out=tmp_path / "x", backbone="nin")
 
 
 def test_reports_test_images_seen_in_pretraining(
@@ -157,7 +154,7 @@ def test_reports_test_images_seen_in_pretraining(
     data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
     settings = {**FAST, "preset": "cifar10-classifier", "image_size": 12, "crop_padding": 1}
     settings |= {"backbone": "convnet", "epochs": 1}
-    (first,) = finetune(data, out=tmp_path / "first", quiet=True, **settings)
+    (first,) = finetune(data, out=tmp_path / "first", **settings)
     assert "test_images_learned_from" not in results_of(first)
     settings.pop("image_size"), settings.pop("backbone")
     (second,) = finetune(data, start=first.path, out=tmp_path / "second", seed=1, **settings)
@@ -198,7 +195,7 @@ def tiny(tmp_path: Path) -> dict:
     """The data and the settings of a training that takes no time: 100 images in two classes."""
     data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
     settings = {"preset": "digits-classifier", "image_size": 12, "crop_padding": 1, "holdout": 0.2}
-    return {"data": data, **settings, "epochs": 1, "device": "cpu", "quiet": True}
+    return {"data": data, **settings, "epochs": 1, "device": "cpu"}
 
 
 def test_several_seeds_go_on_and_begin_what_was_not_begun(tmp_path: Path, tiny: dict) -> None:
@@ -236,10 +233,10 @@ def test_labels_that_have_changed_are_noticed(tmp_path: Path, tiny: dict) -> Non
     arrays = {"train_images": pixels, "test_images": pixels[:8], "test_labels": np.arange(8) % 2}
     np.savez(tiny["data"], train_labels=np.arange(100) % 2, **arrays)
     (run,) = finetune(out=tmp_path / "run", **tiny)
-    resume_finetune(run.path, quiet=True)
+    resume_finetune(run.path)
     np.savez(tiny["data"], train_labels=np.arange(100) // 50, **arrays)
     with pytest.raises(DataError, match=r"labels of .* are not those the run began with"):
-        resume_finetune(run.path, quiet=True)
+        resume_finetune(run.path)
 
 
 def test_the_run_that_it_begins_with_is_not_overwritten(tmp_path: Path, tiny: dict) -> None:
@@ -261,7 +258,7 @@ def test_a_run_that_cannot_be_begun_with_leaves_no_directory(tmp_path: Path, tin
     alexnet.create()
     state = {"network": alexnet.untrained_network().state_dict(), "epochs_done": 0.0}
     save_checkpoint(alexnet.checkpoint, state)
-    convnet = pretrain("digits", out=tmp_path / "convnet", quiet=True, **{**QUICK, "epochs": 0})
+    convnet = pretrain("digits", out=tmp_path / "convnet", **{**QUICK, "epochs": 0})
     with pytest.raises(ConfigError, match=r"trained at 16 px, .* does not fit --image-size 24"):
         finetune(start=convnet.path, out=tmp_path / "run", **{**tiny, "image_size": 24})
     with pytest.raises(ConfigError, match="--holdout is 0, and this data has no test split"):
@@ -354,7 +351,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_finished_run_is_left_as_it_is(run: Run) -> None:
     before = run.checkpoint.stat().st_mtime_ns, (run.path / "results.json").read_bytes()
-    resume_finetune(run.path, quiet=True)
+    resume_finetune(run.path)
     assert before == (run.checkpoint.stat().st_mtime_ns, (run.path / "results.json").read_bytes())
 
 
@@ -426,14 +423,14 @@ def test_an_unfinished_start_is_told_of(
     (first,) = finetune(out=tmp_path / "first", **tiny)
     state = torch.load(first.checkpoint, weights_only=True)
     torch.save({**state, "epochs_done": 0.5}, first.checkpoint)
-    finetune(out=tmp_path / "made", start=first.path, **{**tiny, "quiet": False})
+    finetune(out=tmp_path / "made", start=first.path, **tiny)
     assert "first has done 0.5 of its 1 epochs so far" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:
     data = write_npz(tmp_path / "a.npz", np.array([0] * 30 + [2] * 30), np.array([0, 1, 2] * 5))
     settings = {"image_size": 12, "backbone": "convnet", "preset": "digits-classifier", **FAST}
-    settings |= {"epochs": 1, "loss": "ldam", "quiet": True}
+    settings |= {"epochs": 1, "loss": "ldam"}
     with pytest.raises(
         DataError, match="no training image of 1 of the 3 classes: 1; leave them out"
     ):
@@ -459,7 +456,6 @@ def test_holds_out_a_stratified_part_without_a_test_split(tmp_path: Path) -> Non
         epochs=1,
         batch_size=40,
         device="cpu",
-        quiet=True,
     )
     found = results_of(made)
     assert found["class_counts"] == [40, 40]

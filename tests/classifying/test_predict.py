@@ -20,13 +20,11 @@ from quarterturn.runs import Run
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("runs") / "digits"
     settings = {"epochs": 1, "limit": 200, "batch_size": 32, "device": "cpu", "loss": "ldam"}
-    return finetune("digits", out=out, quiet=True, **settings)[0]
+    return finetune("digits", out=out, **settings)[0]
 
 
 def test_every_image_has_its_classes_in_turn(run: Run, tmp_path: Path) -> None:
-    out = predict(
-        run.path, "digits", out=tmp_path / "labels.csv", top_k=2, device="cpu", quiet=True
-    )
+    out = predict(run.path, "digits", out=tmp_path / "labels.csv", top_k=2, device="cpu")
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["name", "split", "label", "probability", "label_2", "probability_2"]
@@ -64,7 +62,7 @@ def test_every_split_is_labelled_however_small(run: Run, tmp_path: Path) -> None
     digits = open_source("digits").train.pixels
     parts = {"train": digits[:1], "val": digits[1:4], "test": digits[4:6]}
     np.savez(tmp_path / "x.npz", **{f"{name}_images": part for name, part in parts.items()})
-    out = predict(run.path, tmp_path / "x.npz", out=tmp_path / "x.csv", device="cpu", quiet=True)
+    out = predict(run.path, tmp_path / "x.npz", out=tmp_path / "x.csv", device="cpu")
     assert [row["split"] for row in read(out)] == ["train"] + ["test"] * 2 + ["val"] * 3
 
 
@@ -155,13 +153,13 @@ def test_images_with_labels_for_some_are_labelled_all_the_same(
 ) -> None:
     rows = ["path,label", *(f"red/{i:02d}.png,{'red' if i < 3 else ''}" for i in range(9))]
     (photos / "some.csv").write_text("\n".join(rows) + "\n")
-    out = predict(run.path, photos / "some.csv", out=tmp_path / "x.csv", device="cpu", quiet=True)
+    out = predict(run.path, photos / "some.csv", out=tmp_path / "x.csv", device="cpu")
     (photos / "some.csv").unlink()
     assert len(read(out)) == 9
 
 
 def test_what_cannot_be_set(run: Run, tmp_path: Path, photos: Path) -> None:
-    given = {"out": tmp_path / "x.csv", "device": "cpu", "quiet": True}
+    given = {"out": tmp_path / "x.csv", "device": "cpu"}
     with pytest.raises(ConfigError, match="--post-hoc-adjustment is nan"):
         predict(run.path, "digits", post_hoc_adjustment=float("nan"), **given)
     with pytest.raises(ConfigError, match="--workers is -1; expected 0 or more"):

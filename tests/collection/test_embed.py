@@ -16,7 +16,7 @@ from quarterturn.runs import Run
 
 
 def test_npz_holds_the_invariant_half_of_every_image(digits_run: Run, tmp_path: Path) -> None:
-    out = embed(digits_run.path, out=tmp_path / "digits.npz", quiet=True)
+    out = embed(digits_run.path, out=tmp_path / "digits.npz")
     found = np.load(out, allow_pickle=False)
     assert found["embeddings"].shape == (1797, 128)
     assert found["embeddings"].dtype == np.float32
@@ -40,12 +40,12 @@ def test_npz_holds_the_invariant_half_of_every_image(digits_run: Run, tmp_path: 
 def test_parts_and_layers(
     digits_run: Run, tmp_path: Path, options: dict[str, str], width: int
 ) -> None:
-    out = embed(digits_run.path, out=tmp_path / "x.npz", quiet=True, **options)
+    out = embed(digits_run.path, out=tmp_path / "x.npz", **options)
     assert np.load(out)["embeddings"].shape == (1797, width)
 
 
 def test_csv_has_the_same_numbers(digits_run: Run, photos: Path, tmp_path: Path) -> None:
-    arguments = {"workers": 0, "quiet": True}
+    arguments = {"workers": 0}
     embed(digits_run.path, str(photos), out=tmp_path / "x.csv", **arguments)
     embed(digits_run.path, str(photos), out=tmp_path / "x.npz", **arguments)
     arrays = np.load(tmp_path / "x.npz")
@@ -78,9 +78,7 @@ def test_splits_that_number_their_classes_differently(digits_run: Run, tmp_path:
             for i in range(4):
                 pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
-    out = embed(
-        digits_run.path, str(tmp_path / "data"), out=tmp_path / "x.npz", workers=0, quiet=True
-    )
+    out = embed(digits_run.path, str(tmp_path / "data"), out=tmp_path / "x.npz", workers=0)
     found = np.load(out)
     assert found["class_names"].tolist() == ["a", "b", "c", "d"]
     for name, label in zip(found["names"], found["labels"], strict=True):
@@ -96,7 +94,7 @@ def test_names_that_are_not_utf8(digits_run: Run, tmp_path: Path) -> None:
         with open(name, "wb") as file:
             pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(file, "PNG")
-    arguments = {"workers": 0, "quiet": True}
+    arguments = {"workers": 0}
     out = embed(digits_run.path, str(folder), out=tmp_path / "x.csv", **arguments)
     assert b"\n\xff0.png,train,," in out.read_bytes()
     settings = {"epochs": 1, "num_noise": 8, "image_size": 16, "backbone": "convnet"}
@@ -117,7 +115,7 @@ def test_a_split_without_labels_takes_none_away_from_the_others(
         test_images=pixels[12:14],
     )
     for suffix in (".npz", ".csv"):
-        embed(digits_run.path, tmp_path / "x.npz", out=tmp_path / f"y{suffix}", quiet=True)
+        embed(digits_run.path, tmp_path / "x.npz", out=tmp_path / f"y{suffix}")
     arrays = np.load(tmp_path / "y.npz")
     assert arrays["splits"].tolist() == ["train"] * 9 + ["val"] * 3 + ["test"] * 2
     expected = [0, 1, 2] * 4 + [-1, -1]

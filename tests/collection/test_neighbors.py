@@ -25,7 +25,7 @@ def names(result: dict[str, Any]) -> list[str]:
 
 def oracle(run: Run, out: Path, name: str, **options: str) -> list[tuple[float, str]]:
     """Cosine and name of every other image, nearest first, from what ``embed`` writes."""
-    found = np.load(embed(run.path, out=out, overwrite=True, quiet=True, **options))
+    found = np.load(embed(run.path, out=out, overwrite=True, **options))
     values = found["embeddings"].astype(np.float64)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     every = found["names"].tolist()
@@ -54,7 +54,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_order_and_cosines(digits_run: Run, tmp_path: Path, options: dict[str, str]) -> None:
     name = open_source("digits").test.names[5]
     expected = oracle(digits_run, tmp_path / "x.npz", name, **options)[:15]
-    result = neighbors(digits_run.path, name, k=15, quiet=True, **options)
+    result = neighbors(digits_run.path, name, k=15, **options)
     cosines = [near["cosine"] for near in result["neighbors"]]
     np.testing.assert_allclose(cosines, [cosine for cosine, _ in expected], atol=1e-6)
     assert cosines == sorted(cosines, reverse=True)
@@ -64,7 +64,7 @@ def test_order_and_cosines(digits_run: Run, tmp_path: Path, options: dict[str, s
 
 def test_labels_and_splits_are_those_of_the_neighbours(digits_run: Run) -> None:
     source = open_source("digits")
-    result = neighbors(digits_run.path, source.train.names[0], k=50, quiet=True)
+    result = neighbors(digits_run.path, source.train.names[0], k=50)
     assert result["label"] == str(source.train.labels[0])
     assert {near["split"] for near in result["neighbors"]} == {"train", "test"}
     for near in result["neighbors"]:
@@ -95,7 +95,7 @@ def test_what_is_printed_is_what_is_written(
 def test_the_collection_is_extracted_once(
     digits_run: Run, photos: Path, tmp_path: Path, passes: list[int]
 ) -> None:
-    options = {"data": photos, "workers": 0, "quiet": True, "layer": "conv1"}
+    options = {"data": photos, "workers": 0, "layer": "conv1"}
     first = neighbors(digits_run.path, "blue/03.png", **options)
     assert passes == [60]
     assert neighbors(digits_run.path, "blue/03.png", **options) == first
@@ -109,7 +109,7 @@ def test_the_collection_is_extracted_once(
 def test_all_halves_share_what_is_kept(digits_run: Run, photos: Path, passes: list[int]) -> None:
     shutil.rmtree(digits_run.path / "features", ignore_errors=True)  # of other tests
     for half in ("rotation", "invariant", "both"):
-        neighbors(digits_run.path, "red/00.png", data=photos, half=half, workers=0, quiet=True)
+        neighbors(digits_run.path, "red/00.png", data=photos, half=half, workers=0)
     assert passes == [60]
 
 
@@ -118,7 +118,7 @@ def test_a_file_from_outside(digits_run: Run, photos: Path, tmp_path: Path) -> N
     with Image.open(photos / "red" / "07.png") as image:
         turned = Image.fromarray(stored(np.asarray(image), 6))
     turned.save(tmp_path / "mine.png", exif=oriented(6))
-    options = {"data": photos, "k": 60, "workers": 0, "quiet": True}
+    options = {"data": photos, "k": 60, "workers": 0}
     result = neighbors(digits_run.path, tmp_path / "mine.png", **options)
     assert result["left_out"] == []
     assert result["label"] is None
@@ -145,7 +145,7 @@ def test_a_member_is_left_out_however_it_is_called(
         "path": str(photos / "blue" / "11.png"),
         "link": str(link),
     }[way]
-    options = {"data": photos, "k": 100, "workers": 0, "quiet": True}
+    options = {"data": photos, "k": 100, "workers": 0}
     result = neighbors(digits_run.path, image, **options)
     assert result["image"] == "blue/11.png"
     assert result["left_out"] == ["train"]
@@ -160,7 +160,7 @@ def test_links_to_the_same_file_are_left_out_with_it(
     for i in range(9):
         (tmp_path / f"{i}.png").symlink_to(photos / "blue" / f"{i:02d}.png")
     (tmp_path / "again.png").symlink_to(photos / "blue" / "04.png")
-    result = neighbors(digits_run.path, "4.png", data=tmp_path, workers=0, quiet=True)
+    result = neighbors(digits_run.path, "4.png", data=tmp_path, workers=0)
     assert sorted(names(result)) == [f"{i}.png" for i in range(9) if i != 4]
     assert {near["label"] for near in result["neighbors"]} == {None}
 
@@ -168,18 +168,18 @@ def test_links_to_the_same_file_are_left_out_with_it(
 def test_an_npz_by_its_names(digits_run: Run, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", train_images=pixels, val_images=pixels[:3])
-    result = neighbors(digits_run.path, "train[1]", data=tmp_path / "x.npz", k=1, quiet=True)
+    result = neighbors(digits_run.path, "train[1]", data=tmp_path / "x.npz", k=1)
     assert names(result) == ["val[1]"]
     assert result["neighbors"][0]["cosine"] == pytest.approx(1, abs=1e-6)
     with pytest.raises(DataError, match=r"no file 'train\[12\]', and none of the 15 images of x"):
-        neighbors(digits_run.path, "train[12]", data=tmp_path / "x.npz", quiet=True)
+        neighbors(digits_run.path, "train[12]", data=tmp_path / "x.npz")
 
 
 def test_unknown_names_are_answered_with_close_ones(digits_run: Run, photos: Path) -> None:
     with pytest.raises(DataError, match=r"close to it: .*blue/07\.png"):
-        neighbors(digits_run.path, "blue/7.png", data=photos, quiet=True)
+        neighbors(digits_run.path, "blue/7.png", data=photos)
     with pytest.raises(DataError, match=r"the first is blue/00\.png"):
-        neighbors(digits_run.path, "~~~", data=photos, quiet=True)
+        neighbors(digits_run.path, "~~~", data=photos)
 
 
 def test_names_of_several_images_are_refused(
@@ -189,7 +189,7 @@ def test_names_of_several_images_are_refused(
     data.mkdir()
     (data / "train").symlink_to(photos / "red")
     (data / "test").symlink_to(photos / "blue")
-    options = {"data": data, "workers": 0, "quiet": True}
+    options = {"data": data, "workers": 0}
     with pytest.raises(DataError, match=r"give 'train/00\.png' or 'test/00\.png'"):
         neighbors(digits_run.path, "00.png", **options)
     result = neighbors(digits_run.path, "test/00.png", **options)
@@ -199,8 +199,8 @@ def test_names_of_several_images_are_refused(
     (tmp_path / "red").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "red" / "00.png")
     with pytest.raises(DataError, match=r"'red/00\.png' is a file here, and another image"):
-        neighbors(digits_run.path, "red/00.png", data=photos, quiet=True)
-    assert neighbors(digits_run.path, "./red/00.png", data=photos, quiet=True)["left_out"] == []
+        neighbors(digits_run.path, "red/00.png", data=photos)
+    assert neighbors(digits_run.path, "./red/00.png", data=photos)["left_out"] == []
 
 
 def test_unreadable_images_are_refused_with_the_reason(
@@ -208,12 +208,12 @@ def test_unreadable_images_are_refused_with_the_reason(
 ) -> None:
     (tmp_path / "empty.png").touch()
     with pytest.raises(DataError, match=r"empty\.png cannot be read: the file is empty"):
-        neighbors(digits_run.path, tmp_path / "empty.png", data=photos, quiet=True)
+        neighbors(digits_run.path, tmp_path / "empty.png", data=photos)
     cut = tmp_path / "cut.png"
     cut.write_bytes((photos / "red" / "00.png").read_bytes())
     truncate(cut)
     with pytest.raises(DataError, match=r"cut\.png cannot be read: .*truncated"):
-        neighbors(digits_run.path, cut, data=photos, quiet=True)
+        neighbors(digits_run.path, cut, data=photos)
     assert passes == []
 
 
@@ -222,8 +222,8 @@ def test_unreadable_members(digits_run: Run, photos: Path, tmp_path: Path) -> No
         (tmp_path / f"{i:02d}.png").write_bytes((photos / "red" / f"{i:02d}.png").read_bytes())
     (tmp_path / "bad.png").write_text("no image")
     with pytest.raises(DataError, match=r"bad\.png cannot be read: "):
-        neighbors(digits_run.path, "bad.png", data=tmp_path, workers=0, quiet=True)
-    result = neighbors(digits_run.path, "03.png", data=tmp_path, workers=0, quiet=True)
+        neighbors(digits_run.path, "bad.png", data=tmp_path, workers=0)
+    result = neighbors(digits_run.path, "03.png", data=tmp_path, workers=0)
     assert (result["searched"], result["unreadable"]) == (30, 1)
 
 
@@ -241,7 +241,7 @@ def test_names_that_are_not_utf8(
 
 def test_many_neighbours_are_listed_though_fewer_are_shown(digits_run: Run, tmp_path: Path) -> None:
     name = open_source("digits").train.names[0]
-    result = neighbors(digits_run.path, name, k=200, out=tmp_path / "a.b.png", quiet=True)
+    result = neighbors(digits_run.path, name, k=200, out=tmp_path / "a.b.png")
     assert len(result["neighbors"]) == 200
     written = json.loads((tmp_path / "a.b.json").read_text())
     assert len(written["data"]["neighbors"]) == 200
@@ -253,7 +253,7 @@ def test_what_is_refused(digits_run: Run, tmp_path: Path) -> None:
 
     def refused(match: str, **options: Any) -> None:
         with pytest.raises(ConfigError, match=match):
-            neighbors(digits_run.path, name, quiet=True, **options)
+            neighbors(digits_run.path, name, **options)
 
     refused("--k is 0", k=0)
     refused(r"must end in \.png", out=tmp_path / "x.jpg")
@@ -263,7 +263,7 @@ def test_what_is_refused(digits_run: Run, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("mine")
     refused(r"x\.json exists", out=tmp_path / "x.png")
     assert (tmp_path / "x.json").read_text() == "mine"
-    neighbors(digits_run.path, name, out=tmp_path / "x.png", overwrite=True, quiet=True)
+    neighbors(digits_run.path, name, out=tmp_path / "x.png", overwrite=True)
     assert json.loads((tmp_path / "x.json").read_text())["data"]["image"] == name
 
 

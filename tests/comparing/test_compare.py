@@ -33,12 +33,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("compare")
     wanted = {"a0": ("decoupling", 0), "a1": ("decoupling", 1), "r0": ("rotnet", 0)}
     made = {
-        name: pretrain("digits", out=folder / name, quiet=True, method=m, seed=seed, **SETTINGS)
+        name: pretrain("digits", out=folder / name, method=m, seed=seed, **SETTINGS)
         for name, (m, seed) in wanted.items()
     }
     for run in made.values():
-        probe(run.path, "digits", kind="knn", limit=80, seeds=2, quiet=True)
-    probe(made["r0"].path, "digits", kind="knn", limit=50, seeds=1, quiet=True)
+        probe(run.path, "digits", kind="knn", limit=80, seeds=2)
+    probe(made["r0"].path, "digits", kind="knn", limit=50, seeds=1)
     return made
 
 
@@ -110,10 +110,10 @@ def test_protocols_are_not_mixed(runs: dict[str, Run], tmp_path: Path, capsys) -
 
 
 def test_nothing_in_common_is_refused(runs: dict[str, Run], tmp_path: Path) -> None:
-    other = pretrain("digits", out=tmp_path / "o", quiet=True, seed=2, **SETTINGS)
+    other = pretrain("digits", out=tmp_path / "o", seed=2, **SETTINGS)
     with pytest.raises(ConfigError, match=r"o has no probes of its weights: quarterturn probe"):
         compare([*paths(runs, "a0"), other.path], out=tmp_path / "x.json")
-    probe(other.path, "digits", kind="knn", limit=30, seeds=1, quiet=True)
+    probe(other.path, "digits", kind="knn", limit=30, seeds=1)
     with pytest.raises(ConfigError, match="do not compare") as caught:
         compare([*paths(runs, "a0"), other.path], out=tmp_path / "x.json")
     assert "a0: training_fingerprint" in str(caught.value)
@@ -147,16 +147,14 @@ def test_probes_of_other_weights_are_left_out(runs: dict[str, Run], tmp_path: Pa
 def test_a_run_counts_once(runs: dict[str, Run], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="named twice"):
         compare([*paths(runs, "a0"), runs["a0"].path / ".." / "a0"])
-    again = pretrain("digits", out=tmp_path / "again", quiet=True, **SETTINGS)
-    probe(again.path, "digits", kind="knn", limit=80, seeds=2, quiet=True)
+    again = pretrain("digits", out=tmp_path / "again", **SETTINGS)
+    probe(again.path, "digits", kind="knn", limit=80, seeds=2)
     with pytest.raises(ConfigError, match="same settings and the same seed 0: they would count"):
         compare([*paths(runs, "a0"), again.path])
 
 
 def test_labels_tell_what_differs(runs: dict[str, Run], tmp_path: Path) -> None:
-    longer = pretrain(
-        "digits", out=tmp_path / "l", quiet=True, **{**SETTINGS, "temperature": 18 / 49}
-    )
+    longer = pretrain("digits", out=tmp_path / "l", **{**SETTINGS, "temperature": 18 / 49})
     opened = [ProbedRun.open(p) for p in [*paths(runs, "a0", "r0"), longer.path]]
     assert [g.label for g in group_runs(opened) if g.origin == "trained"] == [
         "decoupling convnet, temperature 0.2",
@@ -168,7 +166,7 @@ def test_labels_tell_what_differs(runs: dict[str, Run], tmp_path: Path) -> None:
 def test_a_run_without_epochs_stands_for_the_untrained(
     runs: dict[str, Run], tmp_path: Path
 ) -> None:
-    plain = pretrain("digits", out=tmp_path / "u", quiet=True, **{**SETTINGS, "epochs": 0})
+    plain = pretrain("digits", out=tmp_path / "u", **{**SETTINGS, "epochs": 0})
     opened = [ProbedRun.open(p) for p in [*paths(runs, "a0"), plain.path]]
     assert [(g.label, g.origin) for g in group_runs(opened)] == [
         ("decoupling convnet, epochs 1", "trained"),
@@ -198,7 +196,7 @@ def test_figures_of_other_labels_are_another_protocol(runs: dict[str, Run], tmp_
     np.savez(tmp_path / "ten.npz", **arrays)
     coarse = {name: a // 5 if name.endswith("labels") else a for name, a in arrays.items()}
     np.savez(tmp_path / "two.npz", **coarse)
-    options = {"kind": "knn", "limit": 40, "seeds": 1, "quiet": True}
+    options = {"kind": "knn", "limit": 40, "seeds": 1}
     ten, two = (
         probe(runs[run].path, tmp_path / f"{name}.npz", **options)
         for run, name in [("a0", "ten"), ("a1", "two")]
@@ -209,13 +207,11 @@ def test_figures_of_other_labels_are_another_protocol(runs: dict[str, Run], tmp_
 
 
 def test_an_unfinished_run_is_not_compared(runs: dict[str, Run], tmp_path: Path) -> None:
-    run = pretrain(
-        "digits", out=tmp_path / "run", quiet=True, **{**SETTINGS, "epochs": 2, "seed": 5}
-    )
+    run = pretrain("digits", out=tmp_path / "run", **{**SETTINGS, "epochs": 2, "seed": 5})
     state = torch.load(run.checkpoint, weights_only=True)
     assert state["epochs_done"] == 2.0
     torch.save({**state, "epochs_done": 0.5}, run.checkpoint)
-    result = probe(run.path, "digits", kind="knn", limit=80, seeds=2, quiet=True)
+    result = probe(run.path, "digits", kind="knn", limit=80, seeds=2)
     assert (result["epochs_done"], result["epochs"]) == (0.5, 2)
     assert "trained for 0.5 of 2 epochs so far" in probe_table(result).note
     with pytest.raises(ConfigError, match=r"has done 0\.5 of its 2 epochs; finish it"):
@@ -248,7 +244,7 @@ def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, 
     copied = [tmp_path / name for name in ("a0", "a1")]
     for path in copied:
         shutil.copytree(runs[path.name].path, path)
-    probe(copied[0], "digits", kind="linear", limit=80, seeds=2, quiet=True)
+    probe(copied[0], "digits", kind="linear", limit=80, seeds=2)
     result = compare(copied, out=tmp_path / "x.json")
     [figures] = result["figures"].values()
     found = figures["decoupling convnet"]["top1"]
@@ -261,7 +257,7 @@ def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, 
 def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two seeds of LDAM and one of cross-entropy, on the same digits."""
     folder = tmp_path_factory.mktemp("classifiers")
-    settings = {"epochs": 1, "limit": 80, "batch_size": 20, "device": "cpu", "quiet": True}
+    settings = {"epochs": 1, "limit": 80, "batch_size": 20, "device": "cpu"}
     made = finetune("digits", out=folder / "ldam", loss="ldam", seeds=2, **settings)
     made += finetune("digits", out=folder / "plain", **settings)
     return [run.path for run in made]
@@ -293,7 +289,7 @@ def test_classifiers_of_other_test_images_are_not_compared(
     classifiers: list[Path], tmp_path: Path
 ) -> None:
     (other,) = finetune(
-        "digits", out=tmp_path / "run", epochs=1, limit=60, batch_size=20, device="cpu", quiet=True
+        "digits", out=tmp_path / "run", epochs=1, limit=60, batch_size=20, device="cpu"
     )
     with pytest.raises(ConfigError, match="test_images 80"):
         compare([classifiers[0], other.path], out=tmp_path / "x.json")

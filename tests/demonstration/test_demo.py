@@ -10,7 +10,7 @@ from quarterturn.runs import Run
 
 def test_every_row_and_column_on_labelled_data(tmp_path: Path) -> None:
     config = digits().with_settings(epochs=1, num_noise=16, device="cpu")
-    run = demo("digits", out=tmp_path / "run", limit=150, config=config, quiet=True)
+    run = demo("digits", out=tmp_path / "run", limit=150, config=config)
     results = json.loads((run.path / "results.json").read_text())
     rows = results["rows"]
     assert list(rows) == [
@@ -40,7 +40,7 @@ def test_a_folder_without_labels(photos: Path, tmp_path: Path) -> None:
     config = demo_folder().with_settings(
         epochs=1, image_size=24, num_noise=16, batch_size=16, device="cpu", workers=0
     )
-    run = demo(str(photos / "red"), out=tmp_path / "run", config=config, quiet=True)
+    run = demo(str(photos / "red"), out=tmp_path / "run", config=config)
     results = json.loads((run.path / "results.json").read_text())
     assert "supervised, turned (ceiling): logits" not in results["rows"]
     half = results["rows"]["decoupled: invariant"]

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import io
 import json
+import logging
 from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from quarterturn.engine.telemetry import ESTIMATE_AFTER, Telemetry
 from quarterturn.errors import CheckpointError, TrainingError
@@ -75,22 +74,20 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
             telemetry.record("train", step=0, epoch=0, loss=1.0)
 
 
-def test_the_time_to_expect_is_told_after_twenty_steps() -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=200)
-    with Telemetry(None, total_steps=100, steps_per_epoch=50, console=console) as telemetry:
+def test_the_time_to_expect_is_reported_after_twenty_steps(caplog) -> None:
+    caplog.set_level(logging.INFO)
+    with Telemetry(None, total_steps=100, steps_per_epoch=50) as telemetry:
         for step in range(ESTIMATE_AFTER):
-            assert "an epoch" not in said.getvalue()
+            assert "an epoch" not in caplog.text
             telemetry.step(step, terms(1.0), 8, rate=0.1)
-    assert "an epoch, 0 s until the end" in said.getvalue()
-    assert "--epochs" not in said.getvalue()  # nothing to shorten
+    assert "an epoch, 0 s until the end" in caplog.text
+    assert "--epochs" not in caplog.text  # nothing to shorten
 
 
-def test_what_would_shorten_a_long_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = io.StringIO()
-    console = Console(file=said, width=200)
-    with Telemetry(None, total_steps=10**6, steps_per_epoch=1000, console=console) as telemetry:
+def test_what_would_shorten_a_long_run_is_told(caplog) -> None:
+    caplog.set_level(logging.INFO)
+    with Telemetry(None, total_steps=10**6, steps_per_epoch=1000) as telemetry:
         telemetry._start -= 20.0  # a second a step
         for step in range(ESTIMATE_AFTER):
             telemetry.step(step, terms(1.0), 8, rate=0.1)
-    assert "17 min an epoch, 12 days until the end; shorter with --epochs" in said.getvalue()
+    assert "17 min an epoch, 12 days until the end; shorter with --epochs" in caplog.text

@@ -89,17 +89,18 @@ def test_nothing_is_allocated_or_drawn(images):
 def test_words_name_the_parts_that_would_fit(images):
     needed = estimate_memory(SMALL, images, precision="32-true").total
     options = {"precision": "32-true", "device": "cpu", "processes": 1}
-    words = memory_words(SMALL, images, free=2 * needed, **options)
+    words, advice = memory_words(SMALL, images, free=2 * needed, **options)
     assert f"{needed / 1e6:.0f} MB" in words
     assert "are free" in words
-    assert "warning" not in words
-    assert "free" not in memory_words(SMALL, images, free=None, **options)
-    words = memory_words(SMALL, images, free=needed - 1, **options)
-    assert "that is more than there is" in words
-    assert "--accumulate 2" in words
+    assert advice == ""
+    words, advice = memory_words(SMALL, images, free=None, **options)
+    assert "free" not in words + advice
+    _, advice = memory_words(SMALL, images, free=needed - 1, **options)
+    assert "more memory than is free" in advice
+    assert "--accumulate 2" in advice
     # Parts of two images are the smallest; where those do not fit, none are named.
-    hopeless = memory_words(SMALL, images, free=1000, **options)
-    assert "that is more than there is" in hopeless
+    _, hopeless = memory_words(SMALL, images, free=1000, **options)
+    assert "more memory than is free" in hopeless
     assert "--accumulate" not in hopeless
 
 
@@ -109,4 +110,4 @@ def test_no_estimate_where_shapes_alone_do_not_run(images, monkeypatch):
 
     monkeypatch.setattr("quarterturn.methods.memory.build_network", refuse)
     words = memory_words(SMALL, images, precision="32-true", device="cpu", processes=1, free=10**9)
-    assert words == "memory for a step: not known (RuntimeError)"
+    assert words == ("memory for a step: not known (RuntimeError)", "")

@@ -35,6 +35,6 @@ def fit_folds(path: Path, images: ImageSet, config: Config) -> tuple[Run, list[F
     if not path.exists():
         whole.create()
     runtime = Runtime("cpu", "32-true")
-    outcomes = cross_fit(whole, images, runtime, source=Source("x", images), console=None)
+    outcomes = cross_fit(whole, images, runtime, source=Source("x", images))
     assert outcomes is not None
     return whole, outcomes

@@ -65,7 +65,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_every_image_is_listed(run: Run, collection: Path) -> None:
-    result = orient(run.path, workers=0, quiet=True)
+    result = orient(run.path, workers=0)
     name = f"orient-{collection.parent.name}-photos"
     rows = listed(run.path / f"{name}.csv")
     assert [row["path"] for row in rows[:2] + rows[9:]] == ["a/0.jpg", "a/1.jpg", "b/9.gif"]
@@ -128,7 +128,7 @@ def test_turned_copies_are_written_apart(
 
 
 def test_all_copies_are_written_where_asked(run: Run, collection: Path, tmp_path: Path) -> None:
-    result = orient(run.path, write=tmp_path / "copies", write_all=True, workers=0, quiet=True)
+    result = orient(run.path, write=tmp_path / "copies", write_all=True, workers=0)
     assert (result["written"]["turned"], result["written"]["copied"]) == (4, 5)
     assert len(result["written"]["left_out"]) == 1
     names = [f"{'ab'[i // 5]}/{i}.jpg" for i in range(9)]
@@ -175,7 +175,7 @@ def test_in_sample_is_said_everywhere(
 ) -> None:
     run = pretrained_run(tmp_path / "pretrained", str(collection))
     with pytest.raises(ConfigError, match="has learned from 10 of these 10 images"):
-        orient(run.path, workers=0, quiet=True)
+        orient(run.path, workers=0)
     result = orient(run.path, in_sample=True, out=tmp_path / "x.csv", workers=0)
     assert {row["scored"] for row in listed(tmp_path / "x.csv")} == {"in sample"}
     assert {way for of_verdict in result["counts"].values() for way in of_verdict} == {"in sample"}
@@ -183,7 +183,7 @@ def test_in_sample_is_said_everywhere(
     assert "in sample: the network has learned from the image" in words
     # With a run of `upright` within, nothing has to be asked for.
     inner = upright_run(run.path / "upright", str(collection))
-    result = orient(run.path, workers=0, quiet=True)
+    result = orient(run.path, workers=0)
     assert result["oriented_by"] == str(inner.path)
     assert result["counts"] == {"upright": {"out of fold": 10}}
     assert listed(run.path / f"orient-{tmp_path.name}-photos.csv")[0]["verdict"] == "upright"
@@ -216,7 +216,7 @@ def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
     def refused(match: str, data: Any = None, **options: Any) -> None:
         with pytest.raises(ConfigError, match=match):
-            orient(run.path, data, quiet=True, **options)
+            orient(run.path, data, **options)
 
     refused(r"--agnostic is 1\.5; expected a fraction from 0 to 1", agnostic=1.5)
     refused("--confidence is -1; expected a fraction from 0 to 1", confidence=-1)
@@ -228,7 +228,7 @@ def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("mine")
     refused(r"x\.json exists", out=tmp_path / "x.csv")
     assert (tmp_path / "x.json").read_text() == "mine"
-    orient(run.path, out=tmp_path / "x.csv", overwrite=True, quiet=True)
+    orient(run.path, out=tmp_path / "x.csv", overwrite=True)
     assert json.loads((tmp_path / "x.json").read_text())["images"] == 10
 
 

@@ -108,7 +108,7 @@ def test_probably_turned(p_upright, turns):
 class TestWarning:
     def test_comes_when_most_have_no_up(self):
         words = agnostic_warning(np.array([0.5, 0.9, 0.4999]))
-        assert words.startswith('warning: 67% of the images have no "up" (agnostic score 0.5')
+        assert words.startswith('67% of the images have no "up" (agnostic score 0.5')
         for setting in ("--upright", "--rotation-weight 0", "--method instance"):
             assert setting in words
 

@@ -40,7 +40,7 @@ PHOTOS = {**FOLDS, "limit": None, "backbone": "convnet", "image_size": 16, "work
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A short run of cross-fitting on 100 digits."""
-    return upright("digits", out=tmp_path_factory.mktemp("runs") / "u", quiet=True, **FOLDS)
+    return upright("digits", out=tmp_path_factory.mktemp("runs") / "u", **FOLDS)
 
 
 def stamps(folder: Path) -> dict[Path, int]:
@@ -98,13 +98,13 @@ class TestUpright:
     def test_an_existing_directory_is_left_alone(self, finished: Run) -> None:
         before = stamps(finished.path)
         with pytest.raises(ConfigError, match="exists; choose another --out"):
-            upright("digits", out=finished.path, quiet=True, **FOLDS)
+            upright("digits", out=finished.path, **FOLDS)
         assert stamps(finished.path) == before
 
     def test_overwrite_deletes_an_earlier_run(self, finished: Run, tmp_path: Path) -> None:
         shutil.copytree(finished.path, tmp_path / "u")
         (tmp_path / "u" / "left-over").touch()
-        again = upright("digits", out=tmp_path / "u", overwrite=True, quiet=True, **FOLDS)
+        again = upright("digits", out=tmp_path / "u", overwrite=True, **FOLDS)
         assert not (tmp_path / "u" / "left-over").exists()
         one, other = (UprightTable.read(r.path / "upright.npz") for r in (finished, again))
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
@@ -147,7 +147,7 @@ class TestUpright:
     ) -> None:
         run = shutil.copytree(finished.path, tmp_path / "u")
         refuse_training(monkeypatch)
-        resume_upright(run, format="dat", quiet=True)
+        resume_upright(run, format="dat")
         table = UprightTable.read(run / "upright.npz")
         np.testing.assert_array_equal(read_dat(run / "upright.dat"), table.p_upright)
         np.testing.assert_array_equal(
@@ -174,7 +174,7 @@ class TestUpright:
             (resume_upright, finished.path / "fold-1", "fold, not of upright"),
         ]:
             with pytest.raises(ConfigError, match=f"is a run of {told}"):
-                go_on(run, quiet=True)
+                go_on(run)
         assert stamps(finished.path) == before
         assert sorted(path.name for path in other.path.rglob("*") if path.is_file()) == [
             "config.json"
@@ -202,9 +202,9 @@ class TestUpright:
 
     def test_another_format_is_refused(self, finished: Run, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="--format csv; expected npz or dat"):
-            upright("digits", out=tmp_path / "u", format="csv", quiet=True, **FOLDS)
+            upright("digits", out=tmp_path / "u", format="csv", **FOLDS)
         with pytest.raises(ConfigError, match="--format csv; expected npz or dat"):
-            resume_upright(finished.path, format="csv", quiet=True)
+            resume_upright(finished.path, format="csv")
         assert not (tmp_path / "u").exists()
 
     def test_labels_are_never_read(self, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ class TestUpright:
         for name, labels in [("a", np.arange(40) % 3), ("b", np.arange(40) % 2)]:
             np.savez(tmp_path / f"{name}.npz", train_images=pixels, train_labels=labels)
             settings = {**PHOTOS, "image_size": 12, "batch_size": 8}
-            run = upright(tmp_path / f"{name}.npz", out=tmp_path / name, quiet=True, **settings)
+            run = upright(tmp_path / f"{name}.npz", out=tmp_path / name, **settings)
             tables.append(UprightTable.read(run.path / "upright.npz"))
         np.testing.assert_array_equal(tables[0].probabilities, tables[1].probabilities)
 
@@ -230,9 +230,9 @@ class TestUpright:
         settings = {**FOLDS, "backbone": "convnet", "batch_size": 8}
         data = f"cifar10:{tmp_path / 'sets'}"
         with pytest.raises(DataError, match="--download"):
-            upright(data, out=tmp_path / "u", quiet=True, **settings)
+            upright(data, out=tmp_path / "u", **settings)
         assert fetched == []
-        upright(data, out=tmp_path / "u", download=True, quiet=True, **settings)
+        upright(data, out=tmp_path / "u", download=True, **settings)
         assert len(fetched) == 1
 
 
@@ -243,7 +243,7 @@ class TestFiles:
         for name in names:
             truncate(data / name)
         settings = {**PHOTOS, "max_bad_fraction": 0.2}
-        run = upright(data, out=tmp_path / "u", quiet=True, **settings)
+        run = upright(data, out=tmp_path / "u", **settings)
         table = UprightTable.read(run.path / "upright.npz")
         assert [table.names[i] for i in np.flatnonzero(table.fold == -1)] == names
         of_items = {row["path"]: row["status"] for row in rows_of(run.path / "items.csv")}
@@ -262,10 +262,10 @@ class TestFiles:
         with pytest.MonkeyPatch.context() as patch:
             interrupt_at(2, patch)
             with pytest.raises(KeyboardInterrupt):
-                upright(data, out=run, quiet=True, **PHOTOS)
+                upright(data, out=run, **PHOTOS)
         shutil.copy(data / "red" / "00.png", data / "red" / "another.png")
         with pytest.raises(DataError, match="not those the run began with"):
-            resume_upright(run, quiet=True)
+            resume_upright(run)
 
 
 class CapturedError(Exception):
@@ -285,7 +285,7 @@ def rows_given(data: str, **settings: object) -> dict[str, list[float]]:
         patch.setattr(command, "prepare_training", capture)
         patch.chdir(Path(str(settings["upright"])).parent)
         with pytest.raises(CapturedError):
-            pretrain(data, quiet=True, **settings)
+            pretrain(data, **settings)
     return rows
 
 
@@ -313,11 +313,11 @@ def report_of(run: Run) -> Path:
 
 
 def train(out: Path, **settings: object) -> Run:
-    return in_short(lambda: pretrain("digits", out=out, **({"quiet": True} | settings)))[0]
+    return in_short(lambda: pretrain("digits", out=out, **settings))[0]
 
 
 def go_on(run: Path) -> Run:
-    return in_short(lambda: resume(run, quiet=True))[0]
+    return in_short(lambda: resume(run))[0]
 
 
 def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -333,7 +333,7 @@ class TestPretrain:
         for asked in ("none", str(finished.path)):
             settings = {**PHASE, "method": method, "upright": asked}
             out = tmp_path / f"run-{len(runs)}"
-            run, of_epochs = in_short(lambda: pretrain("digits", out=out, quiet=True, **settings))  # noqa: B023
+            run, of_epochs = in_short(lambda: pretrain("digits", out=out, **settings))  # noqa: B023
             runs.append(metrics_without_times(run.path))
             weights.append(of_epochs)
         without, with_file = weights
@@ -353,7 +353,7 @@ class TestPretrain:
     ) -> None:
         settings = {**PHASE, "method": "rotnet", "noise_aware_from": 0.9}
         file = str(finished.path / "upright.npz")
-        run = train(tmp_path / "r", **settings, upright=file, quiet=False)
+        run = train(tmp_path / "r", **settings, upright=file)
         said = " ".join(capsys.readouterr().err.split())
         assert "--noise-aware-from 0.9 is never reached within 2 epochs, so" in said
         assert "give more --epochs or a smaller fraction" in said
@@ -363,7 +363,7 @@ class TestPretrain:
         self, finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         settings = {**PHASE, "method": "rotnet", "upright": str(finished.path), "gamma": 3.0}
-        run = train(tmp_path / "r", **settings, quiet=False)
+        run = train(tmp_path / "r", **settings)
         p_upright = torch.from_numpy(UprightTable.read(finished.path / "upright.npz").p_upright)
         weights = pu_weights(p_upright, 3.0)[:, 1:]
         said = " ".join(capsys.readouterr().err.split())
@@ -375,7 +375,7 @@ class TestPretrain:
 
     def test_each_image_has_its_own_row(self, photos: Path, tmp_path: Path) -> None:
         settings = {**PHOTOS, "holdout": 0.2}
-        made = upright(photos, out=tmp_path / "u", quiet=True, **PHOTOS)
+        made = upright(photos, out=tmp_path / "u", **PHOTOS)
         table = UprightTable.read(made.path / "upright.npz")
         of_name = dict(zip(table.names, table.p_upright.tolist(), strict=True))
         write_dat(tmp_path / "p.dat", table.p_upright)
@@ -464,7 +464,7 @@ class TestAuto:
         assert folds.config == fold_recipe(whole.config)
         assert (folds.config.run.epochs, folds.config.data.limit) == (1, 100)
         assert folds.read_json("environment.json")["seed"] == 0
-        alone = upright("digits", out=tmp_path / "u", config=folds.config, quiet=True)
+        alone = upright("digits", out=tmp_path / "u", config=folds.config)
         assert alone.config == folds.config
         one, other = (UprightTable.read(r.path / "upright.npz") for r in (folds, alone))
         np.testing.assert_array_equal(one.probabilities, other.probabilities)
@@ -488,7 +488,7 @@ class TestAuto:
     ) -> None:
         interrupt_at(1, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "r", **{**AUTO, "folds": 4, "fold_epochs": 3}, quiet=False)
+            train(tmp_path / "r", **{**AUTO, "folds": 4, "fold_epochs": 3})
         said = " ".join(capsys.readouterr().err.split())
         assert (
             "--upright auto: 4 rotation networks come first (convnet at 16 px, up to 3 epochs "

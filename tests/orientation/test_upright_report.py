@@ -180,7 +180,7 @@ def test_warnings_and_unreadable_files_are_told(report, images, rng):
     _, text, _ = report(
         images,
         random_table(images, rng, unscored=(5,)),
-        warnings=["warning: most have none"],
+        warnings=["most have none"],
         unreadable={"noise-5": "could not be decoded"},
     )
     assert text.index("Most have none.") < text.index("<h2>")
@@ -200,7 +200,7 @@ def test_times_are_those_of_the_folds(written):
 def digits_run(tmp_path_factory):
     """A whole run."""
     out = tmp_path_factory.mktemp("runs") / "digits"
-    return upright("digits", out=out, folds=2, epochs=1, limit=120, device="cpu", quiet=True)
+    return upright("digits", out=out, folds=2, epochs=1, limit=120, device="cpu")
 
 
 def test_a_run_ends_with_its_report_and_the_summary(digits_run):
@@ -237,7 +237,7 @@ def test_what_is_printed_is_what_is_stored(digits_run, capsys):
     text = (digits_run.path / "report.html").read_text(encoding="utf-8")
     assert ("<b>Warning.</b>" in text) == (share > 0.5)
     (digits_run.path / FILE).unlink()
-    resume_upright(digits_run.path, quiet=True)
+    resume_upright(digits_run.path)
     assert capsys.readouterr().out == ""
 
 

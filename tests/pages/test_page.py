@@ -210,7 +210,7 @@ def test_without_images_or_network_the_rest_of_the_page_stands(report):
 
 
 def test_warnings_stand_before_everything_else(report):
-    _, text = report(warnings=["warning: the embeddings have collapsed"])
+    _, text = report(warnings=["the embeddings have collapsed"])
     assert text.index("The embeddings have collapsed.") < text.index("What it was trained on")
 
 

@@ -238,7 +238,7 @@ class TestCollapseWarning:
     )
     def test_fires(self, spread, rank):
         message = collapse_warning({"spread": spread, "effective_rank": rank})
-        assert message.startswith("warning: the embeddings have collapsed")
+        assert message.startswith("the embeddings have collapsed")
         assert f"spread {spread:.4f}" in message
         assert f"{rank:.1f} directions" in message
 

@@ -65,9 +65,7 @@ def test_labels_are_never_read(tmp_path: Path) -> None:
     for name, labels in [("a", np.arange(40) % 3), ("b", np.arange(40) % 2)]:
         np.savez(tmp_path / f"{name}.npz", train_images=pixels, train_labels=labels)
         settings = {**QUICK, "image_size": 12, "backbone": "convnet", "epochs": 1}
-        runs.append(
-            pretrain(str(tmp_path / f"{name}.npz"), out=tmp_path / name, quiet=True, **settings)
-        )
+        runs.append(pretrain(str(tmp_path / f"{name}.npz"), out=tmp_path / name, **settings))
     states = [torch.load(run.checkpoint, weights_only=True)["network"] for run in runs]
     assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
 
@@ -88,7 +86,7 @@ def test_labels_that_cut_a_long_tail_are_told_of(
 
 @pytest.mark.parametrize("method", ["rotnet", "instance"])
 def test_the_other_methods_run(method: str, tmp_path: Path) -> None:
-    run = pretrain("digits", out=tmp_path / "run", quiet=True, method=method, **QUICK)
+    run = pretrain("digits", out=tmp_path / "run", method=method, **QUICK)
     measured = run.read_metrics("diagnostics")[-1]
     assert ("rotation_accuracy" in measured) == (method == "rotnet")
     assert ("spread" in measured) == (method == "instance")
@@ -96,12 +94,12 @@ def test_the_other_methods_run(method: str, tmp_path: Path) -> None:
 
 
 def test_no_epochs_keep_the_untrained_backbone(tmp_path: Path) -> None:
-    run = pretrain("digits", out=tmp_path / "run", quiet=True, **{**QUICK, "epochs": 0})
+    run = pretrain("digits", out=tmp_path / "run", **{**QUICK, "epochs": 0})
     assert run.read_metrics("train") == []
     assert load_backbone(run.path)(torch.rand(2, 3, 16, 16)).shape == (2, 256)
     assert (run.path / "report.html").exists()
     before = run.checkpoint.stat().st_mtime_ns
-    resume(run.path, quiet=True)
+    resume(run.path)
     assert run.checkpoint.stat().st_mtime_ns == before
 
 
@@ -149,12 +147,12 @@ def test_an_existing_directory_is_left_alone(
 ) -> None:
     before = digits_run.checkpoint.read_bytes()
     with pytest.raises(ConfigError, match="exists; choose another --out"):
-        pretrain("digits", out=digits_run.path, quiet=True, **QUICK)
+        pretrain("digits", out=digits_run.path, **QUICK)
     assert digits_run.checkpoint.read_bytes() == before
 
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="no run directory"):
-        pretrain("digits", out=tmp_path, overwrite=True, quiet=True, **QUICK)
+        pretrain("digits", out=tmp_path, overwrite=True, **QUICK)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
@@ -162,7 +160,7 @@ def test_overwrite_deletes_an_earlier_run(digits_run: Run, tmp_path: Path) -> No
     shutil.copytree(digits_run.path, tmp_path / "run")
     (tmp_path / "run" / "left-over").touch()
     settings = {**QUICK, "epochs": 1}
-    pretrain("digits", out=tmp_path / "run", overwrite=True, quiet=True, **settings)
+    pretrain("digits", out=tmp_path / "run", overwrite=True, **settings)
     assert not (tmp_path / "run" / "left-over").exists()
     assert Run.open(tmp_path / "run").config.run.epochs == 1
 
@@ -192,10 +190,10 @@ def test_changed_options_are_refused_by_name(
 def test_changed_images_are_refused(tmp_path: Path, photos: Path) -> None:
     data = shutil.copytree(photos, tmp_path / "photos")
     settings = {**QUICK, "image_size": 24, "backbone": "convnet", "workers": 0, "epochs": 1}
-    run = pretrain(str(data), out=tmp_path / "run", quiet=True, **settings)
+    run = pretrain(str(data), out=tmp_path / "run", **settings)
     Image.new("RGB", (30, 30)).save(data / "red" / "another.png")
     with pytest.raises(DataError, match="not those the run began with"):
-        resume(run.path, quiet=True)
+        resume(run.path)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
@@ -203,7 +201,6 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
         pretrain(
             "digits",
             out=tmp_path / "run",
-            quiet=True,
             optimizer="sgd",
             **{**QUICK, "epochs": 3},
             learning_rate=1e20,
@@ -241,11 +238,11 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
 
 def test_a_shortened_log_is_noticed(tmp_path: Path) -> None:
-    run = pretrain("digits", out=tmp_path / "run", quiet=True, **QUICK)
+    run = pretrain("digits", out=tmp_path / "run", **QUICK)
     (run.path / "report.html").unlink()  # as if it had been cut off before its end
     run.metrics.write_text("")
     with pytest.raises(CheckpointError, match="shorter than when the checkpoint was written"):
-        resume(run.path, quiet=True)
+        resume(run.path)
 
 
 def test_collapse_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +260,7 @@ def test_a_test_split_too_small_for_diagnostics(tmp_path: Path, photos: Path) ->
     settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
     (tmp_path / "data" / "val").mkdir()
     for number in range(2):  # none, then one image in the split
-        run = pretrain(tmp_path / "data", out=tmp_path / str(number), quiet=True, **settings)
+        run = pretrain(tmp_path / "data", out=tmp_path / str(number), **settings)
         assert run.read_metrics("diagnostics") == []
         shutil.copy(photos / "blue" / "00.png", tmp_path / "data" / "val" / "0.png")
 
@@ -273,7 +270,7 @@ def test_a_run_means_the_same_from_another_directory(
 ) -> None:
     monkeypatch.chdir(photos.parent)
     settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
-    run = pretrain(photos.name, out=tmp_path / "run", quiet=True, **settings)
+    run = pretrain(photos.name, out=tmp_path / "run", **settings)
     assert run.data == str(photos)
 
 
@@ -310,7 +307,7 @@ def test_a_named_data_set_is_fetched_when_asked_alone(
     assert len(fetched) == 1
 
     monkeypatch.chdir("/")
-    result = probe(tmp_path / run.path, run.data, kind="knn", seeds=1, download=True, quiet=True)
+    result = probe(tmp_path / run.path, run.data, kind="knn", seeds=1, download=True)
     assert result["test_images_learned_from"] == 0
     assert result["protocol"]["training_images"] == 20
     assert (
@@ -351,9 +348,9 @@ def test_a_probe_fetches_when_asked_alone(
     digits_run: Run, tmp_path: Path, fetched: list[Path]
 ) -> None:
     with pytest.raises(DataError, match="--download"):
-        probe(digits_run.path, f"cifar10:{tmp_path}", kind="knn", quiet=True)
+        probe(digits_run.path, f"cifar10:{tmp_path}", kind="knn")
     assert fetched == []
-    probe(digits_run.path, f"cifar10:{tmp_path}", kind="knn", seeds=1, download=True, quiet=True)
+    probe(digits_run.path, f"cifar10:{tmp_path}", kind="knn", seeds=1, download=True)
     assert fetched == [tmp_path]
 
 
@@ -363,7 +360,7 @@ def test_a_manifest_trains_as_its_folder_does(tmp_path: Path, photos: Path) -> N
     (tmp_path / "photos.csv").write_text("\n".join(["path,label", *rows]))
     settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
     runs = [
-        pretrain(data, out=tmp_path / str(i), quiet=True, **settings)
+        pretrain(data, out=tmp_path / str(i), **settings)
         for i, data in enumerate([photos, tmp_path / "photos.csv"])
     ]
     states = [torch.load(run.checkpoint, weights_only=True)["network"] for run in runs]
@@ -377,7 +374,7 @@ def test_items_are_listed_although_the_run_is_stopped(tmp_path: Path, photos: Pa
         (data / "red" / f"{i:02d}.png").write_bytes(whole[: len(whole) // 2])
     settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "limit": 50}
     with pytest.raises(DataError, match="image files cannot be read"):
-        pretrain(data, out=tmp_path / "run", quiet=True, **settings)
+        pretrain(data, out=tmp_path / "run", **settings)
     with open(tmp_path / "run" / "items.csv", newline="") as file:
         statuses = [row["status"] for row in csv.DictReader(file)]
     assert len(statuses) == 60
@@ -390,7 +387,7 @@ def test_another_number_of_processes_is_refused(
     stored = digits_run.read_json("environment.json")
     monkeypatch.setattr(Run, "read_json", lambda *_: {**stored, "processes": 4})
     with pytest.raises(ConfigError, match="began with 4 processes"):
-        resume(digits_run.path, quiet=True)
+        resume(digits_run.path)
 
 
 def test_no_warning_on_digits(digits_run: Run) -> None:

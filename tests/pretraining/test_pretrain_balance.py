@@ -53,7 +53,7 @@ def test_an_interrupted_run_goes_on_with_its_clusters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, parted, plain = tmp_path / "whole", tmp_path / "parted", loop.training_step
-    pretrain("digits", out=whole, quiet=True, **CLUSTERED)
+    pretrain("digits", out=whole, **CLUSTERED)
 
     def stopping(training: loop.Training, *rest: Any) -> dict[str, torch.Tensor]:
         # Amid the second epoch: the checkpoint has its clusters, and the third's are yet to be.
@@ -63,9 +63,9 @@ def test_an_interrupted_run_goes_on_with_its_clusters(
 
     monkeypatch.setattr(loop, "training_step", stopping)
     with pytest.raises(KeyboardInterrupt):
-        pretrain("digits", out=parted, quiet=True, **CLUSTERED)
+        pretrain("digits", out=parted, **CLUSTERED)
     monkeypatch.setattr(loop, "training_step", plain)
-    resume(parted, quiet=True)
+    resume(parted)
     assert_same_checkpoint(whole, parted)
     assert metrics_without_times(whole) == metrics_without_times(parted)
 

@@ -47,7 +47,7 @@ def test_figures_for_halves_views_and_the_untrained_backbone(
 
 
 def test_a_part_is_held_out_where_there_is_no_split(digits_run: Run, photos: Path) -> None:
-    result = probe(digits_run.path, str(photos), workers=0, quiet=True)
+    result = probe(digits_run.path, str(photos), workers=0)
     protocol = result["protocol"]
     assert (protocol["training_images"], protocol["test_images"]) == (48, 12)
     assert result["test"] == "a stratified 20% held out by seed"
@@ -56,16 +56,14 @@ def test_a_part_is_held_out_where_there_is_no_split(digits_run: Run, photos: Pat
 
 
 def test_the_untrained_backbone_may_be_left_out(digits_run: Run) -> None:
-    result = probe(
-        digits_run.path, "digits", kind="knn", limit=90, seeds=1, untrained=False, quiet=True
-    )
+    result = probe(digits_run.path, "digits", kind="knn", limit=90, seeds=1, untrained=False)
     assert {name.split("/")[0] for name in result["figures"]} == {"trained"}
 
 
 def test_data_without_labels_is_refused(digits_run: Run, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", train_images=np.zeros((9, 8, 8), np.uint8))
     with pytest.raises(DataError, match="has no labels"):
-        probe(digits_run.path, str(tmp_path / "x.npz"), quiet=True)
+        probe(digits_run.path, str(tmp_path / "x.npz"))
 
 
 def test_test_classes_that_training_lacks_are_named(
@@ -74,14 +72,14 @@ def test_test_classes_that_training_lacks_are_named(
     for name in ("red", "green"):
         (tmp_path / name).symlink_to(photos / "red")
     with pytest.raises(DataError, match="the training images lack: green"):
-        probe(digits_run.path, str(photos), test=str(tmp_path), workers=0, quiet=True)
+        probe(digits_run.path, str(photos), test=str(tmp_path), workers=0)
 
 
 def test_images_that_the_run_has_learned_from_are_counted(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = {"epochs": 1, "image_size": 16, "backbone": "convnet", "num_noise": 8, "workers": 0}
-    run = pretrain(photos, out=tmp_path / "run", quiet=True, holdout=0.2, **settings)
+    run = pretrain(photos, out=tmp_path / "run", holdout=0.2, **settings)
     learned = set(select_images(str(photos), run.config.data).train.names)
     result = probe(run.path, photos, kind="knn", seeds=1, workers=0)
     source = open_source(str(photos)).train
@@ -98,7 +96,7 @@ def test_one_class_is_refused(digits_run: Run, tmp_path: Path) -> None:
     arrays = {"train_images": np.zeros((9, 8, 8), np.uint8), "train_labels": np.zeros(9, int)}
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(DataError, match="of only one class"):
-        probe(digits_run.path, tmp_path / "x.npz", quiet=True)
+        probe(digits_run.path, tmp_path / "x.npz")
 
 
 @pytest.fixture
@@ -132,13 +130,13 @@ def test_every_layer_and_the_last_by_its_halves(run: Run, capsys: pytest.Capture
         value = figures[f"trained/{part}/knn-20/upright"]["top1"]
         assert 0.3 < value["mean"] <= 1
         assert f"{100 * value['mean']:.1f} ± {100 * value['spread']:.1f}" in printed
-    plain = probe(run.path, "digits", kind="knn", seeds=2, limit=150, device="cpu", quiet=True)
+    plain = probe(run.path, "digits", kind="knn", seeds=2, limit=150, device="cpu")
     for name, value in plain["figures"].items():  # the last layer does not mind the others
         assert value["top1"] == pytest.approx(figures[name]["top1"])
 
 
 def test_other_layers_come_into_the_same_file(run: Run) -> None:
-    options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu", "quiet": True}
+    options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu"}
     one = probe(run.path, "digits", layers=("conv1",), **options)
     two = probe(run.path, "digits", layers=("conv3",), **options)
     assert one["protocol_id"] == two["protocol_id"]
@@ -153,7 +151,7 @@ def test_other_layers_come_into_the_same_file(run: Run) -> None:
 
 
 def test_figures_of_other_weights_are_not_kept(run: Run) -> None:
-    options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu", "quiet": True}
+    options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu"}
     one = probe(run.path, "digits", layers=("conv1",), **options)
     (path,) = (run.path / "probes").iterdir()
     path.write_text(json.dumps({**one, "weights": "of another training"}))
@@ -163,7 +161,7 @@ def test_figures_of_other_weights_are_not_kept(run: Run) -> None:
 
 
 def test_features_are_kept_for_the_next_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"layers": ("conv2",), "seeds": 2, "limit": 120, "device": "cpu", "quiet": True}
+    options = {"layers": ("conv2",), "seeds": 2, "limit": 120, "device": "cpu"}
     first = probe(run.path, "digits", kind="knn", **options)
     kept = files_below(run.path / "features")
     # For both networks: training images, test images, and these in the turns of two seeds.
@@ -194,7 +192,7 @@ def test_test_files_that_are_called_as_training_files_are(run: Run, tmp_path: Pa
             for i in range(40):
                 pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "data" / split / label / f"{i}.bmp")
-    options = {"kind": "linear", "seeds": 1, "workers": 0, "device": "cpu", "quiet": True}
+    options = {"kind": "linear", "seeds": 1, "workers": 0, "device": "cpu"}
     figures = probe(run.path, tmp_path / "data", **options)["figures"]
     # Chance is a half, with a deviation of 0.056; the training images would give 1.
     assert figures["trained/both/linear/upright"]["top1"]["mean"] < 0.75
@@ -228,7 +226,7 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     assert "left out: K = 99: the class" in printed
     assert f"features to keep in {run.path / 'features'}" in said.err.replace("\n", "")
     # Other K come into the same file; kNN does not.
-    options = {"seeds": 2, "limit": 200, "untrained": False, "device": "cpu", "quiet": True}
+    options = {"seeds": 2, "limit": 200, "untrained": False, "device": "cpu"}
     more = probe(run.path, "digits", kind="fewshot", shots=(3,), draws=2, **options)
     assert more["protocol_id"] == result["protocol_id"]
     assert len(json.loads(path.read_text())["figures"]) == 3 * 3 * 2
@@ -251,7 +249,7 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
 def test_refuses_features_that_do_not_fit_before_computing(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"limit": 120, "seeds": 1, "device": "cpu", "quiet": True}
+    options = {"limit": 120, "seeds": 1, "device": "cpu"}
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("features were computed")
@@ -313,7 +311,7 @@ def test_no_table_of_groups_where_all_classes_are_of_one(
 
 
 def test_maps_over_a_grid(run: Run) -> None:
-    options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu", "quiet": True}
+    options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu"}
     layers = ("conv1", "fc")
     results = [probe(run.path, "digits", layers=layers, grid=grid, **options) for grid in (1, 2)]
     assert results[0]["protocol_id"] != results[1]["protocol_id"]
@@ -333,7 +331,7 @@ def test_maps_over_a_grid(run: Run) -> None:
 def test_several_processes_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="in one process, and these are 2: call it without"):
-        probe(run.path, "digits", quiet=True)
+        probe(run.path, "digits")
 
 
 @pytest.mark.parametrize(
@@ -370,4 +368,4 @@ def test_what_cannot_be_probed_is_said_in_a_line(
 
 def test_settings_are_checked_by_the_library_too(run: Run) -> None:
     with pytest.raises(ConfigError, match="no layers named"):
-        probe(run.path, "digits", layers=(), quiet=True)
+        probe(run.path, "digits", layers=())

@@ -102,7 +102,6 @@ def test_presets_on_the_layouts_that_they_are_for(make_run: MakeRun, tmp_path: P
             untrained=False,
             device="cpu",
             workers=0,
-            quiet=True,
         )
         figures = {name: f for name, f in result["figures"].items() if "upright" in name}
         assert [name.split("/")[1] for name in figures] == list(ALEXNET_LAYERS[-layers:])
@@ -172,7 +171,6 @@ def test_ten_crops_are_another_protocol(convnet: Run) -> None:
         "untrained": False,
         "device": "cpu",
         "workers": 0,
-        "quiet": True,
     }
     one, ten = (probe(convnet.path, "digits", test_crops=n, **options) for n in (1, 10))
     assert one["protocol_id"] != ten["protocol_id"]

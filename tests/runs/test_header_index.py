@@ -21,7 +21,6 @@ SMALL = {
     "batch_size": 16,
     "device": "cpu",
     "workers": 0,
-    "quiet": True,
 }
 
 
@@ -42,9 +41,9 @@ def test_of_a_pretraining(tmp_path, photos, headers_read):
     run = pretrain(photos, out=tmp_path / "run", **SMALL)
     assert len(headers_read) == 60
     headers_read.clear()
-    resume(run.path, quiet=True)
-    probe(run.path, photos, seeds=1, kind="knn", untrained=False, device="cpu", quiet=True)
-    embed(run.path, out=tmp_path / "x.npz", device="cpu", quiet=True)
+    resume(run.path)
+    probe(run.path, photos, seeds=1, kind="knn", untrained=False, device="cpu")
+    embed(run.path, out=tmp_path / "x.npz", device="cpu")
     finetune(
         photos,
         start=run.path,
@@ -52,7 +51,7 @@ def test_of_a_pretraining(tmp_path, photos, headers_read):
         **{**SMALL, "preset": "folder-classifier"},
     )
     assert headers_read == []
-    resume_finetune(tmp_path / "classifier", quiet=True)
+    resume_finetune(tmp_path / "classifier")
     assert headers_read == []
 
 
@@ -60,14 +59,14 @@ def test_of_upright(tmp_path, photos, headers_read, monkeypatch):
     monkeypatch.setattr(
         "quarterturn.orientation.upright.make_probabilities", lambda *a, **named: None
     )
-    settings = {"folds": 2, "device": "cpu", "quiet": True}
+    settings = {"folds": 2, "device": "cpu"}
     run = upright(photos, out=tmp_path / "run", preset="folder-rotnet", **settings)
     assert len(headers_read) == 60
     headers_read.clear()
-    resume_upright(run.path, quiet=True)
+    resume_upright(run.path)
     assert headers_read == []
 
 
 def test_of_arrays_nothing_is_kept(tmp_path):
-    run = pretrain("digits", out=tmp_path / "run", quiet=True, **{**QUICK, "epochs": 0})
+    run = pretrain("digits", out=tmp_path / "run", **{**QUICK, "epochs": 0})
     assert not run.index.exists()

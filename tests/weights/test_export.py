@@ -37,11 +37,11 @@ def lines_of(card: Path) -> str:
 
 
 def test_run_to_safetensors_to_run_has_the_same_figures(digits_run: Run, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"limit": 200, "seeds": 1, "untrained": False, "quiet": True}
+    settings: dict[str, Any] = {"limit": 200, "seeds": 1, "untrained": False}
     before = probe(digits_run.path, "digits", **settings)
     out = tmp_path / "digits.safetensors"
-    export(digits_run.path, format="safetensors", out=out, quiet=True)
-    run = import_checkpoint(out, out=tmp_path / "run", quiet=True)
+    export(digits_run.path, format="safetensors", out=out)
+    run = import_checkpoint(out, out=tmp_path / "run")
     assert run.fingerprint == digits_run.fingerprint
     after = probe(run.path, "digits", **settings)
     assert after["figures"] == before["figures"]
@@ -54,7 +54,7 @@ def test_run_to_safetensors_to_run_has_the_same_figures(digits_run: Run, tmp_pat
 
 
 def test_files_figures_and_card(run: Run) -> None:
-    result = export(run.path, format="safetensors", licence="MIT", quiet=True)
+    result = export(run.path, format="safetensors", licence="MIT")
     folder = run.path / "exports" / "safetensors"
     assert sorted(os.listdir(folder)) == ["MODEL_CARD.md", "convnet.safetensors"]
     assert json.loads((run.path / "exports" / "safetensors.json").read_text()) == json.loads(
@@ -81,7 +81,7 @@ def test_the_cards_three_lines_run(
     make_run: MakeRun, format: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(**settings)
-    export(run.path, format=format, quiet=True)
+    export(run.path, format=format)
     folder = run.path / "exports" / format
     monkeypatch.chdir(folder)
     Image.new("RGB", (20, 30), "red").save("photo.jpg")
@@ -121,10 +121,10 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "x.safetensors"
     with pytest.raises(CheckpointError, match="computes other values from the written files"):
-        export(run.path, format="safetensors", out=out, quiet=True)
+        export(run.path, format="safetensors", out=out)
     assert os.listdir(tmp_path / "out") == []
     assert not (run.path / "exports" / "safetensors.json").exists()
-    export(run.path, format="safetensors", out=out, tolerance=1e-3, quiet=True)
+    export(run.path, format="safetensors", out=out, tolerance=1e-3)
     assert sorted(os.listdir(tmp_path / "out")) == ["MODEL_CARD.md", "x.safetensors"]
 
 
@@ -147,21 +147,21 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
 )
 def test_what_is_refused(run: Run, arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        export(run.path, **arguments, quiet=True)
+        export(run.path, **arguments)
     assert not (run.path / "exports").exists()
 
 
 def test_existing_files(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
-    export(run.path, format="safetensors", out=out, quiet=True)
+    export(run.path, format="safetensors", out=out)
     with pytest.raises(ConfigError, match=r"x\.safetensors exists"):
-        export(run.path, format="safetensors", out=out, quiet=True)
+        export(run.path, format="safetensors", out=out)
     with pytest.raises(ConfigError, match=r"MODEL_CARD\.md exists"):
-        export(run.path, format="onnx", out=tmp_path / "x.onnx", quiet=True)
-    export(run.path, format="safetensors", out=out, overwrite=True, quiet=True)
+        export(run.path, format="onnx", out=tmp_path / "x.onnx")
+    export(run.path, format="safetensors", out=out, overwrite=True)
     (tmp_path / "MODEL_CARD.md").write_text("# Mine\n")
     with pytest.raises(ConfigError, match="no model card that export has written"):
-        export(run.path, format="safetensors", out=out, overwrite=True, quiet=True)
+        export(run.path, format="safetensors", out=out, overwrite=True)
     assert (tmp_path / "MODEL_CARD.md").read_text() == "# Mine\n"
 
 
@@ -171,15 +171,13 @@ def test_the_scales_are_balanced_on_the_runs_images_or_others(
     run = make_run(backbone="alexnet", image_size=63, embedding_dim=8)
     factors = []
     for sample in (None, photos):
-        result = export(
-            run.path, format="caffe", rescale=True, sample=sample, overwrite=True, quiet=True
-        )
+        result = export(run.path, format="caffe", rescale=True, sample=sample, overwrite=True)
         factors.append(result["notes"][-1])
         assert "scales are balanced" in factors[-1]
         assert max(d["relative"] for d in result["differences"]) < 1e-5
     assert factors[0] != factors[1]
     with pytest.raises(DataError, match="no data at 'nowhere'"):
-        export(run.path, format="caffe", rescale=True, sample="nowhere", overwrite=True, quiet=True)
+        export(run.path, format="caffe", rescale=True, sample="nowhere", overwrite=True)
 
 
 def test_the_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,4 +200,4 @@ def test_imported_weights_are_balanced_on_a_sample_that_is_given(make_run: MakeR
     stored |= {"data": None, "imported": imported}
     (run.path / "config.json").write_text(json.dumps(stored))
     with pytest.raises(ConfigError, match="no images came with them: give --sample"):
-        export(run.path, format="caffe", rescale=True, quiet=True)
+        export(run.path, format="caffe", rescale=True)

@@ -34,7 +34,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def imported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return import_checkpoint(checkpoint, out=tmp_path_factory.mktemp("runs") / "nin", quiet=True)
+    return import_checkpoint(checkpoint, out=tmp_path_factory.mktemp("runs") / "nin")
 
 
 @torch.no_grad()
@@ -57,14 +57,14 @@ def test_an_import_is_a_run(checkpoint: Path, imported: Run) -> None:
 
 
 def test_what_a_run_can_do(imported: Run, photos: Path, tmp_path: Path) -> None:
-    out = embed(imported.path, photos, out=tmp_path / "x.npz", workers=0, quiet=True)
+    out = embed(imported.path, photos, out=tmp_path / "x.npz", workers=0)
     embeddings = np.load(out)["embeddings"]
     assert embeddings.shape == (60, 192)
     transform, backbone = load_backbone(imported.path).transform, load_backbone(imported.path)
     with torch.no_grad():
         first = backbone(transform(photos / "blue" / "00.png")[None])[0]
     np.testing.assert_allclose(embeddings[0], first, rtol=1e-3, atol=1e-5)
-    result = probe(imported.path, photos, kind="knn", seeds=1, workers=0, quiet=True)
+    result = probe(imported.path, photos, kind="knn", seeds=1, workers=0)
     assert result["figures"]["trained/whole/knn-20/upright"]["top1"]["mean"] > 0.9
     assert (result["epochs"], result["test_images_learned_from"]) == (200, None)
 
@@ -78,7 +78,7 @@ def test_what_it_cannot(imported: Run, tmp_path: Path) -> None:
 
 def test_a_backbone_without_heads(tmp_path: Path, photos: Path) -> None:
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), tmp_path / "resnet18.pth")
-    run = import_checkpoint(tmp_path / "resnet18.pth", out=tmp_path / "run", quiet=True)
+    run = import_checkpoint(tmp_path / "resnet18.pth", out=tmp_path / "run")
     assert run.imported is not None
     assert run.imported.heads == ()
     network = Run.open(run.path).load_network()
@@ -94,11 +94,11 @@ def test_imports_are_compared_as_trained_networks(tmp_path: Path, photos: Path) 
     for seed in (1, 2):
         file = tmp_path / f"{seed}.pth"
         torch.save(nin_state(3, torch.Generator().manual_seed(seed)), file)
-        run = import_checkpoint(file, out=tmp_path / str(seed), quiet=True)
+        run = import_checkpoint(file, out=tmp_path / str(seed))
         assert run.config.run.epochs == 0
-        probe(run.path, photos, kind="knn", seeds=1, untrained=False, workers=0, quiet=True)
+        probe(run.path, photos, kind="knn", seeds=1, untrained=False, workers=0)
     runs = [tmp_path / "1", tmp_path / "2"]
-    result = compare(runs, out=tmp_path / "comparison.json", quiet=True)
+    result = compare(runs, out=tmp_path / "comparison.json")
     labels = [group["label"] for group in result["groups"]]
     assert [label.rsplit(" ", 1)[0] for label in labels[:2]] == [
         "rotnet nin3, imported 1.pth",

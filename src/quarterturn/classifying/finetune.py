@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import train_classifier
@@ -15,7 +15,6 @@ from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.methods.registry import build_network, check_network
@@ -30,7 +29,9 @@ from quarterturn.runs import (
     seed_directory,
     seed_runs,
 )
-from quarterturn.runs.prepare import fit_batch_size, runtime_of, unfinished_words
+from quarterturn.runs.prepare import fit_batch_size, runtime_of, warn_unfinished
+
+logger = logging.getLogger(__name__)
 
 
 def finetune(
@@ -42,7 +43,6 @@ def finetune(
     config: Config | None = None,
     seeds: int = 1,
     overwrite: bool = False,
-    quiet: bool = False,
     **settings: Any,
 ) -> list[Run]:
     """Learn a classifier from labelled images.
@@ -62,7 +62,6 @@ def finetune(
         seeds: How many trainings, from the configured seed on. Several get folders ``seed-<n>`` in
             ``out``, and their mean and spread are written beside them.
         overwrite: Delete earlier runs at ``out``, those of other seeds as well.
-        quiet: Print nothing.
         **settings: Single settings by name, such as ``loss="ldam"``.
 
     Returns:
@@ -84,12 +83,11 @@ def finetune(
     if pretrained is not None:
         _check_backbone(pretrained, config)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
-    console = None if quiet or not runtime.is_main else stderr_console()
-    if console is not None and pretrained is not None and (words := unfinished_words(pretrained)):
-        console.print(words, highlight=False, markup=False)
+    if pretrained is not None:
+        warn_unfinished(pretrained)
     try:
         index = None if pretrained is None else pretrained.index
-        split = _open(data, config, runtime, index, console)
+        split = _open(data, config, runtime, index)
         path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         runs: list[Run] = []
@@ -100,7 +98,7 @@ def finetune(
             run = Run(
                 path if seeds == 1 else seed_directory(path, seed),
                 locate(data),
-                fit_batch_size(seeded, len(train), runtime, None if runs else console),
+                fit_batch_size(seeded, len(train), runtime),
                 train.fingerprint(),
                 "finetune",
                 None if pretrained is None else str(pretrained.path.resolve()),
@@ -114,15 +112,13 @@ def finetune(
             for run in runs:
                 _create(run, split, runtime, overwrite=overwrite)
         runtime.barrier()
-        _train_all(path, runs, split, runtime, console)
+        _train_all(path, runs, split, runtime)
         return runs
     finally:
         runtime.close()
 
 
-def resume_finetune(
-    path: Path | str, *, config: Config | None = None, quiet: bool = False
-) -> list[Run]:
+def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[Run]:
     """Continue interrupted runs from their last checkpoints, or from the beginning without one.
 
     Args:
@@ -130,7 +126,6 @@ def resume_finetune(
             and spread written.
         config: The settings that the user asks for, with the first seed; see
             `Run.with_machine_of` for what may differ.
-        quiet: Print nothing.
 
     Returns:
         The finished runs, one for each seed. A run that was finished before is left as it is.
@@ -150,13 +145,12 @@ def resume_finetune(
         )
     run = runs[0]
     runtime = runtime_of(run)
-    console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        split = _open(run.data_or_own(None), run.config, runtime, run.index, console)
+        split = _open(run.data_or_own(None), run.config, runtime, run.index)
         for run in runs:
             run.require_images(_examples(split, run.config).train)
             run.require_labels(split.labels_fingerprint())
-        _train_all(path, runs, split, runtime, console)
+        _train_all(path, runs, split, runtime)
         return runs
     finally:
         runtime.close()
@@ -169,19 +163,15 @@ def _create(run: Run, split: LabelledData, runtime: Runtime, *, overwrite: bool)
     write_image_list(run, _examples(split, run.config), {})
 
 
-def _train_all(
-    path: Path, runs: list[Run], split: LabelledData, runtime: Runtime, console: Console | None
-) -> None:
+def _train_all(path: Path, runs: list[Run], split: LabelledData, runtime: Runtime) -> None:
     """Train each run, and write the summary of several beside them."""
     for run in runs:
-        train_classifier(run, _examples(split, run.config), runtime, console)
+        train_classifier(run, _examples(split, run.config), runtime)
     if runs[0].path != path and runtime.is_main:
-        summarise_seeds(path, runs, console)
+        summarise_seeds(path, runs)
 
 
-def _open(
-    data: str, config: Config, runtime: Runtime, index: Path | None, console: Console | None
-) -> LabelledData:
+def _open(data: str, config: Config, runtime: Runtime, index: Path | None) -> LabelledData:
     download = config.machine.download
     with runtime.main_first(download):
         return open_training_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,15 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
-from quarterturn.runs.prepare import unfinished_words
+from quarterturn.runs.prepare import warn_unfinished
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -34,7 +36,6 @@ def predict(
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
-    quiet: bool = False,
 ) -> Path:
     """Write the most probable classes of every image, upright, by its centre crop.
 
@@ -51,7 +52,6 @@ def predict(
         overwrite: Replace an existing file.
         device: Where to compute.
         workers: Processes that decode files.
-        quiet: Print nothing.
 
     Returns:
         The file.
@@ -97,11 +97,9 @@ def predict(
         ):
             rows.append([name, split, *likely])
     _write(out, rows, min(top_k, len(opened.class_names)))
-    if not quiet:
-        told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
-        if words := unfinished_words(opened):
-            told.append(words)
-        stderr_console().print("\n".join(told + left_out), highlight=False, markup=False)
+    told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
+    warn_unfinished(opened)
+    logger.info("\n".join(told + left_out))
     return out
 
 

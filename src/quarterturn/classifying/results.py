@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from quarterturn.classifying.evaluation import classifier_metrics, classify
 from quarterturn.config import Config
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stdout_console
 from quarterturn.files import write_json
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.metrics import mean_and_spread
@@ -23,10 +21,12 @@ from quarterturn.pages.classifier_tables import (
     seeds_table,
 )
 from quarterturn.pages.run_report import write_run_report
-from quarterturn.pages.tables import print_table
+from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, command_line, write_items
 from quarterturn.runs.results import classifier_protocol
 from quarterturn.runs.without_effect import never_in_force
+
+logger = logging.getLogger(__name__)
 
 
 def tested(
@@ -69,7 +69,6 @@ def conclude(
     figures: dict[str, Any],
     failed: dict[str, str],
     learned: dict[str, int | None],
-    console: Console | None,
 ) -> None:
     """Write what a finished run holds beside its checkpoint, and say where it is.
 
@@ -80,7 +79,6 @@ def conclude(
         failed: Images that could not be decoded, with the reason.
         learned: What the run that it began with had learned of the test images, by
             `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
-        console: Where to print; None for silence.
     """
     settings = run.config.classifier
     results: dict[str, Any] = {
@@ -116,15 +114,14 @@ def conclude(
         command=command_line(),
     )
     write_json(run.path / RESULTS, results)  # last: with it the run is finished
-    if console is not None:
-        for table in tables:
-            print_table(stdout_console(), table)
-        if failed:
-            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
-        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+    for table in tables:
+        show(table)
+    if failed:
+        logger.info(f"{len(failed)} files could not be decoded; items.csv lists them")
+    logger.info(f"report: {run.path / 'report.html'}")
 
 
-def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> None:
+def summarise_seeds(path: Path, runs: list[Run]) -> None:
     """Mean and spread over the seeds, in a file beside the runs."""
     results = [run.read_json(RESULTS) for run in runs]
 
@@ -145,8 +142,7 @@ def summarise_seeds(path: Path, runs: list[Run], console: Console | None) -> Non
             "figures": over_seeds([of_seed["figures"] for of_seed in best]),
         }
     write_json(path / RESULTS, summary)
-    if console is not None:
-        print_table(stdout_console(), seeds_table(summary))
+    show(seeds_table(summary))
 
 
 def write_image_list(run: Run, examples: TrainTestSplit, failed: dict[str, str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from quarterturn.classifying.results import conclude, tested
 from quarterturn.data.train_test_split import TrainTestSplit
@@ -20,20 +20,19 @@ from quarterturn.runs.training import prepare_training
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import never_in_force
 
+logger = logging.getLogger(__name__)
 
-def train_classifier(
-    run: Run, examples: TrainTestSplit, runtime: Runtime, console: Console | None
-) -> None:
+
+def train_classifier(run: Run, examples: TrainTestSplit, runtime: Runtime) -> None:
     """Train to the end, from where the last checkpoint is, and write what came out.
 
     Args:
         run: The run, whose directory is there.
         examples: Its images.
         runtime: Where it is computed.
-        console: Where to print; None for silence.
     """
     config = run.config
-    tell_memory(run, examples.train, runtime, console)
+    tell_memory(run, examples.train, runtime)
     counts = torch.from_numpy(examples.class_counts)
     method = build_classification(config, counts, device=runtime.device)
     if run.start is not None and not run.checkpoint.exists():
@@ -48,20 +47,17 @@ def train_classifier(
         chances=examples.chances(config.classifier.resample, config.balance.beta),
         checkpoint=run.checkpoint,
         metrics=run.metrics,
-        console=console,
         tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
     )
     if training.step >= training.total_steps and (run.path / RESULTS).exists():
-        if console is not None:
-            console.print(f"{run.path} is finished: nothing to do")
+        logger.info(f"{run.path} is finished: nothing to do")
         return
     learned: dict[str, int | None] = {}
     if run.start is not None and runtime.is_main:
         learned = count_trained_on(run.start, examples.test, str(run.data))
-    if console is not None:
-        _introduce(console, run, examples, runtime, training)
-        if words := start_words(learned):
-            console.print(words)
+    _introduce(run, examples, runtime, training)
+    if words := start_words(learned):
+        logger.info(words)
 
     failed: dict[str, str] = {}
     last: dict[str, Any] = {}
@@ -77,7 +73,7 @@ def train_classifier(
                 epoch=done,
                 **{name: figures[name] for name in MEASURES},
             )
-            training.telemetry.say(
+            logger.info(
                 f"after epoch {done}: top-1 {percent(figures['top1'])}, balanced "
                 f"{percent(figures['balanced'])}, worst class {figures['worst_class_name']} "
                 f"{percent(figures['worst_class'])}"
@@ -92,30 +88,26 @@ def train_classifier(
         failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
         figures = last or tested(method, examples, config, runtime, failed)
-        conclude(run, examples, figures, failed, learned, console)
+        conclude(run, examples, figures, failed, learned)
     runtime.barrier()
 
 
-def _introduce(
-    console: Console, run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training
-) -> None:
+def _introduce(run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training) -> None:
     """Say what is about to happen."""
     config, settings = run.config, run.config.classifier
     for line in examples.split.source.summary():
-        console.print(line, highlight=False, markup=False)
+        logger.info(line)
     begun = "from scratch" if run.start is None else f"from {run.start}"
     parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
     rules = f"re-weighting {settings.reweight}, resampling {settings.resample}"
-    console.print(
+    logger.info(
         f"{examples.words()}\n"
         f"{settings.loss}, {rules}; {config.model.backbone} {begun} at {config.data.image_size} "
         f"px, {parameters / 1e6:.2f} million parameters to train\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
-        f"{runtime.device} in {runtime.precision}; run directory {run.path}",
-        highlight=False,
-        markup=False,
+        f"{runtime.device} in {runtime.precision}; run directory {run.path}"
     )
     for warning in never_in_force(config):
-        console.print(warning, highlight=False, markup=False)
+        logger.warning(warning)
     if training.step:
-        console.print(f"going on after step {training.step}")
+        logger.info(f"going on after step {training.step}")

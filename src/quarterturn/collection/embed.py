@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console
 from quarterturn.features.extraction import Features, extract
 from quarterturn.features.network_features import choose_part
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import atomic_write, write_csv
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".npz", ".csv")
 
@@ -35,7 +37,6 @@ def embed(
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
-    quiet: bool = False,
 ) -> Path:
     """Write the features of every image, upright, by its centre crop.
 
@@ -54,7 +55,6 @@ def embed(
         overwrite: Replace an existing file.
         device: Where to compute.
         workers: Processes that decode files.
-        quiet: Print nothing.
 
     Returns:
         The file.
@@ -101,10 +101,9 @@ def embed(
     embeddings = np.concatenate([found.values for found in every.values()])
     all_labels = np.concatenate(labels) if class_names else None
     _write(out, embeddings, names, of_split, all_labels, class_names)
-    if not quiet:
-        what = layer or part
-        told = [f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"]
-        stderr_console().print("\n".join(told + left_out), highlight=False, markup=False)
+    what = layer or part
+    told = [f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"]
+    logger.info("\n".join(told + left_out))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
@@ -23,9 +23,11 @@ from quarterturn.features.nearest_neighbors import nearest_in_splits
 from quarterturn.features.network_features import NetworkFeatures, choose_part
 from quarterturn.features.pictures import thumbnail
 from quarterturn.pages.figures import save_figure
-from quarterturn.pages.tables import print_table, printable
+from quarterturn.pages.tables import printable, show
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
+
+logger = logging.getLogger(__name__)
 
 
 def neighbors(
@@ -40,7 +42,6 @@ def neighbors(
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
-    quiet: bool = False,
 ) -> dict[str, Any]:
     """Find the images whose features have the largest cosine to those of one image.
 
@@ -61,7 +62,6 @@ def neighbors(
         overwrite: Replace existing files at ``out``.
         device: Where to compute.
         workers: Processes that decode files.
-        quiet: Print nothing.
 
     Returns:
         What is drawn: the query, what was searched by which features, and ``neighbors``, nearest
@@ -118,9 +118,8 @@ def neighbors(
     pictures += [thumbnail(source.splits[n.split], n.index, crop) for n in near[:MOST_SHOWN]]
     out = Path(out) if out is not None else opened.figures / f"neighbors-{_stem(query)}.png"
     save_figure(out.parent, contact_sheet(out.stem, result, pictures))
-    if not quiet:
-        print_table(stdout_console(), neighbors_table(result))
-        stderr_console().print(f"written: {printable(str(out))}", highlight=False, markup=False)
+    show(neighbors_table(result))
+    logger.info(f"written: {printable(str(out))}")
     return result
 
 

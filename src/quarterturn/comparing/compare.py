@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from quarterturn.comparing.groups import Group, ProbedRun, group_runs, shared_protocols
 from quarterturn.comparing.tables import comparison_table, training_table
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
-from quarterturn.pages.tables import print_table
+from quarterturn.pages.tables import show
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.results import MEASURES
+
+logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -23,7 +25,6 @@ def compare(
     mixed: bool = False,
     out: Path | str | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> dict[str, Any]:
     """Compare runs by their probes, and classifiers by their tests.
 
@@ -39,7 +40,6 @@ def compare(
         out: A ``.json`` file for all figures; by default ``comparison-<n>.json`` beside the first
             run.
         overwrite: Replace an existing file.
-        quiet: Print nothing.
 
     Returns:
         What is written: groups, protocols and figures.
@@ -69,21 +69,18 @@ def compare(
         "figures": {name: _figures(groups, name) for name in protocols},
     }
     write_json(path, result)
-    if not quiet:
-        console = stdout_console()
-        for name, protocol in protocols.items():
-            print_table(console, comparison_table(groups, name, protocol, measure))
-        print_table(console, training_table(groups))
-        for line in [line for run in probed for line in run.left_out]:
-            stderr_console().print(f"left out: {line}", highlight=False, markup=False)
-        unshared = {name for run in probed for name in run.probes} - set(protocols)
-        if unshared:
-            stderr_console().print(
-                f"left out: probes by {len(unshared)} other protocols, which not all runs share; "
-                "--mixed shows them",
-                highlight=False,
-            )
-        stderr_console().print(f"written: {path}", highlight=False, markup=False)
+    for name, protocol in protocols.items():
+        show(comparison_table(groups, name, protocol, measure))
+    show(training_table(groups))
+    for line in [line for run in probed for line in run.left_out]:
+        logger.info(f"left out: {line}")
+    unshared = {name for run in probed for name in run.probes} - set(protocols)
+    if unshared:
+        logger.info(
+            f"left out: probes by {len(unshared)} other protocols, which not all runs share; "
+            "--mixed shows them"
+        )
+    logger.info(f"written: {path}")
     return result
 
 

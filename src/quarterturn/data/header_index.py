@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
 import warnings
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from quarterturn.data.image_file import UnreadableImageError, read_image, read_size
 from quarterturn.errors import OutputError
 from quarterturn.files import atomic_write
+from quarterturn.progress import stage
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,7 @@ BYTES, MODIFIED_NS, CHANGED_NS, HEIGHT, WIDTH = range(5)
 NUM_THREADS = 8
 FILES_PER_TASK = 250
 ANNOUNCED_FROM = 10_000
-"""Headers to read from which progress is logged, since they may take minutes."""
-LOG_EVERY_S = 30.0
+"""Headers to read from which this is announced, since they may take minutes."""
 DAMAGE = (
     OSError,
     ValueError,
@@ -167,19 +166,14 @@ class HeaderIndex:
 
     def _sizes(self, paths: list[str]) -> Iterator[tuple[int, int] | str]:
         """(height, width) of image files, or why they are none."""
-        start = logged = time.monotonic()
-        is_announced = len(paths) >= ANNOUNCED_FROM
-        if is_announced:
+        if len(paths) >= ANNOUNCED_FROM:
             logger.info(
                 f"reading the headers of {len(paths):,} image files; the run stores them for reuse"
             )
-        with warnings.catch_warnings():
+        with stage("image headers", total=len(paths)) as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged metadata in readable images
-            for done, size in enumerate(_in_threads(self._size, paths)):
-                if is_announced and (now := time.monotonic()) - logged >= LOG_EVERY_S:
-                    rate = done / (now - start)
-                    logger.info(f"{done:,} of {len(paths):,} headers read, {rate:,.0f} per second")
-                    logged = now
+            for size in _in_threads(self._size, paths):
+                bar.advance()
                 yield size
 
     def _size(self, path: str) -> tuple[int, int] | str:

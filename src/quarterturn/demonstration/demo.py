@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
 
 from quarterturn.classifying.evaluation import Logits
 from quarterturn.config import Config
@@ -18,7 +18,6 @@ from quarterturn.data.sources import open_source
 from quarterturn.demonstration.images import DemoImages, split_images
 from quarterturn.engine.loop import fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import DataError
 from quarterturn.features.network_features import NetworkFeatures, Pixels
 from quarterturn.files import write_json
@@ -26,13 +25,15 @@ from quarterturn.methods.base import Method, Network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.registry import build_method, build_network
 from quarterturn.pages.run_report import write_run_report
-from quarterturn.pages.tables import Table, format_cell, print_table
+from quarterturn.pages.tables import Table, format_cell, show
 from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
 from quarterturn.probing.fitted import Probe, Representation, finds_itself
 from quarterturn.runs import Run, command_line, environment, next_directory, write_items
 from quarterturn.runs.prepare import fit_batch_size
 from quarterturn.runs.training import prepare_training
+
+logger = logging.getLogger(__name__)
 
 PHOTOS = 1000
 K = 20
@@ -56,7 +57,6 @@ def demo(
     limit: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
-    quiet: bool = False,
     config: Config | None = None,
 ) -> Run:
     """Train every method on a small collection and lay their figures side by side.
@@ -70,7 +70,6 @@ def demo(
         seed: Of weights, order, crops and noise. One seed: differences of a point or two between
             rows may be chance.
         overwrite: Delete an earlier run at ``out``.
-        quiet: Print nothing.
         config: Settings in place of the demo's own.
 
     Returns:
@@ -80,7 +79,6 @@ def demo(
         QuarterturnError: The data or the output directory do not allow it.
     """
     start, data = time.perf_counter(), str(data)
-    console = None if quiet else stderr_console()
     source = open_source(data)
     config = (config or (digits() if data == "digits" else demo_folder())).with_settings(seed=seed)
     config.check()
@@ -88,22 +86,20 @@ def demo(
     images = split_images(source, config, limit if limit or data == "digits" else PHOTOS)
     if images.train.labels is not None and len(np.unique(images.train.labels)) < 2:
         raise DataError(f"all labels of {data} are the same: leave them out, or give more classes")
-    if console is not None:
-        for line in source.summary():
-            console.print(line, highlight=False, markup=False)
-        console.print(images.description, highlight=False, markup=False)
-    config = fit_batch_size(config, len(images.train), runtime, console)
+    for line in source.summary():
+        logger.info(line)
+    logger.info(images.description)
+    config = fit_batch_size(config, len(images.train), runtime)
     path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
     run = Run(path, locate(data), config, images.train.fingerprint())
     run.create(overwrite=overwrite)
     write_json(path / "environment.json", environment(runtime, config))
 
     rows: dict[str, Cells] = {}
-    for name, cells in _measure_all(run, images, runtime, console):
+    for name, cells in _measure_all(run, images, runtime):
         rows[name] = cells
-        if console is not None:
-            told = [f"{c} {format_cell(v)}" for c, v in cells.items() if v and c != COLUMNS[-1]]
-            console.print(f"  {name}: {', '.join(told)}", highlight=False, markup=False)
+        told = [f"{c} {format_cell(v)}" for c, v in cells.items() if v and c != COLUMNS[-1]]
+        logger.info(f"  {name}: {', '.join(told)}")
     table = _table(rows, images)
     elapsed_s = time.perf_counter() - start
     write_json(
@@ -122,17 +118,12 @@ def demo(
         network=run.load_network(),
         command=command_line(),
     )
-    if not quiet:
-        print_table(stdout_console(), table)
-        stderr_console().print(
-            f"{elapsed_s:.0f} s in all; report: {page}", highlight=False, markup=False
-        )
+    show(table)
+    logger.info(f"{elapsed_s:.0f} s in all; report: {page}")
     return run
 
 
-def _measure_all(
-    run: Run, images: DemoImages, runtime: Runtime, console: Console | None
-) -> Iterator[tuple[str, Cells]]:
+def _measure_all(run: Run, images: DemoImages, runtime: Runtime) -> Iterator[tuple[str, Cells]]:
     """Every row of the table: its name and its figures."""
     config = run.config
 
@@ -160,14 +151,14 @@ def _measure_all(
     for name, title in [("rotnet", "RotNet"), ("instance", "instance alone")]:
         other = config.with_settings(method=name)
         method = build_method(other, len(images.train), device=runtime.device)
-        seconds = _fit(method, other, images, runtime, console, title)
+        seconds = _fit(method, other, images, runtime, title)
         yield from rows_of(method.network, title, seconds)
     method = build_method(config, len(images.train), device=runtime.device)
-    seconds = _fit(method, config, images, runtime, console, "decoupled", run)
+    seconds = _fit(method, config, images, runtime, "decoupled", run)
     yield from rows_of(method.network, "decoupled", seconds)
     if images.train.labels is not None:
         method, network = _supervised(config, len(images.train.class_names), runtime)
-        seconds = _fit(method, config, images, runtime, console, "supervised")
+        seconds = _fit(method, config, images, runtime, "supervised")
         logits = measure(Logits(network))["logits"]
         yield "supervised, turned (ceiling): logits", {**logits, "train s": seconds}
 
@@ -187,7 +178,6 @@ def _fit(
     config: Config,
     images: DemoImages,
     runtime: Runtime,
-    console: Console | None,
     title: str,
     run: Run | None = None,
 ) -> float:
@@ -200,7 +190,6 @@ def _fit(
         images.train,
         runtime,
         method=method,
-        console=console,
         description=title,
         metrics=run.metrics if run else None,
         checkpoint=run.checkpoint if run else None,

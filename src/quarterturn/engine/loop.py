@@ -20,6 +20,7 @@ from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate, progress
 from quarterturn.engine.telemetry import Telemetry
+from quarterturn.progress import Stage, stage
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Training:
         accumulate: Parts that a batch is computed in.
         checkpoint: Where to keep the state; None keeps nothing.
         checkpoint_every: Steps between checkpoints within an epoch; 0 for none.
+        name: What is trained, beside the progress bar.
+        weight: Steps of the stage of progress around it that the training makes up.
         after_epoch: Called by every process with the number of epochs done; diagnostics, for
             instance. It must change no state. Where it returns True, to every process alike, the
             training ends there.
@@ -53,6 +56,8 @@ class Training:
     accumulate: int = 1
     checkpoint: Path | None = None
     checkpoint_every: int = 0
+    name: str = "training"
+    weight: float = 1
     after_epoch: Callable[[int], bool | None] = lambda epochs_done: None
     step: int = 0
 
@@ -87,9 +92,16 @@ def fit(training: Training) -> None:
     """Train from the step that is reached to the end of the last epoch, or to an early stop."""
     t, runtime = training, training.runtime
     network = runtime.wrap(t.method.network)
-    steps_per_epoch = t.batches.steps_per_epoch
     if t.step == 0 and t.epochs == 0:
         keep(t)
+    with stage(t.name, total=t.total_steps, weight=t.weight) as bar:
+        bar.skip(t.step)
+        _train_epochs(t, network, bar)
+
+
+def _train_epochs(training: Training, network: nn.Module, bar: Stage) -> None:
+    """Train epoch after epoch, from wherever the training stands."""
+    t, runtime, steps_per_epoch = training, training.runtime, training.batches.steps_per_epoch
     for epoch in range(t.step // steps_per_epoch, t.epochs):
         network.train()
         if t.step % steps_per_epoch == 0 and (news := t.method.before_epoch(epoch, t.epochs)):
@@ -103,6 +115,7 @@ def fit(training: Training) -> None:
                 terms = training_step(t, network, batch, min(t.accumulate, min(counts) // 2))
                 t.telemetry.step(t.step, terms, sum(counts), rate)
             t.step += 1
+            bar.advance(note=t.telemetry.note)
             within = t.step % steps_per_epoch
             if within and t.checkpoint_every and t.step % t.checkpoint_every == 0:
                 keep(t)
@@ -125,7 +138,7 @@ def training_step(
         training: Method, optimizer and runtime.
         network: The method's network, wrapped where there are several processes.
         batch: This process's images.
-        parts: Compute the batch in so many parts, whose gradients add up.
+        parts: Compute the batch in this many parts, whose gradients add up.
 
     Returns:
         The loss and its terms, over all processes, on the device.

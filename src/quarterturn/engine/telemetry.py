@@ -1,28 +1,26 @@
-"""What a training says as it goes: metrics.jsonl, progress on a terminal, time to expect."""
+"""The log of a training: losses and diagnostics in metrics.jsonl, and the time to expect."""
 
 from __future__ import annotations
 
 import json
-import math
+import logging
 import os
 import time
-from collections.abc import Callable
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.progress import duration
 
+logger = logging.getLogger(__name__)
+
 ESTIMATE_AFTER = 20
-"""Steps after which the time to expect is told."""
+"""Steps after which the time to expect is reported."""
 
 
 class Telemetry:
@@ -33,10 +31,13 @@ class Telemetry:
         total_steps: Steps in the whole run.
         steps_per_epoch: Steps in an epoch.
         log_every: Steps averaged in a line.
-        console: Where to print; None for silence.
-        description: What stands beside the progress bar.
-        tensorboard: Folder for TensorBoard's files as well.
-        shorter: What would make a long training shorter, in the words of its command.
+        description: Name of the training, before the time to expect.
+        tensorboard: Folder for TensorBoard's files; None for none.
+        shorter: Flags that would shorten a long training, in the words of its command.
+
+    Attributes:
+        note: The loss of the last line, in words; empty before the first.
+        last_checkpoint: The last good checkpoint, in words.
     """
 
     def __init__(
@@ -46,15 +47,14 @@ class Telemetry:
         total_steps: int,
         steps_per_epoch: int,
         log_every: int = 20,
-        console: Console | None = None,
         description: str = "training",
         tensorboard: Path | None = None,
         shorter: str = "--epochs or --limit",
     ) -> None:
-        self.path, self.console, self.log_every = path, console, log_every
+        self.path, self.log_every = path, log_every
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
         self.description, self.shorter = description, shorter
-        self.last_checkpoint = "none yet"
+        self.note, self.last_checkpoint = "", "none yet"
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._images = 0
         self._bytes = 0
@@ -84,18 +84,6 @@ class Telemetry:
                 str(self._tensorboard_folder), purge_step=self._last_step + 1
             )
         self._start = self._interval_start = time.perf_counter()
-        self._progress = None
-        if self.console is not None and self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("steps  {task.fields[loss]}"),
-                TimeRemainingColumn(),
-            )
-            self._progress = Progress(*columns, console=self.console)
-            self._progress.start()
-            self._task = self._progress.add_task(self.description, total=self.total_steps, loss="")
         return self
 
     def __exit__(
@@ -105,8 +93,6 @@ class Telemetry:
         trace: TracebackType | None,
     ) -> None:
         """Close everything."""
-        if self._progress is not None:
-            self._progress.stop()
         if self._file is not None:
             self._file.close()
         if self._tensorboard is not None:
@@ -133,7 +119,7 @@ class Telemetry:
         if (step + 1) % self.log_every == 0:
             self.flush()
         if self._steps_here == ESTIMATE_AFTER:
-            self._tell_estimate(step)
+            self._log_estimate(step)
 
     def flush(self) -> None:
         """Write the mean of the steps since the last line.
@@ -168,7 +154,7 @@ class Telemetry:
             images_per_s=self._images / max(now - self._interval_start, 1e-9),
         )
         self._last_step = steps[-1]
-        self._tell_progress(steps[-1], means["loss"])
+        self.note = f"loss {means['loss']:.3f}"
         self._pending, self._images, self._interval_start = [], 0, now
 
     def record(self, kind: str, *, step: int, epoch: int, **values: Any) -> None:
@@ -187,11 +173,6 @@ class Telemetry:
             for name, value in values.items():
                 if isinstance(value, float):
                     self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
-
-    def say(self, text: str) -> None:
-        """Print a line, above the progress bar where there is one."""
-        if self.console is not None:
-            self.console.print(text, highlight=False)
 
     def restart_clock(self) -> None:
         """Leave what has passed since the last line out of the next line's images a second."""
@@ -213,45 +194,11 @@ class Telemetry:
         self._bytes, self._elapsed_before = state["bytes"], state["elapsed_s"]
         self._last_step = state["last_step"]
 
-    def _tell_progress(self, step: int, loss: float) -> None:
-        if self._progress is not None:
-            self._progress.update(self._task, completed=step + 1, loss=f"loss {loss:.3f}")
-        elif self.console is not None:
-            tenth = max(1, math.ceil(self.total_steps / 10))
-            previous = step - len(self._pending)
-            if (step + 1) // tenth != (previous + 1) // tenth or step + 1 == self.total_steps:
-                epochs = self.total_steps // self.steps_per_epoch
-                self.say(
-                    f"{self.description}: epoch {step // self.steps_per_epoch + 1}/{epochs}, "
-                    f"loss {loss:.3f}, {self.elapsed_s:.0f} s"
-                )
-
-    def _tell_estimate(self, step: int) -> None:
+    def _log_estimate(self, step: int) -> None:
         a_step = (time.perf_counter() - self._start) / self._steps_here
         epoch_s, rest_s = a_step * self.steps_per_epoch, a_step * (self.total_steps - step - 1)
         text = f"{self.description}: about {duration(epoch_s)} an epoch"
         text += f", {duration(rest_s)} until the end"
         if rest_s > 600:
             text += f"; shorter with {self.shorter}"
-        self.say(text)
-
-
-def stderr_console() -> Console:
-    """The console that progress goes to, so that standard output stays for results."""
-    return _console(stderr=True)
-
-
-def stdout_console() -> Console:
-    """The console that results go to."""
-    return _console(stderr=False)
-
-
-def line_printer(console: Console | None) -> Callable[[str], None] | None:
-    """Prints lines as they are; None for silence."""
-    return None if console is None else partial(console.print, highlight=False, markup=False)
-
-
-def _console(*, stderr: bool) -> Console:
-    """A console; where it is no terminal, lines are long, so that a log keeps them whole."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
+        logger.info(text)

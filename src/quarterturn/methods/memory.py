@@ -117,11 +117,14 @@ def memory_words(
     device: torch.device | str,
     processes: int,
     free: int | None,
-) -> str:
-    """What a step will need, and what to do where that is more than there is.
+) -> tuple[str, str]:
+    """Estimate the memory that a training step needs, and compare it with what is free.
 
     Arguments as for `estimate_memory`, and ``free``, the bytes that are left to this process before
     anything of the training is there; None where that is not known.
+
+    Returns:
+        The estimate in words; and what to do where that is more than is free, else empty.
     """
 
     def estimate(config: Config) -> MemoryEstimate:
@@ -133,14 +136,14 @@ def memory_words(
         needed = estimate(config)
     except Exception as error:
         # Torch may not know how to run some network without values. That is no reason not to train.
-        return f"memory for a step: not known ({type(error).__name__})"
+        return f"memory for a step: not known ({type(error).__name__})", ""
     words = f"memory for a step, estimated: {needed}"
     if free is None:
-        return words
+        return words, ""
     words += f"; {gigabytes(free)} are free"
     if needed.total <= free:
-        return words
-    words += "\nwarning: that is more than there is; a smaller --batch-size or --image-size helps"
+        return words, ""
+    advice = "a step needs more memory than is free; a smaller --batch-size or --image-size helps"
     for parts in (2**n for n in range(1, 10)):
         if parts <= config.run.accumulate:
             continue
@@ -148,8 +151,8 @@ def memory_words(
             break
         smaller = estimate(config.with_settings(accumulate=parts))
         if smaller.total < SAFE_SHARE * free:
-            return f"{words}, or --accumulate {parts}: {gigabytes(smaller.total)}"
-    return words
+            return words, f"{advice}, or --accumulate {parts}: {gigabytes(smaller.total)}"
+    return words, advice
 
 
 def _network_memory(

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from quarterturn.config import Config
@@ -92,7 +91,7 @@ def stopped_checkpoint(run: Run) -> Path:
 
 
 def cross_fit(
-    whole: Run, images: ImageSet, runtime: Runtime, *, source: Source, console: Console | None
+    whole: Run, images: ImageSet, runtime: Runtime, *, source: Source
 ) -> list[FoldOutcome] | None:
     """Train the network of every fold and let it score what it has not seen.
 
@@ -103,7 +102,6 @@ def cross_fit(
         images: All N images.
         runtime: Device, precision, processes.
         source: Where the images are from.
-        console: Where to print; None for silence.
 
     Returns:
         What each fold's network says; None to all processes but the first.
@@ -131,7 +129,6 @@ def cross_fit(
                 images.subset(fold.validation),
                 runtime,
                 source=source,
-                console=console,
                 title=f"fold {number + 1} of {len(folds)}",
             )
             if runtime.is_main:
@@ -149,7 +146,6 @@ def _train(
     runtime: Runtime,
     *,
     source: Source,
-    console: Console | None,
     title: str,
 ) -> Training:
     """Train one network to its last epoch or its early stop."""
@@ -161,7 +157,6 @@ def _train(
         source=source,
         checkpoint=run.checkpoint,
         metrics=run.metrics,
-        console=console,
         description=title,
     )
     network, telemetry = training.method.network, training.telemetry

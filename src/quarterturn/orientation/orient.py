@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from quarterturn.data.turned_files import CannotTurnError
 from quarterturn.data.unreadable import list_unreadable
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.orientation.orient_tables import orient_table
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
 from quarterturn.orientation.scores import AGNOSTIC
 from quarterturn.orientation.turns import CONFIDENCE, TURN, UNREADABLE, Turns, write_turns
-from quarterturn.pages.tables import print_table, printable
+from quarterturn.pages.tables import printable, show
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
+
+logger = logging.getLogger(__name__)
 
 Verdicts = dict[str, list[str]]
 
@@ -42,7 +44,6 @@ def orient(
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 2,
-    quiet: bool = False,
 ) -> dict[str, Any]:
     """Tell the turn that brings each image upright, how probable it is, or that there is no "up".
 
@@ -64,7 +65,6 @@ def orient(
         overwrite: Replace existing files at ``out``, and those of the same names in ``write``.
         device: Where to compute.
         workers: Processes that decode files.
-        quiet: Print nothing.
 
     Returns:
         The figures: ``counts`` by verdict and by how the images were scored, the thresholds, and
@@ -116,13 +116,12 @@ def orient(
         "written": written,
     }
     write_json(path.with_suffix(".json"), result)
-    if not quiet:
-        print_table(stdout_console(), orient_table(result))
-        lines = [f"written: {path}"]
-        if written is not None and written["left_out"]:
-            lines += ["left out, since they cannot be turned without loss:"]
-            lines += list_unreadable(written["left_out"])
-        stderr_console().print(printable("\n".join(lines)), highlight=False, markup=False)
+    show(orient_table(result))
+    lines = [f"written: {path}"]
+    if written is not None and written["left_out"]:
+        lines += ["left out, since they cannot be turned without loss:"]
+        lines += list_unreadable(written["left_out"])
+    logger.info(printable("\n".join(lines)))
     return result
 
 

@@ -73,7 +73,7 @@ def agnostic_warning(agnostic: Floats) -> str | None:
     if share <= 0.5:
         return None
     return (
-        f'warning: {share:.0%} of the images have no "up" (agnostic score {AGNOSTIC} or more): the '
+        f'{share:.0%} of the images have no "up" (agnostic score {AGNOSTIC} or more): the '
         "turn of such images is noise to the rotation loss. pretrain --upright discounts it image "
         "by image, --rotation-weight 0 leaves it out, and the invariant half is still learned; or "
         "--method instance, which turns nothing. If people can tell which way up these images are, "

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from quarterturn.config import Config, MethodConfig
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.methods.registry import check_network
@@ -29,12 +27,14 @@ from quarterturn.orientation.upright_tables import (
     collection_table,
     measures_table,
 )
-from quarterturn.pages.tables import Table, print_table
+from quarterturn.pages.tables import Table, show
 from quarterturn.presets import default_rotnet_preset
 from quarterturn.presets import preset as preset_named
 from quarterturn.runs import Run, command_line, environment, next_directory, write_items
 from quarterturn.runs.prepare import runtime_of
 from quarterturn.runs.training import select_for_all
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("npz", "dat")
 MOST_CLASSES = 20
@@ -49,7 +49,6 @@ def upright(
     config: Config | None = None,
     format: str = "npz",
     overwrite: bool = False,
-    quiet: bool = False,
     **settings: Any,
 ) -> Run:
     """Estimate, out of sample, how probably each image in each of its four turns looks upright.
@@ -65,7 +64,6 @@ def upright(
         config: A whole configuration, in place of a preset. Its method is taken for ``rotnet``.
         format: ``npz``, or ``dat`` for the original's text file as well.
         overwrite: Delete an earlier run at ``out``.
-        quiet: Print nothing.
         **settings: Single settings by name, such as ``folds=2``.
 
     Returns:
@@ -84,9 +82,8 @@ def upright(
     check_network(config)
     _check_format(format)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
-    console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(data, config, runtime, console=console)
+        images = select_for_all(data, config, runtime)
         # The copies among them are counted later; that takes longer.
         require_enough(len(images.chosen), config.upright.folds)
         path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
@@ -97,7 +94,7 @@ def upright(
             images.source.keep_index(run.index)
             write_json(path / "environment.json", environment(runtime, config))
         runtime.barrier()
-        make_probabilities(run, images, runtime, console, format=format)
+        make_probabilities(run, images, runtime, format=format)
         return run
     finally:
         runtime.close()
@@ -108,7 +105,6 @@ def resume_upright(
     *,
     config: Config | None = None,
     format: str = "npz",
-    quiet: bool = False,
 ) -> Run:
     """Go on with an interrupted run, fold by fold; a finished one is left as it is.
 
@@ -117,7 +113,6 @@ def resume_upright(
         config: The settings that the user asks for; they may differ from the run's in the
             machine's alone.
         format: As for `upright`.
-        quiet: Print nothing.
 
     Raises:
         QuarterturnError: There is no such run, its images have changed, or so have settings.
@@ -127,13 +122,10 @@ def resume_upright(
     run.require_kind("upright")
     run = run.with_machine_of(config)
     runtime = runtime_of(run)
-    console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(
-            run.data_or_own(None), run.config, runtime, index=run.index, console=console
-        )
+        images = select_for_all(run.data_or_own(None), run.config, runtime, index=run.index)
         run.require_images(images.chosen)
-        make_probabilities(run, images, runtime, console, format=format)
+        make_probabilities(run, images, runtime, format=format)
         return run
     finally:
         runtime.close()
@@ -143,19 +135,16 @@ def make_probabilities(
     run: Run,
     images: Selection,
     runtime: Runtime,
-    console: Console | None,
     *,
     format: str = "npz",
 ) -> None:
     """Cross-fit, or go on with it, and write what a run of it holds."""
     if (run.path / FILE).exists() and (format == "npz" or (run.path / "upright.dat").exists()):
-        if console is not None:
-            console.print(f"{run.path} is finished: nothing to do")
+        logger.info(f"{run.path} is finished: nothing to do")
         return
     chosen, source = images.chosen, images.source
-    if console is not None:
-        _introduce(console, run, images)
-    outcomes = cross_fit(run, chosen, runtime, source=source, console=console)
+    _introduce(run, images)
+    outcomes = cross_fit(run, chosen, runtime, source=source)
     if outcomes is None:
         return
     table = gather_table(chosen, outcomes, run.config.data)
@@ -165,7 +154,7 @@ def make_probabilities(
     write_scores(run.path / "scores.csv", chosen, table)
     if format == "dat":
         write_dat(run.path / "upright.dat", table.p_upright)
-    _conclude(run, images, table, list_variants(outcomes, run.config.data), failed, console)
+    _conclude(run, images, table, list_variants(outcomes, run.config.data), failed)
     table.write(run.path / FILE)  # last: with it the run is finished
 
 
@@ -175,7 +164,6 @@ def _conclude(
     table: UprightTable,
     variants: list[Variant],
     failed: dict[str, str],
-    console: Console | None,
 ) -> None:
     """Write the summary and the report, and say what is in them."""
     scores, classes = collection_scores(table), classes_table(images.chosen, table)
@@ -198,17 +186,15 @@ def _conclude(
         warnings=[warning] if warning else [],
         command=command_line(),
     )
-    if console is None:
-        return
-    print_table(stdout_console(), measures)
-    print_table(stdout_console(), collection)
+    show(measures)
+    show(collection)
     if classes is not None:
-        print_table(stdout_console(), _first_classes(classes))
+        show(_first_classes(classes))
     if failed:
-        console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
+        logger.info(f"{len(failed)} files could not be decoded; items.csv lists them")
     if warning:
-        console.print(warning, highlight=False, markup=False)
-    console.print(f"report: {page}", highlight=False, markup=False)
+        logger.warning(warning)
+    logger.info(f"report: {page}")
 
 
 def _first_classes(classes: Table) -> Table:
@@ -226,17 +212,15 @@ def _labels_read(images: Selection) -> str:
     return "; ".join(read) or "there are no labels"
 
 
-def _introduce(console: Console, run: Run, images: Selection) -> None:
+def _introduce(run: Run, images: Selection) -> None:
     config, number = run.config, len(images.chosen)
     for line in images.source.summary():
-        console.print(line, highlight=False, markup=False)
-    console.print(
+        logger.info(line)
+    logger.info(
         f"{config.upright.folds} rotation networks ({config.model.backbone} at "
         f"{config.data.image_size} px), each trained for up to {config.run.epochs} epochs on what "
         f"its fold leaves of {number:,} images; {_labels_read(images)}; run "
-        f"directory {run.path}",
-        highlight=False,
-        markup=False,
+        f"directory {run.path}"
     )
 
 

@@ -37,7 +37,7 @@ def write_run_page(
     page = Page(
         title=f"{name} on {Path(run.data).name or run.data}",
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        warnings=[sentence(w.removeprefix("warning: ")) for w in warnings],
+        warnings=[sentence(w) for w in warnings],
         facts=[line.rstrip(":") for line in source_lines if not line.startswith(" ")],
         settings=run.config.to_dict(),
         environment=run.read_json("environment.json"),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import rich.table
-from rich.console import Console
 from rich.text import Text
 
 results = logging.getLogger("quarterturn.results")
@@ -103,11 +102,6 @@ class Table:
 def show(table: Table) -> None:
     """Hand a table to whoever shows results: the command line prints it on stdout."""
     results.info(table)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table for a person."""
-    console.print(table)
 
 
 def format_cell(value: Cell, *, plain: bool = False) -> str:

@@ -123,7 +123,7 @@ def collapse_warning(values: dict[str, float]) -> str | None:
     if spread >= COLLAPSED_SPREAD and rank >= COLLAPSED_RANK:
         return None
     return (
-        f"warning: the embeddings have collapsed: spread {spread:.4f} (0 when all are one, 1 when "
+        f"the embeddings have collapsed: spread {spread:.4f} (0 when all are one, 1 when "
         f"spread evenly; collapsed below {COLLAPSED_SPREAD}), {rank:.1f} directions in use "
         f"(collapsed below {COLLAPSED_RANK}). --instance-loss infonce, a lower --learning-rate or "
         "--weight-decay, or a larger --instance-weight may help"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from copy import copy
 from dataclasses import replace
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from quarterturn.config import Config
@@ -25,10 +25,10 @@ from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_o
 from quarterturn.presets import fold_recipe
 from quarterturn.runs import Run, environment
 
+logger = logging.getLogger(__name__)
 
-def p_upright_for(
-    run: Run, images: Selection, runtime: Runtime, console: Console | None
-) -> Tensor | None:
+
+def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | None:
     """The probabilities that a pretraining run asks for; they are kept in its directory.
 
     Args:
@@ -36,7 +36,6 @@ def p_upright_for(
             on where it was interrupted.
         images: Its images.
         runtime: Device, precision, processes.
-        console: Where to print; None for silence.
 
     Returns:
         (N, 4), one row for each image that is learned from; None where it asks for none.
@@ -48,14 +47,14 @@ def p_upright_for(
         kept = run.path / "upright"
         recipe = fold_recipe(run.config)
         folds = Run(kept, run.data, recipe, images.chosen.fingerprint(), "upright")
-        if console is not None and not (kept / FILE).exists():
-            console.print(_cost(run.config, recipe), highlight=False, markup=False)
+        if not (kept / FILE).exists():
+            logger.info(_cost(run.config, recipe))
         if runtime.is_main and not (kept / "environment.json").exists():
             shutil.rmtree(kept, ignore_errors=True)  # begun, but killed before it had both files
             folds.create()
             write_json(kept / "environment.json", environment(runtime, recipe))
         runtime.barrier()
-        make_probabilities(folds, _without_labels(images), runtime, console)
+        make_probabilities(folds, _without_labels(images), runtime)
     else:
         given = upright_file(asked)
         kept = run.path / f"upright{given.suffix}"
@@ -64,8 +63,7 @@ def p_upright_for(
                 shutil.copyfile(given, partial)
     runtime.barrier()
     rows = p_upright_of(kept, images.train, (images.source.train, images.chosen))
-    if console is not None:
-        console.print(_noise_aware_words(run.config, rows, kept), highlight=False, markup=False)
+    logger.info(_noise_aware_words(run.config, rows, kept))
     return torch.from_numpy(rows)
 
 
@@ -101,7 +99,7 @@ def agnostic_warnings(run: Run, images: Selection) -> list[str]:
     if 0 < num_agnostic < len(agnostic):
         return []
     return [
-        f"warning: --balance-agnostic changes nothing: {num_agnostic:,} of {len(agnostic):,} "
+        f"--balance-agnostic changes nothing: {num_agnostic:,} of {len(agnostic):,} "
         f"images score {threshold:g} or more (scores go from {agnostic.min():.3f} "
         f"to {agnostic.max():.3f}); another --agnostic-threshold would part them"
     ]

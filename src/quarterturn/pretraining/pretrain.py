@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
@@ -13,7 +12,6 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
 from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.methods.base import Network
@@ -21,7 +19,7 @@ from quarterturn.methods.registry import check_network
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.pages.run_report import diagnostics_table, write_run_report
-from quarterturn.pages.tables import print_table
+from quarterturn.pages.tables import show
 from quarterturn.presets import default_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
@@ -43,6 +41,8 @@ from quarterturn.runs.prepare import (
 from quarterturn.runs.training import prepare_training, select_for_all
 from quarterturn.runs.without_effect import never_in_force
 
+logger = logging.getLogger(__name__)
+
 
 def pretrain(
     data: Path | str,
@@ -51,7 +51,6 @@ def pretrain(
     preset: str | None = None,
     config: Config | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
     **settings: Any,
 ) -> Run:
     """Learn a representation from unlabelled images.
@@ -64,7 +63,6 @@ def pretrain(
         preset: Name of a recipe; by default one that fits the data.
         config: A whole configuration, in place of a preset.
         overwrite: Delete an earlier run at ``out``.
-        quiet: Print nothing.
         **settings: Single settings by name, such as ``epochs=3``.
 
     Returns:
@@ -85,9 +83,8 @@ def pretrain(
     elif config.method.upright != "none":
         config = config.with_settings(upright=str(upright_file(config.method.upright).resolve()))
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
-    console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(data, config, runtime, console=console)
+        images = select_for_all(data, config, runtime)
         if config.method.upright == "auto":
             require_enough(len(images.chosen), config.upright.folds)
         elif config.method.upright != "none":
@@ -101,7 +98,7 @@ def pretrain(
                 f"--counts labels: the images of {data} have no labels to count; --counts clusters "
                 "needs none"
             )
-        config = fit_batch_size(config, len(images.train), runtime, console)
+        config = fit_batch_size(config, len(images.train), runtime)
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.train.fingerprint())
@@ -111,19 +108,18 @@ def pretrain(
             write_json(path / "environment.json", environment(runtime, config))
             _write_items(run, images, {})
         runtime.barrier()
-        return _train(run, images, runtime, console)
+        return _train(run, images, runtime)
     finally:
         runtime.close()
 
 
-def resume(path: Path | str, *, config: Config | None = None, quiet: bool = False) -> Run:
+def resume(path: Path | str, *, config: Config | None = None) -> Run:
     """Continue an interrupted run from its last checkpoint, or from the beginning without one.
 
     Args:
         path: The run directory.
         config: The settings that the user asks for; they may differ from the run's in the
             machine's alone.
-        quiet: Print nothing.
 
     Returns:
         The finished run. A run that was finished before is left as it is.
@@ -141,19 +137,18 @@ def resume(path: Path | str, *, config: Config | None = None, quiet: bool = Fals
     run.require_kind("pretrain")
     run = run.with_machine_of(config)
     runtime = runtime_of(run)
-    console = None if quiet or not runtime.is_main else stderr_console()
     try:
-        images = select_for_all(data, run.config, runtime, index=run.index, console=console)
+        images = select_for_all(data, run.config, runtime, index=run.index)
         run.require_images(images.train)
-        return _train(run, images, runtime, console)
+        return _train(run, images, runtime)
     finally:
         runtime.close()
 
 
-def _train(run: Run, images: Selection, runtime: Runtime, console: Console | None) -> Run:
+def _train(run: Run, images: Selection, runtime: Runtime) -> Run:
     config = run.config
-    tell_memory(run, images.train, runtime, console)
-    p_upright = p_upright_for(run, images, runtime, console)
+    tell_memory(run, images.train, runtime)
+    p_upright = p_upright_for(run, images, runtime)
     training = prepare_training(
         config,
         images.train,
@@ -163,16 +158,13 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
         source=images.source,
         checkpoint=run.checkpoint,
         metrics=run.metrics,
-        console=console,
         tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
     )
     method, batches, telemetry = training.method, training.batches, training.telemetry
     if training.step >= training.total_steps and (run.path / "report.html").exists():
-        if console is not None:
-            console.print(f"{run.path} is finished: nothing to do")
+        logger.info(f"{run.path} is finished: nothing to do")
         return run
-    if console is not None:
-        _introduce(console, run, images, runtime, training)
+    _introduce(run, images, runtime, training)
 
     failed: dict[str, str] = {}
     every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
@@ -194,14 +186,14 @@ def _train(run: Run, images: Selection, runtime: Runtime, console: Console | Non
             failed.update({images.file_of_held_out(i): why for i, why in undecoded.items()})
             telemetry.record("diagnostics", step=training.step - 1, epoch=done, **values)
             if warning := collapse_warning(values):
-                telemetry.say(warning)
+                logger.warning(warning)
 
     training.after_epoch = after_epoch
     with telemetry:
         fit(training)
     if runtime.is_main:
         failed.update({images.train.names[i]: why for i, why in batches.failed.items()})
-        _conclude(run, images, failed, console)
+        _conclude(run, images, failed)
     return run
 
 
@@ -217,34 +209,30 @@ def _warnings(run: Run, images: Selection) -> list[str]:
     return [*never_in_force(run.config), *agnostic_warnings(run, images)]
 
 
-def _introduce(
-    console: Console, run: Run, images: Selection, runtime: Runtime, training: Training
-) -> None:
+def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training) -> None:
     """Say what is about to happen."""
     config = run.config
     for line in images.source.summary():
-        console.print(line, highlight=False, markup=False)
+        logger.info(line)
     held = 0 if images.held_out is None else len(images.held_out)
     labels_read = _labels_read(config, images)
     parameters = sum(p.numel() for p in training.method.network.parameters())
-    console.print(
+    logger.info(
         f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
         f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
-        f"{runtime.device} in {runtime.precision}; run directory {run.path}",
-        highlight=False,
-        markup=False,
+        f"{runtime.device} in {runtime.precision}; run directory {run.path}"
     )
     if config.run.epochs == 0:
-        console.print("0 epochs: nothing is trained; the run holds the untrained backbone")
+        logger.info("0 epochs: nothing is trained; the run holds the untrained backbone")
     for warning in _warnings(run, images):
-        console.print(warning, highlight=False, markup=False)
+        logger.warning(warning)
     if training.step:
-        console.print(f"going on after step {training.step}")
+        logger.info(f"going on after step {training.step}")
 
 
-def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Console | None) -> None:
+def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
     """Write what a finished run holds beside its checkpoint, and say where it is."""
     _write_items(run, images, failed)
     diagnostics = run.read_metrics("diagnostics")
@@ -269,12 +257,11 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str], console: Cons
         command=command_line(),
         imbalance=_imbalance(run, network, images.train),
     )
-    if console is not None:
-        if last:
-            print_table(stdout_console(), table)
-        if failed:
-            console.print(f"{len(failed)} files could not be decoded; items.csv lists them")
-        console.print(f"report: {run.path / 'report.html'}", highlight=False, markup=False)
+    if last:
+        show(table)
+    if failed:
+        logger.info(f"{len(failed)} files could not be decoded; items.csv lists them")
+    logger.info(f"report: {run.path / 'report.html'}")
 
 
 def _imbalance(run: Run, network: Network, images: ImageSet) -> ImbalanceSheet | None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor, nn
 
 from quarterturn.config import Config, HeadsConfig
@@ -57,7 +56,6 @@ class HeadsTraining:
         recipe: The protocol.
         runtime: Where it is computed.
         folder: Where trainings leave their states.
-        console: Where to print; None for silence.
     """
 
     network: Network
@@ -66,7 +64,6 @@ class HeadsTraining:
     recipe: Config
     runtime: Runtime
     folder: Path
-    console: Console | None
 
     def train(self, chosen: Numbers, seed: int, name: str) -> HeadsNetwork:
         """Train classifiers to the end, or from where an earlier call was interrupted.
@@ -111,7 +108,6 @@ class HeadsTraining:
             source=self.split.source,
             checkpoint=self.folder / f"{name}.ckpt",
             metrics=self.folder / f"{name}.jsonl",
-            console=self.console,
             description=name,
             shorter="--epochs or --limit",
         )

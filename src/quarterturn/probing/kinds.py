@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledData
@@ -25,6 +24,8 @@ from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seed
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
 from quarterturn.runs import Run
 from quarterturn.runs.results import protocol_id
+
+logger = logging.getLogger(__name__)
 
 KINDS = {
     "all": ("knn", "linear"),
@@ -48,7 +49,6 @@ class ProbeTask:
     workers: int
     many: int
     few: int
-    console: Console | None
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -59,8 +59,8 @@ class ProbeTask:
         """Say how much room the features to come take on the disk; refuse where it has none."""
         crop = self.run.config.data
         needed = bytes_to_cache(models, self.split, crop, seeds, self.store)
-        if (words := require_disk_space(needed, self.store.folder)) and self.console is not None:
-            self.console.print(words, highlight=False, markup=False)
+        if words := require_disk_space(needed, self.store.folder):
+            logger.info(words)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,6 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
         task.runtime,
         folder=states,
         store=task.store,
-        console=task.console,
         **task.rules,
     )
     kept = [heads.kept(network) for network in task.networks.values()]

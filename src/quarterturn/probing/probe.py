@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ from quarterturn.config import Config
 from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime, num_processes
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache, weights_fingerprint
 from quarterturn.features.network_features import NetworkFeatures
@@ -17,12 +17,14 @@ from quarterturn.metrics import FEW, MANY
 from quarterturn.pages.few_shot_curve import few_shot_curve
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.probe_tables import tables_of
-from quarterturn.pages.tables import print_table
+from quarterturn.pages.tables import show
 from quarterturn.presets.protocols import protocol_for
 from quarterturn.probing.few_shot import DRAWS, SHOTS
 from quarterturn.probing.kinds import KINDS, ProbeTask, fitted, trained
 from quarterturn.runs import Run
 from quarterturn.runs.results import probe_result, write_result
+
+logger = logging.getLogger(__name__)
 
 FLAGS = {"augment": "centre-crops"}
 """Settings of a protocol whose flag has another name."""
@@ -56,7 +58,6 @@ def probe(
     device: str = "auto",
     workers: int = 2,
     download: bool = False,
-    quiet: bool = False,
 ) -> dict[str, Any]:
     """Probe a run's features, and those of the untrained backbone beside them.
 
@@ -101,7 +102,6 @@ def probe(
         device: Where to compute.
         workers: Processes that decode files.
         download: Fetch a named data set that is not there.
-        quiet: Print nothing.
 
     Returns:
         What is written to ``RUN/probes/``: protocol, and for each representation and measure its
@@ -150,7 +150,6 @@ def probe(
         layers = networks["trained"].backbone.layers
     # Refuses what is not there, before the data is opened, which may take minutes.
     NetworkFeatures(networks["trained"], layers or (recipe and recipe.heads.layers) or None, grid)
-    console = None if quiet else stderr_console()
     split = open_labelled(
         data,
         test,
@@ -163,7 +162,7 @@ def probe(
         index=opened.index,
     )
     store = FeatureCache(opened.path / "features")
-    task = ProbeTask(opened, weights, networks, split, store, runtime, workers, many, few, console)
+    task = ProbeTask(opened, weights, networks, split, store, runtime, workers, many, few)
     if recipe is None:
         seen = range(seed, seed + (3 if seeds is None else seeds))
         measured = fitted(task, seen, kind, layers, grid, shots, draws)
@@ -183,12 +182,11 @@ def probe(
         # With the figures of earlier probes, which the file keeps.
         whole = opened.read_json(f"probes/{path.name}")
         save_figure(opened.figures, few_shot_curve(whole, path.stem))
-    if console is not None:
-        for table in tables_of(result):
-            print_table(stdout_console(), table)
-        console.print(f"written: {path}", highlight=False, markup=False)
-        if kind == "fewshot":
-            console.print(f"curve: {opened.figures / path.stem}.png", highlight=False, markup=False)
+    for table in tables_of(result):
+        show(table)
+    logger.info(f"written: {path}")
+    if kind == "fewshot":
+        logger.info(f"curve: {opened.figures / path.stem}.png")
     return result
 
 

@@ -6,6 +6,7 @@ was. The last epoch counts; no test image chooses anything.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledData
@@ -33,6 +33,8 @@ from quarterturn.probing.heads_training import (
     kept_representation,
 )
 from quarterturn.runs.results import protocol_id, protocol_of
+
+logger = logging.getLogger(__name__)
 
 
 def heads_protocol(
@@ -76,7 +78,6 @@ class HeadsProbe:
         store: Where features are kept, of protocols that extract them once.
         many: Classes with more training images than this are ``many``.
         few: Classes with fewer training images than this are ``few``.
-        console: Where to print; None for silence.
     """
 
     split: LabelledData
@@ -86,7 +87,6 @@ class HeadsProbe:
     store: FeatureCache
     many: int = MANY
     few: int = FEW
-    console: Console | None = None
 
     def run(
         self, network: Network, origin: str, seeds: Sequence[int]
@@ -150,7 +150,7 @@ class HeadsProbe:
 
     def _training(self, network: Network) -> HeadsTraining:
         layers = NetworkFeatures(network, self.recipe.heads.layers or None).layers
-        given = (network, layers, self.split, self.recipe, self.runtime, self._states, self.console)
+        given = (network, layers, self.split, self.recipe, self.runtime, self._states)
         if self.recipe.heads.augment:
             return HeadsOnImages(*given)
         return HeadsOnFeatures(*given, self.store)
@@ -173,8 +173,8 @@ class HeadsProbe:
                 f"--images-per-class is {lacking}; expected at most {fewest}, the training images "
                 "of the smallest class"
             )
-        if lacking and self.console is not None:
-            self.console.print(
+        if lacking:
+            logger.info(
                 f"left out: {lacking} images of each class; the smallest class has {fewest}"
             )
         for k, chosen in found.items():

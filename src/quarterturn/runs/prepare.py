@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
-
-from rich.console import Console
 
 from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
@@ -13,21 +12,20 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.memory import memory_words
 from quarterturn.runs import Run
 
+logger = logging.getLogger(__name__)
 
-def fit_batch_size(
-    config: Config, num_images: int, runtime: Runtime, console: Console | None
-) -> Config:
+
+def fit_batch_size(config: Config, num_images: int, runtime: Runtime) -> Config:
     """Shrink a batch that is larger than the data, saying so.
 
     Raises:
         ConfigError: The processes and parts that share a batch are too many.
     """
     if config.run.batch_size > num_images:
-        if console is not None:
-            console.print(
-                f"batch size {config.run.batch_size} is larger than the data: using {num_images}, "
-                "all images in one batch"
-            )
+        logger.info(
+            f"batch size {config.run.batch_size} is larger than the data: using {num_images}, "
+            "all images in one batch"
+        )
         config = config.with_settings(batch_size=num_images)
     if config.run.batch_size < 2 * runtime.world_size * config.run.accumulate:
         raise ConfigError(
@@ -54,19 +52,18 @@ def runtime_of(run: Run) -> Runtime:
     return runtime
 
 
-def unfinished_words(run: Run) -> str:
-    """A warning about a run whose weights are used before its last epoch; empty for a whole one."""
+def warn_unfinished(run: Run) -> None:
+    """Warn about a run whose weights are used before its last epoch."""
     done, epochs = run.epochs_done(), run.config.run.epochs
-    if done >= epochs or run.imported is not None:
-        return ""
-    return f"warning: {run.path} has done {done:.3g} of its {epochs:,} epochs so far"
+    if done < epochs and run.imported is None:
+        logger.warning(f"{run.path} has done {done:.3g} of its {epochs:,} epochs so far")
 
 
-def tell_memory(run: Run, images: ImageSet, runtime: Runtime, console: Console | None) -> None:
+def tell_memory(run: Run, images: ImageSet, runtime: Runtime) -> None:
     """Say what a step will need of the memory, before the first one."""
-    if console is None or not run.config.run.epochs or run.checkpoint.exists():
+    if not run.config.run.epochs or run.checkpoint.exists():
         return
-    words = memory_words(
+    words, advice = memory_words(
         run.config,
         images,
         precision=runtime.precision,
@@ -74,7 +71,9 @@ def tell_memory(run: Run, images: ImageSet, runtime: Runtime, console: Console |
         processes=runtime.world_size,
         free=runtime.free_memory(),
     )
-    console.print(words, highlight=False, markup=False)
+    logger.info(words)
+    if advice:
+        logger.warning(advice)
 
 
 def wants_tensorboard(config: Config, runtime: Runtime) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from quarterturn.config import Config
@@ -29,7 +28,6 @@ def select_for_all(
     runtime: Runtime,
     *,
     index: Path | None = None,
-    console: Console | None = None,
 ) -> Selection:
     """The run's images; where they are to be downloaded, the first process does it for all.
 
@@ -38,7 +36,6 @@ def select_for_all(
         config: All settings.
         runtime: Which process this is.
         index: Where the run keeps the headers of image files; None before it has a directory.
-        console: Where to print; None for silence.
     """
     download = config.machine.download
     with runtime.main_first(download):
@@ -64,7 +61,6 @@ def prepare_training(
     checkpoint: Path | None = None,
     metrics: Path | None = None,
     tensorboard: Path | None = None,
-    console: Console | None = None,
     description: str = "",
     shorter: str = "--epochs, --limit, --image-size or --backbone convnet",
 ) -> Training:
@@ -83,7 +79,6 @@ def prepare_training(
         checkpoint: Where to keep the state. The training goes on from what is there.
         metrics: Where figures go; as ``checkpoint``, the first process alone writes it.
         tensorboard: Folder for TensorBoard's files.
-        console: Where to print; None for silence.
         description: Beside the progress bar; the method's name by default.
         shorter: What would make it shorter, in the words of its command.
     """
@@ -120,7 +115,6 @@ def prepare_training(
         total_steps=batches.steps_per_epoch * config.run.epochs,
         steps_per_epoch=batches.steps_per_epoch,
         log_every=config.run.log_every,
-        console=console,
         description=description or config.method.method,
         tensorboard=tensorboard,
         shorter=shorter,
@@ -136,6 +130,7 @@ def prepare_training(
         config.run.accumulate,
         checkpoint=checkpoint,
         checkpoint_every=config.run.checkpoint_every,
+        name=description or config.method.method,
     )
     if checkpoint is not None and checkpoint.exists():
         training.load_state_dict(load_checkpoint(checkpoint))

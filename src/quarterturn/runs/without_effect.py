@@ -16,12 +16,12 @@ def never_in_force(config: Config) -> list[str]:
         return []
     found = []
     if imbalance.counts == "labels" and not imbalance.balance_semantic:
-        found.append("warning: --counts labels changes nothing without --balance-semantic")
+        found.append("--counts labels changes nothing without --balance-semantic")
     semantic = imbalance.balance_semantic
     if semantic and imbalance.counts == "clusters" and imbalance.cluster_every >= epochs:
         semantic = False
         found.append(
-            f"warning: --balance-semantic changes nothing: the first clusters are made after "
+            f"--balance-semantic changes nothing: the first clusters are made after "
             f"{imbalance.cluster_every} epochs, and there are {epochs}; give more --epochs or a "
             "smaller --cluster-every"
         )
@@ -36,13 +36,13 @@ def never_in_force(config: Config) -> list[str]:
     asked = [words for words, is_on in late.items() if is_on]
     if config.balance.reweight_from_epoch is not None and not any(late.values()):
         found.append(
-            f"warning: --reweight-from-epoch {config.balance.reweight_from_epoch} changes nothing "
+            f"--reweight-from-epoch {config.balance.reweight_from_epoch} changes nothing "
             f"without {' or '.join(late)}"
         )
     start = config.balance.start(epochs)
     if asked and first_epoch(start, epochs) == epochs:
         found.append(
-            f"warning: --reweight-from {start:.3g} is never reached within {epochs} epochs, so "
+            f"--reweight-from {start:.3g} is never reached within {epochs} epochs, so "
             f"nothing is weighted by {' and '.join(asked)}; give more --epochs or a smaller "
             "fraction"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +14,10 @@ from torch import Tensor
 
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.sources import open_source
-from quarterturn.engine.telemetry import stderr_console, stdout_console
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import weights_fingerprint
 from quarterturn.files import put_in_place, write_json
-from quarterturn.pages.tables import Table, print_table
+from quarterturn.pages.tables import Table, show
 from quarterturn.runs import Run
 from quarterturn.runs.results import read_results
 from quarterturn.weights.caffe import export_caffe
@@ -27,6 +27,8 @@ from quarterturn.weights.onnx import export_onnx
 from quarterturn.weights.safetensors import export_safetensors
 from quarterturn.weights.timm import export_timm
 from quarterturn.weights.torchvision import export_torchvision
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = {
     "safetensors": ".safetensors",
@@ -55,7 +57,6 @@ def export(
     licence: str | None = None,
     tolerance: float = TOLERANCE,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> dict[str, Any]:
     """Write a run's weights in another code's format, with a model card beside them.
 
@@ -79,7 +80,6 @@ def export(
         licence: What the model card names as licence.
         tolerance: How far an output may be from ours, as a fraction of its largest value.
         overwrite: Replace existing files.
-        quiet: Print nothing.
 
     Returns:
         Files, consumer and differences, as written to ``RUN/exports/<format>.json``.
@@ -160,10 +160,9 @@ def export(
     }
     (opened.path / "exports").mkdir(exist_ok=True)
     write_json(opened.path / "exports" / f"{format}.json", result)
-    if not quiet:
-        print_table(stdout_console(), _table(exported))
-        for line in (*exported.notes, f"written: {path}, {card}", exported.loading):
-            stderr_console().print(line, highlight=False, markup=False)
+    show(_table(exported))
+    for line in (*exported.notes, f"written: {path}, {card}", exported.loading):
+        logger.info(line)
     return result
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from quarterturn.engine.checkpoint import save_checkpoint
-from quarterturn.engine.telemetry import stderr_console
 from quarterturn.runs import Run
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
+
+logger = logging.getLogger(__name__)
 
 
 def import_checkpoint(
@@ -17,7 +19,6 @@ def import_checkpoint(
     out: Path | str,
     backbone: str | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> Run:
     """Make a run of weights that were trained elsewhere, to probe, embed and export them.
 
@@ -32,7 +33,6 @@ def import_checkpoint(
         backbone: Ours that the weights are for; told by the tensors' names unless it is
             ``timm:NAME``.
         overwrite: Delete an earlier run at ``out``.
-        quiet: Print nothing.
 
     Returns:
         The run. It has no DATA of its own, and no training to resume.
@@ -53,9 +53,8 @@ def import_checkpoint(
     run.create(overwrite=overwrite)
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
     save_checkpoint(run.checkpoint, state)
-    if not quiet:
-        for line in _summary(run, weights):
-            stderr_console().print(line, highlight=False, markup=False)
+    for line in _summary(run, weights):
+        logger.info(line)
     return run
 
 
