@@ -149,7 +149,7 @@ def test_images_are_shown_as_the_run_saw_them(tmp_path: Path, digits_run: Run) -
 
 
 def test_reports_test_images_seen_in_pretraining(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
     settings = {**FAST, "preset": "cifar10-classifier", "image_size": 12, "crop_padding": 1}
@@ -165,7 +165,7 @@ def test_reports_test_images_seen_in_pretraining(
     assert found["test_images_learned_from"] == found["test_images_learned_with_labels"] == shared
     words = f"the run it began with has learned from {shared} of the test images, with labels"
     assert words in (second.path / "report.html").read_text()
-    out, err = capsys.readouterr()
+    out, err = terminal.readouterr()
     assert words in " ".join(err.split())
     assert words in " ".join(out.split())
 
@@ -418,13 +418,15 @@ def test_begun_and_not_trained_is_not_called_untrained(tmp_path: Path, tiny: dic
 
 
 def test_an_unfinished_start_is_told_of(
-    tmp_path: Path, tiny: dict, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny: dict, terminal: pytest.CaptureFixture[str]
 ) -> None:
     (first,) = finetune(out=tmp_path / "first", **tiny)
     state = torch.load(first.checkpoint, weights_only=True)
     torch.save({**state, "epochs_done": 0.5}, first.checkpoint)
     finetune(out=tmp_path / "made", start=first.path, **tiny)
-    assert "first has done 0.5 of its 1 epochs so far" in " ".join(capsys.readouterr().err.split())
+    assert "first has done 0.5 of its 1 epochs so far" in " ".join(
+        terminal.readouterr().err.split()
+    )
 
 
 def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:

@@ -167,11 +167,11 @@ def test_what_cannot_be_set(run: Run, tmp_path: Path, photos: Path) -> None:
 
 
 def test_a_run_that_is_not_finished_is_told_of(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     begun = tmp_path / "run"
     shutil.copytree(run.path, begun)
     state = torch.load(run.checkpoint, weights_only=True)
     torch.save({**state, "epochs_done": 0.25}, Run.open(begun).checkpoint)
     predict(begun, "digits", out=tmp_path / "x.csv", device="cpu")
-    assert "has done 0.25 of its 1 epochs so far" in " ".join(capsys.readouterr().err.split())
+    assert "has done 0.25 of its 1 epochs so far" in " ".join(terminal.readouterr().err.split())

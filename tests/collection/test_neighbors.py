@@ -73,7 +73,7 @@ def test_labels_and_splits_are_those_of_the_neighbours(digits_run: Run) -> None:
 
 
 def test_what_is_printed_is_what_is_written(
-    digits_run: Run, capsys: pytest.CaptureFixture[str]
+    digits_run: Run, terminal: pytest.CaptureFixture[str]
 ) -> None:
     name = open_source("digits").train.names[3]
     result = neighbors(digits_run.path, name)
@@ -81,7 +81,7 @@ def test_what_is_printed_is_what_is_written(
     assert json.loads(stem.with_suffix(".json").read_text())["data"] == result
     with Image.open(stem.with_suffix(".png")) as sheet:
         assert sheet.width > 900
-    printed = capsys.readouterr()
+    printed = terminal.readouterr()
     assert str(stem.with_suffix(".png")) in printed.err
     assert "the image itself, in train, is left out" in " ".join(printed.out.split())
     lines = [line for line in printed.out.splitlines() if "digit-" in line][1:]
@@ -228,7 +228,7 @@ def test_unreadable_members(digits_run: Run, photos: Path, tmp_path: Path) -> No
 
 
 def test_names_that_are_not_utf8(
-    digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    digits_run: Run, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(0)
     for i in range(9):
@@ -236,7 +236,7 @@ def test_names_that_are_not_utf8(
             pixels = random.integers(0, 256, (20, 20, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(file, "PNG")
     neighbors(digits_run.path, os.fsdecode(b"\xff$1$.png"), data=tmp_path, workers=0)
-    assert "\\udcff$2$.png" in capsys.readouterr().out
+    assert "\\udcff$2$.png" in terminal.readouterr().out
 
 
 def test_many_neighbours_are_listed_though_fewer_are_shown(digits_run: Run, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def top1(run: Run, name: str) -> float:
     return result_of(run)["figures"][name]["top1"]["mean"]
 
 
-def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
+def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     out = tmp_path / "x.json"
     result = compare(paths(runs, "a0", "r0", "a1"), out=out)
     assert [(g["label"], g["origin"], len(g["runs"])) for g in result["groups"]] == [
@@ -78,7 +78,7 @@ def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, capsys) -> None
     assert untrained["both/knn-20/upright"]["n"] == 2
     assert untrained["whole/knn-20/upright"]["n"] == 1
     assert json.loads(out.read_text())["protocols"] == result["protocols"]
-    printed = capsys.readouterr().out
+    printed = terminal.readouterr().out
     mean, spread = 100 * found["mean"], 100 * found["spread"]
     assert f"{mean:.1f} ± {spread:.1f}" in printed
     said = " ".join(printed.split())
@@ -86,7 +86,7 @@ def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, capsys) -> None
     assert f"Probes by protocol frozen-features {protocol}: top-1 accuracy" in said
 
 
-def test_other_measures(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
+def test_other_measures(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     result = compare(paths(runs, "a0"), measure="worst_class", out=tmp_path / "x.json")
     [figures] = result["figures"].values()
     found = figures["decoupling convnet"]
@@ -94,14 +94,14 @@ def test_other_measures(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
         found["worst_class"]["both/knn-20/upright"]["mean"]
         <= (found["balanced"]["both/knn-20/upright"]["mean"])
     )
-    assert "accuracy of the worst class" in capsys.readouterr().out
+    assert "accuracy of the worst class" in terminal.readouterr().out
 
 
-def test_protocols_are_not_mixed(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
+def test_protocols_are_not_mixed(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     """What not all have is left out, saying so; --mixed gives it a table of its own."""
     one = compare(paths(runs, "a0", "r0"), out=tmp_path / "1.json")
     assert len(one["protocols"]) == 1
-    assert "left out: probes by 1 other" in capsys.readouterr().err
+    assert "left out: probes by 1 other" in terminal.readouterr().err
     both = compare(paths(runs, "a0", "r0"), mixed=True, out=tmp_path / "2.json")
     assert {p["training_images"] for p in both["protocols"].values()} == {80, 50}
     for name, protocol in both["protocols"].items():
@@ -239,7 +239,7 @@ def test_two_results_of_one_protocol_are_refused(runs: dict[str, Run], tmp_path:
         ProbedRun.open(copied)
 
 
-def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, capsys) -> None:
+def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     """One of two seeds was probed by a linear classifier as well."""
     copied = [tmp_path / name for name in ("a0", "a1")]
     for path in copied:
@@ -250,7 +250,7 @@ def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, 
     found = figures["decoupling convnet"]["top1"]
     assert found["both/linear/upright"]["n"] == 1
     assert found["both/knn-20/upright"]["n"] == 2
-    assert "1 to 2" in capsys.readouterr().out
+    assert "1 to 2" in terminal.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_classifiers_are_compared_by_their_tests(
-    classifiers: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    classifiers: list[Path], tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     result = compare(classifiers, out=tmp_path / "x.json")
     assert [(g["label"], len(g["runs"])) for g in result["groups"]] == [
@@ -281,7 +281,7 @@ def test_classifiers_are_compared_by_their_tests(
         assert found["mean"] == pytest.approx(np.mean(values[:2]))
         assert found["spread"] == pytest.approx(np.std(values[:2], ddof=1))
         assert plain[measure]["logits/classifier/upright"]["mean"] == pytest.approx(values[2])
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = " ".join(terminal.readouterr().out.split())
     assert "80 test images: the split 'test'; each run by its last epoch" in shown
 
 

@@ -83,9 +83,9 @@ def test_every_image_is_listed(run: Run, collection: Path) -> None:
     assert (result["images"], result["written"]) == (10, None)
 
 
-def test_the_table_is_what_is_written(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_what_is_written(run: Run, terminal: pytest.CaptureFixture[str]) -> None:
     orient(run.path, workers=0, confidence=0.6)
-    printed = capsys.readouterr()
+    printed = terminal.readouterr()
     rows = [line.split("│")[1:-1] for line in printed.out.splitlines() if "│" in line]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["upright", "3", "30.0 %", "3"],
@@ -101,7 +101,7 @@ def test_the_table_is_what_is_written(run: Run, capsys: pytest.CaptureFixture[st
 
 
 def test_turned_copies_are_written_apart(
-    run: Run, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, collection: Path, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.read_bytes() for path in collection.rglob("*.*")}
     result = orient(run.path, write=tmp_path / "copies", workers=0)
@@ -120,7 +120,7 @@ def test_turned_copies_are_written_apart(
         "copied": 0,
         "left_out": {gif: reason},
     }
-    printed = capsys.readouterr()
+    printed = terminal.readouterr()
     assert f"{gif}: {reason}" in printed.err
     words = " ".join(printed.out.split())
     assert "4 turned and 0 plain copies written, 1 could not be turned" in words
@@ -141,7 +141,7 @@ def test_all_copies_are_written_where_asked(run: Run, collection: Path, tmp_path
 
 
 def test_new_and_unreadable_images_are_counted(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other"
     for i in range(40):
@@ -166,12 +166,12 @@ def test_new_and_unreadable_images_are_counted(
     assert "link.jpg" in files(copies)
     assert not (copies / "link.jpg").is_symlink()
     assert json.loads((tmp_path / "x.json").read_text()) == result
-    lines = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    lines = [line.split("│") for line in terminal.readouterr().out.splitlines() if "│" in line]
     assert [cell.strip() for cell in lines[-1][1:-1]] == ["unreadable", "2", "4.8 %", "0", "0"]
 
 
 def test_in_sample_is_said_everywhere(
-    tmp_path: Path, collection: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, collection: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     run = pretrained_run(tmp_path / "pretrained", str(collection))
     with pytest.raises(ConfigError, match="has learned from 10 of these 10 images"):
@@ -179,7 +179,7 @@ def test_in_sample_is_said_everywhere(
     result = orient(run.path, in_sample=True, out=tmp_path / "x.csv", workers=0)
     assert {row["scored"] for row in listed(tmp_path / "x.csv")} == {"in sample"}
     assert {way for of_verdict in result["counts"].values() for way in of_verdict} == {"in sample"}
-    words = " ".join(capsys.readouterr().out.split())
+    words = " ".join(terminal.readouterr().out.split())
     assert "in sample: the network has learned from the image" in words
     # With a run of `upright` within, nothing has to be asked for.
     inner = upright_run(run.path / "upright", str(collection))
@@ -190,17 +190,17 @@ def test_in_sample_is_said_everywhere(
 
 
 def test_it_is_said_that_the_runs_data_is_gone(
-    run: Run, collection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, collection: Path, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     for i in range(8):
         save_photo(tmp_path / "other" / f"{i}.jpg", i, 20, 24)
     collection.rename(tmp_path / "away")
     result = orient(run.path, tmp_path / "other", workers=0)
     assert not result["learned_is_known"]
-    assert "the run's data is not at hand" in " ".join(capsys.readouterr().out.split())
+    assert "the run's data is not at hand" in " ".join(terminal.readouterr().out.split())
 
 
-def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_not_utf8(tmp_path: Path, terminal: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(9):
@@ -210,7 +210,7 @@ def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[s
     run = upright_run(tmp_path / "run", str(folder), sharp([1] * 9))
     orient(run.path, out=tmp_path / "x.csv", write=tmp_path / "copies", workers=0)
     assert b"\n0,\xff0.gif,train,out of fold,270," in (tmp_path / "x.csv").read_bytes()
-    assert "\\udcff0.gif: it has 2 pictures" in capsys.readouterr().err
+    assert "\\udcff0.gif: it has 2 pictures" in terminal.readouterr().err
 
 
 def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:

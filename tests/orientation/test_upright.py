@@ -349,24 +349,24 @@ class TestPretrain:
         assert {n: aware[4][n] for n in same} == {n: plain[4][n] for n in same}
 
     def test_a_phase_that_is_not_reached(
-        self, finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, finished: Run, tmp_path: Path, terminal: pytest.CaptureFixture[str]
     ) -> None:
         settings = {**PHASE, "method": "rotnet", "noise_aware_from": 0.9}
         file = str(finished.path / "upright.npz")
         run = train(tmp_path / "r", **settings, upright=file)
-        said = " ".join(capsys.readouterr().err.split())
+        said = " ".join(terminal.readouterr().err.split())
         assert "--noise-aware-from 0.9 is never reached within 2 epochs, so" in said
         assert "give more --epochs or a smaller fraction" in said
         assert_same_checkpoint(run.path, train(tmp_path / "s", **settings).path)
 
     def test_it_says_what_the_copies_weigh(
-        self, finished: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, finished: Run, tmp_path: Path, terminal: pytest.CaptureFixture[str]
     ) -> None:
         settings = {**PHASE, "method": "rotnet", "upright": str(finished.path), "gamma": 3.0}
         run = train(tmp_path / "r", **settings)
         p_upright = torch.from_numpy(UprightTable.read(finished.path / "upright.npz").p_upright)
         weights = pu_weights(p_upright, 3.0)[:, 1:]
-        said = " ".join(capsys.readouterr().err.split())
+        said = " ".join(terminal.readouterr().err.split())
         assert f"noise-aware from epoch 2 of 2 on, by {run.path / 'upright.npz'}" in said
         assert f"weighs {weights.mean():.3f} on average, {weights.min():.3f} at least" in said
         copied = (run.path / "upright.npz").read_bytes()
@@ -484,12 +484,12 @@ class TestAuto:
         assert not [title for title in titles if title.startswith("Classes")]
 
     def test_says_beforehand_what_it_costs(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, terminal: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         interrupt_at(1, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "r", **{**AUTO, "folds": 4, "fold_epochs": 3})
-        said = " ".join(capsys.readouterr().err.split())
+        said = " ".join(terminal.readouterr().err.split())
         assert (
             "--upright auto: 4 rotation networks come first (convnet at 16 px, up to 3 epochs "
             "each), 8 passes over the images in all; the training itself (convnet at 16 px) makes 2"

@@ -220,13 +220,13 @@ def test_a_run_ends_with_its_report_and_the_summary(digits_run):
     assert {row[0] for row in classes["rows"]} == labels
 
 
-def test_what_is_printed_is_what_is_stored(digits_run, capsys):
+def test_what_is_printed_is_what_is_stored(digits_run, terminal):
     """A run whose table is gone writes its report anew from its networks' answers."""
     from quarterturn.orientation.upright import resume_upright
 
     (digits_run.path / FILE).unlink()
     resume_upright(digits_run.path)
-    printed = capsys.readouterr()
+    printed = terminal.readouterr()
     assert f"report: {digits_run.path / 'report.html'}" in printed.err
     for title in ("What each measure adds", "The collection", "Classes, the most agnostic first"):
         assert title in printed.out
@@ -238,10 +238,10 @@ def test_what_is_printed_is_what_is_stored(digits_run, capsys):
     assert ("<b>Warning.</b>" in text) == (share > 0.5)
     (digits_run.path / FILE).unlink()
     resume_upright(digits_run.path)
-    assert capsys.readouterr().out == ""
+    assert terminal.readouterr().out == ""
 
 
-def test_terminal_shows_twenty_classes_and_the_page_all(tmp_path, capsys, rng):
+def test_terminal_shows_twenty_classes_and_the_page_all(tmp_path, terminal, rng):
     pixels = rng.integers(0, 256, (100, 8, 8, 3), dtype=np.uint8)
     np.savez(tmp_path / "many.npz", train_images=pixels, train_labels=np.arange(100) % 25)
     run = upright(
@@ -254,14 +254,14 @@ def test_terminal_shows_twenty_classes_and_the_page_all(tmp_path, capsys, rng):
         backbone="convnet",
         device="cpu",
     )
-    printed = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(terminal.readouterr().out.split())
     assert "the first 20 of 25 classes" in printed
     classes = json.loads((run.path / "summary.json").read_text())["tables"][2]
     assert len(classes["rows"]) == 25
     assert "first 20" not in (run.path / "report.html").read_text()
 
 
-def test_an_undecodable_file_is_reported_without_scores(tmp_path, capsys, rng):
+def test_an_undecodable_file_is_reported_without_scores(tmp_path, terminal, rng):
     for i in range(48):
         pixels = rng.integers(0, 256, (96, 96, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{i:02d}.jpg")
@@ -285,6 +285,6 @@ def test_an_undecodable_file_is_reported_without_scores(tmp_path, capsys, rng):
     text = (run.path / "report.html").read_text(encoding="utf-8")
     assert "<td>07.jpg</td><td>could not be decoded</td>" in text
     assert 'alt="07.jpg"' not in text
-    printed = capsys.readouterr()
+    printed = terminal.readouterr()
     assert "1 files could not be decoded" in printed.err
     assert "Classes" not in printed.out

@@ -19,7 +19,7 @@ from quarterturn.runs import Run
 
 
 def test_figures_for_halves_views_and_the_untrained_backbone(
-    digits_run: Run, capsys: pytest.CaptureFixture[str]
+    digits_run: Run, terminal: pytest.CaptureFixture[str]
 ) -> None:
     result = probe(digits_run.path, "digits", kind="knn", limit=200, seeds=2)
     figures = result["figures"]
@@ -41,7 +41,7 @@ def test_figures_for_halves_views_and_the_untrained_backbone(
     name = f"digits-frozen-features-{result['protocol_id']}.json"
     written = json.loads((digits_run.path / "probes" / name).read_text())
     assert written["figures"] == json.loads(json.dumps(figures))
-    printed = capsys.readouterr().out
+    printed = terminal.readouterr().out
     assert "trained: invariant" in printed
     assert f"{100 * one['top1']['mean']:.1f}" in printed
 
@@ -76,7 +76,7 @@ def test_test_classes_that_training_lacks_are_named(
 
 
 def test_images_that_the_run_has_learned_from_are_counted(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     settings = {"epochs": 1, "image_size": 16, "backbone": "convnet", "num_noise": 8, "workers": 0}
     run = pretrain(photos, out=tmp_path / "run", holdout=0.2, **settings)
@@ -88,7 +88,7 @@ def test_images_that_the_run_has_learned_from_are_counted(
     assert 0 < expected < 12
     assert result["test_images_learned_from"] == expected
     assert f"learned from {expected} of the test images" in " ".join(
-        capsys.readouterr().out.split()
+        terminal.readouterr().out.split()
     )
 
 
@@ -302,10 +302,10 @@ def test_groups_of_an_imbalanced_folder(
 
 
 def test_no_table_of_groups_where_all_classes_are_of_one(
-    run: Run, photos: Path, capsys: pytest.CaptureFixture
+    run: Run, photos: Path, terminal: pytest.CaptureFixture
 ) -> None:
     probe(run.path, photos, kind="knn", seeds=1, workers=0, device="cpu")
-    printed = capsys.readouterr().out
+    printed = terminal.readouterr().out
     assert "Probes on frozen features" in printed
     assert "By the number of training images" not in printed
 

@@ -61,7 +61,7 @@ def _small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_presets_of_alexnet_on_layers_of_another(
-    convnet: Run, name: str, classifier: str, capsys: pytest.CaptureFixture
+    convnet: Run, name: str, classifier: str, terminal: pytest.CaptureFixture
 ) -> None:
     result = probed(convnet, f"--preset {name} --layers conv1 conv2")
     assert figures_of(result) == [
@@ -73,7 +73,7 @@ def test_presets_of_alexnet_on_layers_of_another(
     assert (protocol["name"], protocol["seeds"]) == (name, [0])
     assert (protocol["epochs"], protocol["batch_size"]) == (1, 32)
     assert (protocol["crop_fraction"], protocol["training_images"]) == (0.875, 60)
-    printed = capsys.readouterr().out
+    printed = terminal.readouterr().out
     value = result["figures"][f"trained/conv1/{classifier}/upright"]["top1"]["mean"]
     assert f"{100 * value:.1f}" in printed
     assert "trained: conv1" in printed
@@ -125,14 +125,14 @@ def test_presets_on_the_layouts_that_they_are_for(make_run: MakeRun, tmp_path: P
     [("cifar10-multilayer", "multilayer"), ("cifar10-convolutional", "convolutional")],
 )
 def test_presets_of_rotnet_on_cifar(
-    nin: Run, name: str, classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    nin: Run, name: str, classifier: str, tmp_path: Path, terminal: pytest.CaptureFixture
 ) -> None:
     result = probed(nin, f"--preset {name} --no-untrained --seeds 2")
     assert figures_of(result) == [f"trained/block2/{classifier}"]
     assert result["protocol"]["crop_padding"] == 4
     assert result["figures"][f"trained/block2/{classifier}/turned"]["n"] == 2
     compare([nin.path], out=tmp_path / "x.json")
-    printed = " ".join(capsys.readouterr().out.split())
+    printed = " ".join(terminal.readouterr().out.split())
     assert f"Probes by protocol {name} {result['protocol_id']}" in printed
     assert "each run by its mean over 2 seeds of the probe; ±" in printed
 
@@ -249,11 +249,11 @@ WORDS = "--preset imagenet-linear --layers conv1 --no-untrained --images-per-cla
 
 
 def test_more_images_than_some_classes_have(
-    convnet: Run, uneven: str, capsys: pytest.CaptureFixture
+    convnet: Run, uneven: str, terminal: pytest.CaptureFixture
 ) -> None:
     result = probed(convnet, f"{WORDS} 3 6 7", uneven)
     assert figures_of(result) == ["trained/conv1/linear-3", "trained/conv1/linear-6"]
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(terminal.readouterr().err.split())
     assert "left out: 7 images of each class; the smallest class has 6" in said
 
 
