@@ -1,4 +1,4 @@
-"""Figures of merit, from predictions and embeddings to plain numbers.
+"""Metrics: from predictions and embeddings to plain numbers.
 
 Shapes: n examples; C classes; b bins; E embedding width.
 """
@@ -18,7 +18,8 @@ Integers = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
 
 MANY, FEW = 100, 20
-"""Training images of a class: more than the first is many, fewer than the second is few."""
+"""A class has many training images if there are more than the first, few if fewer than the
+second."""
 
 
 def per_class_accuracy(predictions: Integers, targets: Integers, num_classes: int) -> np.ndarray:
@@ -31,15 +32,15 @@ def per_class_accuracy(predictions: Integers, targets: Integers, num_classes: in
 def group_accuracy(
     by_class: np.ndarray, train_counts: Integers, *, many: int = MANY, few: int = FEW
 ) -> dict[str, float | None]:
-    """Mean accuracy over classes with many, a medium number of, and few training images.
+    """Mean accuracy over classes with many, medium and few training images.
 
     The groups are those of Liu et al. (CVPR 2019): more than 100, 20 to 100, fewer than 20.
 
     Args:
         by_class: (C,) accuracy within each class; NaN for a class without test examples.
         train_counts: (C,) training images of each class.
-        many: Least count of ``many``, exclusive.
-        few: Greatest count of ``few``, exclusive.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer training images are ``few``.
 
     Returns:
         ``{"many", "medium", "few"}``; None for a group without classes.
@@ -68,21 +69,21 @@ def classification_metrics(
     """Top-1, balanced, worst-class and per-class accuracy, and their spread, as fractions.
 
     Balanced accuracy is the plain mean over the classes that have examples. Standard deviations are
-    over the classes that have examples, and over the groups that have classes, with n (they are all
-    there is, no sample); the smaller, the more alike classes or groups are served.
+    over the classes that have examples, and over the groups that have classes, divided by n, since
+    these are whole populations; smaller values mean that classes or groups fare more alike.
 
     Args:
         predictions: (n,) predicted classes.
         targets: (n,) true classes.
         class_names: (C,) names.
         train_counts: (C,) training images of each class, for `group_accuracy`.
-        many: See `group_accuracy`, as for the next.
-        few: See there.
+        many: See `group_accuracy`.
+        few: See `group_accuracy`.
 
     Returns:
         ``{"top1", "balanced", "worst_class", "worst_class_name", "std_over_classes", "per_class",
-        "n"}``, and ``"many"``, ``"medium"``, ``"few"`` and ``"std_over_groups"`` where the training
-        images were counted. ``"std_over_groups"`` is None where one group has all classes.
+        "n"}``; with ``train_counts`` also ``"many"``, ``"medium"``, ``"few"`` and
+        ``"std_over_groups"``, which is None if one group has all classes.
     """
     by_class = per_class_accuracy(predictions, targets, len(class_names))
     worst = int(np.nanargmin(by_class))
@@ -107,16 +108,17 @@ def classification_metrics(
 
 
 def confusion_matrix(predictions: Integers, targets: Integers, num_classes: int) -> Integers:
-    """(C, C) counts: examples of the row's class that were taken for the column's."""
+    """(C, C) counts of examples, by true class (row) and predicted class (column)."""
     pairs = np.bincount(targets * num_classes + predictions, minlength=num_classes**2)
     return pairs.reshape(num_classes, num_classes)
 
 
 def mean_and_spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    """Mean and standard deviation (with n - 1) of repeated figures.
+    """Mean and standard deviation (divided by n - 1) of repeated measurements.
 
     Returns:
-        ``{"mean", "spread"}``: no spread for fewer than two figures, nothing where one is missing.
+        ``{"mean", "spread"}``; the spread is None for fewer than two values, and both are None if a
+        value is missing.
     """
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
@@ -127,13 +129,13 @@ def mean_and_spread(values: Sequence[float | None]) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Predictions sorted into bins of equal width by their confidence.
+    """Predictions in bins of equal width by their confidence.
 
     Attributes:
-        edges: (b + 1,) from 0 to 1; a bin holds its upper edge, and the first one 0 as well.
+        edges: (b + 1,) from 0 to 1; bins include their upper edge, and the first one also 0.
         counts: (b,) predictions in each bin.
-        confidence: (b,) their mean confidence; NaN for an empty bin, as for the next.
-        accuracy: (b,) the share of them that is right.
+        confidence: (b,) mean confidence; NaN for an empty bin.
+        accuracy: (b,) share of correct predictions; NaN for an empty bin.
     """
 
     edges: NDArray[np.float64]
@@ -145,11 +147,11 @@ class ReliabilityBins:
 def reliability_bins(
     confidences: Floats, correct: NDArray[np.bool_], num_bins: int = 15
 ) -> ReliabilityBins:
-    """How often predictions of each confidence are right: the data of a reliability diagram.
+    """Accuracy by confidence: the data of a reliability diagram.
 
     Args:
         confidences: (n,) probability of the predicted class, between 0 and 1.
-        correct: (n,) whether the prediction is right.
+        correct: (n,) whether the prediction is correct.
         num_bins: b.
     """
     edges = np.linspace(0, 1, num_bins + 1)
@@ -167,14 +169,14 @@ def reliability_bins(
 def expected_calibration_error(
     confidences: Floats, correct: NDArray[np.bool_], num_bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy, over bins weighted by their predictions.
+    """Mean gap between confidence and accuracy over bins, weighted by their size.
 
-    At 0, just 80 % of what is said with a confidence of 0.8 is right (Naeini et al., AAAI 2015;
+    At 0, exactly 80 % of the predictions with confidence 0.8 are correct (Naeini et al., AAAI 2015;
     with 15 bins, Guo et al., ICML 2017).
 
     Args:
         confidences: (n,) probability of the predicted class, between 0 and 1.
-        correct: (n,) whether the prediction is right.
+        correct: (n,) whether the prediction is correct.
         num_bins: Bins of equal width; see `reliability_bins`.
     """
     bins = reliability_bins(confidences, correct, num_bins)
@@ -183,7 +185,7 @@ def expected_calibration_error(
 
 
 def embedding_spread(embeddings: Tensor) -> float:
-    """Variance of unit vectors around their mean: 0 when all are one, 1 when spread evenly.
+    """Variance of unit vectors around their mean: 0 if all are equal, 1 if spread evenly.
 
     Args:
         embeddings: (n, E), normalised to length 1.
@@ -192,9 +194,9 @@ def embedding_spread(embeddings: Tensor) -> float:
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """Number of directions in use: exp of the entropy of the covariance's eigenvalues.
+    """Effective number of dimensions: exp of the entropy of the covariance's eigenvalues.
 
-    From 1 (all on a line) to E (Roy and Vetterli, EUSIPCO 2007, on the covariance's spectrum).
+    From 1 (all on a line) to E (Roy and Vetterli, EUSIPCO 2007, applied to the covariance).
 
     Args:
         embeddings: (n, E).

@@ -1,9 +1,9 @@
-"""Random numbers as pure functions of what they are for.
+"""Counter-based random numbers: pure functions of seed, purpose and counters.
 
 A number is a hash of (seed, purpose, counters), such as (seed, "noise", step, image index). So a
 run draws the same order, crops, flips and noise with any number of workers or processes, resumed
 or not. The hash chains the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014) over the
-counters, in int64 tensors, whose products wrap as the algorithm wants.
+counters, in int64 tensors, whose products wrap around as the algorithm requires.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def hash64(seed: int, purpose: str, *counters: Tensor | int) -> Tensor:
 
     Args:
         seed: The run's seed.
-        purpose: What the bits are for; streams of different purposes are independent.
+        purpose: What the bits are for; different purposes have independent streams.
         counters: Integers or integer tensors that broadcast together.
 
     Returns:
         int64 tensor of the counters' common shape, on their device.
     """
     digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest()
-    # Plain integers become tensors without dimensions, whose overflow wraps as wanted. They stay on
-    # the CPU, from where they combine with a device's tensors without a copy that waits for it.
+    # Plain integers become zero-dimensional tensors, whose overflow wraps around. On the CPU they
+    # combine with a device's tensors without a copy that waits for the device.
     bits = torch.tensor(int.from_bytes(digest, "little", signed=True))
     for counter in counters:
         bits = _splitmix((bits ^ torch.as_tensor(counter, dtype=torch.int64)) + _GOLDEN)
@@ -44,12 +44,12 @@ def uniforms(seed: int, purpose: str, *counters: Tensor | int) -> Tensor:
 
 
 def integers(high: int, seed: int, purpose: str, *counters: Tensor | int) -> Tensor:
-    """Integers uniform in 0..high-1; the other arguments as for `hash64`."""
+    """Integers uniform in 0..high-1; other arguments as for `hash64`."""
     return _shift_right(hash64(seed, purpose, *counters), 1) % high
 
 
 def permutation(size: int, seed: int, purpose: str, *counters: int) -> Tensor:
-    """A random order of 0..size-1; the other arguments as for `hash64`."""
+    """A random permutation of 0..size-1; other arguments as for `hash64`."""
     return torch.argsort(hash64(seed, purpose, *counters, torch.arange(size)), stable=True)
 
 
@@ -60,5 +60,5 @@ def _splitmix(z: Tensor) -> Tensor:
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch's int64 shift copies the sign bit, so it is masked off."""
+    """Logical right shift: torch's int64 shift copies the sign bit, which is masked off here."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,4 +1,4 @@
-"""Turning images by quarter turns.
+"""Quarter turns of images.
 
 Shapes: B images, R = 4 rotations, C channels, S the side of a square image.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def rotate4(images: Tensor) -> Tensor:
-    """Every image in its four rotations, as a real axis.
+    """Turn each image by 0 to 3 quarter turns, along a new axis.
 
     Args:
         images: (B, C, S, S), any dtype. Square, since a quarter turn swaps height and width.
@@ -20,7 +20,7 @@ def rotate4(images: Tensor) -> Tensor:
         counter-clockwise.
 
     Raises:
-        ValueError: The images are not square, or there are not four dimensions.
+        ValueError: The images are not square, or the tensor is not four-dimensional.
     """
     if images.ndim != 4 or images.shape[-2] != images.shape[-1]:
         raise ValueError(f"rotate4 expects square images (B, C, S, S), found {tuple(images.shape)}")
@@ -32,7 +32,7 @@ def rotate_each(images: Tensor, turns: Tensor) -> Tensor:
 
     Args:
         images: (B, C, S, S).
-        turns: (B,) integers; counted modulo 4, counter-clockwise.
+        turns: (B,) integers, taken modulo 4, counter-clockwise.
 
     Returns:
         (B, C, S, S).

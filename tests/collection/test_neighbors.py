@@ -176,9 +176,9 @@ def test_an_npz_by_its_names(digits_run: Run, tmp_path: Path) -> None:
 
 
 def test_unknown_names_are_answered_with_close_ones(digits_run: Run, photos: Path) -> None:
-    with pytest.raises(DataError, match=r"close to it: .*blue/07\.png"):
+    with pytest.raises(DataError, match=r"similar names: .*blue/07\.png"):
         neighbors(digits_run.path, "blue/7.png", data=photos)
-    with pytest.raises(DataError, match=r"the first is blue/00\.png"):
+    with pytest.raises(DataError, match=r"the first image is blue/00\.png"):
         neighbors(digits_run.path, "~~~", data=photos)
 
 
@@ -198,7 +198,7 @@ def test_names_of_several_images_are_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "red").mkdir()
     Image.new("RGB", (20, 20)).save(tmp_path / "red" / "00.png")
-    with pytest.raises(DataError, match=r"'red/00\.png' is a file here, and another image"):
+    with pytest.raises(DataError, match=r"'red/00\.png' is a file, and also the name of"):
         neighbors(digits_run.path, "red/00.png", data=photos)
     assert neighbors(digits_run.path, "./red/00.png", data=photos)["left_out"] == []
 

@@ -104,8 +104,8 @@ class TestVal:
             opened(tmp_path)
         kit = tmp_path / "ILSVRC2012_devkit_t12" / "data"
         assert str(caught.value) == (
-            f"{tmp_path}/val has no sub-folders for the classes, and its labels are not there: "
-            f"neither {tmp_path}/meta.bin nor {kit}/meta.mat and "
+            f"{tmp_path}/val has no sub-folders for the classes, and its labels are missing: there "
+            f"is neither {tmp_path}/meta.bin nor {kit}/meta.mat and "
             f"{kit}/ILSVRC2012_validation_ground_truth.txt. Unpack ILSVRC2012_devkit_t12.tar.gz in "
             f"{tmp_path}"
         )
@@ -132,7 +132,7 @@ class TestVal:
         with pytest.raises(DataError, match=r"is not the meta\.mat of the development kit"):
             opened(tmp_path)
         (tmp_path / "meta.bin").write_bytes(content)
-        with pytest.raises(DataError, match=r"meta\.bin is not the file that torchvision"):
+        with pytest.raises(DataError, match=r"meta\.bin is not a file that torchvision"):
             opened(tmp_path)
 
 

@@ -287,5 +287,5 @@ class TestWithoutLabels:
 
     def test_of_several_an_image(self, tmp_path):
         labels = [[0, 1, 1]] * 9
-        with pytest.raises(DataError, match="train_labels has 3 labels an image, where one is"):
+        with pytest.raises(DataError, match="train_labels has 3 labels per image; expected one"):
             open_labelled(archive(tmp_path / "x.npz", train=labels))

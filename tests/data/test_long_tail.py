@@ -114,7 +114,7 @@ class TestIndices:
             ([], "at least 2 classes, found 0"),
             ([0] * 9, "at least 2 classes, found 1"),
             ([0, 1, 4] * 3, "every class, 0 to 4; there are none of class 2, 3"),
-            ([0, 1, -1] * 3, "numbered from 0 on, found -1"),
+            ([0, 1, -1] * 3, "numbers of 0 or more, found -1"),
             ([0, 20], "class 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 9 more"),
         ],
     )

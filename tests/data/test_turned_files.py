@@ -152,16 +152,14 @@ def test_a_lossy_webp_becomes_a_lossless_one(tmp_path):
 def test_several_pictures_are_refused(tmp_path, suffix):
     first, second = (Image.fromarray(photo(seed)) for seed in (1, 2))
     first.save(tmp_path / f"x.{suffix}", save_all=True, append_images=[second])
-    assert (
-        refusal(tmp_path / f"x.{suffix}") == "it has 2 pictures, and only the first was looked at"
-    )
+    assert refusal(tmp_path / f"x.{suffix}") == "it holds 2 images, and only the first was read"
 
 
 def test_formats_with_loss_are_refused(tmp_path):
     source = save(tmp_path / "x.jp2", photo(1))
     assert refusal(source) == "JPEG2000 files cannot be turned without loss"
     source = save(tmp_path / "x.tif", noise(1, 40, 52, 3), compression="jpeg")
-    assert refusal(source) == "a turned copy would not have the same pixels"
+    assert refusal(source) == "the turned copy would not have the same pixels"
 
 
 def test_values_that_reading_would_change_are_refused(tmp_path):
@@ -177,7 +175,7 @@ def test_values_that_reading_would_change_are_refused(tmp_path):
         put(file, b"IEND", b"")
     for name in ("x.ppm", "y.ppm", "x.png"):
         assert shown(tmp_path / name).shape[2] == 3
-        assert refusal(tmp_path / name) == "its values have more bits than would be kept"
+        assert refusal(tmp_path / name) == "it has more bits per value than the copy would keep"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif", "bmp", "gif", "webp"])
@@ -190,7 +188,7 @@ def test_a_truncated_file_is_refused(tmp_path, suffix):
 def test_a_copy_that_shows_something_else_takes_no_place(tmp_path, monkeypatch):
     source = save(tmp_path / "x.jpg", photo(1))
     monkeypatch.setattr(turned_files, "turned_orientation", lambda orientation, turns: 5)
-    assert refusal(source) == "a turned copy would not have the same pixels"
+    assert refusal(source) == "the turned copy would not have the same pixels"
     (tmp_path / "y.jpg").write_bytes(b"an older copy")
     with pytest.raises(CannotTurnError):
         write_turned(source, tmp_path / "y.jpg", 1)

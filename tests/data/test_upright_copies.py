@@ -71,19 +71,19 @@ def test_a_manifest_may_list_files_of_several_places(tmp_path, root):
     # The manifest's own folder holds no original.
     beside(manifest, tmp_path / "lists" / "copies").write(images.path(0), 0)
     assert files(tmp_path / "lists") == ["copies/photos/a/0.png", "m.csv"]
-    refused("where originals are", manifest, root / "a")
+    refused("which holds originals", manifest, root / "a")
 
 
 def test_the_originals_are_out_of_reach(tmp_path, root):
     (tmp_path / "link").symlink_to(root)
     for folder in (root, root / "new", root / "a" / "new", tmp_path, tmp_path / "link" / "new"):
-        refused("is, holds or lies in .*, where originals are", root, folder, overwrite=True)
+        refused("is, contains or lies in .*, which holds originals", root, folder, overwrite=True)
     # A folder of links: the originals lie elsewhere.
     (tmp_path / "links").mkdir()
     for i in range(8):
         (tmp_path / "links" / f"{i}.png").symlink_to(root / "ab"[i % 2] / f"{i}.png")
-    refused("where originals are", tmp_path / "links", root / "a" / "new")
-    refused("where originals are", tmp_path / "links", tmp_path / "links" / "new")
+    refused("which holds originals", tmp_path / "links", root / "a" / "new")
+    refused("which holds originals", tmp_path / "links", tmp_path / "links" / "new")
 
 
 def test_what_is_in_the_way(tmp_path, root):
@@ -110,7 +110,7 @@ def test_links_within_the_folder_are_not_followed(tmp_path, root, turns):
     os.link(root / "b" / "3.png", tmp_path / "copies" / "b" / "3.png")
     copies = beside(root, tmp_path / "copies", overwrite=True)
     for name in ("a/0.png", "b/1.png"):
-        with pytest.raises(ConfigError, match="is reached by a link to"):
+        with pytest.raises(ConfigError, match="leads through a link to"):
             copies.write(root / name, turns)
     copies.write(root / "b" / "3.png", turns)  # the name is taken, not the file behind it
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
@@ -118,4 +118,4 @@ def test_links_within_the_folder_are_not_followed(tmp_path, root, turns):
 
 
 def test_arrays_cannot_be_written(tmp_path):
-    refused("the images of digits are arrays in a file", "digits", tmp_path / "copies")
+    refused("the images of digits are arrays in one file", "digits", tmp_path / "copies")

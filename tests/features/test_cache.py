@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from quarterturn.features.cache import FeatureCache, MemoryWriter, weights_fingerprint
+from quarterturn.features.cache import FeatureCache, MemoryWriter
+from quarterturn.features.network_features import weights_fingerprint
 
 ABOUT = {
     "weights": "0123",

@@ -147,11 +147,11 @@ def test_what_can_never_be_read_costs_no_pass_again(crop, network, store, files,
 def test_a_picture_that_was_turned_behind_its_time_is_another(crop, network, store, files):
     """As by programs that put the time of writing back."""
     model, before = NetworkFeatures(network), files()
-    key = model.store_key("fc", before, crop, None)
+    key = model.cache_key("fc", before, crop, None)
     path = before.path(4)
     stat = path.stat()
     Image.open(path).rotate(90).save(path)
     os.utime(path, ns=(0, stat.st_mtime_ns))
     after = files()
     np.testing.assert_array_equal(after.modified_ns, before.modified_ns)
-    assert model.store_key("fc", after, crop, None) != key
+    assert model.cache_key("fc", after, crop, None) != key

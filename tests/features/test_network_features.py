@@ -224,7 +224,7 @@ class TestPool:
 
         def key(layer, **options) -> str:
             model = NetworkFeatures(Network(backbone), (layer,), **options)
-            return model.store_key(layer, images, DataConfig())
+            return model.cache_key(layer, images, DataConfig())
 
         pools = [{"pool": MaxPoolTo(20)}, {"pool": MaxPoolTo(30)}, {"pool": nn.Identity()}, {}]
         assert len({key("conv1", **options) for options in pools}) == 4

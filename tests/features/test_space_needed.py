@@ -58,7 +58,7 @@ class TestDisk:
         monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=5e9))
         folder = tmp_path / "features"
         assert require_disk_space(3_700_000_000, folder) == (
-            f"features to keep in {folder}: 3.7 GB; 5.0 GB are free"
+            f"features to cache in {folder}: 3.7 GB; 5.0 GB are free"
         )
         assert require_disk_space(0, folder) is None
 
@@ -79,5 +79,5 @@ def test_memory_that_a_classifier_needs(crop, model, monkeypatch, free, enough):
             with pytest.raises(ConfigError, match=r"501 images and 256 features of both"):
                 require_memory(501, model, crop, copies=7)
     else:
-        with pytest.raises(ConfigError, match=r"1,000 images and 256 features of both takes 4 MB"):
+        with pytest.raises(ConfigError, match=r"1,000 images and 256 features of both needs 4 MB"):
             require_memory(1000, model, crop)

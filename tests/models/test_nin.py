@@ -45,7 +45,7 @@ def test_any_number_of_blocks_and_any_side(num_blocks, side):
 
 
 def test_there_is_no_network_without_blocks():
-    with pytest.raises(ValueError, match="one block or more, found 0"):
+    with pytest.raises(ValueError, match="at least one block, found 0"):
         nin(32, 0)
 
 

@@ -140,13 +140,13 @@ def test_a_new_network_has_seen_no_image():
     ("name", "side"), [("vit_tiny_patch16_224", 8), ("inception_v3", 32), ("crossvit_9_240", 64)]
 )
 def test_a_size_that_a_network_does_not_take_is_refused(build, name, side):
-    with pytest.raises(ConfigError, match=f"timm:{name} does not take images of {side} px"):
+    with pytest.raises(ConfigError, match=f"timm:{name} does not accept images of {side} px"):
         build(f"timm:{name}", side)
 
 
 @pytest.mark.parametrize("build", [build_backbone, check_backbone])
 def test_unknown_networks_are_named_with_those_close_to_them(build):
-    with pytest.raises(ConfigError, match=r"no network 'resnet10'; close to it: .*resnet10t"):
+    with pytest.raises(ConfigError, match=r"no network 'resnet10'; similar names: .*resnet10t"):
         build("timm:resnet10", SIDE)
     # A name on a hub would be downloaded.
     for name in ["", "qqqqqqqq", "hf-hub:timm/resnet18.a1_in1k", "local-dir:/tmp"]:

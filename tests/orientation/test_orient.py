@@ -113,7 +113,7 @@ def test_turned_copies_are_written_apart(
         np.testing.assert_array_equal(found, np.rot90(stored, -STORED[i]))
         assert abs(found.astype(float) - photo(i, 20, 24)).mean() < 12
     gif = str(collection / "b" / "9.gif")
-    reason = "it has 2 pictures, and only the first was looked at"
+    reason = "it holds 2 images, and only the first was read"
     assert result["written"] == {
         "folder": str(tmp_path / "copies"),
         "turned": 4,
@@ -210,7 +210,7 @@ def test_names_that_are_not_utf8(tmp_path: Path, terminal: pytest.CaptureFixture
     run = upright_run(tmp_path / "run", str(folder), sharp([1] * 9))
     orient(run.path, out=tmp_path / "x.csv", write=tmp_path / "copies", workers=0)
     assert b"\n0,\xff0.gif,train,out of fold,270," in (tmp_path / "x.csv").read_bytes()
-    assert "\\udcff0.gif: it has 2 pictures" in terminal.readouterr().err
+    assert "\\udcff0.gif: it holds 2 images" in terminal.readouterr().err
 
 
 def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
     refused("--write-all needs --write DIR", write_all=True)
     refused(r"must end in \.csv", out=tmp_path / "x.txt")
     refused("there is no directory", out=tmp_path / "none" / "x.csv")
-    refused("where originals are", write=collection / "upright")
+    refused("which holds originals", write=collection / "upright")
     refused("the images of digits are arrays", "digits", write=tmp_path / "copies")
     (tmp_path / "x.json").write_text("mine")
     refused(r"x\.json exists", out=tmp_path / "x.csv")

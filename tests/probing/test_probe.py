@@ -71,7 +71,7 @@ def test_test_classes_that_training_lacks_are_named(
 ) -> None:
     for name in ("red", "green"):
         (tmp_path / name).symlink_to(photos / "red")
-    with pytest.raises(DataError, match="the training images lack: green"):
+    with pytest.raises(DataError, match="missing from the training images: green"):
         probe(digits_run.path, str(photos), test=str(tmp_path), workers=0)
 
 
@@ -224,7 +224,7 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     printed = " ".join(said.out.split())
     assert f"{100 * two['top1']['mean']:.1f} ± {100 * two['top1']['spread']:.1f}" in printed
     assert "left out: K = 99: the class" in printed
-    assert f"features to keep in {run.path / 'features'}" in said.err.replace("\n", "")
+    assert f"features to cache in {run.path / 'features'}" in said.err.replace("\n", "")
     # Other K come into the same file; kNN does not.
     options = {"seeds": 2, "limit": 200, "untrained": False, "device": "cpu"}
     more = probe(run.path, "digits", kind="fewshot", shots=(3,), draws=2, **options)
@@ -257,12 +257,12 @@ def test_refuses_features_that_do_not_fit_before_computing(
     monkeypatch.setattr("quarterturn.probing.fitted.cached_features", never)
     monkeypatch.setattr("quarterturn.features.space_needed.free_main_memory", lambda: 1000)
     for kind in ("all", "fewshot"):
-        with pytest.raises(ConfigError, match=r"of both takes .* MB of memory, and 0 MB are free"):
+        with pytest.raises(ConfigError, match=r"of both needs .* MB of memory, and 0 MB are free"):
             probe(run.path, "digits", kind=kind, **options)
     with pytest.raises(AssertionError, match="were computed"):
         probe(run.path, "digits", kind="knn", **options)  # has no need of it
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(ConfigError, match=r"features to keep in .* 0 MB are free: probe fewer"):
+    with pytest.raises(ConfigError, match=r"features to cache in .* 0 MB are free: probe fewer"):
         probe(run.path, "digits", kind="knn", **options)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.errors import ConfigError
-from quarterturn.features.cache import weights_fingerprint
+from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.results import CLASSIFIER, MEASURES, protocol_id, read_results

@@ -38,12 +38,12 @@ def read_digits() -> dict[str, ArrayImages]:
 
 
 def read_npz(path: Path) -> dict[str, ArrayImages]:
-    """The splits of a file with ``{train,val,test}_images`` (N, H, W[, 3]) uint8.
+    """Read the splits of a file with ``{train,val,test}_images`` (N, H, W[, 3]) uint8.
 
-    Labels are ``{train,val,test}_labels`` (N[, 1]); several labels an image are taken as none.
+    Labels are ``{train,val,test}_labels`` (N[, 1]); several labels per image count as none.
 
     Raises:
-        DataError: The file cannot be read, or its arrays are not of these shapes.
+        DataError: The file cannot be read, or its arrays have other shapes.
     """
     try:
         # Opened here, since NumPy leaves a damaged file open.
@@ -75,18 +75,18 @@ def _npz_split(path: Path, split: str, arrays: dict[str, np.ndarray]) -> ArrayIm
     class_names: list[str] = []
     unlabelled = ""
     if labels is not None and labels.ndim == 2 and labels.shape[1] > 1:
-        unlabelled = f"{split}_labels has {labels.shape[1]} labels an image, where one is needed"
+        unlabelled = f"{split}_labels has {labels.shape[1]} labels per image; expected one"
         labels = None
     if labels is not None:
         labels = labels.reshape(len(labels), -1)
         is_whole = np.issubdtype(labels.dtype, np.integer)
         if labels.shape != (len(pixels), 1) or not is_whole or labels.min(initial=0) < 0:
             raise DataError(
-                f"{path}: {split}_labels is {labels.dtype} {labels.shape}; expected one label for "
-                f"each of the {len(pixels)} images, an integer from 0 on"
+                f"{path}: {split}_labels is {labels.dtype} {labels.shape}; expected an integer of "
+                f"0 or more for each of the {len(pixels)} images"
             )
         labels = labels[:, 0].astype(np.int64)
-        every = np.concatenate([arrays[k].ravel() for k in arrays if k.endswith("_labels")])
-        class_names = [str(c) for c in range(int(every.max(initial=0)) + 1)]
+        all_labels = np.concatenate([arrays[k].ravel() for k in arrays if k.endswith("_labels")])
+        class_names = [str(c) for c in range(int(all_labels.max(initial=0)) + 1)]
     names = [f"{split}[{i}]" for i in range(len(pixels))]
     return ArrayImages(pixels, names, labels, class_names, unlabelled)

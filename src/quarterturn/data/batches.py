@@ -1,6 +1,6 @@
 """Batches of images on the device, from memory or from files.
 
-Shapes: N images in the data set; B in a batch; S the side of a crop.
+Shapes: N images in the data set; B images in a batch; S side of a crop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.crops import Crops, centre_crops, crop_batch
-from quarterturn.data.file_loader import Decoded, Plan, decoding_loader, random_crops
+from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader, random_crops
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sampling import epoch_order, resampled_order
 from quarterturn.data.sources import Source
@@ -27,9 +27,9 @@ class Batch:
     """Images that go through the network together.
 
     Attributes:
-        indices: (B,) int64, their numbers in the data set.
+        indices: (B,) int64, the images' numbers in the data set.
         images: (B, 3, S, S) float32, cropped and normalised.
-        labels: (B,) int64, or None where labels are not to be read.
+        labels: (B,) int64, or None if labels are not read.
     """
 
     indices: Tensor
@@ -40,17 +40,17 @@ class Batch:
         return len(self.indices)
 
     def split(self, parts: int) -> list[Batch]:
-        """So many batches of nearly equal size, which make up this one."""
+        """Split into ``parts`` batches of nearly equal size."""
         labels = [None] * parts if self.labels is None else self.labels.tensor_split(parts)
         fields = (self.indices.tensor_split(parts), self.images.tensor_split(parts), labels)
         return [Batch(*values) for values in zip(*fields, strict=True)]
 
 
 def batch_slices(num_images: int, batch_size: int, smallest: int = 2) -> list[slice]:
-    """Cut 0..num_images-1 into batches; the last short one is kept.
+    """Cut 0..num_images-1 into batches; the last, shorter one is kept.
 
-    Batch norm needs two values a channel, so a rest of fewer than ``smallest`` images joins the
-    batch before it.
+    Batch norm needs two values per channel, so a last batch of fewer than ``smallest`` images joins
+    the one before it.
     """
     starts = list(range(0, num_images, batch_size))
     if not starts:
@@ -70,21 +70,21 @@ class TrainingBatches:
         crop: Crop and normalisation settings.
         batch_size: Images in a batch, over all processes.
         seed: The run's seed.
-        device: Where the batches are wanted.
-        workers: Processes that decode files; 0 decodes in this one. Not used for arrays.
+        device: Device of the batches.
+        workers: Processes that decode files; 0 decodes in this one. Unused for arrays.
         rank: This process's number; it takes every ``world_size``-th image of each batch.
         world_size: Number of processes.
-        with_labels: Hand out labels. Off, labels are not even looked at.
-        chances: (N,) how likely each image is to be drawn, with replacement; see
-            `quarterturn.data.sampling`. Each image once an epoch without.
-        draws: Images shown in an epoch, each as often as any other, give or take one, under crops
-            of their own; N without. Not with ``chances``.
-        source: Where the images are from: the files that could not be read when it was indexed
-            count as well against ``crop.max_bad_fraction``.
+        with_labels: Return labels; otherwise labels are never read.
+        chances: (N,) sampling weights for draws with replacement; see
+            `quarterturn.data.sampling`. None draws each image once per epoch.
+        draws: Images in an epoch, each drawn equally often, give or take one, with a crop of its
+            own per draw; N by default. Not with ``chances``.
+        source: The images' source: its unreadable files also count against
+            ``crop.max_bad_fraction``.
 
     Attributes:
         failed: Images that could not be decoded, by number, with the reason. They keep their
-            numbers and drop out of their batches.
+            numbers and are dropped from their batches.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class TrainingBatches:
         return len(self.slices)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """This process's share of each batch of an epoch, from batch number ``first`` on.
+        """This process's share of each batch of an epoch, starting at batch number ``first``.
 
         Raises:
             DataError: Too many files could not be decoded.
@@ -138,13 +138,12 @@ class TrainingBatches:
         else:
             order = resampled_order(self.chances, self.seed, epoch)
         shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]
-        in_memory = self._pixels is not None
-        parts = self._from_memory if in_memory else self._from_files
-        for indices, crops in parts(epoch, shares):
-            # Nothing here waits for the device.
-            there: Any = {"device": self.device, "non_blocking": True}
-            labels = None if self._labels is None else self._labels[indices].to(**there)
-            yield Batch(indices.to(**there), self._normalise(crops.to(**there)), labels)
+        is_in_memory = self._pixels is not None
+        batches = self._from_memory if is_in_memory else self._from_files
+        to_device: Any = {"device": self.device, "non_blocking": True}  # nothing here waits for it
+        for indices, crops in batches(epoch, shares):
+            labels = None if self._labels is None else self._labels[indices].to(**to_device)
+            yield Batch(indices.to(**to_device), self._normalise(crops.to(**to_device)), labels)
 
     def _from_memory(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         assert self._pixels is not None
@@ -155,15 +154,15 @@ class TrainingBatches:
             yield indices, crop_batch(pixels, crops, self.crop.image_size)
 
     def _from_files(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        plan = self._loader.batch_sampler
-        assert isinstance(plan, Plan)
-        plan.epoch, plan.batches = epoch, shares
+        sampler = self._loader.batch_sampler
+        assert isinstance(sampler, EpochSampler)
+        sampler.epoch, sampler.batches = epoch, shares
         for decoded in self._loader:
             self.note_failed(decoded.failed)
             yield decoded.indices, decoded.crops
 
     def note_failed(self, failed: dict[int, str]) -> None:
-        """Add images that could not be decoded, here or by another process.
+        """Record images that could not be decoded, here or by another process.
 
         Raises:
             DataError: There are too many of them now.
@@ -171,12 +170,12 @@ class TrainingBatches:
         if failed.keys() <= self.failed.keys():
             return
         self.failed.update(failed)
-        bad = {self.images.names[i]: reason for i, reason in self.failed.items()}
+        unreadable = {self.images.names[i]: reason for i, reason in self.failed.items()}
         limit = self.crop.max_bad_fraction
         if self._source is not None:
-            self._source.check_failures(bad, len(self.images), limit)
+            self._source.check_failures(unreadable, len(self.images), limit)
         else:
-            check_unreadable(bad, len(self.images) - len(bad), limit)
+            check_unreadable(unreadable, len(self.images) - len(unreadable), limit)
 
 
 def evaluation_batches(
@@ -189,19 +188,20 @@ def evaluation_batches(
     failed: dict[int, str] | None = None,
     view: Callable[[Tensor], Crops] | None = None,
 ) -> Iterator[Batch]:
-    """Every image once, in order, by its centre crop.
+    """The centre crops of all images, once and in order.
 
     Args:
         images: The images.
         crop: Crop and normalisation settings.
         batch_size: Images in a batch.
-        device: Where the batches are wanted.
+        device: Device of the batches.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.
-        view: (n, 2) sizes to another crop of each image, such as a partial of `placed_crops`.
+        view: (n, 2) sizes to crops, in place of the centre crops; such as a partial of
+            `placed_crops`.
 
     Yields:
-        Batches with labels where the images have them; none without images.
+        Batches, with labels if the images have them.
     """
     device = torch.device(device)
     view = view or partial(centre_crops, fraction=crop.eval_crop)
@@ -222,18 +222,18 @@ def evaluation_batches(
         loader = decoding_loader(
             images, partial(_same_view, view=view), crop.image_size, workers, device
         )
-        plan = loader.batch_sampler
-        assert isinstance(plan, Plan)
-        plan.batches = [torch.arange(s.start, s.stop) for s in slices]
+        sampler = loader.batch_sampler
+        assert isinstance(sampler, EpochSampler)
+        sampler.batches = [torch.arange(s.start, s.stop) for s in slices]
         decoded = loader
     normalise = Normalise(crop, device)
     for part in decoded:
         if failed is not None:
             failed.update(part.failed)
         if not len(part.indices):
-            continue  # every file of the batch has failed
-        of_part = None if labels is None else labels[part.indices].to(device)
-        yield Batch(part.indices.to(device), normalise(part.crops.to(device)), of_part)
+            continue  # all files of the batch failed
+        part_labels = None if labels is None else labels[part.indices].to(device)
+        yield Batch(part.indices.to(device), normalise(part.crops.to(device)), part_labels)
 
 
 def _same_view(
@@ -243,12 +243,12 @@ def _same_view(
 
 
 class Normalise:
-    """Pixels to values of mean 0 and deviation 1, by the configured constants."""
+    """Normalise pixels by the configured means and standard deviations."""
 
     def __init__(self, crop: DataConfig, device: torch.device) -> None:
         self.mean = torch.tensor(crop.mean, device=device)[:, None, None] * 255
         self.std = torch.tensor(crop.std, device=device)[:, None, None] * 255
 
     def __call__(self, crops: Tensor) -> Tensor:
-        """(n, 3, S, S) values 0..255 to float32."""
+        """(n, 3, S, S) values in 0..255 to float32."""
         return (crops.float() - self.mean) / self.std

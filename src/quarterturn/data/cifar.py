@@ -22,7 +22,7 @@ def read_cifar10(root: Path, *, download: bool = False) -> dict[str, ArrayImages
 
     Args:
         root: The folder that holds ``cifar-10-batches-py``.
-        download: Fetch what is not there; else nothing is downloaded.
+        download: Fetch missing files; nothing is downloaded otherwise.
 
     Raises:
         DataError: Files are missing or damaged, or could not be fetched.
@@ -33,7 +33,7 @@ def read_cifar10(root: Path, *, download: bool = False) -> dict[str, ArrayImages
 
 
 def read_cifar100(root: Path, *, download: bool = False) -> dict[str, ArrayImages]:
-    """The same of the 100 fine classes, from ``cifar-100-python``; see `read_cifar10`."""
+    """The same with the 100 fine classes, from ``cifar-100-python``; see `read_cifar10`."""
     from torchvision.datasets import CIFAR100
 
     return _read(CIFAR100, root, download)
@@ -41,8 +41,8 @@ def read_cifar100(root: Path, *, download: bool = False) -> dict[str, ArrayImage
 
 def _read(dataset: type[CIFAR10], root: Path, download: bool) -> dict[str, ArrayImages]:
     try:
-        # torchvision compares the files' checksums before it unpickles them. NumPy 2.4.0 to 2.4.4
-        # warns of how pickles of that age write a dtype.
+        # torchvision checks the files' checksums before it unpickles them. NumPy 2.4.0 to 2.4.4
+        # warns about dtypes in pickles of that age.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"dtype\(\): align")
             parts = {
@@ -51,7 +51,7 @@ def _read(dataset: type[CIFAR10], root: Path, download: bool) -> dict[str, Array
             }
     except (RuntimeError, OSError, HTTPException) as error:
         if download:
-            raise DataError(f"{dataset.url} could not be fetched into {root}: {error}") from error
+            raise DataError(f"{dataset.url} could not be downloaded to {root}: {error}") from error
         files = [*dataset.train_list, *dataset.test_list]
         files.append([dataset.meta["filename"], dataset.meta["md5"]])
         raise DataError(describe_damage(root / dataset.base_folder, files, error)) from error

@@ -1,8 +1,8 @@
-"""Which part of each image is shown, and the two ways to show it.
+"""Crops: drawn in one place, and applied in two.
 
-One function draws the boxes and flips; `crop_file_image` applies one to a decoded file in a worker,
-and `crop_batch` a whole batch on the device. Both resample with Pillow's antialiased bilinear
-filter, so they agree to a grey level.
+Crops are drawn as boxes, shifts and flips. `crop_file_image` applies one to a decoded file in a
+worker, and `crop_batch` applies a batch on the device. Both resample with Pillow's antialiased
+bilinear filter and agree to within one grey level.
 
 Shapes: n images; H, W height and width; S side of the result.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from quarterturn.randomness import integers, uniforms
 
 ATTEMPTS = 10
-"""Boxes tried for an image, as in torchvision's RandomResizedCrop, before the centre is taken."""
+"""Boxes drawn per image before the centre is used, as in torchvision's RandomResizedCrop."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Crops:
     Attributes:
         boxes: (n, 4) float64: top, left, height, width in pixels of the upright image.
         flips: (n,) bool: mirrored left to right.
-        shifts: (n, 2) int64: how far the window moves down and right over the resized box, in its
-            pixels; what it uncovers is black. None moves nothing.
+        shifts: (n, 2) int64: pixels by which the window moves down and right over the resized box;
+            uncovered pixels are black. None for no shifts.
     """
 
     boxes: Tensor
@@ -39,7 +39,7 @@ class Crops:
     shifts: Tensor | None = None
 
     def shift(self, i: int) -> tuple[int, int]:
-        """Shift of one image."""
+        """Shift (down, right) of one image."""
         if self.shifts is None:
             return 0, 0
         down, right = self.shifts[i].tolist()
@@ -59,17 +59,17 @@ def draw_crops(
     """Random resized crops, as pure functions of (seed, epoch, image index).
 
     The distribution is that of torchvision's RandomResizedCrop (Szegedy et al., CVPR 2015): a
-    fraction of the area, a log-uniform aspect ratio, a place; ten attempts, then the largest
-    centre box within the allowed ratios.
+    uniform fraction of the area, a log-uniform aspect ratio, a uniform position; ten attempts, then
+    the largest centred box within the allowed ratios.
 
     Args:
         sizes: (n, 2) height and width in pixels.
         indices: (n,) int64, the images' numbers in the data set.
         seed: The run's seed.
-        epoch: Each epoch shows other crops.
-        scale: Least and greatest fraction of the area.
-        ratio: Least and greatest width over height.
-        flip: Whether half of the images are mirrored.
+        epoch: Crops differ between epochs.
+        scale: Smallest and largest fraction of the area.
+        ratio: Smallest and largest width over height.
+        flip: Mirror half of the images.
     """
     heights, widths = sizes[:, :1].double(), sizes[:, 1:].double()
     attempts = torch.arange(ATTEMPTS)
@@ -103,10 +103,10 @@ def draw_crops(
 def draw_shifts(
     sizes: Tensor, indices: Tensor, *, seed: int, epoch: int, padding: int, flip: bool
 ) -> Crops:
-    """Whole centre squares, padded and cropped back at a random place: usual on CIFAR.
+    """Full centre squares, padded and cropped back at a random position, as usual on CIFAR.
 
-    As torchvision's ``RandomCrop(S, padding=padding)`` on an image of S pixels: black borders of
-    ``padding`` pixels, then a window of S pixels anywhere within (He et al., CVPR 2016, section
+    Equals torchvision's ``RandomCrop(S, padding=padding)`` on an image of S pixels: a black border
+    of ``padding`` pixels, then a window of S pixels anywhere inside (He et al., CVPR 2016, section
     4.2). Arguments as for `draw_crops`; ``padding`` is in pixels of the result.
     """
     shifts = torch.stack(
@@ -123,10 +123,10 @@ def draw_shifts(
 def draw_squares(
     sizes: Tensor, indices: Tensor, *, seed: int, epoch: int, fraction: float, flip: bool
 ) -> Crops:
-    """Squares of one size at random places, the short side's fraction wide.
+    """Squares at random positions, whose side is a fraction of the image's short side.
 
-    As torchvision's ``Resize(256)`` and ``RandomCrop(224)``, where the fraction is 224 / 256, and
-    as ``RandomCrop(224)`` alone on images of 256 x 256 pixels. Arguments as for `draw_crops`.
+    With 224 / 256 this equals torchvision's ``Resize(256)`` and ``RandomCrop(224)``, or only
+    ``RandomCrop(224)`` on images of 256 x 256 pixels. Arguments as for `draw_crops`.
     """
     whole = centre_crops(sizes, fraction)
     side = whole.boxes[:, 2]
@@ -146,7 +146,7 @@ def _draw_flips(indices: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
 def centre_crops(sizes: Tensor, fraction: float) -> Crops:
     """The centre square whose side is a fraction of the short side; no flips.
 
-    With 0.875 it is the usual resize to 256 and centre crop to 224.
+    With 0.875 this is the usual resize to 256 and centre crop to 224.
     """
     return placed_crops(sizes, fraction)
 
@@ -154,14 +154,14 @@ def centre_crops(sizes: Tensor, fraction: float) -> Crops:
 def placed_crops(
     sizes: Tensor, fraction: float, down: float = 0.5, right: float = 0.5, *, flip: bool = False
 ) -> Crops:
-    """The same square of every image.
+    """A square at the same relative position in each image.
 
     Args:
         sizes: (n, 2) height and width in pixels.
-        fraction: Its side, as a fraction of an image's short side.
-        down: Its place between the upper edge (0) and the lower (1).
-        right: Its place between the left edge (0) and the right (1).
-        flip: Mirror it left to right.
+        fraction: Side, as a fraction of the image's short side.
+        down: Position between the upper edge (0) and the lower edge (1).
+        right: Position between the left edge (0) and the right edge (1).
+        flip: Mirror left to right.
     """
     sizes = sizes.double()
     side = (sizes.amin(dim=1) * fraction).round().clamp(min=1)
@@ -172,7 +172,7 @@ def placed_crops(
 
 
 def shrink_for(box: Tensor, side: int) -> float:
-    """How much smaller an image may be decoded so that a box still has ``side`` pixels a side."""
+    """Factor by which decoding may shrink an image so that a box keeps ``side`` pixels per side."""
     return max(1.0, float(box[2:].min()) / side)
 
 
@@ -184,15 +184,15 @@ def crop_file_image(
     side: int,
     shift: tuple[int, int] = (0, 0),
 ) -> Tensor:
-    """Apply one crop to a decoded image: the worker's applier.
+    """Apply one crop to a decoded image, in a worker.
 
     Args:
-        image: RGB, perhaps decoded at a reduced size.
-        size: The original's height and width, which the box refers to.
+        image: RGB, possibly decoded at a reduced size.
+        size: Height and width of the original, to which the box refers.
         box: (4,) top, left, height, width.
         flip: Mirror left to right.
         side: S.
-        shift: How far the window moves down and right, in pixels of the result.
+        shift: Pixels of the result by which the window moves down and right.
 
     Returns:
         (3, S, S) uint8.
@@ -211,7 +211,7 @@ def crop_file_image(
     )
     if shift != (0, 0):
         down, right = shift
-        resized = resized.crop((right, down, right + side, down + side))  # black where it is beyond
+        resized = resized.crop((right, down, right + side, down + side))  # black outside
     if flip:
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8)
@@ -219,10 +219,10 @@ def crop_file_image(
 
 
 def _reduction(original: int, decoded: int) -> float:
-    """By how much a side was reduced in decoding: 1, 1/2, 1/4 or 1/8.
+    """Factor by which decoding reduced a side: 1, 1/2, 1/4 or 1/8.
 
-    Not the plain quotient: the last pixel of a reduced side may stand for fewer pixels than the
-    others do, and the crop would be stretched by that.
+    The plain quotient would stretch the crop: the last pixel of a reduced side may cover fewer
+    pixels than the others.
     """
     for divisor in (1, 2, 4, 8):
         if math.ceil(original / divisor) == decoded:
@@ -231,10 +231,10 @@ def _reduction(original: int, decoded: int) -> float:
 
 
 def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
-    """Apply a crop to each image of a batch on its device.
+    """Apply one crop per image to a batch, on its device.
 
-    Resampling is linear and separable: each output row is a weighted sum of input rows, and so are
-    columns. Box, scale, shift and flip are all in the two matrices of weights.
+    Resampling is linear and separable: each output row is a weighted sum of input rows, and the
+    same holds for columns. Two weight matrices hold box, scale, shift and flip.
 
     Args:
         images: (n, H, W, 3) uint8.
@@ -245,11 +245,13 @@ def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
         (n, 3, S, S) float32 in 0..255.
     """
     height, width = images.shape[1:3]
-    # The few numbers of the boxes travel to the device, not the matrices.
-    there: Any = {"device": images.device, "non_blocking": True}
-    top, left, box_h, box_w = crops.boxes.float().to(**there).unbind(dim=1)
-    flips = crops.flips.to(**there)[:, None, None]
-    down, right = (None, None) if crops.shifts is None else crops.shifts.to(**there).unbind(dim=1)
+    # Only the boxes are copied to the device, not the matrices.
+    to_device: Any = {"device": images.device, "non_blocking": True}
+    top, left, box_h, box_w = crops.boxes.float().to(**to_device).unbind(dim=1)
+    flips = crops.flips.to(**to_device)[:, None, None]
+    down = right = None
+    if crops.shifts is not None:
+        down, right = crops.shifts.to(**to_device).unbind(dim=1)
     rows = _resampling(top, box_h, height, side, down)
     columns = _resampling(left, box_w, width, side, right)
     columns = torch.where(flips, columns.flip(1), columns)
@@ -260,7 +262,7 @@ def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
 def _resampling(
     start: Tensor, length: Tensor, size: int, side: int, shift: Tensor | None
 ) -> Tensor:
-    """(n, S, size) float32 weights of Pillow's triangle filter from an interval to S pixels."""
+    """(n, S, size) float32 weights of Pillow's triangle filter, from an interval to S pixels."""
     scale = length / side
     places = torch.arange(side, device=start.device)
     if shift is not None:

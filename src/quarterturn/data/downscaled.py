@@ -1,4 +1,4 @@
-"""Files shrunk into memory, so that a small collection is decoded once."""
+"""Image files downscaled into memory, so that a small collection is decoded once."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from quarterturn.errors import DataError
 def load_downscaled(
     images: ImageSet, side: int, workers: int = 0
 ) -> tuple[ArrayImages, dict[str, str]]:
-    """The centre squares of all images, ``side`` pixels wide, as one array.
+    """Load the centre squares of all images, resized to ``side`` pixels, as one array.
 
     Returns:
         The images that could be decoded, and the others by name with the reason.
 
     Raises:
-        DataError: Not one could be decoded.
+        DataError: No image could be decoded.
     """
     plain = DataConfig(image_size=side, eval_crop=1.0, mean=(0, 0, 0), std=(1, 1, 1))
     failed: dict[int, str] = {}
@@ -28,16 +28,18 @@ def load_downscaled(
     for batch in evaluation_batches(images, plain, workers=workers, failed=failed):
         pixels.append((batch.images * 255).round().byte().permute(0, 2, 3, 1).numpy())
         indices.append(batch.indices.numpy())
-    bad = {images.names[i]: reason for i, reason in failed.items()}
+    unreadable = {images.names[i]: reason for i, reason in failed.items()}
     if not indices:
-        raise DataError("none of the images can be decoded:\n" + "\n".join(list_unreadable(bad)))
-    kept = np.concatenate(indices)
+        raise DataError(
+            "none of the images can be decoded:\n" + "\n".join(list_unreadable(unreadable))
+        )
+    decoded = np.concatenate(indices)
     return (
         ArrayImages(
             np.concatenate(pixels),
-            [images.names[i] for i in kept],
-            None if images.labels is None else images.labels[kept],
+            [images.names[i] for i in decoded],
+            None if images.labels is None else images.labels[decoded],
             images.class_names,
         ),
-        bad,
+        unreadable,
     )

@@ -1,4 +1,4 @@
-"""One image as the evaluation sees it, for use outside of our own loaders."""
+"""The evaluation's preprocessing of one image, for use outside our loaders."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from quarterturn.errors import DataError
 class EvaluationTransform:
     """The centre crop of an image, resized and normalised, as in probes and embeddings.
 
-    Of a path the tensor is the very one that the evaluation makes. A Pillow image is taken as it is
-    decoded, while the evaluation has large JPEGs decoded at a half or less of their size: some grey
-    levels apart. The EXIF orientation is applied.
+    A path gives exactly the evaluation's tensor. A Pillow image may differ from it by some grey
+    levels, since the evaluation decodes large JPEGs at a half or less of their size. The EXIF
+    orientation is applied.
 
     Args:
         crop: Crop and normalisation settings.
@@ -33,7 +33,7 @@ class EvaluationTransform:
         """An image to (3, S, S) float32.
 
         Raises:
-            DataError: There is no whole image at the path.
+            DataError: The path is not that of a complete image.
         """
         side = self.crop.image_size
         if isinstance(image, Image.Image):

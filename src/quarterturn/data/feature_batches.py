@@ -1,6 +1,6 @@
-"""Batches of features that were extracted before, in place of images.
+"""Batches of extracted features, in place of images.
 
-Shapes: N images; B in a batch; d values of all their features together.
+Shapes: N images; B images in a batch; d width of all features together.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from quarterturn.data.sampling import epoch_order
 
 
 class FeatureBatches:
-    """The batches of any epoch, as `quarterturn.data.batches.TrainingBatches` has them.
+    """The batches of any epoch, like `quarterturn.data.batches.TrainingBatches`.
 
     Args:
-        features: (N, ...) each, perhaps memory-mapped: only a batch's rows are read.
+        features: (N, ...) each; may be memory-mapped, since only a batch's rows are read.
         labels: (N,) classes.
         batch_size: Rows in a batch.
         seed: The run's seed.
-        device: Where the batches are wanted.
-        draws: Rows shown in an epoch, each as often as any other, give or take one; N without.
+        device: Device of the batches.
+        draws: Rows in an epoch, each drawn equally often, give or take one; N by default.
     """
 
     def __init__(
@@ -52,20 +52,21 @@ class FeatureBatches:
         return len(self.slices)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number ``first`` on; ``images`` are (B, d) features."""
+        """The batches of an epoch, starting at number ``first``; ``images`` are (B, d) features."""
         num_rows = len(self.labels)
         order = epoch_order(num_rows, self.seed, epoch, self.draws) % num_rows
-        there: Any = {"device": self.device, "non_blocking": True}
+        to_device: Any = {"device": self.device, "non_blocking": True}
         for s in self.slices[first:]:
             indices = order[s]
-            found = flat_rows(self.features, indices.numpy())
-            yield Batch(indices.to(**there), found.to(**there), self.labels[indices].to(**there))
+            rows = flat_rows(self.features, indices.numpy())
+            labels = self.labels[indices]
+            yield Batch(indices.to(**to_device), rows.to(**to_device), labels.to(**to_device))
 
     def note_failed(self, failed: dict[int, str]) -> None:
-        """Nothing is decoded here, so nothing can fail."""
+        """Do nothing: features are not decoded, so none can fail."""
 
 
 def flat_rows(features: Sequence[Matrix], rows: NDArray[np.int64]) -> Tensor:
-    """(B, d) some rows of all arrays, each flattened, side by side."""
+    """(B, d) the given rows of all arrays, flattened and concatenated."""
     parts = [torch.from_numpy(array[rows]).flatten(1) for array in features]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -1,6 +1,6 @@
-"""Image files through worker processes: decoded, cropped, and handed over in batches.
+"""Load image files in worker processes: decode, crop, and collate to batches.
 
-Shapes: n images; S the side of a crop.
+Shapes: n images; S side of a crop.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import ConfigError
 
 Draw = Callable[[Tensor, Tensor, int], Crops]
-"""(n, 2) sizes, (n,) draws and an epoch to crops. Workers get it, so it can be pickled.
+"""(n, 2) sizes, (n,) draws and an epoch to crops. It must be picklable for the workers.
 
-A draw is an image's number, or that and a multiple of N: see `quarterturn.data.sampling`."""
+A draw is an image's number plus a multiple of N; see `quarterturn.data.sampling`."""
 
 
 def random_crops(
     sizes: Tensor, indices: Tensor, epoch: int, *, crop: DataConfig, seed: int
 ) -> Crops:
-    """The crops of an epoch as a configuration says: resized, squares of one size, or shifts."""
+    """The crops of an epoch by the configuration: resized crops, fixed-size squares, or shifts."""
     if crop.crop_padding:
         return draw_shifts(
             sizes, indices, seed=seed, epoch=epoch, padding=crop.crop_padding, flip=crop.flip
@@ -56,19 +56,25 @@ def random_crops(
 
 @dataclass
 class Decoded:
-    """A batch as a worker hands it over: (n,) numbers, (n, 3, S, S) uint8 crops, failures."""
+    """A batch from a worker.
+
+    Attributes:
+        indices: (n,) numbers of the decoded images.
+        crops: (n, 3, S, S) uint8.
+        failed: Number of each image that could not be decoded, with the reason.
+    """
 
     indices: Tensor
     crops: Tensor
     failed: dict[int, str]
 
     def pin_memory(self) -> Decoded:
-        """Called by torch's loader, for quick copies to a GPU."""
+        """Called by torch's loader for fast copies to a GPU."""
         return Decoded(self.indices, self.crops.pin_memory(), self.failed)
 
 
-class Plan:
-    """A batch sampler whose batches of draws are set anew for each epoch."""
+class EpochSampler:
+    """A batch sampler whose batches of draws are assigned before each epoch."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -83,7 +89,7 @@ class Plan:
 
 
 class _CroppedFiles(Dataset):
-    """(epoch, draw) to that image's crop, or to the reason why it cannot be read."""
+    """(epoch, draw) to the image's crop, or to the reason why it cannot be read."""
 
     def __init__(self, images: ImageSet, draw: Draw, side: int) -> None:
         self.images, self.draw, self.side = images, draw, side
@@ -116,14 +122,14 @@ def _collate(items: list[tuple[int, Tensor | str]]) -> Decoded:
 def decoding_loader(
     images: ImageSet, draw: Draw, side: int, workers: int, device: torch.device
 ) -> DataLoader:
-    """A loader that decodes and crops what its `Plan` (its ``batch_sampler``) says.
+    """A loader that decodes and crops the draws of its `EpochSampler` (its ``batch_sampler``).
 
     Args:
         images: The files.
-        draw: Says which part of an image to show.
+        draw: Chooses the crop of each image.
         side: S.
         workers: Processes; 0 decodes in this one.
-        device: Where the batches will go: memory is pinned for CUDA.
+        device: Device that the batches will be copied to; memory is pinned for CUDA.
 
     Raises:
         ConfigError: ``workers`` is negative.
@@ -132,11 +138,11 @@ def decoding_loader(
         raise ConfigError(f"--workers is {workers}; expected 0 or more")
     return DataLoader(
         _CroppedFiles(images, draw, side),
-        batch_sampler=Plan(),
+        batch_sampler=EpochSampler(),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-        # torch would draw a base seed from the global generator; nothing here may touch that.
+        # torch would draw a base seed from the global generator, which must not change here.
         generator=torch.Generator().manual_seed(0),
     )

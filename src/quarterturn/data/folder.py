@@ -1,4 +1,4 @@
-"""Image files below a folder: which they are, in which order, and what is left out."""
+"""The image files below a folder, in a fixed order, and their labels."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from quarterturn.data.indexed_files import IndexedFiles, index_files
 
 
 def index_folder(root: Path, index: HeaderIndex) -> IndexedFiles:
-    """The image files below a folder, named by their path below it.
+    """The image files below a folder, named by their relative paths.
 
-    Sub-folders at the top are classes, where every image is in one and there are two or more.
+    Top-level sub-folders are classes if there are at least two and all images are in one.
 
     Args:
         root: The folder.
-        index: Where headers are read, and kept.
+        index: The index of headers.
     """
     names, ignored = list_images(root)
     files = index_files(root, names, index)
@@ -33,9 +33,9 @@ def index_folder(root: Path, index: HeaderIndex) -> IndexedFiles:
 
 
 def list_images(root: Path) -> tuple[list[str], Counter[str]]:
-    """The names of all image files below a folder, and what else there is, counted by suffix.
+    """The names of all image files below a folder, and the other files, counted by suffix.
 
-    Names alone are read here, no file; a million takes seconds.
+    Only directories are read here, no files: a million names take seconds.
     """
     names, ignored = [], Counter[str]()
     for below, files in _walk(root):
@@ -51,11 +51,11 @@ def list_images(root: Path) -> tuple[list[str], Counter[str]]:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below ``root``, as what leads to its files, with these; links are followed.
+    """Each folder below ``root``, as the prefix of its files' names, with these; follows links.
 
-    The order is that of torchvision's ImageFolder, which takes the classes in sorted order, and
-    within each sorts the walked directories and then their files. Files beside the classes, which
-    it does not read, come first here.
+    The order is that of torchvision's ImageFolder, which sorts the classes, the folders within each
+    class, and the files of each folder. Files beside the classes, which it does not read, come
+    first here.
     """
     with os.scandir(root) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
@@ -72,21 +72,21 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _walk_once(directory: str, above: set[str]) -> Iterator[tuple[str, list[str]]]:
-    """Folders and their files, with links followed, but never into a folder that contains itself.
+    """Folders and their files; follows links, but never to a folder that contains the link.
 
     Args:
-        directory: Where to begin.
-        above: Real paths of the folders that led there.
+        directory: Where to start.
+        above: Real paths of the folders that contain it.
     """
-    led_here = {directory: above}
+    containing_of = {directory: above}
     for folder, subfolders, files in os.walk(directory, followlinks=True):
-        containing = led_here.pop(folder) | _with_parents(os.path.realpath(folder))
+        containing = containing_of.pop(folder) | _with_parents(os.path.realpath(folder))
         subfolders[:] = [
             s
             for s in subfolders
             if not s.startswith(".") and os.path.realpath(os.path.join(folder, s)) not in containing
         ]
-        led_here.update((os.path.join(folder, s), containing) for s in subfolders)
+        containing_of.update((os.path.join(folder, s), containing) for s in subfolders)
         yield folder, files
 
 
@@ -95,19 +95,19 @@ def _with_parents(folder: str) -> set[str]:
 
 
 def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str], str]:
-    """Top-level sub-folders as classes, where every image is in one and there are two or more.
+    """Top-level sub-folders as classes, if there are at least two and all images are in one.
 
     Returns:
-        Labels and the classes' names; or None, no names, and why there are none.
+        Labels, class names, and "". Without classes None, no names, and why.
     """
     tops = [top if below else None for top, _, below in (n.partition(os.sep) for n in names)]
     class_names = sorted({top for top in tops if top is not None})
     if class_names and None in tops:
         beside = names[tops.index(None)]
-        words = f"{tops.count(None):,} images lie beside its sub-folders, such as {beside}"
-        return None, [], words
+        reason = f"{tops.count(None):,} images lie beside its sub-folders, such as {beside}"
+        return None, [], reason
     if len(class_names) < 2:
-        words = f"all its images are in one sub-folder, {class_names[0]!r}" if class_names else ""
-        return None, [], words
+        reason = f"all its images are in one sub-folder, {class_names[0]!r}" if class_names else ""
+        return None, [], reason
     number = {name: i for i, name in enumerate(class_names)}
     return np.array([number[top] for top in tops if top is not None]), class_names, ""

@@ -1,4 +1,4 @@
-"""One image file to upright 8-bit RGB."""
+"""Decode one image file to upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ READABLE = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2"}
 )
-"""Suffixes, in lower case, of files that are read."""
+"""Suffixes of readable image files, in lower case."""
 
 HEIC = frozenset({".heic", ".heif", ".hif"})
-"""Suffixes of images that are read where the extra ``heic`` is installed."""
+"""Suffixes of image files that need the extra ``heic``."""
 
 TO_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,7 +29,7 @@ TO_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientations and what brings the stored pixels upright."""
+"""EXIF orientation to the operation that turns the stored pixels upright."""
 
 SIDEWAYS = frozenset({5, 6, 7, 8})
 """EXIF orientations in which the stored width is the upright height."""
@@ -37,7 +37,7 @@ SIDEWAYS = frozenset({5, 6, 7, 8})
 
 @cache
 def heic_is_readable() -> bool:
-    """Whether the ``heic`` extra is installed; it is then made known to Pillow."""
+    """Whether the ``heic`` extra is installed; registers it with Pillow."""
     try:
         import pillow_heif
     except ImportError:
@@ -47,11 +47,11 @@ def heic_is_readable() -> bool:
 
 
 class UnreadableImageError(Exception):
-    """A file that is not a whole image; the message is the reason alone."""
+    """A file that is not a complete image; the message is only the reason."""
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Upright (height, width) in pixels, from the header alone.
+    """Upright (height, width) in pixels, from the file's header.
 
     Raises:
         UnreadableImageError: The header is not that of an image.
@@ -60,11 +60,11 @@ def read_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):
-                # Pillow has exchanged the two of a sideways TIFF already; these are as stored.
+                # Pillow has already swapped the two of a sideways TIFF; these are as stored.
                 width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
                 height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, path):
-                return height, width  # asking Pillow would decode the whole picture
+                return height, width  # asking Pillow would decode the whole image
             return (width, height) if orientation_of(image) in SIDEWAYS else (height, width)
     except FAILURES as error:
         raise UnreadableImageError(reason_of(path, error)) from error
@@ -73,12 +73,12 @@ def read_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
     """Decode a file to an upright 8-bit RGB image.
 
-    The EXIF orientation is applied. Grey, palette, CMYK and other modes are converted;
-    transparent pixels show white; 16-bit values are scaled, not clipped.
+    The EXIF orientation is applied. Grey, palette, CMYK and other modes are converted; transparent
+    pixels become white; 16-bit values are scaled, not clipped.
 
     Args:
         path: The file.
-        shrink: How much smaller than the original the result may be, at most, in each direction.
+        shrink: Largest factor by which each side of the result may be smaller than the original.
             JPEGs are then decoded at 1/2, 1/4 or 1/8 of their size, which is much faster.
 
     Raises:
@@ -96,16 +96,16 @@ def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow image as RGB, turned as its EXIF orientation says."""
-    # Not ImageOps.exif_transpose: it writes the metadata anew, and fails where they are damaged
-    # although the picture is whole.
+    """Any Pillow image as RGB, with its EXIF orientation applied."""
+    # Not ImageOps.exif_transpose: it rewrites the metadata, and fails if they are damaged although
+    # the image is intact.
     transpose = TO_UPRIGHT.get(orientation_of(image))
     rgb = to_rgb(image)
     return rgb if transpose is None else rgb.transpose(transpose)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any Pillow mode as RGB, as it is stored: the EXIF orientation is not applied."""
+    """Any Pillow image as RGB, without applying its EXIF orientation."""
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(_to_8bit(np.asarray(image))).convert("RGB")
     if image.has_transparency_data:
@@ -115,7 +115,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:
-    """Whether a PNG file may have an orientation, also behind its pixels, by chunk headers."""
+    """Whether a PNG file may have an orientation, before or after its pixels, by chunk headers."""
     if {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return True
     with open(path, "rb") as file:
@@ -129,25 +129,25 @@ def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of an open image; 1, upright, where it says none."""
+    """The EXIF orientation of an open image; 1 (upright) if it has none."""
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def _to_8bit(values: np.ndarray) -> np.ndarray:
     """Scale wide integers and floats to 0..255.
 
-    16-bit values are divided by 257, so that 65535 becomes 255. Wider ones, and floats beyond
-    [0, 1], have no agreed white: their own maximum becomes 255. What is not a finite number,
-    where a measurement is missing, becomes 0.
+    16-bit values are divided by 257, so that 65535 becomes 255. Wider integers, and floats beyond
+    [0, 1], have no standard white level: their maximum becomes 255. Values that are not finite,
+    which mark missing measurements, become 0.
     """
     values = np.where(np.isfinite(values), values, 0)
     largest = float(values.max(initial=0))
-    agreed = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    white = max(agreed, largest)
+    standard_white = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
+    white = max(standard_white, largest)
     return np.round(np.clip(values, 0, None) * (255.0 / white)).astype(np.uint8)
 
 
-# What Pillow raises on damaged or hostile files; it promises no common base class.
+# Errors that Pillow raises on damaged or hostile files; they have no common base class.
 FAILURES = (
     OSError,
     SyntaxError,
@@ -163,12 +163,12 @@ FAILURES = (
 
 
 def reason_of(path: Path, error: Exception) -> str:
-    """Why a file cannot be read, in words without the folders that lead to it."""
+    """Why a file cannot be read, without the folders of its path."""
     try:
         if path.stat().st_size == 0:
             return "the file is empty"
     except OSError as cannot_stat:
         return cannot_stat.strerror or "cannot be opened"
-    # Pillow writes the path with %r, in which it may look otherwise than plain.
+    # Pillow formats the path with %r, which may escape some characters.
     shown, name = repr(str(path))[1:-1], repr(path.name)[1:-1]
     return str(error).replace(shown, name).replace(str(path), path.name) or type(error).__name__

@@ -1,4 +1,4 @@
-"""One image by its name in a collection, or by its path."""
+"""Find one image by its name in a collection, or by its path."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from quarterturn.data.sources import Source
 from quarterturn.errors import DataError
 
 Place = tuple[str, int]
-"""Split and number of an image of a collection."""
+"""Split and number of an image in a collection."""
 
-MOST_COMPARED = 20_000
-"""Names that an unknown one is compared with; difflib would take minutes over a million."""
+MAX_COMPARED = 20_000
+"""Names compared with an unknown one; difflib would take minutes over a million."""
 
 
 @dataclass(frozen=True)
 class FoundImage:
-    """An image that can be read.
+    """An image that was found and can be read.
 
     Attributes:
-        name: What the collection calls it; for a file from outside, its path as it was given.
-        images: Where it is read from.
-        index: Its number there.
-        places: Where it stands in the collection, first where it was found; none for a file from
-            outside, several for a file that links lead to.
+        name: Its name in the collection; for a file from outside, its path as given.
+        images: The image set that holds it.
+        index: Its number in ``images``.
+        places: Its places in the collection, first the one where it was found; none for a file
+            from outside, several for a file with links to it.
     """
 
     name: str
@@ -41,27 +41,27 @@ class FoundImage:
 
 
 def find_image(source: Source, image: str) -> FoundImage:
-    """Look an image up.
+    """Look up an image.
 
     Args:
         source: The collection.
-        image: The path of an image file, or a name of the collection, with its split before it
-            (``test/kitchen/12.jpg``) where two splits share the name.
+        image: The path of an image file, or a name in the collection, prefixed with its split
+            (``test/kitchen/12.jpg``) if two splits share the name.
 
     Raises:
-        DataError: There is no such image, it may be one of several, or it cannot be read.
+        DataError: There is no such image, it is ambiguous, or it cannot be read.
     """
-    file = Path(os.path.expanduser(image))  # as pathlib does, but a name may begin with ~
+    file = Path(os.path.expanduser(image))  # unlike pathlib, accepts names with a ~
     named = _places_named(source, image)
     of_file = _places_of_file(source, file)
     if file.is_file() and (others := [place for place in named if place not in of_file]):
         raise DataError(
-            f"{image!r} is a file here, and another image has that name in the collection; give "
+            f"{image!r} is a file, and also the name of another image in the collection; give "
             f"{str(file.absolute())!r} for the file, or {_qualified(source, others[0])!r}"
         )
     if len(named) > 1 and not of_file:
         choices = " or ".join(repr(_qualified(source, place)) for place in named)
-        raise DataError(f"{len(named)} images have the name {image!r}; give {choices}")
+        raise DataError(f"{len(named)} images are named {image!r}; give {choices}")
     if places := of_file or named:
         split, index = places[0]
         images = source.splits[split]
@@ -90,7 +90,7 @@ def _places_named(source: Source, image: str) -> list[Place]:
 
 
 def _places_of_file(source: Source, file: Path) -> list[Place]:
-    """Where a file stands in the collection, under whatever name."""
+    """The places of a file in the collection, under any name."""
     if not file.is_file():
         return []
     path, size = file.resolve(), file.stat().st_size
@@ -98,16 +98,16 @@ def _places_of_file(source: Source, file: Path) -> list[Place]:
         (split, index)
         for split, images in source.splits.items()
         if isinstance(images, FileImages)
-        # To resolve a million paths takes a minute; a file has one size.
+        # Resolving a million paths takes a minute; comparing sizes first is fast.
         for index in np.flatnonzero(images.num_bytes == size).tolist()
         if images.path(index).resolve() == path
     ]
 
 
 def _one_file(file: Path) -> FileImages:
-    """A set of one file, so that it is read and cropped as the collection's are."""
+    """An image set of one file, to be read and cropped like the collection's."""
     if not heic_is_readable() and file.suffix.lower() in HEIC:
-        raise DataError(f"{file}: to read HEIC files: pip install 'quarterturn[heic]'")
+        raise DataError(f"{file} is a HEIC file; to read it: pip install 'quarterturn[heic]'")
     try:
         size = read_size(file)
     except UnreadableImageError as error:
@@ -132,8 +132,8 @@ def _unknown(source: Source, image: str) -> str:
     if image in source.unreadable:
         return f"{image} cannot be read: {source.unreadable[image]}"
     names = [name for images in source.splits.values() for name in images.names]
-    close = difflib.get_close_matches(image, islice(names, MOST_COMPARED), n=3)
-    hint = f"close to it: {', '.join(close)}" if close else f"the first is {names[0]}"
+    close = difflib.get_close_matches(image, islice(names, MAX_COMPARED), n=3)
+    hint = f"similar names: {', '.join(close)}" if close else f"the first image is {names[0]}"
     return (
         f"no file {image!r}, and none of the {len(names):,} images of {source.name} has that name; "
         f"{hint}"

@@ -1,11 +1,11 @@
-"""ImageNet's ILSVRC 2012 (Russakovsky et al., IJCV 2015), where its archives were unpacked.
+"""ImageNet's ILSVRC 2012 (Russakovsky et al., IJCV 2015), from its unpacked archives.
 
 The layout::
 
     ROOT/train/<wnid>/*.JPEG
     ROOT/val/<wnid>/*.JPEG, or ROOT/val/*.JPEG with the development kit beside it
 
-Classes are the WordNet ids in sorted order, as torchvision has them.
+Classes are the WordNet ids in sorted order, as in torchvision.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 
 def index_imagenet(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
-    """The images of ``train``, and of ``val`` where it is there.
+    """The images of ``train``, and of ``val`` if it exists.
 
-    A ``val`` without sub-folders gets its labels from ``meta.bin``, which torchvision's ImageNet
-    leaves in ROOT, or else from the unpacked development kit.
+    If ``val`` has no sub-folders, its labels come from ``meta.bin``, which torchvision's ImageNet
+    writes to ROOT, or else from the unpacked development kit.
 
     Args:
         root: The folder that holds both.
-        index: Where headers are read, and kept.
+        index: The index of headers.
 
     Raises:
-        DataError: No ``train``, images that are in no class, or a ``val`` whose labels are not
-            there or do not fit.
+        DataError: There is no ``train``, images are in no class, or the labels of ``val`` are
+            missing or do not fit.
     """
     train, val = root / "train", root / "val"
     if not train.is_dir():
@@ -85,14 +85,14 @@ def _index_flat(root: Path, names: list[str], index: HeaderIndex) -> IndexedFile
 
 
 def _read_wnids(root: Path) -> tuple[list[str], Path]:
-    """The class of each validation image in the order of their names, and where it stands."""
+    """The class of each validation image in the order of the names, and the file it is from."""
     meta, kit = root / META_FILE, root / DEVKIT / "data"
     if meta.is_file():
         return _read_meta_file(meta), meta
     if missing := [kit / name for name in ("meta.mat", GROUND_TRUTH) if not (kit / name).is_file()]:
         raise DataError(
-            f"{root / 'val'} has no sub-folders for the classes, and its labels are not there: "
-            f"neither {meta} nor {' and '.join(map(str, missing))}. Unpack {DEVKIT}.tar.gz in "
+            f"{root / 'val'} has no sub-folders for the classes, and its labels are missing: there "
+            f"is neither {meta} nor {' and '.join(map(str, missing))}. Unpack {DEVKIT}.tar.gz in "
             f"{root}"
         )
     wnid_of = _read_synsets(kit / "meta.mat")
@@ -100,7 +100,7 @@ def _read_wnids(root: Path) -> tuple[list[str], Path]:
     try:
         numbers = [int(line) for line in file.read_text().split()]
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} should hold a number a line: {error}") from error
+        raise DataError(f"{file} should hold one number per line: {error}") from error
     if unknown := [(line, n) for line, n in enumerate(numbers, 1) if n not in wnid_of]:
         raise DataError(
             f"{file} has {unknown[0][1]} on line {unknown[0][0]}, and {len(unknown):,} such lines "
@@ -110,15 +110,15 @@ def _read_wnids(root: Path) -> tuple[list[str], Path]:
 
 
 def _read_synsets(file: Path) -> dict[int, str]:
-    """ILSVRC2012_ID to WordNet id, of the classes that images are labelled with."""
+    """ILSVRC2012_ID to WordNet id, for the classes that label images."""
     from scipy.io import loadmat
 
     try:
         synsets = loadmat(file, squeeze_me=True)["synsets"]
         fields = (synsets[name] for name in ("ILSVRC2012_ID", "WNID", "num_children"))
-        # Those with children are the concepts above the classes.
+        # Synsets with children are concepts above the classes.
         return {int(n): str(wnid) for n, wnid, above in zip(*fields, strict=True) if not above}
-    except Exception as error:  # scipy promises nothing about what damage raises
+    except Exception as error:  # scipy does not document what it raises on damaged files
         raise DataError(f"{file} is not the meta.mat of the development kit: {error}") from error
 
 
@@ -130,6 +130,6 @@ def _read_meta_file(file: Path) -> list[str]:
         return [str(wnid) for wnid in wnids]
     except Exception as error:  # nor does torch
         raise DataError(
-            f"{file} is not the file that torchvision's ImageNet writes: {error}; without it, the "
-            f"unpacked {DEVKIT} is read"
+            f"{file} is not a file that torchvision's ImageNet wrote: {error}; remove it to read "
+            f"the labels from the unpacked {DEVKIT}"
         ) from error

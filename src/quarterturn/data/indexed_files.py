@@ -1,4 +1,4 @@
-"""Image files behind one index: headers read, unreadable files listed, HEIC told apart."""
+"""Image files with their headers read: readable ones, unreadable ones, and HEIC files left out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from quarterturn.data.imageset import FileImages
 
 @dataclass(frozen=True)
 class IndexedFiles:
-    """What became of the image files of a split.
+    """Status of the image files of a split.
 
     Attributes:
-        images: Those whose headers can be read, in the order of the list.
-        unreadable: The others by name, with the reason.
-        num_heic: HEIC files, left out where the extra that reads them is not installed.
-        ignored: Files beside them that are no images, counted by suffix.
+        images: The files with a readable header, in the given order.
+        unreadable: The other files by name, with the reason.
+        num_heic: HEIC files left out because the extra that reads them is not installed.
+        ignored: Other files in the folder, counted by suffix.
     """
 
     images: FileImages
@@ -33,26 +33,26 @@ class IndexedFiles:
 
 
 def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> IndexedFiles:
-    """Read the headers of image files, or take them from an index; without labels.
+    """Read the headers of image files, or take them from the index; labels are not set.
 
     Args:
         root: The folder that ``names`` are relative to.
-        names: The files; an absolute path stands for itself.
-        index: Where headers are read, and kept.
+        names: The files; absolute paths are allowed.
+        index: The index of headers.
     """
     left_out = () if heic_is_readable() else tuple(HEIC)
     candidates = [name for name in names if not name.lower().endswith(left_out)]
-    above = os.path.abspath(root)
-    facts = index.inspect([os.path.join(above, name) for name in candidates])
-    good = np.flatnonzero(facts.table[:, HEIGHT] > 0)
-    of_good = facts.table[good]
+    absolute_root = os.path.abspath(root)
+    facts = index.inspect([os.path.join(absolute_root, name) for name in candidates])
+    readable = np.flatnonzero(facts.table[:, HEIGHT] > 0)
+    table = facts.table[readable]
     images = FileImages(
         root,
-        [candidates[number] for number in good],
-        of_good[:, [HEIGHT, WIDTH]],
-        of_good[:, BYTES].copy(),
-        of_good[:, MODIFIED_NS].copy(),
-        of_good[:, CHANGED_NS].copy(),
+        [candidates[number] for number in readable],
+        table[:, [HEIGHT, WIDTH]],
+        table[:, BYTES].copy(),
+        table[:, MODIFIED_NS].copy(),
+        table[:, CHANGED_NS].copy(),
     )
     unreadable = {candidates[number]: facts.reasons[number] for number in sorted(facts.reasons)}
     return IndexedFiles(images, unreadable, len(names) - len(candidates))

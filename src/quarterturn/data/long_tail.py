@@ -1,7 +1,7 @@
-"""Long-tailed parts of balanced collections: the LDAM-DRW repository's own subset.
+"""Long-tailed subsets of balanced collections, identical to those of the LDAM-DRW repository.
 
 As in Cao et al., "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
-NeurIPS 2019, so that figures on CIFAR-10-LT and CIFAR-100-LT can be compared image by image.
+NeurIPS 2019, so that results on CIFAR-10-LT and CIFAR-100-LT are on the very same images.
 
 Shapes: N images; C classes, numbered 0..C-1 from the most frequent to the rarest.
 """
@@ -22,17 +22,17 @@ def long_tail_counts(
     """Images of each class in a long tail, rounded down.
 
     ``exponential``: max_count * factor ** (c / (C - 1)) for class c. ``step``: max_count for the
-    first half of the classes, max_count * factor for the second, which is the larger where C is
-    odd.
+    first half of the classes, max_count * factor for the second half, which is the larger one if C
+    is odd.
 
     Args:
-        max_count: Images of the most frequent class; N / C, which need not be whole.
+        max_count: Images of the most frequent class; N / C, which need not be an integer.
         num_classes: C, at least 2.
-        factor: The rarest class's share of ``max_count``, in (0, 1].
+        factor: Size of the rarest class over ``max_count``, in (0, 1].
         kind: ``exponential`` or ``step``.
 
     Returns:
-        (C,) counts; the rare ones may be 0 where ``max_count * factor`` is below 1.
+        (C,) counts; those of rare classes are 0 if ``max_count * factor`` is below 1.
 
     Raises:
         ValueError: An argument is out of range.
@@ -43,7 +43,7 @@ def long_tail_counts(
         raise ValueError(f"num_classes is {num_classes}; a long tail needs at least 2 classes")
     if not 0 < factor <= 1:
         raise ValueError(f"factor is {factor}; expected a fraction above 0, up to 1")
-    # The order of these products is the repository's: another one rounds to other counts.
+    # The repository's order of these products: another one may round to other counts.
     if kind == "exponential":
         return [int(max_count * factor ** (c / (num_classes - 1))) for c in range(num_classes)]
     if kind == "step":
@@ -58,20 +58,20 @@ def long_tail_indices(
     kind: str = "exponential",
     seed: int = 0,
 ) -> NDArray[np.int64]:
-    """Numbers of the images that a long tail keeps.
+    """Numbers of the images in a long-tailed subset.
 
-    One legacy generator serves all classes in ascending order: it shuffles the numbers of a class,
-    and the first of them are kept. The repository's own seed is 0.
+    One legacy generator shuffles the images of each class, in ascending order of classes, and the
+    first images of each are taken. The repository's seed is 0.
 
     Args:
         targets: (N,) classes 0..C-1.
-        factor: The rarest class's share of the most frequent one's images, in (0, 1].
+        factor: Size of the rarest class over that of the most frequent one, in (0, 1].
         kind: ``exponential`` or ``step``; see `long_tail_counts`.
-        seed: Which images they are.
+        seed: Fixes which images are taken.
 
     Returns:
-        Image numbers, class after class, those of a class in the order of the shuffle. A class with
-        fewer images than its count gives all it has.
+        Image numbers, class by class, in shuffled order within each class. A class with fewer
+        images than its count keeps all of them.
 
     Raises:
         ValueError: ``factor`` or ``kind`` is out of range.
@@ -79,7 +79,7 @@ def long_tail_indices(
     """
     targets = np.asarray(targets, dtype=np.int64)
     if targets.min(initial=0) < 0:
-        raise DataError(f"a long tail needs classes numbered from 0 on, found {targets.min()}")
+        raise DataError(f"a long tail needs class numbers of 0 or more, found {targets.min()}")
     available = np.bincount(targets)
     num_classes = len(available)
     if num_classes < 2:
@@ -92,10 +92,10 @@ def long_tail_indices(
             f"class {listed}{more}"
         )
     random = np.random.RandomState(seed)
-    kept = []
+    chosen = []
     counts = long_tail_counts(len(targets) / num_classes, num_classes, factor, kind)
     for label, count in enumerate(counts):
         members = np.flatnonzero(targets == label)
         random.shuffle(members)
-        kept.append(members[:count])
-    return np.concatenate(kept)
+        chosen.append(members[:count])
+    return np.concatenate(chosen)

@@ -1,7 +1,6 @@
 """Image files listed in a ``.csv`` manifest: ``path[,label][,split]``.
 
-The first line names the columns, which may stand in any order. The order of the rows is the order
-of the images.
+The first line names the columns, in any order. The images keep the order of the rows.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from quarterturn.errors import DataError
 COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "val", "test")
 NO_SUCH_FILE = os.strerror(errno.ENOENT)
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest lists.
+    """The content of a manifest.
 
     Attributes:
-        splits: The files of each split that it names; all in ``train`` where it has no such column.
-        ignored_columns: Columns that mean nothing here.
+        splits: The files of each split; all are in ``train`` if there is no column ``split``.
+        ignored_columns: Columns other than path, label and split.
     """
 
     splits: dict[str, IndexedFiles]
@@ -42,10 +41,10 @@ class Manifest:
 
 
 class Row(NamedTuple):
-    """An image of a manifest.
+    """A row of a manifest.
 
     Attributes:
-        line: Where it stands in the file, from 1 on.
+        line: Its line in the file, counted from 1.
         path: The image file, as written.
         label: Name of its class, or an empty string.
         split: ``train``, ``val`` or ``test``.
@@ -60,17 +59,17 @@ class Row(NamedTuple):
 def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
     """Read a manifest and the headers of its image files.
 
-    Paths are absolute, or relative to the folder that the manifest lies in. Classes are numbered
-    in each split by itself, as in a folder, in sorted order: by value where all are integers. A
-    split of which some images have no label counts as one without labels.
+    Paths are absolute, or relative to the manifest's folder. Each split numbers its classes on its
+    own, as in a folder, in sorted order; by value if all are integers. A split with some images
+    without a label counts as unlabelled.
 
     Args:
-        path: The manifest, a UTF-8 text.
-        index: Where headers are read, and kept.
+        path: The manifest, in UTF-8.
+        index: The index of headers.
 
     Raises:
-        DataError: The manifest cannot be read, lacks ``path``, lists an image twice, has a split of
-            another name, or none to learn from.
+        DataError: The manifest cannot be read, has no column ``path``, lists an image twice, has a
+            split of another name, or has no split ``train``.
     """
     rows, ignored_columns = _read_rows(path)
     _check_split_names(path, rows)
@@ -88,12 +87,12 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
                 files.num_heic,
             )
     if "train" not in splits:
-        raise DataError(f"{path} has no images of the split 'train' to learn from")
+        raise DataError(f"{path} has no images in the split 'train'")
     return Manifest(splits, ignored_columns)
 
 
 def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows that are not blank, and the columns that are not used."""
+    """The rows that are not blank, and the ignored columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, skipinitialspace=True, strict=True)
@@ -102,7 +101,7 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
     except FileNotFoundError:
         raise DataError(f"no file {path}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text, which a manifest has to be: {error}") from error
+        raise DataError(f"{path} is not UTF-8 text, as a manifest must be: {error}") from error
     except csv.Error as error:
         raise DataError(f"{path} is damaged at line {reader.line_num}: {error}") from error
     except OSError as error:
@@ -117,8 +116,8 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
         raise DataError(f"{path} has more than one column {twice[0]!r}")
     if uneven := [line for line, cells in lines if len(cells) != len(header)]:
         raise DataError(
-            f"{path} has rows of more or fewer than the {len(header)} cells of its first line, on "
-            f"{_listed(uneven)}; a comma within a cell needs quotes around it"
+            f"{path} has more or fewer cells than the {len(header)} of its first line on "
+            f"{_listed(uneven)}; quote cells that contain a comma"
         )
 
     def column(name: str, default: str) -> list[str]:
@@ -134,13 +133,13 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
         )
     ]
     if unnamed := [row.line for row in rows if not row.path.strip() or "\0" in row.path]:
-        raise DataError(f"{path} has no path of a file on {_listed(unnamed)}")
+        raise DataError(f"{path} has no file path on {_listed(unnamed)}")
     return rows, [name or "(unnamed)" for name in header if name not in COLUMNS]
 
 
 def _check_split_names(path: Path, rows: list[Row]) -> None:
     if others := [row for row in rows if row.split not in SPLITS]:
-        names = ", ".join(map(repr, dict.fromkeys(row.split for row in others[:MOST_LISTED])))
+        names = ", ".join(map(repr, dict.fromkeys(row.split for row in others[:MAX_LISTED])))
         raise DataError(
             f"{path} has the split {names} on {_listed(row.line for row in others)}; expected "
             f"{', '.join(SPLITS)}"
@@ -153,18 +152,18 @@ def _check_duplicates(path: Path, rows: list[Row]) -> None:
         lines.setdefault(os.path.normpath(path.parent / row.path), []).append(row.line)
     twice = [f"  {name}: {_listed(on)}" for name, on in lines.items() if len(on) > 1]
     if twice:
-        more = [f"  ... and {len(twice) - MOST_LISTED} more"] if len(twice) > MOST_LISTED else []
+        more = [f"  ... and {len(twice) - MAX_LISTED} more"] if len(twice) > MAX_LISTED else []
         raise DataError(
-            "\n".join([f"{path} lists images more than once:", *twice[:MOST_LISTED], *more])
+            "\n".join([f"{path} lists images more than once:", *twice[:MAX_LISTED], *more])
         )
 
 
 def _with_labels(images: FileImages, rows: list[Row]) -> FileImages:
-    """The readable images with their classes, where all of them have one."""
+    """The readable images with their labels, if all rows have one."""
     if without := [row.line for row in rows if not row.label]:
         some = len(without) < len(rows)
-        words = f"there is none on {_listed(without)}, but on others of the split {rows[0].split!r}"
-        return replace(images, unlabelled=words if some else "")
+        reason = f"the split {rows[0].split!r} has labels, but none on {_listed(without)}"
+        return replace(images, unlabelled=reason if some else "")
     label_of = {row.path: row.label for row in rows}
     labels = [label_of[name] for name in images.names]
     class_names = _sorted_classes(set(labels))
@@ -183,8 +182,8 @@ def _sorted_classes(names: set[str]) -> list[str]:
 
 
 def _listed(lines: Iterable[int]) -> str:
-    """Line numbers as words, the first of them where they are many."""
+    """Line numbers in words, shortened to the first ones."""
     numbers: Sequence[int] = list(lines)
     word = "line " if len(numbers) == 1 else "lines "
-    more = f" and {len(numbers) - MOST_LISTED} more" if len(numbers) > MOST_LISTED else ""
-    return word + ", ".join(map(str, numbers[:MOST_LISTED])) + more
+    more = f" and {len(numbers) - MAX_LISTED} more" if len(numbers) > MAX_LISTED else ""
+    return word + ", ".join(map(str, numbers[:MAX_LISTED])) + more

@@ -1,11 +1,11 @@
-"""Places205 (Zhou et al., NeurIPS 2014), where its archives were unpacked.
+"""Places205 (Zhou et al., NeurIPS 2014), from its unpacked archives.
 
 The layout::
 
     ROOT/trainvalsplit_places205/{train,val}_places205.csv
     ROOT/data/vision/torralba/deeplearning/images256/a/abbey/*.jpg
 
-A line of a ``.csv`` file is the path of an image and its class, 0 to 204, with a space between.
+A line of a ``.csv`` file is the path of an image, a space, and its class, 0 to 204.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ IMAGES = Path("data/vision/torralba/deeplearning/images256")
 
 
 class Listing(NamedTuple):
-    """The images of a split as its file lists them.
+    """The images of a split, in the order of its list.
 
     Attributes:
-        names: (n,) paths below the folder of images.
+        names: (n,) paths below the images' folder.
         labels: (n,) classes.
     """
 
@@ -39,17 +39,17 @@ class Listing(NamedTuple):
 
 
 def index_places205(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
-    """The images of ``train`` and ``val``, in the order of their files.
+    """The images of ``train`` and ``val``, in the order of their lists.
 
-    A class is named by the folder of its images, such as ``a/abbey``. Images that are listed and
-    not there are unreadable ones.
+    A class is named after the folder of its images, such as ``a/abbey``. Listed images that are
+    missing count as unreadable.
 
     Args:
-        root: The folder that holds both archives' contents.
-        index: Where headers are read, and kept.
+        root: The folder that holds the contents of both archives.
+        index: The index of headers.
 
     Raises:
-        DataError: A list is missing or is none, or no image is where it should be.
+        DataError: A list is missing or malformed, or no image is where it should be.
     """
     listings = {split: _read_list(root / LISTS / f"{split}_places205.csv") for split in SPLITS}
     folder = root / IMAGES
@@ -59,7 +59,7 @@ def index_places205(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
         files = index_files(folder, listing.names, index)
         if len(files.images) == 0:
             raise DataError(
-                f"none of the {len(listing.names):,} images of {split} is there; expected "
+                f"none of the {len(listing.names):,} images of {split} exists; expected "
                 f"{folder / listing.names[0]}"
             )
         label_of = dict(zip(*listing, strict=True))
@@ -85,8 +85,8 @@ def _read_list(file: Path) -> Listing:
         name, _, label = line.strip().rpartition(" ")
         if not (name and label.isdecimal() and int(label) < NUM_CLASSES):
             raise DataError(
-                f"{file} has {line!r} on line {number}; expected the path of an image, a space and "
-                f"its class, 0 to {NUM_CLASSES - 1}"
+                f"{file} has {line!r} on line {number}; expected the path of an image, a space, "
+                f"and its class, 0 to {NUM_CLASSES - 1}"
             )
         listing.names.append(name)
         listing.labels.append(int(label))
@@ -96,12 +96,12 @@ def _read_list(file: Path) -> Listing:
 
 
 def _class_names(listings: dict[str, Listing]) -> list[str]:
-    """The folder of each class's images; the number where these are not in one of their own."""
+    """The folder of each class; the class numbers if not every class has a folder of its own."""
     folders: dict[int, set[str]] = {}
     for listing in listings.values():
         for name, label in zip(*listing, strict=True):
             folders.setdefault(label, set()).add(name.rpartition("/")[0])
-    of_all = [folder for those in folders.values() for folder in those]
-    if len(set(of_all)) < len(of_all) or len(of_all) > len(folders):
+    all_folders = [folder for of_class in folders.values() for folder in of_class]
+    if len(set(all_folders)) < len(all_folders) or len(all_folders) > len(folders):
         return [str(label) for label in range(NUM_CLASSES)]
     return [min(folders.get(label, {str(label)})) for label in range(NUM_CLASSES)]

@@ -1,6 +1,6 @@
-"""Some rows of an array that may be larger than the memory.
+"""A subset of the rows of an array that may be larger than the memory.
 
-Shapes: n rows of N; d values of each.
+Shapes: n of N rows; d values per row.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 
 class Matrix(Protocol):
-    """(n, d) values that are read by rows: an array, or `RowSubset` of one."""
+    """(n, d) values read by rows: an array, or a `RowSubset` of one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -26,11 +26,11 @@ class Matrix(Protocol):
 
 @dataclass(frozen=True)
 class RowSubset:
-    """Some rows of an array, read when they are asked for: it may be larger than the memory.
+    """A subset of an array's rows, read on access.
 
     Attributes:
-        array: (N, d), perhaps memory-mapped.
-        numbers: (n,) the rows that count.
+        array: (N, d), possibly memory-mapped.
+        numbers: (n,) the subset's rows.
     """
 
     array: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Which images an epoch shows, and in what order, as pure functions of (seed, epoch).
+"""The images of an epoch and their order, as pure functions of (seed, epoch).
 
 Shapes: N images; C classes.
 """
@@ -15,12 +15,11 @@ from quarterturn.randomness import permutation, uniforms
 
 
 def epoch_order(num_images: int, seed: int, epoch: int, draws: int | None = None) -> Tensor:
-    """(draws,) int64: every image equally often, give or take one, in random order.
+    """(draws,) int64: each image equally often, give or take one, in random order.
 
-    A draw is a number of its own, image + N * (times that the image was drawn before in this
-    epoch), as in `resampled_order`: with N draws, the default, it is the image. Which images are
-    drawn once more than the others, or once at all where there are fewer draws than images, is
-    drawn for each epoch.
+    A draw is the number image + N * (earlier draws of that image in this epoch), as in
+    `resampled_order`; with the default of N draws it is the image's number. If N does not divide
+    ``draws``, the images with the extra draw are chosen at random in each epoch.
     """
     draws = num_images if draws is None else draws
     rest = draws % num_images
@@ -32,14 +31,13 @@ def epoch_order(num_images: int, seed: int, epoch: int, draws: int | None = None
 def resampled_order(chances: Tensor, seed: int, epoch: int) -> Tensor:
     """N draws with replacement, in random order.
 
-    A draw is a number of its own: image + N * (times that the image was drawn before in this
-    epoch). ``draw % N`` is the image; the crop is drawn for the whole number, so that an image is
-    not shown the same way twice in an epoch.
+    A draw is the number image + N * (earlier draws of that image in this epoch). ``draw % N`` is
+    the image; the crop is a function of the whole number, so that no crop repeats within an epoch.
 
     Args:
-        chances: (N,) how likely each image is to be drawn, of any sum.
+        chances: (N,) sampling weights, of any sum.
         seed: The run's seed.
-        epoch: Each epoch draws anew.
+        epoch: Draws differ between epochs.
 
     Returns:
         (N,) int64 draws.
@@ -47,10 +45,10 @@ def resampled_order(chances: Tensor, seed: int, epoch: int) -> Tensor:
     num_images = len(chances)
     ends = chances.double().cumsum(dim=0)
     places = uniforms(seed, "resampling", epoch, torch.arange(num_images)) * ends[-1]
-    # Rounding may put a place at the end of the last interval, which is beyond it.
+    # Rounding may put a place at the very end of the last interval.
     images = torch.searchsorted(ends, places, right=True).clamp(max=num_images - 1)
     by_image, order = images.sort(stable=True)
-    first = torch.searchsorted(by_image, by_image)  # where the draws of the same image begin
+    first = torch.searchsorted(by_image, by_image)  # where the draws of the same image start
     times_before = torch.empty_like(images)
     times_before[order] = torch.arange(num_images) - first
     return images + num_images * times_before
@@ -62,19 +60,20 @@ def image_chances(
     rule: Literal["balanced", "effective-number"],
     beta: float = 0.9999,
 ) -> Tensor:
-    """How likely each image is to be drawn, so that rare classes are drawn more often.
+    """Sampling weights that draw images of rare classes more often.
 
-    ``balanced`` draws all classes equally often; ``effective-number`` weighs an image by the
-    effective number of its class (Cui et al., CVPR 2019), as the LDAM-DRW repository resamples.
+    ``balanced`` draws all classes equally often; ``effective-number`` weights an image by the
+    inverse effective number of its class (Cui et al., CVPR 2019), like the resampling of the
+    LDAM-DRW repository.
 
     Args:
         labels: (N,) int64 classes.
         class_counts: (C,) images of each class.
-        rule: One of the two.
-        beta: Of the effective number.
+        rule: ``balanced`` or ``effective-number``.
+        beta: The effective number's beta.
 
     Returns:
-        (N,), to be drawn by in proportion.
+        (N,) weights, of any sum.
     """
     if rule == "balanced":
         weights = 1 / class_counts

@@ -1,4 +1,4 @@
-"""A copy of an image file that shows the picture turned, without loss."""
+"""Lossless turned copies of image files."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from quarterturn.data.image_file import (
 from quarterturn.files import replacing
 
 BY_ORIENTATION = frozenset({"JPEG", "MPO"})
-"""Formats, by Pillow's names, whose coded picture stays as it is; MPO is a JPEG file with others
-behind the first, as telephones write it."""
+"""Formats, by Pillow's names, that are turned by their EXIF orientation; MPO, written by phones, is
+a JPEG file followed by more images."""
 BY_PIXELS = frozenset({"PNG", "TIFF", "WEBP", "BMP", "PPM", "GIF"})
-"""Formats that Pillow can write without loss."""
+"""Formats that Pillow can write losslessly."""
 
 TURNS = (None, Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 """By quarter turns, counter-clockwise."""
 
-_ABOUT = frozenset(
+_COPIED_TAGS = frozenset(
     {
         ExifTags.Base.ImageDescription,
         ExifTags.Base.Make,
@@ -43,28 +43,29 @@ _ABOUT = frozenset(
         ExifTags.IFD.GPSInfo,
     }
 )
-"""What EXIF tells of a picture; in a TIFF file the same directory tells where its pixels lie."""
+"""EXIF tags about the image itself; others in a TIFF file's directory describe its pixel layout."""
 
 
 class CannotTurnError(Exception):
-    """A file that cannot be turned without loss; the message is the reason alone."""
+    """A file that cannot be turned losslessly; the message is only the reason."""
 
 
 def write_turned(source: Path, target: Path, turns: int) -> None:
-    """Write a copy of an image file that shows the picture turned.
+    """Write a turned copy of an image file.
 
-    JPEG files get another EXIF orientation and keep every other byte. Other formats get turned
-    pixels in the format and mode they had, with colour profile, resolution, EXIF and a PNG's texts;
-    a lossy WebP becomes a lossless one, which is larger. The copy is read before it takes its
-    place: it shows the same pixels, or there is none.
+    JPEG files get another EXIF orientation, and all other bytes stay the same. Other formats get
+    turned pixels in the same format and mode, with colour profile, resolution, EXIF and a PNG's
+    texts; a lossy WebP becomes a larger, lossless one. The copy is read back before it is moved
+    into place: it has the same pixels, or it is not written.
 
     Args:
         source: The file.
-        target: Where; a file that is there is replaced.
+        target: The copy; an existing file is replaced.
         turns: Quarter turns, counter-clockwise.
 
     Raises:
-        CannotTurnError: The format, the depth, several pictures in one, or damage do not allow it.
+        CannotTurnError: The format, its bit depth, several images in one file, or damage prevents
+            it.
     """
     try:
         copy = _turned(source, turns)
@@ -75,7 +76,7 @@ def write_turned(source: Path, target: Path, turns: int) -> None:
     with replacing(target) as partial:
         partial.write_bytes(copy)
         if not _shows_turned(partial, source, turns):
-            raise CannotTurnError("a turned copy would not have the same pixels")
+            raise CannotTurnError("the turned copy would not have the same pixels")
 
 
 def _turned(source: Path, turns: int) -> bytes:
@@ -86,14 +87,14 @@ def _turned(source: Path, turns: int) -> bytes:
         if image.format not in BY_PIXELS:
             raise CannotTurnError(f"{image.format} files cannot be turned without loss")
         if (frames := getattr(image, "n_frames", 1)) > 1:
-            raise CannotTurnError(f"it has {frames} pictures, and only the first was looked at")
+            raise CannotTurnError(f"it holds {frames} images, and only the first was read")
         if _is_deeper_than_read(image):
-            raise CannotTurnError("its values have more bits than would be kept")
+            raise CannotTurnError("it has more bits per value than the copy would keep")
         return _with_turned_pixels(image, turns)
 
 
 def _is_deeper_than_read(image: ImageFile.ImageFile) -> bool:
-    """Whether Pillow changes the values on reading: colours of 16 bits, PPMs of another white."""
+    """Whether Pillow changes values on reading: 16-bit colours, PPMs with another white level."""
     layout = image.tile[0][3] if image.tile else ""  # as "RGB;16B", or within a tuple
     if image.format == "PPM":
         white = layout[-1] if isinstance(layout, tuple) else None
@@ -128,24 +129,24 @@ def _with_turned_pixels(image: Image.Image, turns: int) -> bytes:
 
 
 def _exif_of(image: Image.Image) -> Image.Exif:
-    """What EXIF tells of the picture, for a copy whose pixels are upright."""
-    found, kept = image.getexif(), Image.Exif()
-    for tag in _ABOUT & found.keys():
-        kept[tag] = found.get_ifd(tag) if tag in ExifTags.IFD else found[tag]
-    return kept
+    """The EXIF to copy, for a copy with upright pixels."""
+    original, copied = image.getexif(), Image.Exif()
+    for tag in _COPIED_TAGS & original.keys():
+        copied[tag] = original.get_ifd(tag) if tag in ExifTags.IFD else original[tag]
+    return copied
 
 
 def _texts_of(image: PngImagePlugin.PngImageFile) -> PngImagePlugin.PngInfo:
     texts = PngImagePlugin.PngInfo()
     for name, text in image.text.items():
-        if name != "XML:com.adobe.xmp":  # it may tell an orientation, which is no longer so
+        if name != "XML:com.adobe.xmp":  # may hold an orientation, which no longer applies
             texts.add_itxt(name, text)
     return texts
 
 
 def _shows_turned(copy: Path, source: Path, turns: int) -> bool:
     try:
-        found, expected = np.asarray(read_image(copy)), np.asarray(read_image(source))
+        turned, original = np.asarray(read_image(copy)), np.asarray(read_image(source))
     except UnreadableImageError as error:
         raise CannotTurnError(str(error)) from error
-    return np.array_equal(found, np.rot90(expected, turns))
+    return np.array_equal(turned, np.rot90(original, turns))

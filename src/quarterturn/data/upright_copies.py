@@ -1,4 +1,4 @@
-"""A folder of upright copies of image files, apart from the originals."""
+"""A folder of upright copies of image files, separate from the originals."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from quarterturn.files import replacing
 
 @dataclass(frozen=True)
 class UprightCopies:
-    """Where the copies of a collection go; sub-folders are kept.
+    """Upright copies of a collection, in the same sub-folders.
 
     Attributes:
-        folder: The folder of the copies, without links.
-        above: The folder that all originals lie below.
+        folder: The folder of the copies, with links resolved.
+        above: The common parent folder of all originals.
     """
 
     folder: Path
@@ -30,22 +30,23 @@ class UprightCopies:
     def beside(
         cls, data: str, source: Source, folder: Path, *, overwrite: bool = False
     ) -> UprightCopies:
-        """The copies of a collection, in a folder that is not made yet.
+        """Check a folder for the copies of a collection; it is made with the first copy.
 
         Args:
-            data: The collection, as a user writes it.
-            source: What was found there.
-            folder: Where the copies are to go.
-            overwrite: Take a folder that is not empty, and replace copies of the same names in it.
+            data: The collection, as the user wrote it.
+            source: The opened collection.
+            folder: The folder for the copies.
+            overwrite: Accept a folder that is not empty, and replace files of the same names.
 
         Raises:
-            ConfigError: The images are no files, the folder is not empty, or originals are near.
+            ConfigError: The images are not files, the folder is not empty, or it overlaps with a
+                folder of originals.
         """
         files = [images for images in source.splits.values() if isinstance(images, FileImages)]
         if len(files) < len(source.splits):
             raise ConfigError(
-                f"--write {folder}: the images of {data} are arrays in a file; only image files "
-                "can be written anew"
+                f"--write {folder}: the images of {data} are arrays in one file; only image files "
+                "can be copied"
             )
         originals = [images.path(i) for images in files for i in range(len(images))]
         root = folder.resolve()
@@ -55,8 +56,8 @@ class UprightCopies:
         for other in sorted(near):
             if root.is_relative_to(other) or other.is_relative_to(root):
                 raise ConfigError(
-                    f"--write {folder} is, holds or lies in {other}, where originals are; choose a "
-                    "folder apart from them"
+                    f"--write {folder} is, contains or lies in {other}, which holds originals; "
+                    "choose a separate folder"
                 )
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--write {folder} is a file; expected a folder")
@@ -69,16 +70,16 @@ class UprightCopies:
         return cls(root, os.path.commonpath([os.path.abspath(place) for place in places]))
 
     def write(self, original: Path, turns: int) -> None:
-        """Write the copy of one image file; without turns, byte for byte.
+        """Write the copy of one image file; without turns, it is identical.
 
         Raises:
-            CannotTurnError: It cannot be turned without loss; nothing is written.
-            ConfigError: A link leads from the copy's place to somewhere else.
+            CannotTurnError: The file cannot be turned losslessly; nothing is written.
+            ConfigError: The copy's path leads through a link to another place.
         """
         copy = self.folder / os.path.relpath(os.path.abspath(original), self.above)
-        # Within the folder there may be links by now, to an original for one.
+        # The folder may contain links, for instance to an original.
         if copy.resolve() != copy:
-            raise ConfigError(f"{copy} is reached by a link to {copy.resolve()}; remove it")
+            raise ConfigError(f"{copy} leads through a link to {copy.resolve()}; remove the link")
         copy.parent.mkdir(parents=True, exist_ok=True)
         if turns:
             write_turned(original, copy, turns)

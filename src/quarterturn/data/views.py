@@ -1,4 +1,4 @@
-"""Ways to show a whole set of images in a test: the centre crop, the corners', the mirrored.
+"""Test-time views of images: the centre crop, corner crops, and their mirror images.
 
 Shapes: n images.
 """
@@ -15,17 +15,17 @@ from quarterturn.config import DataConfig
 from quarterturn.data.crops import Crops, placed_crops
 
 CORNER_CROP = 0.875
-"""Side of the crops in the corners, as a fraction of an image's short side, at most."""
+"""Largest side of corner crops, as a fraction of the image's short side."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to show an image.
+    """One test-time view.
 
     Attributes:
         place: ``centre`` or a corner.
-        mirrored: Left to right.
-        crops: (n, 2) sizes to the crops.
+        mirrored: Mirrored left to right.
+        crops: (n, 2) sizes to crops.
     """
 
     place: str
@@ -34,11 +34,11 @@ class View:
 
 
 def list_views(crop: DataConfig, num_crops: int) -> list[View]:
-    """The centre crop, then the mirrored one where the training mirrors, then the corners'.
+    """The centre crop, then the corner crops, each mirrored too if the training mirrors.
 
     Args:
         crop: Crop settings of the training.
-        num_crops: 1 for the centre, 5 for the corners as well (Krizhevsky et al., NeurIPS 2012).
+        num_crops: 1 for the centre, 5 to add the corners (Krizhevsky et al., NeurIPS 2012).
     """
     places = {"centre": (crop.eval_crop, 0.5, 0.5)}
     if num_crops == 5:

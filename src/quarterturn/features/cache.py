@@ -1,6 +1,6 @@
-"""Features kept on disk and memory-mapped, so that no backbone runs twice over the same images.
+"""The feature cache: memory-mapped files, so that no backbone runs twice over the same images.
 
-Shapes: n images; d width of a named part of the features.
+Shapes: n images; d width of a part of the features.
 """
 
 from __future__ import annotations
@@ -15,36 +15,27 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from quarterturn.errors import OutputError
 from quarterturn.files import beside, put_in_place, write_json
 
 Entry = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
-"""(n,) numbers of the images that could be read, and (n, d) features by name."""
+"""(n,) numbers of the images that could be read, and part to (n, d) features."""
 
 FORMAT = 1
 """Part of every key; raised when the same settings begin to mean other features."""
 
 
-def weights_fingerprint(module: nn.Module) -> str:
-    """A short hash of every parameter and buffer: its name, type, shape and values."""
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
 class FeatureCache:
-    """A folder of features, an entry for each combination of weights, images and view.
+    """A folder of features, with one entry per combination of weights, images and view.
 
-    An entry is a folder of plain ``.npy`` files: one for each name in ``parts.json``, and
-    ``indices.npy``. It appears whole or not at all. Any entry, or the whole folder, may be deleted
-    at any time.
+    An entry is a folder of plain ``.npy`` files, one per name in ``parts.json``, and
+    ``indices.npy``. It appears complete or not at all. Any entry, or the whole folder, may be
+    deleted at any time.
 
     Args:
-        folder: Where; made when something is kept.
+        folder: The folder; made with the first entry.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,9 +46,9 @@ class FeatureCache:
         """The name of an entry.
 
         Args:
-            about: All that the features depend on, in plain values: fingerprints of weights and
-                images, crop settings, layers.
-            turns: (N,) the quarter turns of the images, or None.
+            about: Everything that the features depend on, in plain values: fingerprints of weights
+                and images, crop settings, layers.
+            turns: (N,) quarter turns of the images, or None.
         """
         words = json.dumps([FORMAT, about], sort_keys=True)
         digest = hashlib.sha256(words.encode())
@@ -70,11 +61,11 @@ class FeatureCache:
         return (self.folder / key).is_dir()
 
     def writer(self, key: str, num_images: int) -> EntryWriter:
-        """Begin an entry of up to so many images."""
+        """Begin an entry of at most ``num_images`` images."""
         return EntryWriter(self.folder / key, num_images)
 
     def read(self, key: str) -> Entry:
-        """The numbers of an entry's images, and its parts, memory-mapped."""
+        """The numbers of an entry's images, and its memory-mapped parts."""
         return _read(self.folder / key)
 
 
@@ -85,14 +76,14 @@ class Writer(Protocol):
         """Add rows (b, d) to a part."""
 
     def finish(self, indices: NDArray[np.int64]) -> Entry:
-        """The whole, with the numbers of the images that could be read."""
+        """The complete entry, for the images ``indices`` that could be read."""
 
     def discard(self) -> None:
-        """Give up what was written."""
+        """Delete what was written."""
 
 
 class MemoryWriter:
-    """Collects what an `EntryWriter` would write."""
+    """Collects features in memory."""
 
     def __init__(self) -> None:
         self.parts: dict[str, list[NDArray[np.float32]]] = {}
@@ -102,20 +93,25 @@ class MemoryWriter:
         self.parts.setdefault(name, []).append(values)
 
     def finish(self, indices: NDArray[np.int64]) -> Entry:
-        """The entry."""
+        """The complete entry."""
         return indices, {name: np.concatenate(values) for name, values in self.parts.items()}
 
     def discard(self) -> None:
-        """Give up what was collected."""
+        """Forget what was collected."""
         self.parts.clear()
 
 
 class EntryWriter:
-    """Writes an entry batch by batch, so that features never have to fit into memory."""
+    """Writes a cache entry batch by batch, so that features need not fit into memory.
+
+    Args:
+        folder: The entry's folder.
+        num_images: Largest number of images.
+    """
 
     def __init__(self, folder: Path, num_images: int) -> None:
         self.folder, self.num_images = folder, num_images
-        # A folder of its own: another process may be writing the same entry.
+        # Unique, since another process may be writing the same entry.
         self.partial = beside(folder)
         self.partial.mkdir(parents=True)
         self.arrays: dict[str, np.memmap] = {}
@@ -124,12 +120,12 @@ class EntryWriter:
     def append(self, name: str, values: NDArray[np.float32]) -> None:
         """Add rows (b, d) to a part."""
         if name not in self.arrays:
-            self.partial.mkdir(exist_ok=True)  # whoever was quicker has cleared up
+            self.partial.mkdir(exist_ok=True)  # a faster process may have removed it
             path = self.partial / f"{len(self.arrays)}.npy"
             shape = (self.num_images, *values.shape[1:])
             self.arrays[name] = open_memmap(path, "w+", dtype=np.float32, shape=shape)
             if hasattr(os, "posix_fallocate"):
-                # A full disk is an error here; met in a mapped file, it would kill the process.
+                # A full disk raises an error here; in a mapped file it would kill the process.
                 with open(path, "r+b") as file:
                     os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
             self.rows[name] = 0
@@ -138,7 +134,7 @@ class EntryWriter:
         self.rows[name] = start + len(values)
 
     def finish(self, indices: NDArray[np.int64]) -> Entry:
-        """Put the entry in its place, with the numbers of the images that could be read."""
+        """Move the complete entry, for the images ``indices``, into place."""
         for array in self.arrays.values():
             array.flush()
         try:
@@ -150,21 +146,21 @@ class EntryWriter:
         except (OSError, OutputError):
             if not self.folder.is_dir():
                 raise
-            # Somebody else was quicker with the same features.
-        # What others have begun is of no use any more, whether they are at it or were stopped.
+            # Another process was faster with the same features.
+        # Partial entries of other processes, running or dead, are no longer needed.
         for begun in self.folder.parent.glob(f"{self.folder.name}.*partial"):
             shutil.rmtree(begun, ignore_errors=True)
         return _read(self.folder)
 
     def discard(self) -> None:
-        """Give up what was written."""
+        """Delete what was written."""
         shutil.rmtree(self.partial, ignore_errors=True)
 
 
 def _read(folder: Path) -> Entry:
     indices = np.load(folder / "indices.npy")
     names = json.loads((folder / "parts.json").read_text())
-    # Copy on write: torch warns of arrays that it may not write to.
+    # Copy on write: torch warns about read-only arrays.
     return indices, {
         name: np.load(folder / f"{number}.npy", mmap_mode="c")[: len(indices)]
         for number, name in enumerate(names)

@@ -1,4 +1,4 @@
-"""A network's features from disk, and by a pass over the images where they are not there yet."""
+"""A network's features from the cache, computed by a pass over the images if they are missing."""
 
 from __future__ import annotations
 
@@ -15,54 +15,55 @@ from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.network_features import NetworkFeatures
 
 
-def is_complete(images: ImageSet, store: FeatureCache, key: str) -> bool:
+def is_complete(images: ImageSet, cache: FeatureCache, key: str) -> bool:
     """Whether an entry has every image that can be read.
 
-    Those that it lacks are tried again: what failed once, on a disk that was away, need not always.
+    Images that it lacks are tried again: a file may have been unreadable only for a while, such as
+    on a disk that was not mounted.
     """
-    if not store.has(key):
+    if not cache.has(key):
         return False
-    lacking = np.setdiff1d(np.arange(len(images)), store.read(key)[0])
-    return not any(_is_readable(images, index) for index in lacking.tolist())
+    missing = np.setdiff1d(np.arange(len(images)), cache.read(key)[0])
+    return not any(_is_readable(images, index) for index in missing.tolist())
 
 
 def cached_features(
     images: ImageSet,
     crop: DataConfig,
     model: NetworkFeatures,
-    store: FeatureCache,
+    cache: FeatureCache,
     *,
     turns: Tensor | None = None,
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
 ) -> dict[str, Features]:
-    """`extract_parts` of a network, that computes only the layers which the store has not.
+    """`extract_parts` of a network, computing only the layers that are not in the cache.
 
-    Each layer is an entry of its own, so it does not matter beside which others it was asked for.
-    An entry that lacks images is made again when one of them can be read; see `is_complete`.
+    Each layer is an entry of its own, whatever other layers are asked for with it. An entry that
+    lacks images is computed again once one of them can be read; see `is_complete`.
 
     Args:
         images: The images.
         crop: Crop and normalisation settings.
         model: The network's features.
-        store: Where features are kept.
-        turns: (N,) quarter turns, one for each image; upright without.
-        device: Where the network is.
+        cache: The feature cache.
+        turns: (N,) quarter turns, one per image; None for upright images.
+        device: The network's device.
         workers: Processes that decode files.
-        batch_size: Images at a time.
+        batch_size: Images per batch.
 
     Returns:
-        Name to features, memory-mapped, in the order of the backbone's layers.
+        Part to features, memory-mapped, in the order of the backbone's layers.
 
     Raises:
-        DataError: Too many images, or all, could not be decoded.
+        DataError: Too many images, or all of them, could not be decoded.
     """
-    keys = {layer: model.store_key(layer, images, crop, turns) for layer in model.layers}
-    missing = tuple(layer for layer in model.layers if not is_complete(images, store, keys[layer]))
+    keys = {layer: model.cache_key(layer, images, crop, turns) for layer in model.layers}
+    missing = tuple(layer for layer in model.layers if not is_complete(images, cache, keys[layer]))
     if missing:
         wanted = NetworkFeatures(model.network, missing, model.grid, model.pool)
-        writers = {layer: store.writer(keys[layer], len(images)) for layer in missing}
+        writers = {layer: cache.writer(keys[layer], len(images)) for layer in missing}
         extract_parts(
             images,
             crop,
@@ -75,7 +76,7 @@ def cached_features(
         )
     found: dict[str, Features] = {}
     for layer in model.layers:
-        numbers, arrays = store.read(keys[layer])
+        numbers, arrays = cache.read(keys[layer])
         labels = None if images.labels is None else images.labels[numbers]
         found |= {name: Features(values, numbers, labels) for name, values in arrays.items()}
     return found
@@ -90,7 +91,7 @@ def _is_readable(images: ImageSet, index: int) -> bool:
 
 
 class _ByLayer:
-    """Hands the parts of a network's features to the writers of their layers."""
+    """Passes the parts of a network's features on to the writers of their layers."""
 
     def __init__(self, model: NetworkFeatures, writers: dict[str, EntryWriter]) -> None:
         self.model, self.writers = model, writers

@@ -1,6 +1,6 @@
-"""Features of every image of a set, once, without gradients.
+"""Features of all images of a set, in one pass without gradients.
 
-Shapes: n images; d width of a named part of the features.
+Shapes: n images; d width of a part of the features.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Features:
     """Features of the images that could be read.
 
     Attributes:
-        values: (n, d) float32, or (n, ...) for a map; perhaps memory-mapped.
+        values: (n, d) float32, or (n, ...) for maps; may be memory-mapped.
         indices: (n,) numbers of the images.
         labels: (n,) classes, or None.
     """
@@ -42,18 +42,18 @@ class Features:
     indices: NDArray[np.int64]
     labels: NDArray[np.int64] | None
 
-    def of(self, chosen: NDArray[np.int64]) -> LabelledFeatures:
-        """The features of some images, by number; those that could not be read are left out."""
-        rows = np.flatnonzero(np.isin(self.indices, chosen))
-        whole = len(rows) == len(self.indices)
+    def of(self, images: NDArray[np.int64]) -> LabelledFeatures:
+        """The labelled features of the numbered images, without those that could not be read."""
+        rows = np.flatnonzero(np.isin(self.indices, images))
+        is_whole = len(rows) == len(self.indices)
         assert self.labels is not None
-        values = self.values if whole else RowSubset(self.values, rows)
+        values = self.values if is_whole else RowSubset(self.values, rows)
         return LabelledFeatures(values, self.indices[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """Features with labels, of some of the images, that stay where they are until they are read.
+    """Features with labels, of a subset of the images; rows are read when they are used.
 
     Attributes:
         values: (n, d) float32.
@@ -83,19 +83,21 @@ def extract(
         images: The images.
         crop: Crop and normalisation settings.
         model: (B, 3, S, S) to (B, ...); a module is put in eval mode meanwhile.
-        turns: (N,) quarter turns, one for each image; upright without.
-        device: Where the model is.
+        turns: (N,) quarter turns, one per image; None for upright images.
+        device: The model's device.
         workers: Processes that decode files.
-        batch_size: Images at a time.
+        batch_size: Images per batch.
         failed: Filled with the images that cannot be decoded, which are left out.
 
     Raises:
-        DataError: Not one image could be decoded; or, where nobody asks for those that failed,
-            more than ``crop.max_bad_fraction`` of them.
+        DataError: No image could be decoded; or, without ``failed``, more than
+            ``crop.max_bad_fraction`` of them could not.
     """
     values, indices = [], []
-    for numbers, found in _batches(images, crop, model, turns, device, workers, batch_size, failed):
-        values.append(found.float().cpu())
+    for numbers, output in _batches(
+        images, crop, model, turns, device, workers, batch_size, failed
+    ):
+        values.append(output.float().cpu())
         indices.append(numbers)
     return _labelled(images, torch.cat(values).numpy(), torch.cat(indices).numpy())
 
@@ -112,39 +114,39 @@ def extract_parts(
     view: Callable[[Tensor], Crops] | None = None,
     writer: Writer | None = None,
 ) -> dict[str, Features]:
-    """Run a model that gives several named features, in one pass.
+    """Run a model with several named outputs over the centre crops of a set.
 
     Args:
         images: The images.
         crop: Crop and normalisation settings.
-        model: (B, 3, S, S) to named (B, d); a module is put in eval mode meanwhile.
-        turns: (N,) quarter turns, one for each image; upright without.
-        device: Where the model is.
+        model: (B, 3, S, S) to part to (B, d); a module is put in eval mode meanwhile.
+        turns: (N,) quarter turns, one per image; None for upright images.
+        device: The model's device.
         workers: Processes that decode files.
-        batch_size: Images at a time.
-        view: (n, 2) sizes to another crop of each image than the centre's.
-        writer: Where the features go, batch by batch; into memory without.
+        batch_size: Images per batch.
+        view: (n, 2) sizes to crops, in place of the centre crops.
+        writer: Takes the features batch by batch; None collects them in memory.
 
     Returns:
-        Name to features.
+        Part to features.
 
     Raises:
-        DataError: Too many images, or all, could not be decoded.
+        DataError: Too many images, or all of them, could not be decoded.
     """
     writer = MemoryWriter() if writer is None else writer
-    seen = []
+    indices = []
     try:
-        for part, found in _batches(
+        for numbers, output in _batches(
             images, crop, model, turns, device, workers, batch_size, view=view
         ):
-            seen.append(part.numpy())
-            for name, values in found.items():
+            indices.append(numbers.numpy())
+            for name, values in output.items():
                 writer.append(name, values.float().cpu().numpy())
-        numbers, arrays = writer.finish(np.concatenate(seen))
+        read, arrays = writer.finish(np.concatenate(indices))
     except BaseException:
         writer.discard()
         raise
-    return {name: _labelled(images, values, numbers) for name, values in arrays.items()}
+    return {name: _labelled(images, values, read) for name, values in arrays.items()}
 
 
 @torch.no_grad()
@@ -159,7 +161,7 @@ def _batches(
     failed: dict[int, str] | None = None,
     view: Callable[[Tensor], Crops] | None = None,
 ) -> Iterator[tuple[Tensor, Found]]:
-    """The numbers of the images of each batch, and what the model makes of them."""
+    """The image numbers of each batch, and the model's output."""
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
@@ -197,7 +199,7 @@ def _labelled(
 
 
 def concatenate(features: Sequence[Features]) -> Features:
-    """Rows of several sets of features, which all have labels or all have none."""
+    """The rows of several sets of features, all of them with labels or all without."""
     labels = [f.labels for f in features if f.labels is not None]
     return Features(
         np.concatenate([f.values for f in features]),
@@ -207,5 +209,5 @@ def concatenate(features: Sequence[Features]) -> Features:
 
 
 def random_turns(num_images: int, seed: int) -> Tensor:
-    """(N,) quarter turns uniform in 0..3, fixed by the seed and each image's number."""
+    """(N,) quarter turns uniform in 0..3, a function of the seed and the image's number."""
     return integers(4, seed, "turned test images", torch.arange(num_images))

@@ -1,10 +1,11 @@
-"""Things that turn images into named features, to be probed.
+"""A network's features by part: its halves, its layers, or the whole last layer.
 
 Shapes: B images; d width of a part.
 """
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 
 import torch
@@ -14,25 +15,35 @@ from torch import Tensor, nn
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.errors import ConfigError
-from quarterturn.features.cache import FeatureCache, weights_fingerprint
+from quarterturn.features.cache import FeatureCache
 from quarterturn.methods.base import Network
 
 
-class NetworkFeatures(nn.Module):
-    """A network's features, by the names of their parts.
+def weights_fingerprint(module: nn.Module) -> str:
+    """A short hash of all parameters and buffers: names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
 
-    The last layer is handed out by the parts that the network names: ``rotation``, ``invariant``
-    and ``both``, or ``whole``. Other layers go by their own names; maps are averaged over the
-    squares of a grid, or go through ``pool``.
+
+class NetworkFeatures(nn.Module):
+    """A network's features by part.
+
+    The parts of the last layer are those that the network names: ``rotation``, ``invariant`` and
+    ``both``, or ``whole``. Other layers are parts under their own names; their maps are
+    average-pooled, or go through ``pool``.
 
     Args:
         network: Backbone and heads.
         layers: Layers of the backbone; by default the last.
-        grid: Squares a side that maps are averaged over; 1 averages the whole map.
-        pool: In place of the grid, what maps (B, C, H, W) go through; its ``repr`` says what it is.
+        grid: Average-pool maps to a grid x grid grid.
+        pool: Replaces average pooling of maps (B, C, H, W); its ``repr`` identifies it in the
+            cache.
 
     Raises:
-        ConfigError: No layer, or one that the backbone has not; the message lists those it has.
+        ConfigError: No layer is given, or one that the backbone lacks; lists the layers it has.
     """
 
     def __init__(
@@ -53,47 +64,47 @@ class NetworkFeatures(nn.Module):
             )
         if grid < 1:
             raise ConfigError(f"--grid is {grid}; expected at least 1")
-        # What convolutions compute in fastest, a fifth on processors; shapes are as ever.
+        # Convolutions are a fifth faster on CPUs in this memory format; shapes do not change.
         self.network = network.to(memory_format=torch.channels_last)
         self.grid, self.pool = grid, pool
-        self.training = network.training  # who puts this in eval mode puts the network's mode back
+        self.training = network.training  # so that restoring this mode restores the network's
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of all weights, as they are when it is first asked for."""
+        """`weights_fingerprint` of the network, computed at the first use."""
         return weights_fingerprint(self.network)
 
     def layer_of(self, part: str) -> str:
-        """The layer that a part of the features is of."""
+        """The layer that a part belongs to."""
         last = self.network.backbone.layers[-1]
         return part if part in self.layers and part != last else last
 
     @torch.no_grad()
     def widths(self, image_size: int) -> dict[str, int]:
-        """The width of each part, told by one blank image of so many pixels a side."""
+        """The width of each part, measured on one blank image of ``image_size`` pixels."""
         device = next(self.network.parameters()).device
         self.eval()
         blank = torch.zeros(1, 3, image_size, image_size, device=device)
         return {name: values[0].numel() for name, values in self(blank).items()}
 
-    def store_key(
+    def cache_key(
         self, layer: str, images: ImageSet, crop: DataConfig, turns: Tensor | None = None
     ) -> str:
-        """What a store knows the features of some images by.
+        """The key of a layer's features in a `FeatureCache`.
 
         Args:
             layer: One of the layers.
             images: The images.
             crop: Crop and normalisation settings.
-            turns: (N,) quarter turns, one for each image; upright without.
+            turns: (N,) quarter turns, one per image; None for upright images.
         """
         about = {
             "weights": self.fingerprint,
             "layer": layer,
             "grid": None if layer == self.network.backbone.layers[-1] else self._pooling,
             "images": images.fingerprint(),
-            # Files of one name and size in another folder are other images, and so are files that
-            # were turned in place.
+            # Files of the same name and size are other images in another folder, or once they were
+            # turned in place.
             "files": images.files_fingerprint() if isinstance(images, FileImages) else None,
             "image_size": crop.image_size,
             "eval_crop": crop.eval_crop,
@@ -107,7 +118,7 @@ class NetworkFeatures(nn.Module):
         return self.grid if self.pool is None else repr(self.pool)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, S, S) to named (B, d)."""
+        """(B, 3, S, S) images to part to (B, d)."""
         found = self.network.features(images, self.layers)
         if self.pool is not None:
             return {name: self.pool(values) for name, values in found.items()}
@@ -115,7 +126,7 @@ class NetworkFeatures(nn.Module):
 
 
 class Pixels(nn.Module):
-    """The pixels of the centre crop, which any method has to beat."""
+    """The pixels of the centre crop: a baseline that any method should beat."""
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, S, S) to (B, 3*S*S)."""
@@ -129,35 +140,35 @@ def choose_part(
 
     Args:
         network: Backbone and heads.
-        half: ``invariant`` (the default where the network has halves), ``rotation`` or ``both``.
-        layer: A named layer instead of the last, whole; maps are averaged over their area.
+        half: ``invariant`` (the default if the network has halves), ``rotation`` or ``both``.
+        layer: A whole layer, by name, instead of the last; maps are average-pooled.
 
     Returns:
-        The features, and which of the parts they hand out is meant.
+        The features, and the name of the part among them.
 
     Raises:
-        ConfigError: The network has no halves, or no such layer; or both are asked for.
+        ConfigError: The network has no halves or no such layer, or both are asked for.
     """
     parts = list(network.parts(torch.zeros(1, network.backbone.feature_dim)))
     if layer is not None:
         if half is not None:
-            raise ConfigError("--half parts the last layer; give --half or --layer, not both")
+            raise ConfigError(
+                "--half is a part of the last layer: give --half or --layer, not both"
+            )
         features = NetworkFeatures(network, (layer,))
         if layer != network.backbone.layers[-1]:
             return features, layer
         return features, "both" if "both" in parts else parts[0]
     chosen = half or ("invariant" if "invariant" in parts else parts[0])
     if chosen not in parts:
-        raise ConfigError(
-            f"--half {chosen}: this run's features are not split in halves; leave --half out"
-        )
+        raise ConfigError(f"--half {chosen}: this run's features have no halves; leave --half out")
     return NetworkFeatures(network), chosen
 
 
 def pooled(values: Tensor, grid: int = 1) -> Tensor:
-    """Maps (B, C, H, W) averaged over a grid of squares to (B, C*grid*grid); vectors as they are.
+    """Maps (B, C, H, W) average-pooled to (B, C*grid*grid); vectors unchanged.
 
-    A map smaller than the grid is taken whole.
+    A map smaller than the grid is not pooled.
     """
     if values.ndim == 2:
         return values

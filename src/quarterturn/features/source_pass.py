@@ -1,4 +1,4 @@
-"""One pass over all images of a source, with what could not be read."""
+"""One pass over all splits of a source, with one count of the files that could not be read."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from quarterturn.data.sources import Source
 from quarterturn.data.unreadable import check_unreadable, list_unreadable
 
 
-class _Found(Protocol):
+class _HasIndices(Protocol):
     @property
     def indices(self) -> NDArray[np.int64]: ...
 
 
-Found = TypeVar("Found", bound=_Found)
-"""What is found of the images that could be read, whose numbers are ``indices``."""
+Result = TypeVar("Result", bound=_HasIndices)
+"""Something about the images that could be read, whose numbers are ``indices``."""
 
 
 def run_on_all_splits(
     source: Source,
-    find: Callable[[ImageSet, dict[int, str]], Found],
+    run: Callable[[ImageSet, dict[int, str]], Result],
     max_bad_fraction: float,
-) -> tuple[dict[str, Found], list[str]]:
-    """Look at the images of every split, those that nothing else uses as well.
+) -> tuple[dict[str, Result], list[str]]:
+    """Run a function over the images of all splits, used and unused.
 
     Args:
         source: The images.
-        find: Gets the images of a split, and a dictionary for those that it cannot decode.
-        max_bad_fraction: The most files that may be unreadable, of all splits together.
+        run: Takes the images of a split, and a dictionary to fill with those that cannot be
+            decoded.
+        max_bad_fraction: Largest share of files that may be unreadable, over all splits.
 
     Returns:
-        Split to what was found, and lines on the files that were left out.
+        Split to result, and lines on the files that were left out.
 
     Raises:
-        DataError: They are too many.
+        DataError: Too many files cannot be read.
     """
-    found, left_out = {}, dict(source.unreadable)
+    results, unreadable = {}, dict(source.unreadable)
     for split, images in source.all_splits.items():
         failed: dict[int, str] = {}
-        found[split] = find(images, failed)
-        left_out |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
-    num_read = sum(len(of_split.indices) for of_split in found.values())
-    check_unreadable(left_out, num_read, max_bad_fraction)
-    lines = [f"unreadable files left out: {len(left_out)}", *list_unreadable(left_out)]
-    return found, lines if left_out else []
+        results[split] = run(images, failed)
+        unreadable |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
+    num_read = sum(len(result.indices) for result in results.values())
+    check_unreadable(unreadable, num_read, max_bad_fraction)
+    lines = [f"unreadable files left out: {len(unreadable)}", *list_unreadable(unreadable)]
+    return results, lines if unreadable else []

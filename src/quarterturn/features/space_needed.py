@@ -1,4 +1,4 @@
-"""Room for features, asked for before they are computed: on the disk, in a classifier's memory."""
+"""Disk and memory that features need, checked before they are computed."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from quarterturn.features.extraction import random_turns
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.memory import gigabytes
 
-BYTES = 4
-"""Of a feature, a float32."""
+BYTES_PER_FEATURE = 4
 COPIES = 3.5
-"""Of its features that logistic regression holds in memory: our own, and 2.3 of scikit-learn's,
-as measured."""
+"""Copies of its features that logistic regression holds in memory: ours, and 2.3 measured in
+scikit-learn."""
 FEW_SHOT_COPIES = 10.5
-"""The same of a few-shot classifier, which works in a basis of its images: 10.0, as measured."""
-FEWER = "probe fewer --layers, fewer images by --limit, or averages over a smaller --grid"
+"""The same for a few-shot classifier, which works in a basis of its images: 10.0 measured."""
+REMEDY = "probe fewer --layers, fewer images with --limit, or a smaller --grid"
 
 
 def passes(split: LabelledData, seeds: Sequence[int]) -> Iterator[tuple[ImageSet, Tensor | None]]:
-    """Images and their turns, for every pass that `probe_over_seeds` makes."""
+    """The images and turns of each pass that a probe over several seeds makes."""
     yield split.train, None
     if split.test is not None:
         yield split.test, None
     for seed in seeds:
-        held = split.tests.subset(split.parts(seed)[1])
-        yield held, random_turns(len(held), seed)
+        tests = split.tests.subset(split.parts(seed)[1])
+        yield tests, random_turns(len(tests), seed)
 
 
 def bytes_to_cache(
@@ -44,16 +43,16 @@ def bytes_to_cache(
     split: LabelledData,
     crop: DataConfig,
     seeds: Sequence[int],
-    store: FeatureCache,
+    cache: FeatureCache,
 ) -> int:
-    """Size of the features that a probe will add to the store.
+    """Bytes that a probe will add to the feature cache.
 
     Args:
         models: The networks' features.
         split: Labelled images.
         crop: Crop and normalisation settings.
-        seeds: Of turns and held-out parts.
-        store: Where features are kept; what it has already is not counted.
+        seeds: Seeds of turns and held-out parts.
+        cache: The cache; entries that it has are not counted.
     """
     missing = {}
     for model in models:
@@ -62,50 +61,55 @@ def bytes_to_cache(
             widths[model.layer_of(part)] += width
         for images, turns in passes(split, seeds):
             for layer, width in widths.items():
-                key = model.store_key(layer, images, crop, turns)
-                if not is_complete(images, store, key):
-                    missing[key] = BYTES * len(images) * width
+                key = model.cache_key(layer, images, crop, turns)
+                if not is_complete(images, cache, key):
+                    missing[key] = BYTES_PER_FEATURE * len(images) * width
     return sum(missing.values())
 
 
 def require_disk_space(needed: int, folder: Path) -> str | None:
-    """Words on the size of the features that will be kept; None where there are none to come.
+    """Check that the disk has space for features to cache.
 
     Args:
-        needed: Bytes, of `bytes_to_cache`.
-        folder: Where the features will be; its parent is there.
+        needed: Bytes, from `bytes_to_cache`.
+        folder: Folder of the cache, whose parent exists.
+
+    Returns:
+        A line on their size for the user; None if nothing will be cached.
 
     Raises:
-        ConfigError: The disk has not that much room.
+        ConfigError: The disk has less free space.
     """
     if not needed:
         return None
     free = shutil.disk_usage(folder.parent).free
-    words = f"features to keep in {folder}: {gigabytes(needed)}; {gigabytes(free)} are free"
+    line = f"features to cache in {folder}: {gigabytes(needed)}; {gigabytes(free)} are free"
     if needed > free:
-        raise ConfigError(f"{words}: {FEWER}, or make room (whatever is in that folder can go)")
-    return words
+        raise ConfigError(
+            f"{line}: {REMEDY}, or free some space (that folder may be deleted at any time)"
+        )
+    return line
 
 
 def require_memory(
     num_images: int, model: NetworkFeatures, crop: DataConfig, copies: float = COPIES
 ) -> None:
-    """See that logistic regression can have its features in memory.
+    """Check that the features of logistic regression fit into memory.
 
     Args:
-        num_images: That it learns from.
+        num_images: Training images.
         model: A network's features; the widest part counts.
         crop: Crop settings.
-        copies: Of the features that it holds.
+        copies: Copies of the features that are held in memory.
 
     Raises:
-        ConfigError: They take more than is free.
+        ConfigError: They need more memory than is free.
     """
     part, width = max(model.widths(crop.image_size).items(), key=lambda item: item[1])
-    needed, free = copies * BYTES * num_images * width, free_main_memory()
+    needed, free = copies * BYTES_PER_FEATURE * num_images * width, free_main_memory()
     if free is not None and needed > free:
         raise ConfigError(
-            f"logistic regression on {num_images:,} images and {width:,} features of {part} takes "
-            f"{gigabytes(needed)} of memory, and {gigabytes(free)} are free: {FEWER}, or choose "
-            "--kind knn, which reads features from the disk in parts"
+            f"logistic regression on {num_images:,} images and {width:,} features of {part} needs "
+            f"{gigabytes(needed)} of memory, and {gigabytes(free)} are free: {REMEDY}, or choose "
+            "--kind knn, which reads features from disk in blocks"
         )

@@ -1,4 +1,4 @@
-"""Less weight for examples that are told well already: the focal loss.
+"""The focal loss: less weight for well-classified examples.
 
 Lin, Goyal, Girshick, He, Dollar, "Focal Loss for Dense Object Detection", ICCV 2017.
 
@@ -15,13 +15,13 @@ from quarterturn.losses.precision import at_least_float32
 
 
 class FocalLoss(nn.Module):
-    """(1 - p) ** gamma times cross-entropy, p the probability of the target (equation 4).
+    """(1 - p) ** gamma times cross-entropy, with p the probability of the target (equation 4).
 
-    p comes from the plain softmax, and a weighted mean is divided by the sum of the weights; the
-    LDAM-DRW repository takes p from the weighted cross-entropy, and a plain mean.
+    p is that of the unweighted softmax, and a weighted mean is divided by the sum of the weights.
+    The LDAM-DRW repository takes p from the weighted cross-entropy, and a plain mean.
 
     Args:
-        gamma: 0 is cross-entropy; 1 is what the LDAM-DRW repository takes, 2 the paper.
+        gamma: 0 gives cross-entropy; the LDAM-DRW repository uses 1, the paper 2.
         reduction: ``mean``, ``sum`` or ``none``, as `torch.nn.functional.cross_entropy` reduces.
 
     Raises:
@@ -38,13 +38,14 @@ class FocalLoss(nn.Module):
         """The loss.
 
         Args:
-            logits: (B, C); computed in float32, or float64 where they are.
+            logits: (B, C); computed in float32, or in float64 if they are float64.
             targets: (B,) int64.
-            weight: (C,) weights of the classes, or None for 1.
+            weight: (C,) class weights, or None for 1.
         """
         log_p = F.log_softmax(at_least_float32(logits), dim=1)
-        # 1 - p without loss of digits; where it is 0, its power would have no finite slope.
-        rest = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+        # 1 - p without cancellation; clamped, since its power has no finite gradient at 0.
+        one_minus_p = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
         weight = None if weight is None else weight.to(log_p)
-        # The likelihood of the modified logarithms picks, weights and reduces as cross-entropy.
-        return F.nll_loss(rest**self.gamma * log_p, targets, weight, reduction=self.reduction)
+        # nll_loss selects the targets, weights and reduces exactly as cross-entropy does.
+        focal_log_p = one_minus_p**self.gamma * log_p
+        return F.nll_loss(focal_log_p, targets, weight, reduction=self.reduction)

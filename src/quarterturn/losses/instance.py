@@ -1,7 +1,7 @@
-"""Telling every image from every other: NCE and InfoNCE against a memory bank.
+"""Instance discrimination: NCE and InfoNCE against a memory bank.
 
 Shapes: B images in the batch; E embedding width; K noise samples; N images in the data set.
-Embeddings and bank rows have length 1, so their products are cosines.
+Embeddings and bank rows have length 1, so their dot products are cosines.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def nce_loss(
 
         -log(P_i / (P_i + K/N)) - sum over K noise j of log((K/N) / (P_j + K/N))
 
-    (Wu et al., CVPR 2018, equations 4 to 8; Feng et al., CVPR 2019, section 3.3). The image itself
-    may be among the noise and is not masked out. On small collections a constant Z is soon far too
-    small and the loss explodes; `infonce_loss` has no Z.
+    (Wu et al., CVPR 2018, equations 4 to 8; Feng et al., CVPR 2019, section 3.3). An image may be
+    among its own noise samples and is not masked out. On small collections a constant Z soon
+    becomes far too small and the loss explodes; `infonce_loss` has no Z.
 
     Args:
         embedding: (B, E), this step's embeddings.
         positive: (B, E), the images' own rows in the memory bank.
-        noise: (K, E), shared by the batch, or (B, K, E), rows of the noise samples.
+        noise: Rows of the noise samples, (K, E) if shared by the batch, or (B, K, E).
         num_instances: N.
-        temperature: Divides the cosines; the paper's is 0.07.
+        temperature: Divides the cosines; 0.07 in the paper.
         normalizer: Z, see `nce_normalizer`.
 
     Returns:
@@ -53,10 +53,10 @@ def nce_loss(
 def nce_normalizer(
     embedding: Tensor, positive: Tensor, noise: Tensor, *, num_instances: int, temperature: float
 ) -> Tensor:
-    """Estimate of Z: N * mean of exp(v.m / temperature) over a batch's positives and noise.
+    """Estimate Z as N * mean of exp(v.m / temperature) over a batch's positives and noise.
 
-    Made once, on the first batch, and kept (Wu et al., CVPR 2018, section 3.3). Arguments as for
-    `nce_loss`. Returns a scalar without gradient.
+    It is estimated once, on the first batch, and stays constant (Wu et al., CVPR 2018, section
+    3.3). Arguments as for `nce_loss`. Returns a scalar without gradient.
     """
     logits = instance_logits(embedding, positive, noise, temperature)
     return normalizer_of_logits(*logits, num_instances=num_instances)
@@ -77,7 +77,7 @@ def infonce_loss(
         positive: (B, E), the images' own rows in the memory bank.
         noise: (K, E), shared by the batch, or (B, K, E).
         temperature: Divides the cosines.
-        mask: (B, K) bool, True where a noise sample is the image itself and is left out.
+        mask: (B, K) bool, True where a noise sample is the image itself, to be left out.
 
     Returns:
         Scalar, float32: mean over the batch.
@@ -90,7 +90,7 @@ def instance_logits(
 ) -> tuple[Tensor, Tensor]:
     """(B,) logits of the positives and (B, K) of the noise, in float32; see `nce_loss`."""
     embedding, positive, noise = embedding.float(), positive.float(), noise.float()
-    # Autocast would lower the products to bfloat16 again, which has three digits.
+    # Autocast would compute the products in bfloat16, which has three digits.
     with torch.autocast(embedding.device.type, enabled=False):
         of_positive = (embedding * positive).sum(dim=1)
         if noise.ndim == 2:
@@ -103,13 +103,13 @@ def instance_logits(
 def gathered_logits(
     embedding: Tensor, rows: Tensor, indices: Tensor, chosen: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """`instance_logits` of a bank's rows, without a copy of the noise for each image.
+    """`instance_logits` from the bank and row numbers, without copying the noise rows.
 
     Args:
         embedding: (B, E), this step's embeddings.
         rows: (N, E), the memory bank, float32; it gets no gradient.
-        indices: (B,) numbers of the images.
-        chosen: (B, K) numbers of the noise.
+        indices: (B,) rows of the images.
+        chosen: (B, K) rows of the noise samples.
         temperature: Divides the cosines.
     """
     embedding = embedding.float()
@@ -127,7 +127,7 @@ def nce_of_logits(
     normalizer: Tensor | float,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """`nce_loss` of (B,) and (B, K) logits, weighted by (B,) where there are weights."""
+    """`nce_loss` from (B,) and (B, K) logits, weighted by (B,) ``weights`` if given."""
     log_z = torch.as_tensor(normalizer, dtype=torch.float32, device=noise.device).log()
     log_noise = math.log(noise.shape[1] / num_instances)  # log of K * P_n
     # -log(p / (p + c)) = softplus(log c - log p), which neither overflows nor divides by zero.
@@ -138,14 +138,14 @@ def nce_of_logits(
 
 @torch.no_grad()
 def normalizer_of_logits(positive: Tensor, noise: Tensor, *, num_instances: int) -> Tensor:
-    """`nce_normalizer` of (B,) and (B, K) logits."""
+    """`nce_normalizer` from (B,) and (B, K) logits."""
     return num_instances * torch.cat([positive[:, None], noise], dim=1).exp().mean()
 
 
 def infonce_of_logits(
     positive: Tensor, noise: Tensor, mask: Tensor | None = None, weights: Tensor | None = None
 ) -> Tensor:
-    """`infonce_loss` of (B,) and (B, K) logits, weighted by (B,) where there are weights."""
+    """`infonce_loss` from (B,) and (B, K) logits, weighted by (B,) ``weights`` if given."""
     if mask is not None:
         noise = noise.masked_fill(mask, -torch.inf)
     logits = torch.cat([positive[:, None], noise], dim=1)
@@ -156,12 +156,12 @@ def infonce_of_logits(
 
 
 class _GatheredProducts(torch.autograd.Function):
-    """products_ik = rows_c(i,k) . embedding_i, for c = chosen.
+    """products_ik = rows_c(i,k) . embedding_i, with c = chosen.
 
-    Gathering the rows first would write and read B x K x E numbers, 400 MB for the paper's batch,
-    forward and again backward. ``embedding_bag`` sums weighted rows as it reads them: that is the
-    gradient here, and its own gradient by the weights is the product. A sum with weights of zero is
-    made for nothing but that gradient; it costs a tenth of what the gather did.
+    Gathering the rows would write and read B x K x E numbers, 400 MB for the paper's batch, both
+    forward and backward. ``embedding_bag`` sums weighted rows as it reads them. That sum is the
+    backward pass here, and its gradient with respect to the weights is the forward pass; it is
+    taken of a sum with zero weights. This costs a tenth of the gather.
     """
 
     @staticmethod

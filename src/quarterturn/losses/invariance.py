@@ -1,4 +1,4 @@
-"""Equal features for all rotations of an image."""
+"""The invariance loss: equal features for all rotations of an image."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from quarterturn.losses.weights import weighted_mean
 
 
 def invariance_loss(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean squared distance of each copy's feature to the mean over the copies.
+    """Mean squared error between each copy's feature and the mean over the four copies.
 
-    The mean is a fixed target (detached), so the copies are drawn towards it (Feng et al., CVPR
-    2019, section 3.3).
+    The mean is detached, a fixed target for the copies (Feng et al., CVPR 2019, section 3.3).
 
     Args:
-        features: (B, 4, D/2), the invariant half for each copy; any floating type.
-        weights: (B,) of the images, whose weighted mean is divided by their sum; None for 1.
+        features: (B, 4, D/2), the invariant half of each copy; any floating type.
+        weights: (B,) weights of the images, divided by their sum; None for a plain mean.
 
     Returns:
         Scalar, float32: the mean over all B * 4 * D/2 elements.

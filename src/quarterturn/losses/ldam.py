@@ -1,4 +1,4 @@
-"""Larger margins for rarer classes: the label-distribution-aware margin loss.
+"""The label-distribution-aware margin loss: larger margins for rarer classes.
 
 Cao, Wei, Gaidon, Arechiga, Ma, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
 Loss", NeurIPS 2019.
@@ -12,43 +12,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quarterturn.losses.class_counts import ClassCounts, checked_counts, where_counted
+from quarterturn.losses.class_counts import ClassCounts, checked_counts, on_device_of
 from quarterturn.losses.precision import at_least_float32
 
 
 def ldam_margins(
     class_counts: ClassCounts, max_margin: float = 0.5, *, leave_out_empty: bool = False
 ) -> Tensor:
-    """Margins proportional to n_c ** -1/4, of which the largest is ``max_margin``.
+    """Margins proportional to n_c ** -1/4, the largest of which is ``max_margin``.
 
-    This trade-off between the classes minimises the paper's bound of the balanced error (section
-    3.1); the scale is that of section 3.2.
+    These proportions minimise the paper's bound on the balanced error (section 3.1); the scale is
+    that of section 3.2.
 
     Args:
         class_counts: (C,) training images n_c of each class.
         max_margin: Margin of the rarest class.
-        leave_out_empty: Give classes without images a margin of 0, and let the others' be as if
-            those were not there.
+        leave_out_empty: Give classes without images a margin of 0, and the others the margins that
+            they would have without those classes.
 
     Returns:
         (C,) float32, on the device of the counts.
 
     Raises:
-        ValueError: Counts that cannot be, or a class without images.
+        ValueError: Invalid counts, or a class without images.
     """
     counts = checked_counts(class_counts, leave_out_empty=leave_out_empty)
     margins = torch.where(counts > 0, counts**-0.25, 0.0)
-    return where_counted(max_margin * margins / margins.max(), class_counts)
+    return on_device_of(class_counts, max_margin * margins / margins.max())
 
 
 def margin_logits(cosines: Tensor, targets: Tensor, margins: Tensor, scale: float) -> Tensor:
-    """Cosines, less a margin at each target, times a scale.
+    """Subtract a margin from the cosine of each target, and scale all cosines.
 
     Args:
         cosines: (B, C).
-        targets: (B,) int64; one that is no class of the C keeps its row as it is.
-        margins: (B,) of each example.
-        scale: Multiplies all.
+        targets: (B,) int64; rows whose target is outside 0..C-1 get no margin.
+        margins: (B,) margin of each example.
+        scale: Factor of all cosines.
 
     Returns:
         (B, C), float32 or float64.
@@ -59,21 +59,21 @@ def margin_logits(cosines: Tensor, targets: Tensor, margins: Tensor, scale: floa
 
 
 class LDAMLoss(nn.Module):
-    """Cross-entropy of scaled cosines, less a margin at the target (section 3.2).
+    """Cross-entropy of scaled cosines, with a margin subtracted at the target (section 3.2).
 
-    The head takes cosines (`quarterturn.models.heads.CosineHead`); the scale is inside the loss.
-    With margins of 0 this is cross-entropy of scaled logits.
+    The head returns cosines (`quarterturn.models.heads.CosineHead`); the loss scales them. With
+    margins of 0 this is the cross-entropy of scaled logits.
 
     Args:
         class_counts: (C,) training images of each class.
         max_margin: See `ldam_margins`.
-        scale: Multiplies the logits.
-        reduction: ``mean``, ``sum`` or ``none``, as `torch.nn.functional.cross_entropy` reduces:
-            the mean of a weighted loss is divided by the sum of the weights.
+        scale: Factor of the logits.
+        reduction: ``mean``, ``sum`` or ``none``, as in `torch.nn.functional.cross_entropy`: a
+            weighted mean is divided by the sum of the weights.
         leave_out_empty: See `ldam_margins`.
 
     Attributes:
-        margins: (C,).
+        margins: (C,) margin of each class.
     """
 
     margins: Tensor
@@ -96,11 +96,11 @@ class LDAMLoss(nn.Module):
         """The loss.
 
         Args:
-            logits: (B, C) cosines; computed in float32, or float64 where they are.
+            logits: (B, C) cosines; computed in float32, or in float64 if they are float64.
             targets: (B,) int64.
-            weight: (C,) weights of the classes, or None for 1.
+            weight: (C,) class weights, or None for 1.
         """
-        of_targets = self.margins.to(logits.device)[targets.clamp(min=0)]
-        logits = margin_logits(logits, targets, of_targets, self.scale)
+        margins = self.margins.to(logits.device)[targets.clamp(min=0)]
+        logits = margin_logits(logits, targets, margins, self.scale)
         weight = None if weight is None else weight.to(logits)
         return F.cross_entropy(logits, targets, weight, reduction=self.reduction)

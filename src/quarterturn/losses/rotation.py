@@ -1,4 +1,4 @@
-"""Rotation prediction, with weights that discount images without an upright.
+"""The rotation loss, with weights that discount images without an "up".
 
 Shapes: B images in R = 4 copies, copy k turned by k quarter turns; N images in the data set.
 """
@@ -23,17 +23,18 @@ def rotation_loss(
 ) -> Tensor:
     """Weighted cross-entropy of the predicted quarter turns.
 
-    The weighted sum over the B*4 copies is divided by B*4, not by the sum of the weights: an image
-    with little weight contributes little, it does not lift the others (Feng et al., CVPR 2019,
-    section 3.2).
+    The weighted sum over the B*4 copies is divided by B*4, not by the sum of the weights, so a
+    small weight lowers the loss of its copy without raising that of the others (Feng et al., CVPR
+    2019, section 3.2).
 
     Args:
-        logits: (B, 4, 4), copy by class; computed in float32 whatever their type.
-        weights: (B, 4) for image and copy, or None for 1 everywhere.
-        margins: (B, 4) taken off the true turn's logit, as in LDAM; the logits are cosines then.
-        scale: Multiplies the cosines, where there are margins.
-        balance: (B, 4) weights that lift rare copies: unlike ``weights``, their sum takes the place
-            of B*4.
+        logits: (B, 4, 4), copy by class; computed in float32.
+        weights: (B, 4), image by copy, or None for 1.
+        margins: (B, 4) subtracted from the true turn's logit, as in LDAM; the logits must then be
+            cosines.
+        scale: Factor of the cosines, used with ``margins``.
+        balance: (B, 4) weights that raise rare copies; unlike ``weights``, the loss is divided by
+            their sum instead of B*4.
 
     Returns:
         Scalar, float32.
@@ -54,14 +55,14 @@ def rotation_loss(
 def pu_weights(p_upright: Tensor, gamma: float = 2.0) -> Tensor:
     """Weights of the rotation loss from positive-unlabelled learning.
 
-    An upright image is a sure positive. A turned copy is unlabelled: of an image without an "up"
-    it looks upright as well, and then its rotation label is noise. So
+    An upright image is a certain positive. A turned copy is unlabelled: if the image has no "up",
+    the copy looks upright too and its rotation label is noise. So
     w_ik = 1 - p_upright[i, k] ** gamma for k > 0, and 1 for k = 0 (Feng et al., CVPR 2019,
     section 3.2).
 
     Args:
         p_upright: (N, 4), probability in [0, 1] that copy k of image i looks upright.
-        gamma: Exponent; larger values discount sure cases alone.
+        gamma: Exponent; larger values discount only confident cases.
 
     Returns:
         (N, 4), of the same type.

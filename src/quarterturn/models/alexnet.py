@@ -12,11 +12,12 @@ def alexnet(image_size: int = 224) -> Backbone:
 
     The network of Gidaris et al. (ICLR 2018) and Feng et al. (CVPR 2019): convolutions 64-192-384-
     256-256 with biases and two linear layers of 4096 without. conv1 to conv5 are taken after batch
-    norm and ReLU, before the pool. Features: 4096, halves 2048 + 2048. Parameters are initialised
-    as PyTorch does.
+    norm and ReLU, before the pool. Features: 4096, halves 2048 + 2048. Parameters have PyTorch's
+    default initialisation.
 
     Args:
-        image_size: Side of the input, 224 in the paper; fc6 is shaped for it. At least 63.
+        image_size: Side of the input in pixels, 224 in the paper and at least 63; sets the shape of
+            fc6.
 
     Raises:
         ValueError: The images are too small for the three pools.

@@ -1,4 +1,4 @@
-"""What every backbone is: an ordered chain of stages, some of whose outputs have names."""
+"""The base class of backbones: a chain of named stages, some of which are feature layers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module):
-    """A chain of stages that can stop early and hand out what it has.
+    """A chain of stages that can stop early and return intermediate features.
 
     Args:
-        stages: The chain, in order, as (name, module).
-        layers: The names of stages that are offered as features, in order.
+        stages: (name, module) of each stage, in order.
+        layers: Names of the stages available as feature layers, in order.
         feature_dim: D, width of the last stage's output.
     """
 
@@ -31,17 +31,17 @@ class Backbone(nn.Module):
         return images
 
     def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Outputs of named layers, computing nothing beyond the last of them.
+        """Outputs of named layers; stages after the last of them are not computed.
 
         Args:
             images: (B, 3, S, S), normalised.
-            layers: Names out of ``self.layers``.
+            layers: Names from ``self.layers``.
 
         Returns:
             Name to (B, channels, height, width) or (B, width), in the chain's order.
 
         Raises:
-            ValueError: A layer that this backbone has not; the message lists those it has.
+            ValueError: The backbone lacks a layer; lists those it has.
         """
         self.refuse_unknown(layers)
         found: dict[str, Tensor] = {}
@@ -54,6 +54,6 @@ class Backbone(nn.Module):
         return found
 
     def refuse_unknown(self, layers: Sequence[str]) -> None:
-        """Raise the ``ValueError`` of `features` if this backbone has not all of these layers."""
+        """Raise the ``ValueError`` of `features` if the backbone lacks one of the layers."""
         if unknown := [name for name in layers if name not in self.layers]:
             raise ValueError(f"no layers {unknown}; this backbone has {', '.join(self.layers)}")

@@ -1,4 +1,4 @@
-"""The memory bank: one slowly moving embedding for every image of the data set."""
+"""The memory bank: one slowly moving embedding per image of the data set."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from quarterturn.errors import CheckpointError
 
 
 class InstanceBank:
-    """Rows m (N, E), one an image, as in Wu et al. (CVPR 2018, section 3).
+    """Embeddings m (N, E), one row per image, as in Wu et al. (CVPR 2018, section 3).
 
-    It is no ``nn.Module`` on purpose: DistributedDataParallel would broadcast rank 0's buffers at
-    each forward and overwrite the rows that other ranks have updated.
+    Deliberately not an ``nn.Module``: DistributedDataParallel would broadcast rank 0's buffers at
+    each forward pass and overwrite the rows that other ranks have updated.
 
     Args:
         num_instances: N.
         dim: E.
-        momentum: Share of its old value that a row keeps.
-        seed: Rows start uniform in +-1/sqrt(E/3), so of length 1 on average.
+        momentum: Weight of a row's old value in its update.
+        seed: Fixes the initial rows, uniform in +-1/sqrt(E/3), with length 1 on average.
 
     Attributes:
         rows: (N, E) float32.
@@ -38,7 +38,7 @@ class InstanceBank:
 
     @torch.no_grad()
     def update(self, indices: Tensor, embeddings: Tensor) -> None:
-        """m_i <- normalise(momentum * m_i + (1 - momentum) * v_i).
+        """Set m_i to normalise(momentum * m_i + (1 - momentum) * v_i).
 
         Args:
             indices: (B,) int64, each image once.
@@ -56,19 +56,19 @@ class InstanceBank:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         return {"rows": self.rows, "normalizer": self.normalizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the rows and the normaliser of a checkpoint.
+        """Load the state of a checkpoint.
 
         Raises:
-            CheckpointError: The checkpoint's bank is for another number of images or width.
+            CheckpointError: The checkpoint's bank has another number of rows or another width.
         """
         if state["rows"].shape != self.rows.shape:
             raise CheckpointError(
                 f"the checkpoint's memory bank is {tuple(state['rows'].shape)}, this run's is "
-                f"{tuple(self.rows.shape)}: the images are not those the run began with"
+                f"{tuple(self.rows.shape)}: these are not the images that the run started with"
             )
         device = self.rows.device
         self.rows = state["rows"].to(device)

@@ -1,4 +1,4 @@
-"""The thin ResNets made for CIFAR, on which LDAM and others compare losses for the long tail."""
+"""The thin ResNets for CIFAR, on which LDAM and others compare losses for the long tail."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def cifar_resnet(image_size: int = 32, depth: int = 32) -> Backbone:
     """The ResNet of 6n + 2 layers for CIFAR (He et al., CVPR 2016, section 4.2).
 
     A 3x3 convolution of 16 channels, then three groups of n blocks with 16, 32 and 64 channels, the
-    second and third group at half the resolution of the one before, then global average pooling.
+    second and third at half the resolution of the previous one, then global average pooling.
     Shortcuts are the paper's option A, without parameters. Features: 64, halves 32 + 32. Weights
-    are drawn by Kaiming's normal rule over the inputs, as in the LDAM-DRW repository.
+    have Kaiming normal initialisation over the inputs, as in the LDAM-DRW repository.
 
     Args:
-        image_size: Side of the input in pixels; the network takes any.
+        image_size: Side of the input in pixels; any is accepted.
         depth: 6n + 2, 20 to 110 in the paper.
 
     Raises:
-        ValueError: The depth is not of this form.
+        ValueError: The depth does not have this form.
     """
     blocks, rest = divmod(depth - 2, 6)
     if rest or blocks < 1:
@@ -44,7 +44,7 @@ class ResidualBlock(nn.Module):
     Args:
         inputs: Channels of the input.
         outputs: Channels of the output, at least as many.
-        stride: Of the first convolution, and of the shortcut.
+        stride: Stride of the first convolution and of the shortcut.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
@@ -61,14 +61,14 @@ class ResidualBlock(nn.Module):
 
 
 def shortcut(x: Tensor, channels: int, stride: int) -> Tensor:
-    """Option A: the identity where it fits, else every second pixel, padded with zero channels.
+    """Option A: the identity if shapes match, else every second pixel, padded with zero channels.
 
-    Half of the zero channels come before and half after, as in the LDAM-DRW repository.
+    Half of the zero channels come first and half last, as in the LDAM-DRW repository.
 
     Args:
         x: (B, inputs, S, S).
-        channels: Of the result.
-        stride: 1 keeps every pixel.
+        channels: Channels of the result.
+        stride: 1 keeps all pixels.
     """
     missing = channels - x.shape[1]
     before = missing // 2

@@ -1,4 +1,4 @@
-"""The demo's small convnet, quick on a CPU."""
+"""The demo's small convnet, fast on a CPU."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from quarterturn.models.backbone import Backbone
 def convnet(image_size: int = 16, feature_dim: int = 256) -> Backbone:
     """3x3 convolutions of 32, 64, 128, 256, 256 ... channels with pools, then a linear layer.
 
-    Batch norm and ReLU follow each convolution, and a max pool 2/2 as long as more than 4 px are
-    left of the side. Above 32 px the first convolution is 5x5 with stride 2. At 16 px that makes
-    three convolutions, at 64 px four.
+    Batch norm and ReLU follow each convolution, and a 2x2 max pool with stride 2 while the side is
+    above 4 px. Above 32 px the first convolution is 5x5 with stride 2. That makes three
+    convolutions at 16 px, and four at 64 px.
 
     Args:
         image_size: Side of the input in pixels, at least 8.

@@ -1,6 +1,6 @@
-"""What stands on a backbone: the split in two halves, the classifiers, the embedding.
+"""Heads on a backbone: the split into halves, classifiers, the embedding.
 
-Heads compute in float32, whatever the backbone runs in.
+Heads compute in float32, whatever the precision of the backbone.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 def split_halves(features: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., D) features into the rotation half and the invariant half, (..., D/2) each.
+    """Split (..., D) features into the rotation half and the invariant half, (..., D/2) each.
 
     Raises:
         ValueError: D is odd.
     """
     width = features.shape[-1]
     if width % 2:
-        raise ValueError(f"a feature of odd width {width} has no halves")
+        raise ValueError(f"features of odd width {width} have no halves")
     return features[..., : width // 2], features[..., width // 2 :]
 
 
@@ -32,7 +32,7 @@ class LinearHead(nn.Linear):
 
 
 class EmbeddingHead(LinearHead):
-    """A linear map with bias, then length 1: the embedding that the instance loss compares."""
+    """A linear map with bias, normalised to length 1: the embedding of the instance loss."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, in_features) to (B, E), each of length 1."""
@@ -40,15 +40,15 @@ class EmbeddingHead(LinearHead):
 
 
 class CosineHead(nn.Linear):
-    """Cosines between features and class vectors: the classifier of LDAM, in float32.
+    """Cosines between features and class vectors: LDAM's classifier, in float32.
 
-    LDAM's margins need logits of one scale for all classes (Cao et al., NeurIPS 2019, section 3.2),
-    so neither the features' lengths nor the vectors' count. `LDAMLoss` multiplies by its scale;
-    plain cross-entropy of values in [-1, 1] would hardly tell classes apart.
+    LDAM's margins need logits of the same scale for all classes (Cao et al., NeurIPS 2019, section
+    3.2), so features and class vectors are normalised. `LDAMLoss` scales the cosines; plain
+    cross-entropy of values in [-1, 1] would barely separate the classes.
 
     Args:
         in_features: Width of the features.
-        out_features: Classes. Their vectors start uniform in a cube, brought to length 1.
+        out_features: Number of classes. Class vectors start uniform in a cube, normalised.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -56,7 +56,7 @@ class CosineHead(nn.Linear):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the class vectors anew."""
+        """Initialise the class vectors."""
         self.weight.copy_(F.normalize(self.weight.uniform_(-1, 1), dim=-1))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -10,21 +10,22 @@ from quarterturn.models.backbone import Backbone
 def nin(image_size: int = 32, num_blocks: int = 4) -> Backbone:
     """Network-in-Network, RotNet's network for CIFAR (Gidaris et al., ICLR 2018, section 3.1).
 
-    A block is a 5x5 convolution (3x3 from the third block on) and two of 1x1, each without bias and
-    followed by batch norm and ReLU. The first block ends in a max pool and the second in an average
-    pool, both 3/2; a block's feature is taken after its pool. There is no other pool before the
-    global average, as in RotNet's configuration for CIFAR-10. Features: 192, halves 96 + 96.
-    Weights are drawn with standard deviation sqrt(2 / (kernel^2 * outputs)), as by RotNet.
+    A block is a 5x5 convolution (3x3 from the third block on) and two 1x1 convolutions, each
+    without bias and followed by batch norm and ReLU. The first block ends in a max pool and the
+    second in an average pool, both 3x3 with stride 2; a block's feature is taken after its pool.
+    The only other pool is the global average, as in RotNet's configuration for CIFAR-10. Features:
+    192, halves 96 + 96. Weights are normal with standard deviation sqrt(2 / (kernel^2 * outputs)),
+    as in RotNet.
 
     Args:
-        image_size: Side of the input in pixels; the network takes any.
+        image_size: Side of the input in pixels; any is accepted.
         num_blocks: 3, 4 or 5 in the paper, at least 1.
 
     Raises:
-        ValueError: There would be no block.
+        ValueError: ``num_blocks`` is below 1.
     """
     if num_blocks < 1:
-        raise ValueError(f"nin needs one block or more, found {num_blocks}")
+        raise ValueError(f"nin needs at least one block, found {num_blocks}")
     blocks = [
         _block(3, (192, 160, 96), kernel=5, pool=nn.MaxPool2d(3, 2, padding=1)),
         _block(96, (192, 192, 192), kernel=5, pool=nn.AvgPool2d(3, 2, padding=1)),

@@ -1,4 +1,4 @@
-"""Classifiers that the literature puts on frozen layers.
+"""The literature's classifiers on frozen layers.
 
 Shapes: B images; C channels, H and W height and width of a layer's maps; D width of a vector.
 """
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HIDDEN_WIDTH = 4096
-"""Of AlexNet's two fully connected layers."""
+"""Width of AlexNet's two fully connected layers."""
 
 
 def build_head(
@@ -23,26 +23,26 @@ def build_head(
     num_features: int = 9000,
     extra_conv: bool = False,
 ) -> nn.Sequential:
-    """A classifier of one layer's features.
+    """Build a classifier on one layer's features.
 
     ``linear`` (Zhang et al., ECCV 2016, as in the code of Gidaris et al., ICLR 2018): maps are
-    max-pooled to about ``num_features`` values, normalised by channel without learned scales, and
+    max-pooled to about ``num_features`` values, normalised per channel without learned scales, and
     classified.
-    ``nonlinear`` (Noroozi and Favaro, ECCV 2016, likewise): the rest of AlexNet, a max pool 3/2 and
-    two hidden layers of 4,096 with batch norm.
-    ``multilayer`` (Gidaris et al., section 4.1): two hidden layers of 20 units a class, 2,048 at
-    most, with batch norm. ``convolutional`` (likewise): the three convolutions of a block of
-    Network-in-Network with 192 channels, global average pooling, a linear classifier.
+    ``nonlinear`` (Noroozi and Favaro, ECCV 2016, in the same code): the rest of AlexNet, a 3x3 max
+    pool with stride 2 and two hidden layers of 4,096 with batch norm.
+    ``multilayer`` (Gidaris et al., section 4.1): two hidden layers of 20 units per class, at most
+    2,048, with batch norm. ``convolutional`` (the same section): the three convolutions of a
+    Network-in-Network block with 192 channels, global average pooling, a linear classifier.
 
-    All weights are drawn as in that code, normal with standard deviation sqrt(2 / outputs), for
-    convolutions outputs times kernel area; biases of linear layers are 0.
+    Weights are normal with standard deviation sqrt(2 / outputs), as in that code, where outputs are
+    multiplied by the kernel area for convolutions; biases of linear layers are 0.
 
     Args:
-        kind: One of the four.
+        kind: ``linear``, ``nonlinear``, ``multilayer`` or ``convolutional``.
         shape: (C, H, W) of the layer's maps, or (D,).
-        num_classes: Classes.
-        num_features: Of a linear head.
-        extra_conv: A nonlinear head begins with a 3x3 convolution, batch norm and ReLU.
+        num_classes: Number of classes.
+        num_features: Approximate number of features of a linear head.
+        extra_conv: Start a nonlinear head with a 3x3 convolution, batch norm and ReLU.
 
     Returns:
         Takes ``(B, *shape)`` and gives (B, num_classes) logits.
@@ -64,7 +64,7 @@ def build_head(
         case "nonlinear":
             layers = _conv(channels, channels, kernel=3, bias=True) if extra_conv else []
             height, across = (max(1, (side - 3) // 2 + 1) for side in shape[1:])
-            # Maps smaller than the window are taken whole.
+            # A map smaller than the window is pooled whole.
             layers.append(nn.MaxPool2d((min(3, shape[1]), min(3, shape[2])), 2))
             layers.append(nn.Flatten())
             layers += _hidden(channels * height * across, HIDDEN_WIDTH, num_classes)
@@ -92,13 +92,13 @@ def build_head(
 
 
 class MaxPoolTo(nn.Module):
-    """Max-pools maps to a square grid, so that a layer has about so many features in all.
+    """Max-pool maps to a square grid that leaves about ``num_features`` features.
 
-    The side is the nearest whole number to sqrt(num_features / C), at most the map's own. For
-    AlexNet at 224 px this gives the literature's 12, 7, 5, 6, 6 for conv1 to conv5. Vectors pass.
+    The grid's side is sqrt(num_features / C), rounded, at most that of the map. For AlexNet at
+    224 px this gives the literature's 12, 7, 5, 6, 6 for conv1 to conv5. Vectors are unchanged.
 
     Args:
-        num_features: About how many.
+        num_features: Approximate number of features after pooling.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -106,11 +106,11 @@ class MaxPoolTo(nn.Module):
         self.num_features = num_features
 
     def extra_repr(self) -> str:
-        """Part of what kept features are known by."""
+        """Part of the key of cached features."""
         return f"{self.num_features}"
 
     def shape_of(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """(C, H, W) to the shape after pooling; (D,) as it is."""
+        """(C, H, W) to the shape after pooling; (D,) unchanged."""
         if len(shape) == 1:
             return tuple(shape)
         side = max(1, round(math.sqrt(self.num_features / shape[0])))

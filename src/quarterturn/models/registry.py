@@ -1,4 +1,4 @@
-"""Backbones by name."""
+"""Backbones by name. A new one is a function that returns a `Backbone` and a line in the table."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def build_backbone(name: str, image_size: int, *, seed: int = 0) -> Backbone:
     """A freshly initialised backbone.
 
     Args:
-        name: One of `BACKBONES`, or ``timm:`` and the name of a network of timm.
+        name: One of `BACKBONES`, or ``timm:NAME`` for a network of timm.
         image_size: Side of the images in pixels.
-        seed: Fixes the initial weights; the global random state is left as it was.
+        seed: Fixes the initial weights; the global random state does not change.
 
     Raises:
-        ConfigError: There is no such backbone, it does not take images of this size, or it needs
-            timm, which is not installed.
+        ConfigError: There is no such backbone, it does not accept images of this size, or timm is
+            needed and not installed.
     """
     if name.startswith("timm:"):
         constructor: Callable[[int], Backbone] = partial(timm_backbone, name.removeprefix("timm:"))

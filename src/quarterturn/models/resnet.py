@@ -8,28 +8,27 @@ from torch import nn
 from quarterturn.models.backbone import Backbone
 
 SMALL_IMAGE = 96
-"""Below this side, in pixels, the stem keeps the resolution."""
+"""Side in pixels below which the stem keeps the resolution."""
 
 
 def resnet18(image_size: int = 224) -> Backbone:
-    """ResNet-18 (He et al., CVPR 2016) by torchvision, features of 512, halves 256 + 256.
+    """Torchvision's ResNet-18 (He et al., CVPR 2016). Features: 512, halves 256 + 256.
 
-    Below 96 px the stem is a 3x3 convolution of stride 1 without a pool, as is usual on CIFAR.
+    Below 96 px the stem is a 3x3 convolution with stride 1 and no pool, as usual on CIFAR.
 
     Args:
-        image_size: Side of the input in pixels; decides the stem.
+        image_size: Side of the input in pixels; selects the stem.
     """
     return _staged(torchvision.models.resnet18(weights=None), image_size)
 
 
 def resnet50(image_size: int = 224) -> Backbone:
-    """ResNet-50 (He et al., CVPR 2016) by torchvision, features of 2048, halves 1024 + 1024.
+    """Torchvision's ResNet-50 (He et al., CVPR 2016). Features: 2048, halves 1024 + 1024.
 
-    The stem is that of `resnet18`; the stride is in the blocks' 3x3 convolutions, as in
-    torchvision ("v1.5").
+    The stem is as in `resnet18`. Blocks have their stride in the 3x3 convolution ("v1.5").
 
     Args:
-        image_size: Side of the input in pixels; decides the stem.
+        image_size: Side of the input in pixels; selects the stem.
     """
     return _staged(torchvision.models.resnet50(weights=None), image_size)
 

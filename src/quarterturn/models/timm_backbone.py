@@ -1,4 +1,4 @@
-"""Any network of the timm library as a backbone; timm is an extra and is imported when used."""
+"""Networks of the timm library as backbones; timm is an extra, imported on use."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from quarterturn.models.backbone import Backbone
 class TimmBackbone(Backbone):
     """A network of timm, without its classifier.
 
-    Its layers are those of timm's ``feature_info``, by timm's own names (``layer1``, ``blocks.0``
-    ...), as (B, channels, height, width), and the pooled feature ``pool``. A network that cannot
-    hand out the former, or gives two of them the same name, offers ``pool`` alone.
+    Its layers are those of timm's ``feature_info`` under timm's names (``layer1``, ``blocks.0``
+    ...), as (B, channels, height, width), and the pooled feature ``pool``. If timm cannot return
+    them, or two have the same name, ``pool`` is the only layer.
 
     Args:
-        net: Made by timm with ``num_classes=0``.
-        feature_dim: D, width of what ``net`` returns.
+        net: A network from timm with ``num_classes=0``.
+        feature_dim: D, width of the output of ``net``.
     """
 
     def __init__(self, net: Any, feature_dim: int) -> None:
@@ -33,7 +33,7 @@ class TimmBackbone(Backbone):
         super().__init__([("net", net)], [*self.inner, "pool"], feature_dim)
 
     def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """As `Backbone.features`; timm's own forward stops after the last layer asked for."""
+        """See `Backbone.features`; timm's forward pass stops after the last layer needed."""
         self.refuse_unknown(layers)
         net: Any = self.stages["net"]
         inner = [name for name in self.inner if name in layers]
@@ -50,10 +50,13 @@ class TimmBackbone(Backbone):
 
 
 def import_timm(what: str) -> Any:
-    """The timm library.
+    """Import the timm library.
+
+    Args:
+        what: The option or backbone that needs it, for the message.
 
     Raises:
-        ConfigError: It is not installed; ``what`` says what needs it.
+        ConfigError: It is not installed.
     """
     try:
         import timm
@@ -65,33 +68,37 @@ def import_timm(what: str) -> Any:
 def timm_backbone(name: str, image_size: int) -> TimmBackbone:
     """A network of timm with fresh weights; nothing is downloaded.
 
-    Transformers are built for the size of the images; of a size that is no multiple of their
-    patches they do not see the rest.
+    Transformers are built for the size of the images; if it is not a multiple of their patch size,
+    they ignore the remaining pixels.
 
     Args:
-        name: As `timm.list_models` has it, such as ``resnet10t``.
+        name: A name from `timm.list_models`, such as ``resnet10t``.
         image_size: Side of the input in pixels.
 
     Raises:
         ConfigError: timm is not installed, or has no such network.
-        ValueError: The network does not take images of this size.
+        ValueError: The network does not accept images of this size.
     """
     timm = import_timm(f"the backbone 'timm:{name}'")
-    if not timm.is_model(name):  # nor is a name on a hub, so that none is asked
+    if not timm.is_model(name):  # also refuses names on a hub, so that nothing is downloaded
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"close to it: {', '.join(close)}" if close else "timm.list_models() has them all"
+        hint = f"similar names: {', '.join(close)}" if close else "timm.list_models() lists all"
         raise ConfigError(f"timm has no network {name!r}; {hint}")
     try:
         try:
             net = timm.create_model(name, pretrained=False, num_classes=0, img_size=image_size)
-        except TypeError:  # the network takes any size and has no such argument
+        except TypeError:  # the network accepts any size and has no such argument
             net = timm.create_model(name, pretrained=False, num_classes=0)
-        # One image tells the width, which timm's attributes do not in all networks and versions,
-        # and whether this size works. In eval mode it leaves no trace.
+        # One image shows the width, which timm's attributes do not for all networks and versions,
+        # and whether this size works. In eval mode it changes no state.
         with torch.no_grad():
             features = net.eval()(torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise ValueError(f"timm:{name} does not take images of {image_size} px: {error}") from error
+        raise ValueError(
+            f"timm:{name} does not accept images of {image_size} px: {error}"
+        ) from error
     if features.ndim != 2:
-        raise ValueError(f"timm:{name} gives no pooled feature, but {tuple(features.shape)[1:]}")
+        raise ValueError(
+            f"timm:{name} returns {tuple(features.shape)[1:]} per image; expected a pooled feature"
+        )
     return TimmBackbone(net.train(), feature_dim=features.shape[1])

@@ -11,8 +11,8 @@ from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime, num_processes
 from quarterturn.errors import ConfigError
-from quarterturn.features.cache import FeatureCache, weights_fingerprint
-from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.features.cache import FeatureCache
+from quarterturn.features.network_features import NetworkFeatures, weights_fingerprint
 from quarterturn.metrics import FEW, MANY
 from quarterturn.pages.few_shot_curve import few_shot_curve
 from quarterturn.pages.figures import save_figure

@@ -15,7 +15,7 @@ from torch import Tensor
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError
-from quarterturn.features.cache import weights_fingerprint
+from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.files import put_in_place, write_json
 from quarterturn.pages.tables import Table, show
 from quarterturn.runs import Run
