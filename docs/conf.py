@@ -1,14 +1,16 @@
 """The documentation site: Sphinx, MyST and furo. ``make docs`` builds it, without the network."""
 
 import sys
-from importlib.metadata import version as installed_version
+import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "quarterturn"
 author = "the quarterturn contributors"
-release = version = installed_version("quarterturn")
+release = version = tomllib.loads(
+    (Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8")
+)["project"]["version"]
 
 extensions = [
     "myst_parser",
