@@ -18,7 +18,7 @@ def test_every_row_and_column_on_labelled_data(tmp_path: Path) -> None:
         "raw pixels, four turns",
         "untrained backbone",
         "RotNet",
-        "instance alone",
+        "instance only",
         "decoupled: rotation",
         "decoupled: invariant",
         "decoupled: both",
@@ -29,7 +29,7 @@ def test_every_row_and_column_on_labelled_data(tmp_path: Path) -> None:
     assert four_turns["kNN turned"] == four_turns["kNN"]
     assert rows["raw pixels"]["kNN turned"] < rows["raw pixels"]["kNN"] - 0.2
     assert rows["RotNet"]["rotation"] > 0.5
-    assert rows["instance alone"]["rotation"] is None
+    assert rows["instance only"]["rotation"] is None
     page = (run.path / "report.html").read_text()
     for name in rows:
         assert name in page

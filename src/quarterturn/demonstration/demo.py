@@ -148,7 +148,7 @@ def _measure_all(run: Run, images: DemoImages, runtime: Runtime) -> Iterator[tup
         yield "raw pixels, four turns", measure(pixels, turn_training=True)["pixels"]
     untrained = build_network(config.with_settings(method="rotnet")).to(runtime.device)
     yield from rows_of(untrained, "untrained backbone", None)
-    for name, title in [("rotnet", "RotNet"), ("instance", "instance alone")]:
+    for name, title in [("rotnet", "RotNet"), ("instance", "instance only")]:
         other = config.with_settings(method=name)
         method = build_method(other, len(images.train), device=runtime.device)
         seconds = _fit(method, other, images, runtime, title)
