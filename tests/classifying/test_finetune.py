@@ -19,17 +19,17 @@ from quarterturn import (
     pretrain,
     probe,
 )
-from quarterturn.classifying import training as classifier_training
 from quarterturn.classifying.finetune import resume_finetune
 from quarterturn.cli import main
 from quarterturn.data.sources import open_source
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.engine.loop import Training
 from quarterturn.features.extraction import extract
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.presets import preset
-from quarterturn.runs import Run
-from quarterturn.runs.training import prepare_training
+from quarterturn.runs import Run, life_cycle
+from quarterturn.runs.life_cycle import TrainingJob
 from tests.fixtures.runs import QUICK
 
 from ..engine.equality import assert_same_checkpoint, metrics_without_times
@@ -289,13 +289,14 @@ def test_wiring_of_groups_adjustment_and_resampling(
     tmp_path: Path, tiny: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a setting asks for is what the training is given, and what its tests go by."""
-    given = {}
+    given: list[Training] = []
+    plain = life_cycle.prepare
 
-    def prepare(*args: object, **options: object) -> object:
-        given.update(options)
-        return prepare_training(*args, **options)
+    def prepare(job: TrainingJob) -> Training:
+        given.append(plain(job))
+        return given[-1]
 
-    monkeypatch.setattr(classifier_training, "prepare_training", prepare)
+    monkeypatch.setattr(life_cycle, "prepare", prepare)
     labels = np.array([0] * 30 + [1] * 40 + [2] * 50)
     tiny |= {"data": write_npz(tmp_path / "b.npz", labels), "out": tmp_path / "run"}
     settings = {"resample": "balanced", "post_hoc_adjustment": 0.75, "many": 36, "few": 25}
@@ -303,7 +304,7 @@ def test_wiring_of_groups_adjustment_and_resampling(
     network = run.load_network()
     assert isinstance(network, ClassifierNetwork)
     assert network.post_hoc_adjustment == 0.75
-    assert given["method"].network.post_hoc_adjustment == 0.75
+    assert given[0].method.network.post_hoc_adjustment == 0.75
 
     found = results_of(run)
     assert found["class_counts"] == [24, 32, 40]
@@ -312,7 +313,7 @@ def test_wiring_of_groups_adjustment_and_resampling(
     assert (figures["few"], figures["medium"], figures["many"]) == (few, medium, many)
 
     split = TrainTestSplit.of(open_training_data(str(tiny["data"]), run.config), 0).train
-    by_class = [given["chances"].numpy()[split.labels == c].sum() for c in range(3)]
+    by_class = [given[0].batches.chances.numpy()[split.labels == c].sum() for c in range(3)]
     np.testing.assert_allclose(by_class / sum(by_class), np.full(3, 1 / 3), rtol=1e-6)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from PIL import Image
 import quarterturn.engine.loop as loop
 import quarterturn.orientation.networks as networks
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.sources import open_source
+from quarterturn.data.sources import Source, open_source
 from quarterturn.data.views import list_views
+from quarterturn.engine.loop import Training
+from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.orientation.ablation import gather_table
 from quarterturn.orientation.folds import part_in_folds
-from quarterturn.orientation.networks import FoldOutcome, fold_run, stopped_checkpoint
+from quarterturn.orientation.networks import FoldOutcome, FoldTraining, fold_run, stopped_checkpoint
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.orientation.view_logits import look
 from quarterturn.runs import Run
@@ -36,14 +39,14 @@ Fitted = tuple[Run, list[FoldOutcome], list[ImageSet]]
 def fitted(copied_digits: ArrayImages, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """A run of two folds, what its networks say, and the images that each was trained on."""
     trained_on: list[ImageSet] = []
-    plain = networks.prepare_training
+    plain = networks.train
 
-    def spy(config, images, runtime, **rest):
-        trained_on.append(images)
-        return plain(config, images, runtime, **rest)
+    def spy(job: FoldTraining) -> Training:
+        trained_on.append(job.images)
+        return plain(job)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "prepare_training", spy)
+        patch.setattr(networks, "train", spy)
         path = tmp_path_factory.mktemp("folds") / "run"
         run, outcomes = fit_folds(path, copied_digits, THREE_EPOCHS)
     return run, outcomes, trained_on
@@ -124,7 +127,7 @@ class TestFolds:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("a finished fold was trained again")
 
-        monkeypatch.setattr(networks, "prepare_training", refuse)
+        monkeypatch.setattr(networks, "train", refuse)
         _, again = fit_folds(run.path, copied_digits, run.config)
         for one, other in zip(outcomes, again, strict=True):
             assert_same(vars_of(one), vars_of(other), "outcome")
@@ -160,10 +163,22 @@ class TestEarlyStop:
         ],
     )
     def test_by_the_losses(
-        self, losses: list[float], epochs: int, patience: float, stops: bool
+        self,
+        losses: list[float],
+        epochs: int,
+        patience: float,
+        stops: bool,
+        copied_digits: ArrayImages,
+        tmp_path: Path,
     ) -> None:
         config = quick(epochs=epochs, patience=patience)
-        assert networks._has_to_stop(losses, config) == stops
+        run = Run(tmp_path, "x", config, None, "fold")
+        lines = [json.dumps({"kind": "validation", "loss": loss}) + "\n" for loss in losses]
+        run.metrics.write_text("".join(lines))
+        fold = part_in_folds(copied_digits, 2)[0]
+        runtime, source = Runtime("cpu", "32-true"), Source("x", copied_digits)
+        job = FoldTraining.of(run, fold, copied_digits, runtime, source, "fold")
+        assert job.has_to_stop() == stops
 
     def test_the_epoch_is_that_of_the_least_loss(self, fitted: Fitted) -> None:
         run, outcomes, _ = fitted
@@ -229,7 +244,7 @@ class TestEarlyStop:
         config = quick(epochs=8, patience=0.01, batch_size=32, view_crops=1)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(networks, "_measure", lambda logits: {"loss": next(losses)})
-            patch.setattr(networks, "_ask", interrupt)
+            patch.setattr(networks, "_score", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 fit_folds(tmp_path / "run", copied_digits, config)
         monkeypatch.setattr(loop, "training_step", interrupt)
@@ -359,14 +374,14 @@ class TestInterrupted:
                 np.testing.assert_array_equal(one[name], other[name], strict=True)
         assert not list(run.rglob("*.partial"))
 
-    @pytest.fixture(params=["training_step", "keep", "_ask"])
+    @pytest.fixture(params=["training_step", "keep", "_score"])
     def interrupted(
         self, request: pytest.FixtureRequest, copied_digits: ArrayImages, tmp_path: Path
     ) -> Path:
         """A run that stopped in its first fold: amid an epoch, validated, or not yet asked."""
-        module = networks if request.param == "_ask" else loop
+        module = networks if request.param == "_score" else loop
         plain, calls = getattr(module, request.param), []
-        last = {"training_step": 6, "keep": 2, "_ask": 1}[request.param]  # two steps an epoch
+        last = {"training_step": 6, "keep": 2, "_score": 1}[request.param]  # two steps an epoch
 
         def interrupt(*arguments: object) -> object:
             calls.append(1)

@@ -276,13 +276,13 @@ def rows_given(data: str, **settings: object) -> dict[str, list[float]]:
     """The probabilities that a training on these data is given, by the names of its images."""
     rows: dict[str, list[float]] = {}
 
-    def capture(config, images, runtime, *, p_upright, **_):
-        assert p_upright.dtype == torch.float32
-        rows.update(zip(images.names, p_upright.tolist(), strict=True))
+    def capture(job):
+        assert job.p_upright.dtype == torch.float32
+        rows.update(zip(job.images.names, job.p_upright.tolist(), strict=True))
         raise CapturedError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "prepare_training", capture)
+        patch.setattr(command, "train", capture)
         patch.chdir(Path(str(settings["upright"])).parent)
         with pytest.raises(CapturedError):
             pretrain(data, **settings)

@@ -236,9 +236,6 @@ def test_what_is_printed_is_what_is_stored(digits_run, terminal):
     assert (f"warning: {share:.0%} of the images" in printed.err) == (share > 0.5)
     text = (digits_run.path / "report.html").read_text(encoding="utf-8")
     assert ("<b>Warning.</b>" in text) == (share > 0.5)
-    (digits_run.path / FILE).unlink()
-    resume_upright(digits_run.path)
-    assert terminal.readouterr().out == ""
 
 
 def test_terminal_shows_twenty_classes_and_the_page_all(tmp_path, terminal, rng):

@@ -12,14 +12,14 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate
 from quarterturn.errors import ConfigError
 from quarterturn.methods.frozen_features import (
-    FrozenFeatures,
     HeadsNetwork,
     build_classifiers,
     feature_shapes,
 )
 from quarterturn.methods.registry import build_network
 from quarterturn.presets.protocols import PROTOCOLS, protocol_for
-from quarterturn.runs.training import prepare_training
+from quarterturn.probing.heads_training import FrozenFeaturesTraining
+from quarterturn.runs.life_cycle import prepare
 
 LINEAR = [0.01] * 5 + [0.002] * 20 + [0.0004] * 20 + [0.00008] * 20
 CONVOLUTIONAL = [0.1] * 35 + [0.02] * 35 + [0.004] * 15 + [0.0008] * 15
@@ -168,8 +168,14 @@ def test_one_training_step(name, random_images, monkeypatch):
     shapes = feature_shapes(source, layers, recipe.data.image_size)
     network = HeadsNetwork(source, layers, build_classifiers(shapes, 3, recipe.heads, seed=0))
     before = {n: value.clone() for n, value in network.state_dict().items()}
-    training = prepare_training(
-        recipe, random_images(12, 72), Runtime("cpu", "32-true"), method=FrozenFeatures(network)
+    training = prepare(
+        FrozenFeaturesTraining(
+            config=recipe,
+            images=random_images(12, 72),
+            runtime=Runtime("cpu", "32-true"),
+            network=network,
+            batches=None,
+        )
     )
     batches = training.batches
     assert batches.steps_per_epoch == (6250 if name == "cifar10-semi-supervised" else 2)

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.datasets import cifar
 
 import quarterturn.engine.checkpoint as checkpoint
-import quarterturn.runs.training as preparation
+import quarterturn.runs.start as preparation
 from quarterturn import ConfigError, DataError, load_backbone, pretrain, probe, resume
 from quarterturn.cli import main
 from quarterturn.config import Config

@@ -11,6 +11,7 @@ from PIL import Image
 
 from quarterturn import ConfigError, DataError, pretrain, probe
 from quarterturn.cli import main
+from quarterturn.cli.terminal import narrated
 from quarterturn.comparing.compare import compare
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
@@ -239,7 +240,8 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     assert run.figures.joinpath(f"{path.stem}.png").exists()
     probe(run.path, "digits", kind="knn", **options)
     assert len(list((run.path / "probes").iterdir())) == 2
-    compared = compare([run.path], out=tmp_path / "x.json")
+    with narrated():
+        compared = compare([run.path], out=tmp_path / "x.json")
     assert [p["name"] for p in compared["protocols"].values()] == ["few-shot", "frozen-features"]
     printed = " ".join(capsys.readouterr().out.split())
     assert f"Probes by protocol few-shot {result['protocol_id']}" in printed

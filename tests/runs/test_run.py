@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from quarterturn.config import Config
-from quarterturn.errors import CheckpointError, ConfigError, DataError
-from quarterturn.runs import Run, prepare_directory
+from quarterturn.errors import CheckpointError, ConfigError, DataError, OutputError
+from quarterturn.runs import Run
+from quarterturn.runs.directory import check_place, new_directory
 from quarterturn.weights.loading import load_backbone
 
 
@@ -23,21 +24,22 @@ def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
     mine.mkdir()
     (mine / "photo.jpg").touch()
     with pytest.raises(ConfigError, match="exists"):
-        prepare_directory(mine, overwrite=False)
+        check_place(mine, overwrite=False)
     with pytest.raises(ConfigError, match="does not delete it"):
-        prepare_directory(mine, overwrite=True)
+        check_place(mine, overwrite=True)
     assert (mine / "photo.jpg").exists()
     (mine / "config.json").write_text('{"architectures": ["SomebodyElses"]}')
     with pytest.raises(ConfigError, match="does not delete it"):
-        prepare_directory(mine, overwrite=True)
+        check_place(mine, overwrite=True)
     assert (mine / "photo.jpg").exists()
 
     ours = Run(tmp_path / "ours", "digits", Config(), "abc")
     ours.create()
     (tmp_path / "link").symlink_to(ours.path)
     with pytest.raises(ConfigError, match="does not delete it"):
-        prepare_directory(tmp_path / "link", overwrite=True)
-    prepare_directory(ours.path, overwrite=True)
+        check_place(tmp_path / "link", overwrite=True)
+    with new_directory(ours.path, overwrite=True):
+        pass
     assert list(ours.path.iterdir()) == []
 
 
@@ -69,13 +71,13 @@ def test_what_a_run_begins_with_is_not_deleted_for_it(tmp_path: Path, kind: str)
 def test_a_link_to_nowhere_is_something_that_exists(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "gone")
     with pytest.raises(ConfigError, match="exists"):
-        prepare_directory(tmp_path / "link", overwrite=False)
+        check_place(tmp_path / "link", overwrite=False)
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot make"):
-        prepare_directory(tmp_path / "file" / "run", overwrite=False)
+    with pytest.raises(OutputError, match="cannot write"), new_directory(tmp_path / "file" / "run"):
+        pass
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from quarterturn.cli import main
 from quarterturn.config import Config
-from quarterturn.runs.without_effect import never_in_force
+from quarterturn.runs.without_effect import options_without_effect
 
 CLUSTERS, WEIGHTS = "first clusters are made after 5 epochs", "--reweight-from 0.8 is never reached"
 DRW = {"method": "classifier", "reweight": "drw"}
@@ -40,21 +40,21 @@ SEMANTIC = {"balance_semantic": True}
         (
             {**DRW, "reweight": "none", "reweight_from_epoch": 3},
             9,
-            ["--reweight-from-epoch 3 changes nothing without --reweight drw"],
+            ["--reweight-from-epoch 3 has no effect without --reweight drw"],
         ),
         (
             {"reweight_from_epoch": 3},
             9,
             ["without --balance-turns or --balance-agnostic or --balance-semantic"],
         ),
-        ({"counts": "labels"}, 9, ["--counts labels changes nothing without --balance-semantic"]),
+        ({"counts": "labels"}, 9, ["--counts labels has no effect without --balance-semantic"]),
         ({}, 1, []),
     ],
 )
 def test_what_the_epochs_do_not_reach_is_told(
     settings: dict[str, Any], epochs: int, words: list[str]
 ) -> None:
-    found = never_in_force(Config().with_settings(**settings, epochs=epochs))
+    found = options_without_effect(Config().with_settings(**settings, epochs=epochs))
     assert len(found) == len(words)
     for told, expected in zip(found, words, strict=True):
         assert expected in told
@@ -63,7 +63,7 @@ def test_what_the_epochs_do_not_reach_is_told(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("pretrain digits --num-noise 8 --balance-semantic --no-diagnostics", "changes nothing"),
+        ("pretrain digits --num-noise 8 --balance-semantic --no-diagnostics", "has no effect"),
         ("finetune digits --reweight drw", "nothing is weighted by --reweight drw"),
     ],
 )

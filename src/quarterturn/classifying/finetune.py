@@ -9,27 +9,27 @@ from typing import Any
 import torch
 
 from quarterturn.classifying.results import summarise_seeds, write_image_list
-from quarterturn.classifying.training import train_classifier
+from quarterturn.classifying.training import ClassifierTraining
 from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
-from quarterturn.files import write_json
 from quarterturn.methods.registry import build_network, check_network
 from quarterturn.models.backbone import Backbone
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
+from quarterturn.progress import stage
 from quarterturn.runs import (
     Run,
-    environment,
     next_directory,
     prepare_seeds,
     seed_directory,
     seed_runs,
 )
-from quarterturn.runs.prepare import fit_batch_size, runtime_of, warn_unfinished
+from quarterturn.runs.life_cycle import train
+from quarterturn.runs.start import fit_batch_size, resumed_runtime, starting, warn_unfinished
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +106,14 @@ def finetune(
                 labels_fingerprint=split.labels_fingerprint(),
             )
             runs.append(run)
-        if runtime.is_main:
-            if seeds > 1:
-                prepare_seeds(path, overwrite=overwrite, needed=runs[0].needed)
-            for run in runs:
-                _create(run, split, runtime, overwrite=overwrite)
-        runtime.barrier()
-        _train_all(path, runs, split, runtime)
+        if runtime.is_main and seeds > 1:
+            prepare_seeds(path, overwrite=overwrite, needed=runs[0].needed)
+
+        def write_first(draft: Run) -> None:
+            write_image_list(draft, _examples(split, draft.config), {})
+
+        with starting(runs, runtime, split.source, write_first, overwrite=overwrite):
+            _train_all(path, runs, split, runtime)
         return runs
     finally:
         runtime.close()
@@ -144,7 +145,7 @@ def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[R
             config and config.with_settings(seed=config.run.seed + seed_after_first)
         )
     run = runs[0]
-    runtime = runtime_of(run)
+    runtime = resumed_runtime(run)
     try:
         split = _open(run.data_or_own(None), run.config, runtime, run.index)
         for run in runs:
@@ -156,17 +157,11 @@ def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[R
         runtime.close()
 
 
-def _create(run: Run, split: LabelledData, runtime: Runtime, *, overwrite: bool) -> None:
-    run.create(overwrite=overwrite)
-    split.source.keep_index(run.index)
-    write_json(run.path / "environment.json", environment(runtime, run.config))
-    write_image_list(run, _examples(split, run.config), {})
-
-
 def _train_all(path: Path, runs: list[Run], split: LabelledData, runtime: Runtime) -> None:
     """Train each run, and write the summary of several beside them."""
-    for run in runs:
-        train_classifier(run, _examples(split, run.config), runtime)
+    with stage("finetune", total=len(runs)):
+        for run in runs:
+            train(ClassifierTraining.of(run, _examples(split, run.config), runtime))
     if runs[0].path != path and runtime.is_main:
         summarise_seeds(path, runs)
 

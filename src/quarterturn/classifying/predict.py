@@ -20,7 +20,7 @@ from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
-from quarterturn.runs.prepare import warn_unfinished
+from quarterturn.runs.start import warn_unfinished
 
 logger = logging.getLogger(__name__)
 

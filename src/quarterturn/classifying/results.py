@@ -24,7 +24,7 @@ from quarterturn.pages.run_report import write_run_report
 from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, command_line, write_items
 from quarterturn.runs.results import classifier_protocol
-from quarterturn.runs.without_effect import never_in_force
+from quarterturn.runs.without_effect import options_without_effect
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def conclude(
         source_lines=[*examples.split.source.summary(), examples.words()],
         unreadable=examples.split.source.unreadable | failed,
         tables=tables,
-        warnings=never_in_force(run.config),
+        warnings=options_without_effect(run.config),
         images=examples.test,
         network=run.load_network(),
         command=command_line(),

@@ -3,96 +3,130 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from quarterturn.classifying.results import conclude, tested
 from quarterturn.data.train_test_split import TrainTestSplit
-from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
+from quarterturn.methods.classifier import Classification
 from quarterturn.methods.registry import build_classification
 from quarterturn.pages.classifier_tables import MEASURES, start_words
 from quarterturn.pages.tables import percent
 from quarterturn.runs import RESULTS, Run
-from quarterturn.runs.prepare import tell_memory, wants_tensorboard
-from quarterturn.runs.training import prepare_training
+from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
 from quarterturn.runs.training_images import count_trained_on
-from quarterturn.runs.without_effect import never_in_force
+from quarterturn.runs.without_effect import options_without_effect
 
 logger = logging.getLogger(__name__)
 
 
-def train_classifier(run: Run, examples: TrainTestSplit, runtime: Runtime) -> None:
-    """Train to the end, from where the last checkpoint is, and write what came out.
+@dataclass(frozen=True, kw_only=True)
+class ClassifierTraining(TrainingJob[Classification]):
+    """Trains a classifier, and tests it every few epochs; the last epoch counts.
 
-    Args:
-        run: The run, whose directory is there.
-        examples: Its images.
-        runtime: Where it is computed.
+    Attributes:
+        run: The run directory.
+        examples: Its images, and those it is tested on.
+        trained_on: What the run that it starts from had trained on of the test images, by
+            `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
+        last: The figures of the last epoch, once it is tested.
     """
-    config = run.config
-    tell_memory(run, examples.train, runtime)
-    counts = torch.from_numpy(examples.class_counts)
-    method = build_classification(config, counts, device=runtime.device)
-    if run.start is not None and not run.checkpoint.exists():
-        pretrained = Run.open(run.start).load_network().backbone
-        method.network.backbone.load_state_dict(pretrained.state_dict())
-    training = prepare_training(
-        config,
-        examples.train,
-        runtime,
-        method=method,
-        source=examples.split.source,
-        chances=examples.chances(config.classifier.resample, config.balance.beta),
-        checkpoint=run.checkpoint,
-        metrics=run.metrics,
-        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
-    )
-    if training.step >= training.total_steps and (run.path / RESULTS).exists():
-        logger.info(f"{run.path} is finished: nothing to do")
-        return
-    learned: dict[str, int | None] = {}
-    if run.start is not None and runtime.is_main:
-        learned = count_trained_on(run.start, examples.test, str(run.data))
-    _introduce(run, examples, runtime, training)
-    if words := start_words(learned):
-        logger.info(words)
 
-    failed: dict[str, str] = {}
-    last: dict[str, Any] = {}
-    every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
+    run: Run
+    examples: TrainTestSplit
+    trained_on: dict[str, int | None] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
 
-    def after_epoch(done: int) -> None:
-        due = config.run.diagnostics and done % every == 0
-        if runtime.is_main and (due or done == config.run.epochs):
-            figures = tested(method, examples, config, runtime, failed)
-            training.telemetry.record(
-                "evaluation",
-                step=training.step - 1,
-                epoch=done,
-                **{name: figures[name] for name in MEASURES},
-            )
-            logger.info(
-                f"after epoch {done}: top-1 {percent(figures['top1'])}, balanced "
-                f"{percent(figures['balanced'])}, worst class {figures['worst_class_name']} "
-                f"{percent(figures['worst_class'])}"
-            )
-            if done == config.run.epochs:
-                last.update(figures)
+    estimates_memory = True
 
-    training.after_epoch = after_epoch
-    with training.telemetry:
-        fit(training)
-    if runtime.is_main:
-        failed.update({examples.train.names[i]: why for i, why in training.batches.failed.items()})
+    @classmethod
+    def of(
+        cls, run: Run, examples: TrainTestSplit, runtime: Runtime, weight: float = 1
+    ) -> ClassifierTraining:
+        """The training of a run; its stage of progress counts ``weight``."""
+        return cls(
+            config=run.config,
+            images=examples.train,
+            runtime=runtime,
+            source=examples.split.source,
+            files=TrainingFiles.of_run(run),
+            name=f"seed {run.config.run.seed}",
+            weight=weight,
+            run=run,
+            examples=examples,
+        )
+
+    def build_method(self) -> Classification:
+        """A classifier on a new backbone, or on that of the run it starts from."""
+        counts = torch.from_numpy(self.examples.class_counts)
+        method = build_classification(self.config, counts, device=self.runtime.device)
+        if self.run.start is not None and not self.run.checkpoint.exists():
+            pretrained = Run.open(self.run.start).load_network().backbone
+            method.network.backbone.load_state_dict(pretrained.state_dict())
+        return method
+
+    def chances(self) -> Tensor | None:
+        """As the resampling rule has it."""
+        return self.examples.chances(self.config.classifier.resample, self.config.balance.beta)
+
+    def is_concluded(self) -> bool:
+        """The results come last."""
+        return (self.run.path / RESULTS).exists()
+
+    @property
+    def place(self) -> str:
+        """The run directory."""
+        return str(self.run.path)
+
+    def introduce(self, training: Training[Classification]) -> None:
+        """Log the data, the loss and the epochs to come, and whether test images were seen."""
+        if self.run.start is not None:
+            found = count_trained_on(self.run.start, self.examples.test, str(self.run.data))
+            self.trained_on.update(found)
+        _introduce(self.run, self.examples, self.runtime, training)
+        if words := start_words(self.trained_on):
+            logger.info(words)
+
+    @property
+    def evaluate_every(self) -> int:
+        """Epochs between tests; only the last epoch where diagnostics are off."""
+        return super().evaluate_every if self.config.run.diagnostics else self.config.run.epochs
+
+    def evaluate(self, training: Training[Classification], epochs_done: int) -> None:
+        """Test the classifier."""
+        figures = self._test(training)
+        training.telemetry.record(
+            "evaluation",
+            step=training.step - 1,
+            epoch=epochs_done,
+            **{name: figures[name] for name in MEASURES},
+        )
+        logger.info(
+            f"after epoch {epochs_done}: top-1 {percent(figures['top1'])}, balanced "
+            f"{percent(figures['balanced'])}, worst class {figures['worst_class_name']} "
+            f"{percent(figures['worst_class'])}"
+        )
+        if epochs_done == self.config.run.epochs:
+            self.last.update(figures)
+
+    def conclude(self, training: Training[Classification]) -> None:
+        """Write figures, tables and the page."""
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
-        figures = last or tested(method, examples, config, runtime, failed)
-        conclude(run, examples, figures, failed, learned)
-    runtime.barrier()
+        figures = self.last or self._test(training)
+        conclude(self.run, self.examples, figures, self.unreadable, self.trained_on)
+
+    def _test(self, training: Training[Classification]) -> dict[str, Any]:
+        return tested(training.method, self.examples, self.config, self.runtime, self.unreadable)
 
 
-def _introduce(run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training) -> None:
+def _introduce(
+    run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training[Classification]
+) -> None:
     """Say what is about to happen."""
     config, settings = run.config, run.config.classifier
     for line in examples.split.source.summary():
@@ -107,7 +141,5 @@ def _introduce(run: Run, examples: TrainTestSplit, runtime: Runtime, training: T
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
         f"{runtime.device} in {runtime.precision}; run directory {run.path}"
     )
-    for warning in never_in_force(config):
+    for warning in options_without_effect(config):
         logger.warning(warning)
-    if training.step:
-        logger.info(f"going on after step {training.step}")

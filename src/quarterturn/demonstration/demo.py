@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import torch.nn.functional as F
 from quarterturn.classifying.evaluation import Logits
 from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
+from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.demonstration.images import DemoImages, split_images
-from quarterturn.engine.loop import fit
+from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
 from quarterturn.features.network_features import NetworkFeatures, Pixels
@@ -29,9 +31,10 @@ from quarterturn.pages.tables import Table, format_cell, show
 from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
 from quarterturn.probing.fitted import Probe, Representation, finds_itself
-from quarterturn.runs import Run, command_line, environment, next_directory, write_items
-from quarterturn.runs.prepare import fit_batch_size
-from quarterturn.runs.training import prepare_training
+from quarterturn.progress import stage
+from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
+from quarterturn.runs.start import fit_batch_size, starting
 
 logger = logging.getLogger(__name__)
 
@@ -92,14 +95,16 @@ def demo(
     config = fit_batch_size(config, len(images.train), runtime)
     path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
     run = Run(path, locate(data), config, images.train.fingerprint())
-    run.create(overwrite=overwrite)
-    write_json(path / "environment.json", environment(runtime, config))
-
+    trainings = 3 if images.train.labels is None else 4
     rows: dict[str, Cells] = {}
-    for name, cells in _measure_all(run, images, runtime):
-        rows[name] = cells
-        told = [f"{c} {format_cell(v)}" for c, v in cells.items() if v and c != COLUMNS[-1]]
-        logger.info(f"  {name}: {', '.join(told)}")
+    with (
+        starting([run], runtime, source, lambda draft: None, overwrite=overwrite),
+        stage("demo", total=trainings),
+    ):
+        for name, cells in _measure_all(run, images, runtime):
+            rows[name] = cells
+            shown = [f"{c} {format_cell(v)}" for c, v in cells.items() if v and c != COLUMNS[-1]]
+            logger.info(f"  {name}: {', '.join(shown)}")
     table = _table(rows, images)
     elapsed_s = time.perf_counter() - start
     write_json(
@@ -173,6 +178,42 @@ def _supervised(
     return Classification(network, F.cross_entropy, turned=True), network
 
 
+@dataclass(frozen=True, kw_only=True)
+class DemoTraining(TrainingJob[Method]):
+    """Trains one of the methods that are laid side by side.
+
+    Attributes:
+        method: What is trained.
+        tests: Images for the diagnostics of the run.
+        run: Gets checkpoint, metrics and diagnostics; None for a training that leaves nothing.
+    """
+
+    method: Method
+    tests: ImageSet
+    run: Run | None = None
+
+    shorter = "--limit"
+
+    def build_method(self) -> Method:
+        """The method, which was built before."""
+        return self.method
+
+    @property
+    def evaluate_every(self) -> int:
+        """Epochs between diagnostics."""
+        return 5
+
+    def evaluate(self, training: Training[Method], epochs_done: int) -> None:
+        """Diagnose the network that the run keeps."""
+        if self.run is None:
+            return
+        device = self.runtime.device
+        values = dict(diagnose(self.method.network, self.tests, self.config.data, device=device))
+        training.telemetry.record(
+            "diagnostics", step=training.step - 1, epoch=epochs_done, **values
+        )
+
+
 def _fit(
     method: Method,
     config: Config,
@@ -181,30 +222,20 @@ def _fit(
     title: str,
     run: Run | None = None,
 ) -> float:
-    """Train a method on the demo's images; returns the seconds it took.
-
-    The run, where one is given, gets the checkpoint, the metrics and the diagnostics.
-    """
-    training = prepare_training(
-        config,
-        images.train,
-        runtime,
-        method=method,
-        description=title,
-        metrics=run.metrics if run else None,
-        checkpoint=run.checkpoint if run else None,
+    """Train a method on the demo's images; returns the seconds it took."""
+    training = train(
+        DemoTraining(
+            config=config,
+            images=images.train,
+            runtime=runtime,
+            files=TrainingFiles() if run is None else TrainingFiles(run.checkpoint, run.metrics),
+            name=title,
+            method=method,
+            tests=images.test,
+            run=run,
+        )
     )
-    telemetry = training.telemetry
-
-    def after_epoch(done: int) -> None:
-        if run is not None and (done % 5 == 0 or done == config.run.epochs):
-            found = diagnose(method.network, images.test, config.data, device=runtime.device)
-            telemetry.record("diagnostics", step=training.step - 1, epoch=done, **dict(found))
-
-    training.after_epoch = after_epoch
-    with telemetry:
-        fit(training)
-        return telemetry.elapsed_s
+    return training.telemetry.elapsed_s
 
 
 def _measure(

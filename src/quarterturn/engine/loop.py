@@ -5,17 +5,16 @@ Shapes: B images in a batch over all processes, of which this process has its sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from quarterturn.config import OptimizerConfig
-from quarterturn.data.batches import Batch, TrainingBatches
-from quarterturn.data.feature_batches import FeatureBatches
+from quarterturn.data.batches import Batch
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate, progress
@@ -23,12 +22,82 @@ from quarterturn.engine.telemetry import Telemetry
 from quarterturn.progress import Stage, stage
 
 
+class StepOutput(Protocol):
+    """What a batch gives; see `quarterturn.methods.base.StepOutput`."""
+
+    @property
+    def terms(self) -> dict[str, Tensor]:
+        """Named scalar losses, each a mean over the batch."""
+
+    @property
+    def embeddings(self) -> Tensor | None:
+        """(B, E) for `Learner.after_step`, or None."""
+
+    @property
+    def normalizer(self) -> Tensor | None:
+        """A scalar for `Learner.after_step`, or None."""
+
+
+class Learner(Protocol):
+    """What the loop needs of a method; see `quarterturn.methods.base.Method`."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weight of each loss term in the total."""
+
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
+    ) -> StepOutput:
+        """The loss terms of a batch; changes no state."""
+
+    def amounts(self, batch: Batch, progress: float = 0.0) -> dict[str, Tensor]:
+        """What each term's mean is divided by."""
+
+    def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
+        """Get ready for an epoch; returns what changed, for the log."""
+
+    def after_step(
+        self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
+    ) -> None:
+        """Update what gradients do not, from the gathered embeddings of a step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the network."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+
+
+class Batches(Protocol):
+    """What the loop needs of the data: batches of images, or of their features."""
+
+    failed: dict[int, str]
+    """Images that could not be decoded so far, with the reason."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from number ``first`` on."""
+
+    def note_failed(self, failed: dict[int, str]) -> None:
+        """Take note of what other processes could not decode; too many are an error."""
+
+
+L = TypeVar("L", bound=Learner)
+
+
 @dataclass
-class Training:
+class Training(Generic[L]):
     """Everything that a training is made of, saved and loaded as one.
 
     Attributes:
-        method: Network and losses; see `quarterturn.methods.base.Method`.
+        method: Network and losses.
         batches: The images of any epoch, or their features.
         optimizer: Over the network's parameters.
         settings: Learning rate over the epochs.
@@ -46,8 +115,8 @@ class Training:
         step: Steps done.
     """
 
-    method: Any
-    batches: TrainingBatches | FeatureBatches
+    method: L
+    batches: Batches
     optimizer: torch.optim.Optimizer
     settings: OptimizerConfig
     runtime: Runtime
@@ -65,6 +134,11 @@ class Training:
     def total_steps(self) -> int:
         """Steps in the whole run."""
         return self.epochs * self.batches.steps_per_epoch
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.total_steps
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, of plain values and tensors."""
@@ -88,7 +162,7 @@ class Training:
         self.batches.failed.update(state["failed"])
 
 
-def fit(training: Training) -> None:
+def fit(training: Training[L]) -> None:
     """Train from the step that is reached to the end of the last epoch, or to an early stop."""
     t, runtime = training, training.runtime
     network = runtime.wrap(t.method.network)
@@ -99,7 +173,7 @@ def fit(training: Training) -> None:
         _train_epochs(t, network, bar)
 
 
-def _train_epochs(training: Training, network: nn.Module, bar: Stage) -> None:
+def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None:
     """Train epoch after epoch, from wherever the training stands."""
     t, runtime, steps_per_epoch = training, training.runtime, training.batches.steps_per_epoch
     for epoch in range(t.step // steps_per_epoch, t.epochs):
@@ -130,7 +204,7 @@ def _train_epochs(training: Training, network: nn.Module, bar: Stage) -> None:
 
 
 def training_step(
-    training: Training, network: nn.Module, batch: Batch, parts: int = 1
+    training: Training[L], network: nn.Module, batch: Batch, parts: int = 1
 ) -> dict[str, Tensor]:
     """Learn from one batch.
 
@@ -155,7 +229,9 @@ def training_step(
             with runtime.autocast():
                 output = method.losses(network, piece, step, done)
             terms = {name: share[name] * term for name, term in output.terms.items()}
-            loss = sum(method.term_weights[name] * term for name, term in terms.items())
+            loss = cast(
+                Tensor, sum(method.term_weights[name] * term for name, term in terms.items())
+            )
             loss.backward()
         values.append(torch.stack([loss, *terms.values()]).detach())
         if output.embeddings is not None:
@@ -170,7 +246,7 @@ def training_step(
     return dict(zip(["loss", *output.terms], means, strict=True))
 
 
-def shares(training: Training, pieces: list[Batch], progress: float) -> list[dict[str, Tensor]]:
+def shares(training: Training[L], pieces: list[Batch], progress: float) -> list[dict[str, Tensor]]:
     """What each piece's mean counts for in the whole batch's, of every term.
 
     A piece's mean is over its images, or over their weights. Scaled by these shares, the means of
@@ -188,7 +264,7 @@ def shares(training: Training, pieces: list[Batch], progress: float) -> list[dic
     return [dict(zip(of, row, strict=True)) for of, row in zip(amounts, of_whole, strict=True)]
 
 
-def keep(training: Training) -> None:
+def keep(training: Training[L]) -> None:
     """Write a checkpoint of the whole state; rank 0 writes for all processes."""
     training.telemetry.flush()  # a loss that is not finite stops here, before it is kept
     if training.checkpoint is not None and training.runtime.is_main:

@@ -59,6 +59,7 @@ class Telemetry:
         self._images = 0
         self._bytes = 0
         self._elapsed_before = 0.0
+        self._start: float | None = None
         self._steps_here = 0
         self._file: FileIO | None = None
         self._last_step = -1
@@ -92,7 +93,8 @@ class Telemetry:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close everything."""
+        """Close everything, and stop the clock."""
+        self._elapsed_before, self._start = self.elapsed_s, None
         if self._file is not None:
             self._file.close()
         if self._tensorboard is not None:
@@ -101,7 +103,8 @@ class Telemetry:
     @property
     def elapsed_s(self) -> float:
         """Seconds of training, those before an interruption included."""
-        return self._elapsed_before + time.perf_counter() - self._start
+        running_s = 0.0 if self._start is None else time.perf_counter() - self._start
+        return self._elapsed_before + running_s
 
     def step(self, step: int, terms: dict[str, Tensor], num_images: int, rate: float) -> None:
         """Note a finished step; touches no device memory until a line is due.
@@ -195,6 +198,7 @@ class Telemetry:
         self._last_step = state["last_step"]
 
     def _log_estimate(self, step: int) -> None:
+        assert self._start is not None
         a_step = (time.perf_counter() - self._start) / self._steps_here
         epoch_s, rest_s = a_step * self.steps_per_epoch, a_step * (self.total_steps - step - 1)
         text = f"{self.description}: about {duration(epoch_s)} an epoch"

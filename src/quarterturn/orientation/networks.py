@@ -16,21 +16,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.data.views import list_views
 from quarterturn.engine.checkpoint import save_checkpoint
-from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import atomic_write
+from quarterturn.methods.base import Method, Network
+from quarterturn.methods.registry import build_method
 from quarterturn.orientation.folds import Fold, part_in_folds
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.orientation.view_logits import look
+from quarterturn.progress import stage
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
-from quarterturn.runs.training import prepare_training
+from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 
 OUTCOME = "outcome.npz"
 """Name of the file of a fold's outcome, in its run directory."""
@@ -95,7 +97,7 @@ def cross_fit(
 ) -> list[FoldOutcome] | None:
     """Train the network of every fold and let it score what it has not seen.
 
-    A fold that is done is not done again, and one that was interrupted goes on.
+    A fold that is done is not done again, and one that was interrupted resumes.
 
     Args:
         whole: Its directory holds the folds' runs; its configuration is theirs.
@@ -113,81 +115,106 @@ def cross_fit(
         images, config.upright.folds, validation=config.upright.validation, seed=config.run.seed
     )
     outcomes = []
-    for number, fold in enumerate(folds):
-        path = fold_run(whole.path, number)
-        train = images.subset(fold.train)
-        run = Run(path, whole.data, config, train.fingerprint(), "fold")
-        outcome = path / OUTCOME
-        if not outcome.exists():
-            if runtime.is_main and not (path / "config.json").exists():
-                shutil.rmtree(path, ignore_errors=True)  # begun, but killed before it had settings
-                run.create()
-            runtime.barrier()
-            training = _train(
-                run,
-                train,
-                images.subset(fold.validation),
-                runtime,
-                source=source,
-                title=f"fold {number + 1} of {len(folds)}",
-            )
+    with stage("folds", total=len(folds), weight=90) as bar:
+        for number, fold in enumerate(folds):
+            path = fold_run(whole.path, number)
+            if (path / OUTCOME).exists():
+                bar.skip()
+            else:
+                fingerprint = images.subset(fold.train).fingerprint()
+                run = Run(path, whole.data, config, fingerprint, "fold")
+                if runtime.is_main and not (path / "config.json").exists():
+                    # Earlier versions left folders without settings when they were killed.
+                    shutil.rmtree(path, ignore_errors=True)
+                    run.create()
+                runtime.barrier()
+                name = f"fold {number + 1} of {len(folds)}"
+                with stage(name, total=100):
+                    train(FoldTraining.of(run, fold, images, runtime, source, name))
             if runtime.is_main:
-                _ask(run, training, images, fold, runtime).write(outcome)
-            runtime.barrier()
-        if runtime.is_main:
-            outcomes.append(FoldOutcome.read(outcome))
+                outcomes.append(FoldOutcome.read(path / OUTCOME))
     return outcomes if runtime.is_main else None
 
 
-def _train(
-    run: Run,
-    train: ImageSet,
-    validation: ImageSet,
-    runtime: Runtime,
-    *,
-    source: Source,
-    title: str,
-) -> Training:
-    """Train one network to its last epoch or its early stop."""
-    config = run.config
-    training = prepare_training(
-        config,
-        train,
-        runtime,
-        source=source,
-        checkpoint=run.checkpoint,
-        metrics=run.metrics,
-        description=title,
-    )
-    network, telemetry = training.method.network, training.telemetry
-    centre = list_views(config.data, 1)[:1]
+@dataclass(frozen=True, kw_only=True)
+class FoldTraining(TrainingJob[Method]):
+    """Trains the network of a fold until it stops improving, and lets it score its images.
 
-    def after_epoch(done: int) -> bool:
-        stop = False
-        if runtime.is_main:
-            _, logits = look(
-                network,
-                validation,
-                config.data,
-                centre,
-                device=runtime.device,
-                workers=config.machine.workers,
-                failed={},
-            )
-            telemetry.record("validation", step=training.step - 1, epoch=done, **_measure(logits))
-            losses = _validation_losses(run)
-            if int(np.argmin(losses)) == len(losses) - 1:
-                state = {"network": network.state_dict(), "epoch": done}
-                save_checkpoint(stopped_checkpoint(run), state)
-            stop = _has_to_stop(losses, config)
-        return bool(runtime.gather_objects(stop)[0])
+    Attributes:
+        run: The fold's run directory.
+        fold: Numbers of its images.
+        collection: All N images.
+    """
 
-    training.after_epoch = after_epoch
-    with telemetry:  # cuts off the lines that the checkpoint does not know of
-        stopped = runtime.is_main and _has_to_stop(_validation_losses(run), config)
-        if not runtime.gather_objects(stopped)[0]:
-            fit(training)
-    return training
+    run: Run
+    fold: Fold
+    collection: ImageSet
+
+    @classmethod
+    def of(
+        cls, run: Run, fold: Fold, images: ImageSet, runtime: Runtime, source: Source, name: str
+    ) -> FoldTraining:
+        """The training of a fold's run."""
+        return cls(
+            config=run.config,
+            images=images.subset(fold.train),
+            runtime=runtime,
+            source=source,
+            files=TrainingFiles(run.checkpoint, run.metrics),
+            name=name,
+            weight=85,
+            run=run,
+            fold=fold,
+            collection=images,
+        )
+
+    def build_method(self) -> Method:
+        """A plain rotation network."""
+        return build_method(
+            self.config,
+            len(self.images),
+            device=self.runtime.device,
+            mean_over_processes=self.runtime.mean,
+        )
+
+    @property
+    def evaluate_every(self) -> int:
+        """Validation follows every epoch."""
+        return 1
+
+    def evaluate(self, training: Training[Method], epochs_done: int) -> None:
+        """Measure the validation images, and keep the network if it is the best so far."""
+        network = training.method.network
+        _, logits = look(
+            network,
+            self.collection.subset(self.fold.validation),
+            self.config.data,
+            list_views(self.config.data, 1)[:1],
+            device=self.runtime.device,
+            workers=self.config.machine.workers,
+            failed={},
+        )
+        training.telemetry.record(
+            "validation", step=training.step - 1, epoch=epochs_done, **_measure(logits)
+        )
+        losses = _validation_losses(self.run)
+        if int(np.argmin(losses)) == len(losses) - 1:
+            state = {"network": network.state_dict(), "epoch": epochs_done}
+            save_checkpoint(stopped_checkpoint(self.run), state)
+
+    def has_to_stop(self) -> bool:
+        """Whether the loss at the best temperature has not improved for too many epochs."""
+        losses = _validation_losses(self.run)
+        if not losses:
+            return False
+        waited = len(losses) - 1 - int(np.argmin(losses))
+        return waited >= self.config.upright.patience * self.config.run.epochs
+
+    def conclude(self, training: Training[Method]) -> None:
+        """Score the held-out images, and write what comes out."""
+        with stage("scores", weight=15):
+            outcome = _score(self.run, training.method.network, self.collection, self.fold)
+        outcome.write(self.run.path / OUTCOME)
 
 
 def _measure(logits: Tensor) -> dict[str, float]:
@@ -207,23 +234,13 @@ def _validation_losses(run: Run) -> list[float]:
     return [line["loss"] for line in run.read_metrics("validation")]
 
 
-def _has_to_stop(losses: list[float], config: Config) -> bool:
-    """Whether the loss at the best temperature has not improved for too many epochs."""
-    if not losses:
-        return False
-    waited = len(losses) - 1 - int(np.argmin(losses))
-    return waited >= config.upright.patience * config.run.epochs
-
-
-def _ask(
-    run: Run, training: Training, images: ImageSet, fold: Fold, runtime: Runtime
-) -> FoldOutcome:
+def _score(run: Run, network: Network, images: ImageSet, fold: Fold) -> FoldOutcome:
     """Let a trained network score its images, at its last epoch and at its early stop."""
     crop = run.config.data
     views = list_views(crop, run.config.upright.view_crops)
-    there: Any = {"device": runtime.device, "workers": run.config.machine.workers, "failed": {}}
+    device = next(network.parameters()).device
+    there: Any = {"device": device, "workers": run.config.machine.workers, "failed": {}}
     held_out = images.subset(fold.held_out)
-    network = training.method.network
     _, last_logits = look(network, held_out, crop, views[:1], **there)
     # The weights at the early stop take the place of the last ones; the training is over.
     network.load_state_dict(run.load_network(stopped_checkpoint(run)).state_dict())

@@ -30,9 +30,9 @@ from quarterturn.orientation.upright_tables import (
 from quarterturn.pages.tables import Table, show
 from quarterturn.presets import default_rotnet_preset
 from quarterturn.presets import preset as preset_named
-from quarterturn.runs import Run, command_line, environment, next_directory, write_items
-from quarterturn.runs.prepare import runtime_of
-from quarterturn.runs.training import select_for_all
+from quarterturn.progress import stage
+from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs.start import resumed_runtime, select_for_all, starting
 
 logger = logging.getLogger(__name__)
 
@@ -89,12 +89,11 @@ def upright(
         path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
-        if runtime.is_main:
-            run.create(overwrite=overwrite)
-            images.source.keep_index(run.index)
-            write_json(path / "environment.json", environment(runtime, config))
-        runtime.barrier()
-        make_probabilities(run, images, runtime, format=format)
+        with (
+            starting([run], runtime, images.source, lambda draft: None, overwrite=overwrite),
+            stage("upright", total=100),
+        ):
+            make_probabilities(run, images, runtime, format=format)
         return run
     finally:
         runtime.close()
@@ -121,11 +120,12 @@ def resume_upright(
     run = Run.open(path)
     run.require_kind("upright")
     run = run.with_machine_of(config)
-    runtime = runtime_of(run)
+    runtime = resumed_runtime(run)
     try:
         images = select_for_all(run.data_or_own(None), run.config, runtime, index=run.index)
         run.require_images(images.chosen)
-        make_probabilities(run, images, runtime, format=format)
+        with stage("upright", total=100):
+            make_probabilities(run, images, runtime, format=format)
         return run
     finally:
         runtime.close()

@@ -23,6 +23,7 @@ from quarterturn.methods.rotation_balance import agnostic_groups
 from quarterturn.orientation.upright import make_probabilities
 from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_of
 from quarterturn.presets import fold_recipe
+from quarterturn.progress import stage
 from quarterturn.runs import Run, environment
 
 logger = logging.getLogger(__name__)
@@ -51,10 +52,11 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
             logger.info(_cost(run.config, recipe))
         if runtime.is_main and not (kept / "environment.json").exists():
             shutil.rmtree(kept, ignore_errors=True)  # begun, but killed before it had both files
-            folds.create()
-            write_json(kept / "environment.json", environment(runtime, recipe))
+            with folds.draft() as draft:
+                write_json(draft.path / "environment.json", environment(runtime, recipe))
         runtime.barrier()
-        make_probabilities(folds, _without_labels(images), runtime)
+        with stage("upright", total=100, weight=upright_passes(run.config)):
+            make_probabilities(folds, _without_labels(images), runtime)
     else:
         given = upright_file(asked)
         kept = run.path / f"upright{given.suffix}"
@@ -65,6 +67,17 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
     rows = p_upright_of(kept, images.train, (images.source.train, images.chosen))
     logger.info(_noise_aware_words(run.config, rows, kept))
     return torch.from_numpy(rows)
+
+
+def upright_passes(config: Config) -> float:
+    """Passes over the images that making the probabilities takes: its share of the time.
+
+    0 where they are not asked for, or come from a file.
+    """
+    if config.method.upright != "auto":
+        return 0.0
+    recipe = fold_recipe(config)
+    return (recipe.upright.folds - 1) * (1 - recipe.upright.validation) * recipe.run.epochs
 
 
 def _without_labels(images: Selection) -> Selection:
@@ -128,7 +141,7 @@ def upright_file(asked: str) -> Path:
 
 def _cost(config: Config, recipe: Config) -> str:
     folds, epochs = recipe.upright.folds, recipe.run.epochs
-    passes = (folds - 1) * (1 - recipe.upright.validation) * epochs
+    passes = upright_passes(config)
     return (
         f"--upright auto: {folds} rotation networks come first ({recipe.model.backbone} at "
         f"{recipe.data.image_size} px, up to {epochs} epochs each), {passes:.0f} passes over the "

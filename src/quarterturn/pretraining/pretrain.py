@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
-from quarterturn.engine.loop import Training, fit
+from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import write_json
-from quarterturn.methods.base import Network
-from quarterturn.methods.registry import check_network
+from quarterturn.methods.base import Method, Network
+from quarterturn.methods.registry import build_method, check_network
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.pages.run_report import diagnostics_table, write_run_report
@@ -30,16 +34,13 @@ from quarterturn.pretraining.noise_aware import (
     agnostic_warnings,
     p_upright_for,
     upright_file,
+    upright_passes,
 )
-from quarterturn.runs import Run, command_line, environment, next_directory, write_items
-from quarterturn.runs.prepare import (
-    fit_batch_size,
-    runtime_of,
-    tell_memory,
-    wants_tensorboard,
-)
-from quarterturn.runs.training import prepare_training, select_for_all
-from quarterturn.runs.without_effect import never_in_force
+from quarterturn.progress import stage
+from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
+from quarterturn.runs.start import fit_batch_size, resumed_runtime, select_for_all, starting
+from quarterturn.runs.without_effect import options_without_effect
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +103,13 @@ def pretrain(
         path = Path(out) if out is not None else next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.train.fingerprint())
-        if runtime.is_main:
-            run.create(overwrite=overwrite)
-            images.source.keep_index(run.index)
-            write_json(path / "environment.json", environment(runtime, config))
-            _write_items(run, images, {})
-        runtime.barrier()
-        return _train(run, images, runtime)
+
+        def write_first(draft: Run) -> None:
+            _write_items(draft, images, {})
+
+        with starting([run], runtime, images.source, write_first, overwrite=overwrite):
+            _train(run, images, runtime)
+        return run
     finally:
         runtime.close()
 
@@ -136,65 +137,110 @@ def resume(path: Path | str, *, config: Config | None = None) -> Run:
         )
     run.require_kind("pretrain")
     run = run.with_machine_of(config)
-    runtime = runtime_of(run)
+    runtime = resumed_runtime(run)
     try:
         images = select_for_all(data, run.config, runtime, index=run.index)
         run.require_images(images.train)
-        return _train(run, images, runtime)
+        _train(run, images, runtime)
+        return run
     finally:
         runtime.close()
 
 
-def _train(run: Run, images: Selection, runtime: Runtime) -> Run:
-    config = run.config
-    tell_memory(run, images.train, runtime)
-    p_upright = p_upright_for(run, images, runtime)
-    training = prepare_training(
-        config,
-        images.train,
-        runtime,
-        p_upright=p_upright,
-        agnostic=agnostic_for(run, images),
-        source=images.source,
-        checkpoint=run.checkpoint,
-        metrics=run.metrics,
-        tensorboard=run.path / "tensorboard" if wants_tensorboard(config, runtime) else None,
-    )
-    method, batches, telemetry = training.method, training.batches, training.telemetry
-    if training.step >= training.total_steps and (run.path / "report.html").exists():
-        logger.info(f"{run.path} is finished: nothing to do")
-        return run
-    _introduce(run, images, runtime, training)
-
-    failed: dict[str, str] = {}
-    every = config.run.diagnostics_every or max(1, config.run.epochs // 10)
-
-    def after_epoch(done: int) -> None:
-        due = done % every == 0 or done == config.run.epochs
-        if config.run.diagnostics and due and runtime.is_main and images.held_out is not None:
-            undecoded: dict[int, str] = {}
-            values = dict(
-                diagnose(
-                    method.network,
-                    images.held_out,
-                    config.data,
-                    device=runtime.device,
-                    workers=config.machine.workers,
-                    failed=undecoded,
-                )
+def _train(run: Run, images: Selection, runtime: Runtime) -> None:
+    # A tenth of the training's own passes over the images is the report's.
+    epochs = run.config.run.epochs
+    with stage("pretrain", total=upright_passes(run.config) + 1.1 * epochs):
+        p_upright = p_upright_for(run, images, runtime)
+        train(
+            Pretraining(
+                config=run.config,
+                images=images.train,
+                runtime=runtime,
+                source=images.source,
+                files=TrainingFiles.of_run(run),
+                name=run.config.method.method,
+                weight=epochs,
+                run=run,
+                selection=images,
+                p_upright=p_upright,
             )
-            failed.update({images.file_of_held_out(i): why for i, why in undecoded.items()})
-            telemetry.record("diagnostics", step=training.step - 1, epoch=done, **values)
-            if warning := collapse_warning(values):
-                logger.warning(warning)
+        )
 
-    training.after_epoch = after_epoch
-    with telemetry:
-        fit(training)
-    if runtime.is_main:
-        failed.update({images.train.names[i]: why for i, why in batches.failed.items()})
-        _conclude(run, images, failed)
-    return run
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(TrainingJob[Method]):
+    """Learns a representation without labels, and diagnoses it on images that are held out.
+
+    Attributes:
+        run: The run directory.
+        selection: Its images: those that are learned from, and those held out.
+        p_upright: (N, 4) probabilities for the noise-aware phase, or None.
+    """
+
+    run: Run
+    selection: Selection
+    p_upright: Tensor | None
+
+    estimates_memory = True
+
+    def build_method(self) -> Method:
+        """The method that the settings name."""
+        labels = None
+        if self.config.imbalance.reads_labels and self.images.labels is not None:
+            labels = torch.from_numpy(self.images.labels)
+        return build_method(
+            self.config,
+            len(self.images),
+            p_upright=self.p_upright,
+            agnostic=agnostic_for(self.run, self.selection),
+            labels=labels,
+            device=self.runtime.device,
+            mean_over_processes=self.runtime.mean,
+        )
+
+    def is_concluded(self) -> bool:
+        """The page comes last."""
+        return (self.run.path / "report.html").exists()
+
+    @property
+    def place(self) -> str:
+        """The run directory."""
+        return str(self.run.path)
+
+    def introduce(self, training: Training[Method]) -> None:
+        """Log the data, the network and the epochs to come."""
+        _introduce(self.run, self.selection, self.runtime, training)
+
+    def evaluate(self, training: Training[Method], epochs_done: int) -> None:
+        """Diagnose the features on held-out images."""
+        held_out = self.selection.held_out
+        if held_out is None or not self.config.run.diagnostics:
+            return
+        undecoded: dict[int, str] = {}
+        values = dict(
+            diagnose(
+                training.method.network,
+                held_out,
+                self.config.data,
+                device=self.runtime.device,
+                workers=self.config.machine.workers,
+                failed=undecoded,
+            )
+        )
+        self.unreadable.update(
+            {self.selection.file_of_held_out(i): why for i, why in undecoded.items()}
+        )
+        training.telemetry.record(
+            "diagnostics", step=training.step - 1, epoch=epochs_done, **values
+        )
+        if warning := collapse_warning(values):
+            logger.warning(warning)
+
+    def conclude(self, training: Training[Method]) -> None:
+        """Write tables, pictures and the page."""
+        with stage("report", weight=0.1 * self.config.run.epochs):
+            _conclude(self.run, self.selection, self.unreadable)
 
 
 def _labels_read(config: Config, images: Selection) -> str:
@@ -206,10 +252,10 @@ def _labels_read(config: Config, images: Selection) -> str:
 
 def _warnings(run: Run, images: Selection) -> list[str]:
     """What was asked for and changes nothing."""
-    return [*never_in_force(run.config), *agnostic_warnings(run, images)]
+    return [*options_without_effect(run.config), *agnostic_warnings(run, images)]
 
 
-def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training) -> None:
+def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training[Method]) -> None:
     """Say what is about to happen."""
     config = run.config
     for line in images.source.summary():
@@ -228,8 +274,6 @@ def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training
         logger.info("0 epochs: nothing is trained; the run holds the untrained backbone")
     for warning in _warnings(run, images):
         logger.warning(warning)
-    if training.step:
-        logger.info(f"going on after step {training.step}")
 
 
 def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:

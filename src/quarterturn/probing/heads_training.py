@@ -19,7 +19,7 @@ from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.views import list_views
-from quarterturn.engine.loop import fit
+from quarterturn.engine.loop import Batches
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
@@ -35,7 +35,7 @@ from quarterturn.methods.frozen_features import (
     feature_shapes,
 )
 from quarterturn.models.probe_heads import MaxPoolTo
-from quarterturn.runs.training import prepare_training
+from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 
 Numbers = NDArray[np.int64]
 Probabilities = dict[str, tuple[NDArray[np.float32], Numbers]]
@@ -99,21 +99,42 @@ class HeadsTraining:
     ) -> HeadsNetwork:
         network = network.to(self.runtime.device).to(memory_format=torch.channels_last)
         self.folder.mkdir(parents=True, exist_ok=True)
-        training = prepare_training(
-            self.recipe.with_settings(seed=seed),
-            self.split.train.subset(chosen),
-            self.runtime,
-            method=FrozenFeatures(network),
-            batches=batches,
-            source=self.split.source,
-            checkpoint=self.folder / f"{name}.ckpt",
-            metrics=self.folder / f"{name}.jsonl",
-            description=name,
-            shorter="--epochs or --limit",
+        train(
+            FrozenFeaturesTraining(
+                config=self.recipe.with_settings(seed=seed),
+                images=self.split.train.subset(chosen),
+                runtime=self.runtime,
+                source=self.split.source,
+                files=TrainingFiles(self.folder / f"{name}.ckpt", self.folder / f"{name}.jsonl"),
+                name=name,
+                network=network,
+                batches=batches,
+            )
         )
-        with training.telemetry:
-            fit(training)
         return network
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenFeaturesTraining(TrainingJob[FrozenFeatures]):
+    """Trains classifiers on a frozen backbone; they are tested afterwards.
+
+    Attributes:
+        network: Features and classifiers.
+        batches: Features that were extracted before; None for crops of the images.
+    """
+
+    network: HeadsNetwork
+    batches: FeatureBatches | None
+
+    shorter = "--epochs or --limit"
+
+    def build_method(self) -> FrozenFeatures:
+        """The losses of all classifiers."""
+        return FrozenFeatures(self.network)
+
+    def build_batches(self, method: FrozenFeatures) -> Batches:
+        """Features where they were extracted, else crops."""
+        return super().build_batches(method) if self.batches is None else self.batches
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A run directory: what a training leaves behind, and what others read from it."""
 
-from quarterturn.runs.directory import prepare_directory
 from quarterturn.runs.environment import command_line, environment
 from quarterturn.runs.files import next_directory
 from quarterturn.runs.items import write_items
@@ -14,7 +13,6 @@ __all__ = [
     "command_line",
     "environment",
     "next_directory",
-    "prepare_directory",
     "prepare_seeds",
     "seed_directory",
     "seed_runs",

@@ -3,38 +3,66 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from quarterturn.config import Config
 from quarterturn.errors import ConfigError
+from quarterturn.files import beside, explained, put_in_place
 
 
-def prepare_directory(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:
-    """Make an empty directory, deleting an earlier run only when told to.
+@contextmanager
+def new_directory(
+    path: Path, *, overwrite: bool = False, needed: Sequence[Path] = ()
+) -> Iterator[Path]:
+    """Make a directory whole or not at all, deleting an earlier run only with ``overwrite``.
 
     Args:
-        path: The directory.
-        overwrite: Delete a run of ours that is there.
+        path: Its place.
+        overwrite: Delete the run of ours that is there.
         needed: Files and folders that may not be deleted with it.
+
+    Yields:
+        An empty directory beside it. When the block ends without an error, it is renamed.
 
     Raises:
         ConfigError: Something is there that may not be deleted.
+        OutputError: The directory cannot be made.
     """
-    if path.exists() or path.is_symlink():
-        if not overwrite:
-            raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
-        if not is_run(path):
-            raise ConfigError(
-                f"{path} is no run directory (it has no config.json of ours), so --overwrite does "
-                "not delete it; choose another --out"
-            )
-        refuse_to_delete(path, needed)
-        shutil.rmtree(path)
+    check_place(path, overwrite=overwrite, needed=needed)
+    draft, has_parent = beside(path), path.parent.exists()
     try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make {path}: {error.strerror}") from error
+        with explained(path):
+            draft.mkdir(parents=True)
+        yield draft
+        if path.exists():
+            shutil.rmtree(path)
+        put_in_place(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not has_parent:
+            with suppress(OSError):  # another run is in it by now
+                path.parent.rmdir()
+        raise
+
+
+def check_place(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:
+    """Refuse a place for a new run where something is that may not be deleted.
+
+    Raises:
+        ConfigError: Says what is there, and what to do.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    if not overwrite:
+        raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
+    if not is_run(path):
+        raise ConfigError(
+            f"{path} is no run directory (it has no config.json of ours), so --overwrite does not "
+            "delete it; choose another --out"
+        )
+    refuse_to_delete(path, needed)
 
 
 def refuse_to_delete(path: Path, needed: Sequence[Path]) -> None:

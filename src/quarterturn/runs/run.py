@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.methods.base import Network
 from quarterturn.methods.registry import build_network
-from quarterturn.runs.directory import prepare_directory
+from quarterturn.runs.directory import new_directory
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,32 @@ class Run:
     labels_fingerprint: str | None = None
 
     def create(self, *, overwrite: bool = False) -> None:
-        """Make the directory of a new run, with its ``config.json``.
+        """Make the directory of a new run, with its ``config.json``; raises as `draft` does."""
+        with self.draft(overwrite=overwrite):
+            pass
+
+    @contextmanager
+    def draft(self, *, overwrite: bool = False) -> Iterator[Run]:
+        """Make the directory of a new run, whole or not at all.
+
+        Args:
+            overwrite: Delete the run that is there.
+
+        Yields:
+            This run in a directory beside, with its ``config.json``. What is written there is in
+            place when the block ends without an error.
 
         Raises:
             ConfigError: The directory is there already; or it holds what the run is to begin with.
         """
-        prepare_directory(self.path, overwrite=overwrite, needed=self.needed)
-        for folder in (self.checkpoint.parent, self.figures):
-            folder.mkdir()
+        with new_directory(self.path, overwrite=overwrite, needed=self.needed) as path:
+            draft = replace(self, path=path)
+            for folder in (draft.checkpoint.parent, draft.figures):
+                folder.mkdir()
+            draft._write_settings()
+            yield draft
+
+    def _write_settings(self) -> None:
         stored: dict[str, Any] = {
             "data": self.data,
             "fingerprint": self.fingerprint,

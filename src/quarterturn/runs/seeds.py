@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, in folders ``seed-<n>`` of one directory."""
+"""Runs that differ only in their seed, in folders ``seed-<n>`` of one directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quarterturn.errors import ConfigError
-from quarterturn.runs.directory import is_run, prepare_directory, refuse_to_delete
+from quarterturn.runs.directory import check_place, is_run, refuse_to_delete
 from quarterturn.runs.run import Run
 
 RESULTS = "results.json"
@@ -45,7 +45,8 @@ def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -
         return
     folders = [] if is_run(path) else sorted(path.glob("seed-*"))
     if not overwrite or not folders or path.is_symlink():
-        prepare_directory(path, overwrite=overwrite, needed=needed)
+        check_place(path, overwrite=overwrite, needed=needed)
+        shutil.rmtree(path)
     elif foreign := [str(folder) for folder in folders if not is_run(folder)]:
         raise ConfigError(
             f"no run directories (they have no config.json of ours), so --overwrite does not "

@@ -1,4 +1,4 @@
-"""Settings that come into force late in a training, or that a training never gets to."""
+"""Warn about options that have no effect."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from quarterturn.config import Config
 from quarterturn.engine.schedule import first_epoch
 
 
-def never_in_force(config: Config) -> list[str]:
-    """Warnings of what was asked for and changes nothing: the epochs end first, or it is of no use.
+def options_without_effect(config: Config) -> list[str]:
+    """Warnings about options that have no effect: the epochs end first, or another is missing.
 
-    Of the noise-aware phase `quarterturn.pretraining.noise_aware` tells, which reads its file.
+    Those of the noise-aware phase come from `quarterturn.pretraining.noise_aware`, which reads its
+    file.
     """
     epochs, imbalance = config.run.epochs, config.imbalance
     if epochs == 0:  # nothing is trained, and that is said
         return []
     found = []
     if imbalance.counts == "labels" and not imbalance.balance_semantic:
-        found.append("--counts labels changes nothing without --balance-semantic")
+        found.append("--counts labels has no effect without --balance-semantic")
     semantic = imbalance.balance_semantic
     if semantic and imbalance.counts == "clusters" and imbalance.cluster_every >= epochs:
         semantic = False
         found.append(
-            f"--balance-semantic changes nothing: the first clusters are made after "
+            f"--balance-semantic has no effect: the first clusters are made after "
             f"{imbalance.cluster_every} epochs, and there are {epochs}; give more --epochs or a "
             "smaller --cluster-every"
         )
@@ -36,7 +37,7 @@ def never_in_force(config: Config) -> list[str]:
     asked = [words for words, is_on in late.items() if is_on]
     if config.balance.reweight_from_epoch is not None and not any(late.values()):
         found.append(
-            f"--reweight-from-epoch {config.balance.reweight_from_epoch} changes nothing "
+            f"--reweight-from-epoch {config.balance.reweight_from_epoch} has no effect "
             f"without {' or '.join(late)}"
         )
     start = config.balance.start(epochs)

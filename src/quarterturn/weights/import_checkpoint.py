@@ -50,9 +50,9 @@ def import_checkpoint(
         "import",
         imported=weights.imported,
     )
-    run.create(overwrite=overwrite)
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
-    save_checkpoint(run.checkpoint, state)
+    with run.draft(overwrite=overwrite) as draft:
+        save_checkpoint(draft.checkpoint, state)
     for line in _summary(run, weights):
         logger.info(line)
     return run

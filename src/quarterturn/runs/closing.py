@@ -1,0 +1,54 @@
+"""The closing words of a command: what came out, where it is, and what to do next."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def log_closing(
+    outcome: str, paths: Mapping[str, Path], commands: Sequence[Sequence[object]]
+) -> None:
+    """Log the closing block of a command.
+
+    Args:
+        outcome: What came out, in one line.
+        paths: What each file or folder is, to where it is.
+        commands: The next commands that make sense, by their words; paths are quoted as a shell
+            needs them.
+    """
+    width = max(map(len, paths), default=0)
+    lines = [outcome, *(f"  {what:<{width}}  {_printable(path)}" for what, path in paths.items())]
+    if commands:
+        lines.append("next:")
+        lines += [f"  {command(*words)}" for words in commands]
+    logger.info("\n".join(lines))
+
+
+def command(*words: object) -> str:
+    """A command of ours as a shell takes it: ``quarterturn probe runs/digits-1 digits``."""
+    return _printable(shlex.join(["quarterturn", *map(str, words)]))
+
+
+def log_unreadable(unreadable: Mapping[str, str], listed_in: Path | None = None) -> None:
+    """Log how many image files could not be read or decoded; nothing where all could.
+
+    Args:
+        unreadable: All such files that the command met, with the reasons.
+        listed_in: The file that lists them.
+    """
+    if not unreadable:
+        return
+    number = len(unreadable)
+    files = "1 image file" if number == 1 else f"{number:,} image files"
+    where = "" if listed_in is None else f"; {_printable(listed_in)} lists them"
+    logger.warning(f"{files} could not be read{where}")
+
+
+def _printable(words: object) -> str:
+    """Odd bytes of file names by their numbers: a name need not be UTF-8."""
+    return str(words).encode(errors="backslashreplace").decode()

@@ -1,0 +1,243 @@
+"""The life of a training, written once: prepare, fit, conclude.
+
+Every command that trains derives a job from `TrainingJob`, which says what is trained, how it is
+evaluated on the way and what is written at the end, and gives it to `train`.
+
+N images; see the jobs for the shapes of theirs.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+from quarterturn.config import Config
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.sources import Source
+from quarterturn.engine.checkpoint import load_checkpoint
+from quarterturn.engine.loop import Batches, Training, fit
+from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.telemetry import Telemetry
+from quarterturn.errors import ConfigError
+from quarterturn.methods.base import Method
+from quarterturn.methods.memory import memory_words
+from quarterturn.runs.run import Run
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Method)
+
+
+@dataclass(frozen=True)
+class TrainingFiles:
+    """Where a training keeps its state and its log; None for what is not kept.
+
+    Attributes:
+        checkpoint: The whole state; a training resumes from what is there.
+        metrics: Losses and evaluations, one JSON object a line.
+        tensorboard: Folder of TensorBoard's files.
+    """
+
+    checkpoint: Path | None = None
+    metrics: Path | None = None
+    tensorboard: Path | None = None
+
+    @classmethod
+    def of_run(cls, run: Run) -> TrainingFiles:
+        """Those of a run directory.
+
+        Raises:
+            ConfigError: TensorBoard is asked for, and the extra is not installed.
+        """
+        if not run.config.machine.tensorboard:
+            return cls(run.checkpoint, run.metrics)
+        if find_spec("tensorboard") is None:
+            raise ConfigError(
+                "--tensorboard needs an extra: pip install 'quarterturn[tensorboard]'"
+            )
+        return cls(run.checkpoint, run.metrics, run.path / "tensorboard")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob(ABC, Generic[M]):
+    """One training: what is trained, how it is evaluated, and what is written at the end.
+
+    `train` calls the methods in the order in which they stand here. Those that write or log are
+    called in the main process only.
+
+    Attributes:
+        config: All settings; the batch size fits the images.
+        images: The N images to learn from.
+        runtime: Device, precision, processes.
+        source: Where the images are from; checks how many of its files fail. None for none.
+        files: Where state and log are kept.
+        name: Name of the training, beside the progress bar.
+        weight: Steps of the stage of progress around it that the training makes up.
+        unreadable: Files that could not be decoded so far, with the reason.
+        estimates_memory: Whether the memory of a step is estimated before training.
+        shorter: Flags that would shorten the training, in the words of its command.
+    """
+
+    config: Config
+    images: ImageSet
+    runtime: Runtime
+    source: Source | None = None
+    files: TrainingFiles = TrainingFiles()
+    name: str = "training"
+    weight: float = 1
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    estimates_memory: ClassVar[bool] = False
+    shorter: ClassVar[str] = "--epochs, --limit, --image-size or --backbone convnet"
+
+    @abstractmethod
+    def build_method(self) -> M:
+        """The network and its losses, as they are at the start of a training."""
+
+    def build_batches(self, method: M) -> Batches:
+        """The batches of any epoch; by default random crops of the images."""
+        config, runtime = self.config, self.runtime
+        return TrainingBatches(
+            self.images,
+            config.data,
+            batch_size=config.run.batch_size,
+            seed=config.run.seed,
+            device=runtime.device,
+            workers=config.machine.workers,
+            rank=runtime.rank,
+            world_size=runtime.world_size,
+            with_labels=method.reads_labels,
+            chances=self.chances(),
+            draws=config.heads.images_per_epoch,
+            source=self.source,
+        )
+
+    def chances(self) -> Tensor | None:
+        """(N,) how likely each image is drawn; None for each image once an epoch."""
+        return None
+
+    def is_concluded(self) -> bool:
+        """Whether an earlier call wrote everything that `conclude` writes."""
+        return False
+
+    @property
+    def place(self) -> str:
+        """Where the training is kept, in words."""
+        return self.name
+
+    def introduce(self, training: Training[M]) -> None:
+        """Log what is about to be trained."""
+
+    @property
+    def evaluate_every(self) -> int:
+        """Epochs between evaluations; the last epoch is always evaluated."""
+        return self.config.run.diagnostics_every or max(1, self.config.run.epochs // 10)
+
+    def evaluate(self, training: Training[M], epochs_done: int) -> None:
+        """Measure the network after an epoch; changes no state of the training."""
+
+    def has_to_stop(self) -> bool:
+        """Whether the evaluations so far end the training before its last epoch."""
+        return False
+
+    def conclude(self, training: Training[M]) -> None:
+        """Write what is kept of a finished training beside its checkpoint."""
+
+
+def train(job: TrainingJob[M]) -> Training[M]:
+    """Train from the last checkpoint, or from the start without one, to the end.
+
+    Returns:
+        The finished training. One that was concluded before is left as it is.
+    """
+    if job.estimates_memory:
+        _log_memory(job)
+    training = prepare(job)
+    if training.is_finished and job.is_concluded():
+        logger.info(f"{job.place} is finished: nothing to do")
+        return training
+    runtime = job.runtime
+    if runtime.is_main:
+        job.introduce(training)
+        if training.step:
+            logger.info(f"resuming after step {training.step:,}")
+
+    def after_epoch(epochs_done: int) -> bool:
+        is_due = epochs_done % job.evaluate_every == 0 or epochs_done == training.epochs
+        if runtime.is_main and is_due:
+            job.evaluate(training, epochs_done)
+        return stops()
+
+    def stops() -> bool:
+        """The main process decides for all."""
+        return bool(runtime.gather_objects(runtime.is_main and job.has_to_stop())[0])
+
+    training.after_epoch = after_epoch
+    with training.telemetry:  # cuts the log back to the checkpoint, which `stops` then reads
+        if not stops():
+            fit(training)
+    if runtime.is_main:
+        names = job.images.names
+        job.unreadable.update({names[i]: why for i, why in training.batches.failed.items()})
+        job.conclude(training)
+    runtime.barrier()
+    return training
+
+
+def prepare(job: TrainingJob[M]) -> Training[M]:
+    """Build everything that a training is made of, in the state of its last checkpoint."""
+    config, files, is_main = job.config, job.files, job.runtime.is_main
+    method = job.build_method()
+    batches = job.build_batches(method)
+    telemetry = Telemetry(
+        files.metrics if is_main else None,
+        total_steps=batches.steps_per_epoch * config.run.epochs,
+        steps_per_epoch=batches.steps_per_epoch,
+        log_every=config.run.log_every,
+        description=job.name,
+        tensorboard=files.tensorboard if is_main else None,
+        shorter=job.shorter,
+    )
+    training = Training(
+        method,
+        batches,
+        build_optimizer(method.network, config.optimizer),
+        config.optimizer,
+        job.runtime,
+        telemetry,
+        config.run.epochs,
+        config.run.accumulate,
+        checkpoint=files.checkpoint,
+        checkpoint_every=config.run.checkpoint_every,
+        name=job.name,
+        weight=job.weight,
+    )
+    if files.checkpoint is not None and files.checkpoint.exists():
+        training.load_state_dict(load_checkpoint(files.checkpoint))
+    return training
+
+
+def _log_memory(job: TrainingJob[M]) -> None:
+    """Estimate peak memory before a training starts, while its memory is still free."""
+    checkpoint = job.files.checkpoint
+    if not job.config.run.epochs or (checkpoint is not None and checkpoint.exists()):
+        return
+    words, advice = memory_words(
+        job.config,
+        job.images,
+        precision=job.runtime.precision,
+        device=job.runtime.device,
+        processes=job.runtime.world_size,
+        free=job.runtime.free_memory(),
+    )
+    logger.info(words)
+    if advice:
+        logger.warning(advice)

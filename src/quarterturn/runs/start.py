@@ -1,0 +1,124 @@
+"""How a command starts a run, or resumes one: its images, batch size, directory and runtime."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from quarterturn.config import Config
+from quarterturn.data.selection import Selection, select_images
+from quarterturn.data.sources import Source
+from quarterturn.engine.runtime import Runtime
+from quarterturn.errors import ConfigError, QuarterturnError, TrainingError
+from quarterturn.files import write_json
+from quarterturn.runs.environment import environment
+from quarterturn.runs.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+def select_for_all(
+    data: str, config: Config, runtime: Runtime, *, index: Path | None = None
+) -> Selection:
+    """The run's images; where they are to be downloaded, the first process does it for all.
+
+    Args:
+        data: DATA as the user wrote it.
+        config: All settings.
+        runtime: Which process this is.
+        index: Where the run keeps the headers of image files; None before it has a directory.
+    """
+    download = config.machine.download
+    with runtime.main_first(download):
+        return select_images(data, config.data, index=index, download=download and runtime.is_main)
+
+
+def fit_batch_size(config: Config, num_images: int, runtime: Runtime) -> Config:
+    """Shrink a batch that is larger than the data, and say so.
+
+    Raises:
+        ConfigError: The processes and parts that share a batch are too many.
+    """
+    if config.run.batch_size > num_images:
+        logger.info(
+            f"batch size {config.run.batch_size} is larger than the data: using {num_images}, "
+            "all images in one batch"
+        )
+        config = config.with_settings(batch_size=num_images)
+    if config.run.batch_size < 2 * runtime.world_size * config.run.accumulate:
+        raise ConfigError(
+            f"--batch-size {config.run.batch_size} over {runtime.world_size} processes and "
+            f"--accumulate {config.run.accumulate}: each part needs at least 2 images"
+        )
+    return config
+
+
+@contextmanager
+def starting(
+    runs: Sequence[Run],
+    runtime: Runtime,
+    source: Source,
+    write_items: Callable[[Run], None],
+    *,
+    overwrite: bool,
+) -> Iterator[None]:
+    """Make the directories of new runs, and take them away if the start fails.
+
+    They are made beside their places, and renamed when all of them are whole. A start has failed
+    when the block ends in an error before any checkpoint was written; an interruption by the user
+    leaves the runs, to be resumed.
+
+    Args:
+        runs: The new runs; those of several seeds are made together.
+        runtime: The main process writes.
+        source: Where the images are from; the headers that were read are kept with each run.
+        write_items: Writes ``items.csv``, or what else a run begins with, to the run that is given.
+        overwrite: Delete earlier runs in their places.
+    """
+    if runtime.is_main:
+        with ExitStack() as drafts:
+            for run in runs:
+                draft = drafts.enter_context(run.draft(overwrite=overwrite))
+                source.keep_index(draft.index)
+                write_json(draft.path / "environment.json", environment(runtime, run.config))
+                write_items(draft)
+    runtime.barrier()
+    try:
+        yield
+    except TrainingError:  # it was under way, and its log shows why it stopped
+        raise
+    except (QuarterturnError, OSError):
+        if runtime.is_main and not any(any(run.path.rglob("*.ckpt")) for run in runs):
+            for run in runs:
+                shutil.rmtree(run.path, ignore_errors=True)
+            if len(runs) > 1:
+                with suppress(OSError):  # something else is in it
+                    runs[0].path.parent.rmdir()
+        raise
+
+
+def resumed_runtime(run: Run) -> Runtime:
+    """The runtime that a run resumes with: its device, in the precision it began with.
+
+    Raises:
+        ConfigError: It began with another number of processes.
+    """
+    stored, machine = run.read_json("environment.json"), run.config.machine
+    precision = stored.get("precision", run.config.run.precision)
+    runtime = Runtime(machine.device, precision, compile=machine.compile)
+    if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
+        raise ConfigError(
+            f"the run began with {before} processes and cannot resume with {runtime.world_size}: "
+            "batch norm would see other batches"
+        )
+    return runtime
+
+
+def warn_unfinished(run: Run) -> None:
+    """Warn about a run whose weights are used before its last epoch."""
+    done, epochs = run.epochs_done(), run.config.run.epochs
+    if done < epochs and run.imported is None:
+        logger.warning(f"{run.path} has done {done:.3g} of its {epochs:,} epochs so far")
