@@ -98,9 +98,7 @@ class TestStarting:
             fail_late()
         assert run.checkpoint.exists()
 
-    def test_an_earlier_run_goes_only_when_the_new_one_is_whole(
-        self, run, start, monkeypatch
-    ) -> None:
+    def test_an_earlier_run_stays_until_the_new_is_whole(self, run, start, monkeypatch) -> None:
         run.create()
         run.checkpoint.write_text("earlier")
         with monkeypatch.context() as patch:
