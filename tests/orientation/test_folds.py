@@ -8,7 +8,7 @@ import quarterturn.orientation.folds as folds
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError
-from quarterturn.orientation.folds import Fold, duplicate_groups, part_in_folds
+from quarterturn.orientation.folds import Fold, duplicate_groups, split_into_folds
 
 from ..data.pictures import noise, save
 
@@ -91,7 +91,7 @@ def parts(fold: Fold) -> list[list[int]]:
 class TestFolds:
     @pytest.mark.parametrize(("n", "num_folds"), [(40, 2), (41, 5), (103, 7), (8, 2), (20, 5)])
     def test_partition_the_images(self, n, num_folds):
-        found = part_in_folds(arrays_of(list(range(n))), num_folds, validation=0.2)
+        found = split_into_folds(arrays_of(list(range(n))), num_folds, validation=0.2)
         assert len(found) == num_folds
         assert sorted(i for fold in found for i in fold.held_out.tolist()) == list(range(n))
         for fold in found:
@@ -105,7 +105,7 @@ class TestFolds:
     def test_keep_copies_together(self):
         groups = np.random.default_rng(1).permutation([*range(60), *range(20), *range(10)])
         for seed in range(4):
-            for fold in part_in_folds(arrays_of(groups.tolist()), 3, validation=0.3, seed=seed):
+            for fold in split_into_folds(arrays_of(groups.tolist()), 3, validation=0.3, seed=seed):
                 train, validation, held_out = (set(groups[p].tolist()) for p in parts(fold))
                 assert not held_out & (train | validation)
                 assert not train & validation
@@ -115,7 +115,7 @@ class TestFolds:
     def test_are_a_function_of_the_seed(self):
         images = arrays_of(list(range(60)))
         one, again, other = (
-            [parts(f) for f in part_in_folds(images, 3, seed=seed)] for seed in (4, 4, 5)
+            [parts(f) for f in split_into_folds(images, 3, seed=seed)] for seed in (4, 4, 5)
         )
         assert one == again
         for k in range(3):
@@ -124,7 +124,7 @@ class TestFolds:
             assert one[k][2] != list(range(20 * k, 20 * k + 20))
 
     def test_each_fold_draws_a_validation_part_of_its_own(self):
-        found = part_in_folds(arrays_of(list(range(300))), 3, validation=0.2)
+        found = split_into_folds(arrays_of(list(range(300))), 3, validation=0.2)
         first, second = (set(found[k].validation.tolist()) for k in range(2))
         # Of the 100 images that neither holds out, by chance 4; by one draw for both, 20.
         assert len(first) == len(second) == 40
@@ -133,14 +133,14 @@ class TestFolds:
     def test_others_random_numbers_change_nothing(self):
         images = arrays_of(list(range(30)))
         np.random.seed(1)  # noqa: NPY002
-        one = [parts(f) for f in part_in_folds(images, 2)]
+        one = [parts(f) for f in split_into_folds(images, 2)]
         np.random.seed(2)  # noqa: NPY002
-        assert [parts(f) for f in part_in_folds(images, 2)] == one
+        assert [parts(f) for f in split_into_folds(images, 2)] == one
 
     def test_validation_has_its_most(self, monkeypatch):
-        monkeypatch.setattr(folds, "MOST_VALIDATED", 7)
+        monkeypatch.setattr(folds, "MAX_VALIDATION", 7)
         images = arrays_of(list(range(100)))
-        found = part_in_folds(images, 2, validation=0.5)
+        found = split_into_folds(images, 2, validation=0.5)
         assert [len(fold.validation) for fold in found] == [7, 7]
         assert [len(fold.train) for fold in found] == [43, 43]
         # Drawn, not the first of the list.
@@ -149,17 +149,17 @@ class TestFolds:
     @pytest.mark.parametrize(
         ("groups", "num_folds", "told"),
         [
-            (list(range(15)), 4, "--folds 4 of 15 different images: expected 2 folds or more"),
-            (list(range(7)) * 5, 2, "--folds 2 of 7 different images"),
-            (list(range(20)), 1, "--folds 1 of 20 different images"),
+            (list(range(15)), 4, "--folds 4 of 15 distinct images: expected at least 2 folds"),
+            (list(range(7)) * 5, 2, "--folds 2 of 7 distinct images"),
+            (list(range(20)), 1, "--folds 1 of 20 distinct images"),
         ],
     )
     def test_too_few_images_are_refused(self, groups, num_folds, told):
         with pytest.raises(ConfigError, match=told):
-            part_in_folds(arrays_of(groups), num_folds)
-        assert len(part_in_folds(arrays_of(list(range(16))), 4)) == 4
+            split_into_folds(arrays_of(groups), num_folds)
+        assert len(split_into_folds(arrays_of(list(range(16))), 4)) == 4
 
     def test_nearly_all_copies_are_refused(self):
         groups = [0] * 200 + list(range(1, 12))
-        with pytest.raises(ConfigError, match="most of the 211 images are copies of one another"):
-            part_in_folds(arrays_of(groups), 3)
+        with pytest.raises(ConfigError, match="most of the 211 images are copies of each other"):
+            split_into_folds(arrays_of(groups), 3)

@@ -20,10 +20,10 @@ from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.orientation.ablation import gather_table
-from quarterturn.orientation.folds import part_in_folds
+from quarterturn.orientation.folds import split_into_folds
 from quarterturn.orientation.networks import FoldOutcome, FoldTraining, fold_run, stopped_checkpoint
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
-from quarterturn.orientation.view_logits import look
+from quarterturn.orientation.view_logits import view_logits
 from quarterturn.runs import Run
 
 from ..data.pictures import photo
@@ -93,7 +93,7 @@ class TestFolds:
         monkeypatch.setattr(networks, "MOST_IN_FOLD", 5)
         config = quick(epochs=1, view_crops=1)
         _, outcomes = fit_folds(tmp_path / "run", copied_digits, config)
-        folds = part_in_folds(copied_digits, 2, validation=0.1)
+        folds = split_into_folds(copied_digits, 2, validation=0.1)
         for outcome, fold in zip(outcomes, folds, strict=True):
             assert len(outcome.seen_numbers) == 5
             assert set(outcome.seen_numbers.tolist()) < set(fold.train.tolist())
@@ -105,7 +105,7 @@ class TestFolds:
         run, outcomes, _ = fitted
         crop = run.config.data
         views = list_views(crop, 5)
-        folds = part_in_folds(copied_digits, 2, validation=0.1, seed=run.config.run.seed)
+        folds = split_into_folds(copied_digits, 2, validation=0.1, seed=run.config.run.seed)
         for number, (outcome, fold) in enumerate(zip(outcomes, folds, strict=True)):
             of_fold = Run.open(fold_run(run.path, number))
             stopped = of_fold.load_network(stopped_checkpoint(of_fold))
@@ -116,7 +116,7 @@ class TestFolds:
                 (stopped, outcome.seen_numbers, views[:1], outcome.seen_logits),
                 (stopped, fold.validation, views, outcome.validation_logits),
             ]:
-                _, logits = look(network, copied_digits.subset(where), crop, asked)
+                _, logits = view_logits(network, copied_digits.subset(where), crop, asked)
                 torch.testing.assert_close(found, logits, rtol=0, atol=1e-4)
 
     def test_a_finished_fold_is_only_read(
@@ -175,7 +175,7 @@ class TestEarlyStop:
         run = Run(tmp_path, "x", config, None, "fold")
         lines = [json.dumps({"kind": "validation", "loss": loss}) + "\n" for loss in losses]
         run.metrics.write_text("".join(lines))
-        fold = part_in_folds(copied_digits, 2)[0]
+        fold = split_into_folds(copied_digits, 2)[0]
         runtime, source = Runtime("cpu", "32-true"), Source("x", copied_digits)
         job = FoldTraining.of(run, fold, copied_digits, runtime, source, "fold")
         assert job.has_to_stop() == stops

@@ -174,7 +174,7 @@ def test_in_sample_is_said_everywhere(
     tmp_path: Path, collection: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     run = pretrained_run(tmp_path / "pretrained", str(collection))
-    with pytest.raises(ConfigError, match="has learned from 10 of these 10 images"):
+    with pytest.raises(ConfigError, match="was trained on 10 of these 10 images"):
         orient(run.path, workers=0)
     result = orient(run.path, in_sample=True, out=tmp_path / "x.csv", workers=0)
     assert {row["scored"] for row in listed(tmp_path / "x.csv")} == {"in sample"}

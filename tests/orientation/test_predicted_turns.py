@@ -16,7 +16,7 @@ from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, sto
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.orientation.upright_table import FILE
-from quarterturn.orientation.view_logits import look
+from quarterturn.orientation.view_logits import view_logits
 from quarterturn.runs import Run
 from tests.data.pictures import noise, save_photo, truncate
 
@@ -55,7 +55,7 @@ def asked_by_hand(run: Run, data: str, index: int, fold: int) -> tuple[np.ndarra
     network = of_fold.load_network(stopped_checkpoint(of_fold))
     image = open_source(data).train.subset(np.array([index]))
     views = list_views(run.config.data, run.config.upright.view_crops)
-    logits = look(network, image, run.config.data, views)[1][0, reading.views]
+    logits = view_logits(network, image, run.config.data, views)[1][0, reading.views]
     by_view = softmax(logits / reading.temperature)
     entropies = -(by_view * np.log(by_view)).sum(axis=-1) / np.log(4)
     return by_view.mean(axis=0), float(entropies.mean())
@@ -218,8 +218,8 @@ class TestByAPretrainedNetwork:
         run = pretrained_run(tmp_path / "run", data)
         with pytest.raises(ConfigError) as caught:
             orient(run, data)
-        assert "has learned from 10 of these 10 images" in str(caught.value)
-        assert f"quarterturn upright {data} makes a run" in str(caught.value)
+        assert "was trained on 10 of these 10 images" in str(caught.value)
+        assert f"Run quarterturn upright {data} for" in str(caught.value)
         found, _ = orient(run, data, in_sample=True)
         assert found["train"].scored == [IN_SAMPLE] * 10
 
@@ -242,7 +242,7 @@ class TestByAPretrainedNetwork:
         assert found["train"].scored == [NEW] * 8
         views = list_views(run.config.data, 1)
         assert [view.mirrored for view in views] == [False, True]
-        by_view = softmax(look(run.load_network(), images, run.config.data, views)[1])
+        by_view = softmax(view_logits(run.load_network(), images, run.config.data, views)[1])
         for i in range(8):
             expected = stored_by_hand(by_view[i].mean(axis=0))
             np.testing.assert_allclose(found["train"].stored[i], expected, atol=1e-5)
@@ -282,11 +282,13 @@ class TestRunToOrientBy:
 
     def test_a_fold_is_refused(self, tmp_path, data):
         run = upright_run(tmp_path / "run", data)
-        with pytest.raises(ConfigError, match=f"is a fold of the run {run.path}, which has"):
+        with pytest.raises(ConfigError, match=f"is one fold of {run.path}; give that run"):
             run_to_orient_by(Run.open(fold_run(run.path, 0)))
 
     def test_an_unfinished_run_is_refused(self, tmp_path):
         run = Run(tmp_path / "run", "digits", tiny(), "0", "upright")
         run.create()
-        with pytest.raises(ConfigError, match=r"has no upright\.npz; quarterturn upright --resume"):
+        with pytest.raises(
+            ConfigError, match=r"has no upright\.npz; resume with: quarterturn upright --resume"
+        ):
             run_to_orient_by(run)

@@ -183,7 +183,7 @@ class TestUpright:
     @pytest.mark.parametrize(
         ("words", "told"),
         [
-            ("digits --limit 16 --folds 5", "--folds 5 of 16 different images: expected"),
+            ("digits --limit 16 --folds 5", "--folds 5 of 16 distinct images: expected"),
             ("digits --epochs 0", "--epochs is 0; expected 1 or more"),
             ("nowhere", "no data at 'nowhere'"),
             ("", "expected DATA"),
@@ -392,10 +392,10 @@ class TestPretrain:
     ) -> None:
         write_dat(tmp_path / "p.dat", np.full((99, 4), 0.5, dtype=np.float32))
         for file, told in [
-            (finished.path, "is of other data: it has 100 images with the fingerprint"),
+            (finished.path, "is about other data: it has 100 images with the fingerprint"),
             (tmp_path / "p.dat", "holds probabilities of 99 images, and these are 1,347 images "),
-            (tmp_path / "gone.npz", "there is no file"),
-            (tmp_path / "gone", "there is no file"),
+            (tmp_path / "gone.npz", "no file"),
+            (tmp_path / "gone", "no file"),
         ]:
             with pytest.raises(DataError, match=told):
                 train(tmp_path / "run", **{**PHASE, "limit": 60, "upright": str(file)})
@@ -546,7 +546,7 @@ class TestAuto:
             ({"fold_preset": "best"}, "unknown preset 'best'"),
             ({"fold_preset": "imagenet-alexnet", "backbone": "vgg"}, "unknown backbone 'vgg'"),
             ({"fold_epochs": 0}, "--fold-epochs is 0; expected 1 or more"),
-            ({"folds": 26}, "--folds 26 of 100 different images: expected 2 folds or more"),
+            ({"folds": 26}, "--folds 26 of 100 distinct images: expected at least 2 folds"),
         ],
     )
     def test_what_cannot_be_made_is_refused_first(

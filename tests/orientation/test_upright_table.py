@@ -87,13 +87,15 @@ class TestFile:
         assert file.read_bytes() == whole
 
     def test_that_is_not_there(self, tmp_path):
-        with pytest.raises(DataError, match=r"there is no file .*gone\.npz; quarterturn upright"):
+        with pytest.raises(DataError, match=r"no file .*gone\.npz; quarterturn upright"):
             UprightTable.read(tmp_path / "gone.npz")
 
     @pytest.mark.parametrize("key", ["names", "probabilities", "p_upright", "fold", "fingerprint"])
     def test_that_lacks_something(self, file, key):
         rewrite(file, **{key: None})
-        with pytest.raises(DataError, match=f"cannot be read as the file of .* upright: .*{key}"):
+        with pytest.raises(
+            DataError, match=f"is not a file written by quarterturn upright: .*{key}"
+        ):
             UprightTable.read(file)
 
     def test_of_objects_is_not_unpickled(self, file, tmp_path):
@@ -102,7 +104,7 @@ class TestFile:
                 return (Path.touch, (tmp_path / "touched",))
 
         rewrite(file, names=np.array([Trap()] * 6, dtype=object))
-        with pytest.raises(DataError, match="cannot be read as the file of quarterturn upright"):
+        with pytest.raises(DataError, match="is not a file written by quarterturn upright"):
             UprightTable.read(file)
         assert not (tmp_path / "touched").exists()
 
@@ -117,7 +119,7 @@ class TestFile:
             file.mkdir()
         else:
             file.write_bytes({"text": b"0.5\n0.5\n", "empty": b"", "cut": whole[:900]}[kind])
-        with pytest.raises(DataError, match=r"upright\.npz cannot be read as the file of") as told:
+        with pytest.raises(DataError, match=r"upright\.npz is not a file written by") as told:
             UprightTable.read(file)
         assert str(file) in str(told.value)
 
@@ -190,11 +192,11 @@ class TestText:
     @pytest.mark.parametrize(
         ("text", "told"),
         [
-            ("0.5\n" * 7, r"holds values of shape \(7,\); expected one a line, four for each"),
-            ("0.5 0.5 0.5 0.5\n" * 2, r"holds values of shape \(2, 4\); expected one a line"),
+            ("0.5\n" * 7, r"holds values of shape \(7,\); expected one per line, four per image"),
+            ("0.5 0.5 0.5 0.5\n" * 2, r"holds values of shape \(2, 4\); expected one per line"),
             ("", r"holds values of shape \(0,\)"),
-            ("0.5\nhouse\n0.5\n0.5\n", "cannot be read as probabilities, one a line: .*house"),
-            ("\0\xff\n", "cannot be read as probabilities"),
+            ("0.5\nhouse\n0.5\n0.5\n", "does not hold one probability per line: .*house"),
+            ("\0\xff\n", "does not hold one probability per line"),
             ("0.5\n0.5\n1.5\n0.5\n", r"holds 1\.5 at \[2\], .* between 0 and 1"),
             ("0.5\n-0.5\n0.5\n0.5\n", r"holds -0\.5 at \[1\]"),
             ("0.5\n0.5\n0.5\nnan\n", r"holds nan at \[3\]"),
@@ -206,7 +208,7 @@ class TestText:
             read_dat(tmp_path / "p.dat")
 
     def test_that_is_not_there(self, tmp_path):
-        with pytest.raises(DataError, match=r"there is no file .*p\.dat"):
+        with pytest.raises(DataError, match=r"no file .*p\.dat"):
             read_dat(tmp_path / "p.dat")
 
 
@@ -230,7 +232,7 @@ class TestRowsOfATraining:
         by_file, by_run = (p_upright_of(path, whole, [whole]) for path in (file, file.parent))
         np.testing.assert_array_equal(by_file, by_run)
         (file.parent / "nothing").mkdir()
-        with pytest.raises(DataError, match=r"there is no file .*nothing/upright\.npz"):
+        with pytest.raises(DataError, match=r"no file .*nothing/upright\.npz"):
             p_upright_of(file.parent / "nothing", whole, [whole])
 
     @pytest.mark.parametrize("kind", ["npz", "dat"])
@@ -256,13 +258,13 @@ class TestRowsOfATraining:
 
     def test_of_as_many_other_images(self, whole, file):
         other = replace(whole, pixels=whole.pixels ^ 1)
-        with pytest.raises(DataError, match="is of other data"):
+        with pytest.raises(DataError, match="is about other data"):
             p_upright_of(file, other, [other])
 
     def test_of_a_collection_in_another_order(self, whole, file):
         # Arrays' fingerprint tells an order from another; then rows would be anybody's.
         shuffled = whole.subset(np.arange(12)[::-1].copy())
-        with pytest.raises(DataError, match="is of other data"):
+        with pytest.raises(DataError, match="is about other data"):
             p_upright_of(file, shuffled, [shuffled])
 
     def test_of_text_of_another_length(self, whole, tmp_path):

@@ -13,7 +13,7 @@ from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import open_source
 from quarterturn.data.views import View, list_views
 from quarterturn.methods.rotnet import RotationNetwork
-from quarterturn.orientation.view_logits import look
+from quarterturn.orientation.view_logits import view_logits
 
 from ..data.pictures import noise, photo, save, truncate
 
@@ -73,7 +73,7 @@ def test_views_of_an_image_that_is_stored_turned_agree():
     pixels = np.stack([np.rot90(upright, s) for s in range(4)])
     crop = replace(CROP, image_size=12, eval_crop=1.0, flip=True)
     images = ArrayImages(pixels, list("abcd"))
-    _, logits = look(BrightEdge(), images, crop, list_views(crop, 1))
+    _, logits = view_logits(BrightEdge(), images, crop, list_views(crop, 1))
     assert logits.shape == (4, 2, 4, 4)
     for stored in range(4):
         for k in range(4):  # copy k of an image stored turned by s is turned by k + s
@@ -87,7 +87,7 @@ class TestLook:
         views = list_views(replace(CROP, flip=True), 5)
         network.train()
         running = network.backbone.state_dict()["stages.conv.1.running_mean"].clone()
-        numbers, logits = look(network, arrays, CROP, views)
+        numbers, logits = view_logits(network, arrays, CROP, views)
         assert numbers.tolist() == list(range(70))
         assert numbers.dtype == np.int64
         assert logits.shape == (70, 10, 4, 4)
@@ -104,7 +104,7 @@ class TestLook:
     def test_leaves_the_network_as_it_was(self, network, arrays, training):
         network.train(training)
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        _, logits = look(network, arrays, CROP, list_views(CROP, 1))
+        _, logits = view_logits(network, arrays, CROP, list_views(CROP, 1))
         assert network.training == training
         assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
         assert not logits.requires_grad
@@ -113,7 +113,7 @@ class TestLook:
     def test_the_first_view_is_that_of_all_evaluation(self, network, arrays):
         network.eval()
         for crop in (CROP, replace(CROP, eval_crop=1.0, flip=False)):
-            _, logits = look(network, arrays, crop, list_views(crop, 5)[:1])
+            _, logits = view_logits(network, arrays, crop, list_views(crop, 5)[:1])
             (batch,) = evaluation_batches(arrays, crop)
             expected = network(batch.images)
             torch.testing.assert_close(logits[:, 0], expected, rtol=0, atol=1e-5)
@@ -123,7 +123,7 @@ class TestLook:
         mirrored = ArrayImages(np.ascontiguousarray(arrays.pixels[:, :, ::-1]), arrays.names)
         views = list_views(replace(CROP, eval_crop=1.0, flip=True), 1)
         (_, of_images), (_, of_mirrored) = (
-            look(network, images, CROP, views) for images in (arrays, mirrored)
+            view_logits(network, images, CROP, views) for images in (arrays, mirrored)
         )
         back = [0, 3, 2, 1]  # a mirrored view is told of the image itself
         of_views = of_mirrored[:, :, back][:, :, :, back]
@@ -132,7 +132,9 @@ class TestLook:
         assert (of_images[:, 0] - of_images[:, 1]).abs().max() > 0.01
 
     def test_of_no_images(self, network, arrays):
-        numbers, logits = look(network, arrays.subset(np.arange(0)), CROP, list_views(CROP, 1))
+        numbers, logits = view_logits(
+            network, arrays.subset(np.arange(0)), CROP, list_views(CROP, 1)
+        )
         assert len(numbers) == 0
         assert logits.shape == (0, 2, 4, 4)
 
@@ -146,12 +148,14 @@ class TestFiles:
 
     def test_those_that_cannot_be_read_are_left_out(self, network, files):
         views = list_views(CROP, 5)
-        _, whole = look(network, files, CROP, views)
+        _, whole = view_logits(network, files, CROP, views)
         truncate(files.path(3))
         files.path(7).unlink()
         for workers in (0, 2):
             failed: dict[int, str] = {}
-            numbers, logits = look(network, files, CROP, views, workers=workers, failed=failed)
+            numbers, logits = view_logits(
+                network, files, CROP, views, workers=workers, failed=failed
+            )
             assert numbers.tolist() == [0, 1, 2, 4, 5, 6, 8]
             torch.testing.assert_close(logits, whole[numbers], rtol=0, atol=1e-5)
             assert sorted(failed) == [3, 7]
@@ -166,7 +170,7 @@ class TestFiles:
         views = list_views(CROP, 5)
         arrays = ArrayImages(np.stack(square), files.names)
         (_, of_files), (_, of_arrays) = (
-            look(network, images, CROP, views) for images in (files, arrays)
+            view_logits(network, images, CROP, views) for images in (files, arrays)
         )
         assert (of_files - of_arrays).abs().max() < 0.1
 
@@ -182,9 +186,9 @@ class TestFiles:
             (tmp_path / "4.png").unlink(missing_ok=True)
 
         monkeypatch.setattr(views_module, "evaluation_batches", going)
-        numbers, logits = look(network, images, CROP, views, failed={})
+        numbers, logits = view_logits(network, images, CROP, views, failed={})
         assert numbers.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
         monkeypatch.undo()
-        rest, expected = look(network, images.subset(numbers), CROP, views)
+        rest, expected = view_logits(network, images.subset(numbers), CROP, views)
         assert rest.tolist() == list(range(8))
         torch.testing.assert_close(logits, expected)

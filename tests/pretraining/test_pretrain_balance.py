@@ -162,5 +162,5 @@ def test_what_cannot_be_balanced_leaves_no_directory(
     assert "have no labels to count" in capsys.readouterr().err
     agnostic = ["--balance-agnostic", "--upright", str(tmp_path / "upright.dat")]
     assert main([*SHORT, *agnostic, "--epochs", "1", "--out", str(out)]) == 2
-    assert "upright.dat cannot be read as the file of" in capsys.readouterr().err
+    assert "upright.dat is not a file written by" in capsys.readouterr().err
     assert not out.exists()

@@ -116,7 +116,7 @@ def test_other_sizes_and_networks_are_refused(make_run: MakeRun, tmp_path: Path)
     out = tmp_path / "x.caffemodel"
     for name, settings, words in [
         ("size", {"backbone": "alexnet", "image_size": 67}, "at 67 px Caffe's pools, which round"),
-        ("network", {}, "for alexnet alone, and this is convnet"),
+        ("network", {}, "takes only alexnet, and this is convnet"),
     ]:
         run = make_run(name, **settings, embedding_dim=8)
         with pytest.raises(ConfigError, match=words):

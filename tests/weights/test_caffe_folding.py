@@ -81,5 +81,7 @@ def test_learning_rates_are_gradients_over_weights(folded: nn.Sequential) -> Non
 
 def test_a_dead_layer_has_no_scale(folded: nn.Sequential) -> None:
     folded.get_submodule("fc6").bias.fill_(-1e6)
-    with pytest.raises(ConfigError, match=r"--rescale: .*fc6.* give nothing on the sample of 4"):
+    with pytest.raises(
+        ConfigError, match=r"--rescale: .*fc6.* output only zeros on the sample of 4"
+    ):
         balance(folded, torch.randn(4, 3, 8, 8))

@@ -14,7 +14,7 @@ def test_differences_are_the_greatest() -> None:
     ours = {"a": torch.tensor([[1.0, -4.0]]), "b": torch.zeros(2)}
     theirs = {"a": torch.tensor([[1.5, -4.25]]), "b": torch.zeros(2), "more": torch.zeros(1)}
     assert differences(ours, theirs) == (Difference("a", 0.5, 0.125), Difference("b", 0.0, 0.0))
-    with pytest.raises(CheckpointError, match=r"gives a as \(2,\), expected \(1, 2\)"):
+    with pytest.raises(CheckpointError, match=r"returns a of shape \(2,\); expected \(1, 2\)"):
         differences(ours, {**theirs, "a": torch.zeros(2)})
 
 

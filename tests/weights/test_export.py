@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from quarterturn import (
 from quarterturn.cli import main
 from quarterturn.methods.base import HEADS, Network
 from quarterturn.runs import Run
-from quarterturn.weights import export as command
+from quarterturn.weights.formats import FORMATS
 from tests.fixtures.runs import MakeRun
 
 
@@ -110,17 +111,17 @@ def test_the_cards_three_lines_run(
 def test_what_its_consumer_computes_otherwise_is_not_kept(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = command.export_safetensors
+    written = FORMATS["safetensors"]
 
     def damaged(run: Run, network: Network, out: Path, images: torch.Tensor) -> Any:
-        result = written(run, network, out, images)
+        result = written.write(run, network, out, images)
         wrong = [type(d)(d.output, 1.0, 2e-4) for d in result.differences]
         return type(result)(result.files, result.consumer, tuple(wrong), result.loading)
 
-    monkeypatch.setattr(command, "export_safetensors", damaged)
+    monkeypatch.setitem(FORMATS, "safetensors", replace(written, write=damaged))
     (tmp_path / "out").mkdir()
     out = tmp_path / "out" / "x.safetensors"
-    with pytest.raises(CheckpointError, match="computes other values from the written files"):
+    with pytest.raises(CheckpointError, match="computes other values from the exported files"):
         export(run.path, format="safetensors", out=out)
     assert os.listdir(tmp_path / "out") == []
     assert not (run.path / "exports" / "safetensors.json").exists()
@@ -141,7 +142,7 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
         ({"format": "onnx", "rescale": True}, "--rescale is for --format caffe"),
         ({"format": "caffe", "input": "grey"}, "--input is 'grey'; expected rgb or bgr255"),
         ({"format": "caffe", "sample": "digits"}, "--sample is for --rescale"),
-        ({"format": "caffe"}, "--format caffe is for alexnet alone, and this is convnet"),
+        ({"format": "caffe"}, "--format caffe takes only alexnet, and this is convnet"),
         ({"format": "torchvision"}, "torchvision has no network like this convnet"),
     ],
 )
@@ -160,7 +161,7 @@ def test_existing_files(run: Run, tmp_path: Path) -> None:
         export(run.path, format="onnx", out=tmp_path / "x.onnx")
     export(run.path, format="safetensors", out=out, overwrite=True)
     (tmp_path / "MODEL_CARD.md").write_text("# Mine\n")
-    with pytest.raises(ConfigError, match="no model card that export has written"):
+    with pytest.raises(ConfigError, match="is not a model card written by export"):
         export(run.path, format="safetensors", out=out, overwrite=True)
     assert (tmp_path / "MODEL_CARD.md").read_text() == "# Mine\n"
 

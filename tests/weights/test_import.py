@@ -226,9 +226,15 @@ def test_counts_of_batches_are_taken_where_they_are(nin: State, tmp_path: Path) 
         ({}, "holds no tensors"),
         ({"network": {"a": 3, "b": torch.zeros(1)}}, "other things than tensors: a; expected"),
         ({"epoch": 3, "optimizer": {"state": {}}}, "the state of an optimizer"),
-        ({"features.0.weight": torch.zeros(1)}, "of no network known here: 1 tensors, the first"),
+        (
+            {"features.0.weight": torch.zeros(1)},
+            "not the weights of a known network: 1 tensors, the first",
+        ),
         ({"fc_classifier.0.weight": torch.zeros(1)}, "expected a feature_net_epochN"),
-        ({"network": {"backbone.stages.fc.weight": torch.zeros(1)}}, "quarterturn's own"),
+        (
+            {"network": {"backbone.stages.fc.weight": torch.zeros(1)}},
+            "a checkpoint of quarterturn: use its run",
+        ),
         ({"_feature_blocks.0.Block1_ConvB1.layers": torch.zeros(1)}, "but of 1 blocks"),
     ],
 )
@@ -310,7 +316,7 @@ def test_a_whole_pickled_module_is_refused_with_the_reason(tmp_path: Path) -> No
     with pytest.raises(CheckpointError) as caught:
         read_weights(path)
     assert "torch.nn.modules.linear.Linear" in str(caught.value)
-    assert "nce_average_cri_epochN is a whole module" in str(caught.value)
+    assert "nce_average_cri_epochN is such a module" in str(caught.value)
 
 
 def test_tensors_of_parallel_training_have_the_names_of_others(nin: State, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_other_weights_in_the_same_container(make_run: MakeRun, tmp_path: Path) 
     with safe_open(out, "pt") as file:
         metadata = file.metadata()
     save_file(tensors, tmp_path / "bare.safetensors")  # without metadata
-    with pytest.raises(CheckpointError, match="quarterturn's own"):
+    with pytest.raises(CheckpointError, match="a checkpoint of quarterturn: use its run"):
         read_weights(tmp_path / "bare.safetensors")
     tensors.popitem()
     save_file(tensors, tmp_path / "less.safetensors", metadata)

@@ -1,4 +1,4 @@
-"""From what the folds' networks say to probabilities of every image, and what each measure adds.
+"""The probabilities of all images from the fold networks, and what each step towards them adds.
 
 Shapes: N images.
 """
@@ -23,15 +23,15 @@ STOPPED = "stopped early"
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of asking the networks.
+    """The probabilities after one more step.
 
     Attributes:
-        name: What it adds to the one before.
+        name: The step that it adds to the previous variant.
         numbers: (N',) images, of all folds.
         probabilities: (N', 4, 4), mean over the views.
         agnostic: (N',) agnostic scores, mean over the views.
         temperature: Divides the logits.
-        in_use: Whether the file of probabilities is of this one.
+        in_use: Whether the written probabilities are those of this variant.
     """
 
     name: str
@@ -45,64 +45,64 @@ class Variant:
 def gather_table(
     images: ImageSet, outcomes: Sequence[FoldOutcome], crop: DataConfig
 ) -> UprightTable:
-    """The probabilities of every image, by the reading that serves the validation images best.
+    """The probabilities of all images, by the calibration that is best on the validation images.
 
     Args:
         images: All N images.
-        outcomes: What the folds' networks say.
+        outcomes: Outcomes of the folds' networks.
         crop: Crop settings of the training.
     """
-    reading = choose_calibration(outcomes, crop)
+    calibration = choose_calibration(outcomes, crop)
     probabilities = np.full((len(images), 4, 4), 0.25, dtype=np.float32)
     agnostic = np.ones(len(images), dtype=np.float32)
     fold = np.full(len(images), NOT_SCORED, dtype=np.int64)
     for number, outcome in enumerate(outcomes):
         rows = outcome.numbers
-        probabilities[rows], agnostic[rows] = reading.read(outcome.logits)
+        probabilities[rows], agnostic[rows] = calibration.apply(outcome.logits)
         fold[rows] = number
     names = list(images.names)
     return UprightTable(names, probabilities, agnostic, fold, images.fingerprint())
 
 
 def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Variant]:
-    """The measures against overconfidence, each added to those before it; then what they are for.
+    """The steps against overconfidence, each added to the previous ones, and why they matter.
 
-    The last two are of the images that the networks were trained on, centre crop, temperature
-    scaled: by those networks, and by those that have not seen them.
+    The last two variants are of training images, with the centre crop and temperature scaling:
+    by the networks that were trained on them, and by those that were not.
 
     Args:
-        outcomes: What the folds' networks say.
+        outcomes: Outcomes of the folds' networks.
         crop: Crop settings of the training.
     """
-    readings, chosen = list_calibrations(outcomes, crop), choose_calibration(outcomes, crop)
+    calibrations, chosen = list_calibrations(outcomes, crop), choose_calibration(outcomes, crop)
     plain = Calibration("last epoch, centre crop", [0], 1.0, np.nan)
     variants = [
         _variant(outcomes, plain, "last_logits"),
         _variant(outcomes, replace(plain, name=STOPPED), "logits"),
-        *(_variant(outcomes, reading, "logits", reading == chosen) for reading in readings),
+        *(_variant(outcomes, one, "logits", one == chosen) for one in calibrations),
     ]
-    of_seen = replace(readings[0], name="in fold: images seen in training")
-    seen = _variant(outcomes, of_seen, "seen_logits")
+    in_fold = replace(calibrations[0], name="in fold: images seen in training")
+    seen = _variant(outcomes, in_fold, "seen_logits")
     return [*variants, seen, _same_images(variants[2], seen.numbers)]
 
 
 def _variant(
-    outcomes: Sequence[FoldOutcome], reading: Calibration, of: str, in_use: bool = False
+    outcomes: Sequence[FoldOutcome], calibration: Calibration, logits: str, in_use: bool = False
 ) -> Variant:
-    read = [reading.read(getattr(outcome, of)) for outcome in outcomes]
-    numbers = [o.seen_numbers if of == "seen_logits" else o.numbers for o in outcomes]
+    scores = [calibration.apply(getattr(outcome, logits)) for outcome in outcomes]
+    numbers = [o.seen_numbers if logits == "seen_logits" else o.numbers for o in outcomes]
     return Variant(
-        reading.name,
+        calibration.name,
         np.concatenate(numbers),
-        np.concatenate([probabilities for probabilities, _ in read]),
-        np.concatenate([agnostic for _, agnostic in read]),
-        reading.temperature,
+        np.concatenate([probabilities for probabilities, _ in scores]),
+        np.concatenate([agnostic for _, agnostic in scores]),
+        calibration.temperature,
         in_use,
     )
 
 
 def _same_images(variant: Variant, numbers: NDArray[np.int64]) -> Variant:
-    """The images that were seen in training, by the networks that have not seen them."""
+    """The images ``numbers``, by the networks that were not trained on them."""
     place = {number: i for i, number in enumerate(variant.numbers.tolist())}
     rows = [place[number] for number in numbers.tolist() if number in place]
     return Variant(

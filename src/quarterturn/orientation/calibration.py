@@ -1,4 +1,4 @@
-"""How the networks' logits become probabilities: over which views, and how sure.
+"""From the fold networks' logits to probabilities: which views to average, at which temperature.
 
 Shapes: n images; V views of each; logits (n, V, 4, 4), copy by turn.
 """
@@ -21,16 +21,16 @@ from quarterturn.orientation.scores import agnostic_scores
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
 
 SCALED = "temperature"
-"""Name of the reading of the centre crop."""
+"""Name of the calibration with only the centre crop."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One way to read logits.
+    """One way to turn logits into probabilities.
 
     Attributes:
-        name: What it is.
-        views: Numbers of the views that are averaged.
+        name: Name for tables.
+        views: Numbers of the views to average.
         temperature: Divides the logits.
         validation_loss: Negative log-likelihood of the turns of all folds' validation images, in
             nats.
@@ -41,11 +41,11 @@ class Calibration:
     temperature: float
     validation_loss: float
 
-    def read(self, logits: Tensor) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
-        """(n, V, 4, 4) logits to the views' mean probabilities (n, 4, 4) and agnostic scores (n,).
+    def apply(self, logits: Tensor) -> tuple[NDArray[np.float32], NDArray[np.floating[Any]]]:
+        """(n, V, 4, 4) logits to mean probabilities (n, 4, 4) and mean agnostic scores (n,).
 
-        The score is the mean of the views' own, not that of their mean: views that are sure of
-        different things are no sign of an image without an "up".
+        The agnostic scores of the views are averaged, not computed from the mean probabilities:
+        views that are certain of different turns do not show that an image has no "up".
         """
         chosen = logits[:, self.views]
         by_view = torch.softmax(chosen / self.temperature, dim=-1).numpy()
@@ -55,33 +55,32 @@ class Calibration:
 
 
 def list_calibrations(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Calibration]:
-    """The centre crop; with its mirror image; and all views; each at its best temperature.
+    """The centre crop, that with its mirror image, and all views, each at its best temperature.
 
-    The temperature is one for all folds, fitted on the validation images of all: those of one fold
-    may be a hundred, and a temperature by so few made digits less sure in one fold and three times
-    as sure in another, and the probabilities worse than without.
+    All folds share one temperature, fitted on the validation images of all folds. One fold may have
+    only a hundred of them: on digits, separate temperatures made the probabilities worse than none.
 
     Args:
-        outcomes: What the folds' networks say.
-        crop: Crop settings of the training, which tell what the views are.
+        outcomes: Outcomes of the folds' networks.
+        crop: Crop settings of the training, which determine the views.
     """
     num_views = outcomes[0].logits.shape[1]
     views = list_views(crop, num_crops=1 if num_views <= 2 else 5)
     centre = [i for i, view in enumerate(views) if view.place == "centre"]
-    ways = {SCALED: [0]}
+    averaged = {SCALED: [0]}
     if len(centre) > 1:
-        ways["mirrored views"] = centre
+        averaged["mirrored views"] = centre
     if num_views > len(centre):
-        ways["five crops"] = list(range(num_views))
+        averaged["five crops"] = list(range(num_views))
     logits = torch.cat([outcome.validation_logits for outcome in outcomes])
-    readings = []
-    for name, of_way in ways.items():
-        temperature = fit_temperature(logits[:, of_way])
-        loss = rotation_nll(mean_probabilities(logits[:, of_way], temperature))
-        readings.append(Calibration(name, of_way, temperature, loss))
-    return readings
+    calibrations = []
+    for name, numbers in averaged.items():
+        temperature = fit_temperature(logits[:, numbers])
+        loss = rotation_nll(mean_probabilities(logits[:, numbers], temperature))
+        calibrations.append(Calibration(name, numbers, temperature, loss))
+    return calibrations
 
 
 def choose_calibration(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> Calibration:
-    """The reading that tells the turns of the validation images best."""
-    return min(list_calibrations(outcomes, crop), key=lambda reading: reading.validation_loss)
+    """The calibration with the lowest loss on the validation images."""
+    return min(list_calibrations(outcomes, crop), key=lambda one: one.validation_loss)

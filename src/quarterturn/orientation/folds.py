@@ -1,4 +1,4 @@
-"""Parting images for cross-fitting, copies of one image together.
+"""Split images into folds for cross-fitting, with exact copies in one fold.
 
 Shapes: N images.
 """
@@ -18,18 +18,19 @@ from quarterturn.randomness import permutation
 
 Numbers = NDArray[np.int64]
 
-MOST_VALIDATED = 5000
-"""Images that validate a network, at most."""
+MAX_VALIDATION = 5000
+"""Largest number of validation images of a fold."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What one network learns from, and what it is asked.
+    """The training, validation and held-out images of one network.
 
     Attributes:
-        train: Numbers of the images it is trained on.
-        validation: Numbers of those that stop it and scale its temperature.
-        held_out: Numbers of those it scores; it has seen none of them, nor a copy of one.
+        train: Numbers of the training images.
+        validation: Numbers of the images for early stopping and temperature scaling.
+        held_out: Numbers of the images to score; neither they nor exact copies of them are in
+            ``train``.
     """
 
     train: Numbers
@@ -38,17 +39,17 @@ class Fold:
 
 
 def duplicate_groups(images: ImageSet) -> Numbers:
-    """(N,) a number for each image, the same for exact copies.
+    """(N,) group number of each image; exact copies share a group.
 
-    Files are compared by their contents, and only those are read that have one size in common;
-    arrays by their pixels. A file that cannot be read is like no other.
+    Files are compared by content, read only if another file has the same size; arrays by pixels. A
+    file that cannot be read is in a group of its own.
     """
     if isinstance(images, ArrayImages):
         keys: list[bytes] = [hashlib.sha256(pixels.tobytes()).digest() for pixels in images.pixels]
     elif isinstance(images, FileImages):
-        of_size = Counter(images.num_bytes.tolist())
+        files_of_size = Counter(images.num_bytes.tolist())
         keys = [
-            _contents(images, i) if of_size[size] > 1 else b"alone %d" % i
+            _content_hash(images, i) if files_of_size[size] > 1 else b"unique %d" % i
             for i, size in enumerate(images.num_bytes.tolist())
         ]
     else:
@@ -57,7 +58,7 @@ def duplicate_groups(images: ImageSet) -> Numbers:
     return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
 
 
-def _contents(images: FileImages, index: int) -> bytes:
+def _content_hash(images: FileImages, index: int) -> bytes:
     try:
         with open(images.path(index), "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
@@ -65,20 +66,19 @@ def _contents(images: FileImages, index: int) -> bytes:
         return b"unreadable %d" % index
 
 
-def part_in_folds(
+def split_into_folds(
     images: ImageSet, num_folds: int, *, validation: float = 0.1, seed: int = 0
 ) -> list[Fold]:
-    """Part images in folds of nearly equal size; each is held out once.
+    """Split images into folds of nearly equal size; each image is held out once.
 
     Args:
-        images: All N.
-        num_folds: How many.
-        validation: Share of the other folds' images that a fold's network is not trained on, at
-            most 5,000 of them.
-        seed: Which images go together.
+        images: All N images.
+        num_folds: Number of folds.
+        validation: Share of the other folds' images for validation, at most 5,000 of them.
+        seed: Fixes the split.
 
     Raises:
-        ConfigError: There are too few images that are no copies of each other.
+        ConfigError: There are too few distinct images.
     """
     groups = duplicate_groups(images)
     num_groups = int(groups.max()) + 1
@@ -87,35 +87,35 @@ def part_in_folds(
     folds = []
     for number in range(num_folds):
         others = np.flatnonzero(fold_of != number)
-        share = min(max(1, round(validation * len(others))), MOST_VALIDATED)
-        # Groups stand in a random order; the first ones are for validation, whole.
+        share = min(max(1, round(validation * len(others))), MAX_VALIDATION)
+        # Groups are in random order; the first ones, undivided, are for validation.
         place = np.argsort(permutation(num_groups, seed, "validation", number).numpy())
         places = place[groups[others]]
         chosen = places <= np.sort(places)[share - 1]
         folds.append(Fold(others[~chosen], others[chosen], np.flatnonzero(fold_of == number)))
     if min(len(part) for f in folds for part in (f.train[1:], f.held_out)) == 0:
         raise ConfigError(
-            f"--folds {num_folds}: most of the {len(images):,} images are copies of one another, "
-            "which go together, so that a fold would be empty"
+            f"--folds {num_folds}: most of the {len(images):,} images are copies of each other, "
+            "which stay together, so a fold would be empty"
         )
     return folds
 
 
 def require_enough(num_different: int, num_folds: int) -> None:
-    """Refuse folds of fewer than 4 images that are no copies of each other.
+    """Refuse folds of fewer than 4 distinct images.
 
     Raises:
-        ConfigError: Says how many there are.
+        ConfigError: Says how many distinct images there are.
     """
     if num_folds < 2 or num_different < 4 * num_folds:
         raise ConfigError(
-            f"--folds {num_folds} of {num_different} different images: expected 2 folds or more, "
-            "of at least 4 images each"
+            f"--folds {num_folds} of {num_different} distinct images: expected at least 2 folds of "
+            "at least 4 images each"
         )
 
 
 def _cut(groups: Numbers, order: Numbers, num_parts: int) -> Numbers:
-    """(N,) part of each image: groups in an order, cut where so many images have gone by."""
+    """(N,) fold of each image: groups in the given order, cut into parts of nearly equal size."""
     sizes = np.bincount(groups)[order]
     middles = np.cumsum(sizes) - sizes / 2
     part_of_group = np.empty(len(order), dtype=np.int64)

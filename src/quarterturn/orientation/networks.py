@@ -26,9 +26,9 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import atomic_write
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.registry import build_method
-from quarterturn.orientation.folds import Fold, part_in_folds
+from quarterturn.orientation.folds import Fold, split_into_folds
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
-from quarterturn.orientation.view_logits import look
+from quarterturn.orientation.view_logits import view_logits
 from quarterturn.progress import stage
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
@@ -111,7 +111,7 @@ def cross_fit(
     config = whole.config
     if config.method.method != "rotnet":
         raise ConfigError(f"cross-fitting trains rotnet, not {config.method.method}")
-    folds = part_in_folds(
+    folds = split_into_folds(
         images, config.upright.folds, validation=config.upright.validation, seed=config.run.seed
     )
     outcomes = []
@@ -185,7 +185,7 @@ class FoldTraining(TrainingJob[Method]):
     def evaluate(self, training: Training[Method], epochs_done: int) -> None:
         """Measure the validation images, and keep the network if it is the best so far."""
         network = training.method.network
-        _, logits = look(
+        _, logits = view_logits(
             network,
             self.collection.subset(self.fold.validation),
             self.config.data,
@@ -241,15 +241,15 @@ def _score(run: Run, network: Network, images: ImageSet, fold: Fold) -> FoldOutc
     device = next(network.parameters()).device
     there: Any = {"device": device, "workers": run.config.machine.workers, "failed": {}}
     held_out = images.subset(fold.held_out)
-    _, last_logits = look(network, held_out, crop, views[:1], **there)
+    _, last_logits = view_logits(network, held_out, crop, views[:1], **there)
     # The weights at the early stop take the place of the last ones; the training is over.
     network.load_state_dict(run.load_network(stopped_checkpoint(run)).state_dict())
-    read, logits = look(network, held_out, crop, views, **there)
+    read, logits = view_logits(network, held_out, crop, views, **there)
     validation = images.subset(fold.validation)
-    _, validation_logits = look(network, validation, crop, views, **there)
+    _, validation_logits = view_logits(network, validation, crop, views, **there)
     drawn = permutation(len(fold.train), run.config.run.seed, "in fold")[:MOST_IN_FOLD]
     seen = fold.train[np.sort(drawn.numpy())]
-    seen_read, seen_logits = look(network, images.subset(seen), crop, views[:1], **there)
+    seen_read, seen_logits = view_logits(network, images.subset(seen), crop, views[:1], **there)
     return FoldOutcome(
         fold.held_out[read],
         logits,

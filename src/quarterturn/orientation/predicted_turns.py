@@ -1,4 +1,4 @@
-"""Which way is up: the turn of every image, by networks that have not seen it if there are any.
+"""Predict the turn of every image, by networks that were not trained on it where possible.
 
 Shapes: n images; F fold networks; V views of each image.
 """
@@ -23,29 +23,29 @@ from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, sto
 from quarterturn.orientation.scores import Floats, stored_turns
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.orientation.upright_table import FILE, NOT_SCORED, UprightTable
-from quarterturn.orientation.view_logits import look
+from quarterturn.orientation.view_logits import view_logits
 from quarterturn.runs import Run
 from quarterturn.runs.training_images import training_names
 
 
 def run_to_orient_by(run: Run) -> Run:
-    """The run whose networks tell the turns: the `upright` run within a pretraining run, if any.
+    """The run whose networks predict the turns: a pretraining run's own `upright` run, if any.
 
     Raises:
-        ConfigError: The run is a part of one, or is not finished.
+        ConfigError: The run is one fold of an `upright` run, or is not finished.
     """
     within = run.path / "upright"
     if run.kind != "upright" and (within / "config.json").exists():
         run = Run.open(within)
     if run.kind == "fold":
         raise ConfigError(
-            f"{run.path} is a fold of the run {run.path.parent}, which has networks for all "
-            "images; give that one"
+            f"{run.path} is one fold of {run.path.parent}; give that run, which has networks for "
+            "all images"
         )
     if run.kind == "upright" and not (run.path / FILE).exists():
         raise ConfigError(
-            f"{run.path} is not finished: it has no {FILE}; quarterturn upright --resume "
-            f"{run.path} goes on with it"
+            f"{run.path} is not finished: it has no {FILE}; resume with: quarterturn upright "
+            f"--resume {run.path}"
         )
     return run
 
@@ -59,28 +59,28 @@ def orient_images(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> tuple[dict[str, Turns], bool]:
-    """Tell the turn of every image.
+    """Predict the turn of every image.
 
-    By an `upright` run, an image that it was trained on gets its row of ``upright.npz``, or, where
-    its file has been changed since, is scored anew by the network that held it out. Any other image
-    gets the mean over all fold networks, in the reading that the stored scores are of. By a
-    pretraining run it is that network, the centre crop and its mirror image where the training
-    mirrors, at temperature 1.
+    With an `upright` run, an image that it was trained on gets its row of ``upright.npz``; if its
+    file has changed since, the network that held it out scores it again. Other images get the mean
+    over all fold networks, with the calibration of the stored scores. A pretraining run scores with
+    its own network at temperature 1, from the centre crop and, if the training mirrors, its mirror
+    image.
 
     Args:
         run: See `run_to_orient_by`.
         splits: The images.
-        data: Where they are from.
-        in_sample: Let a pretrained network score images that it has learned from.
-        device: Where to compute.
+        data: DATA that they are from.
+        in_sample: Let a pretrained network score its own training images.
+        device: Device to compute on.
         workers: Processes that decode files.
 
     Returns:
-        The turns in each split; and whether images that the run was trained on could be told, which
-        they cannot where its data is gone.
+        Split to turns; and whether the run's training images are known, which they are not if its
+        data is gone.
 
     Raises:
-        ConfigError: The network has no rotation head; or it has learned from the images, and
+        ConfigError: The network has no rotation head; or it was trained on the images, and
             ``in_sample`` is not set.
         DataError: See `training_names`.
     """
@@ -111,16 +111,16 @@ def _refuse_learned(run: Run, data: str, names: Mapping[str, list[str | None]]) 
     flags = [name is not None for of_split in names.values() for name in of_split]
     if any(flags):
         raise ConfigError(
-            f"{run.path} has learned from {sum(flags):,} of these {len(flags):,} images, whose "
-            f"turns it would tell surer than it should. quarterturn upright {data} makes a run to "
-            "orient them by, out of fold; or give --in-sample"
+            f"{run.path} was trained on {sum(flags):,} of these {len(flags):,} images, so its "
+            f"predictions for them are overconfident. Run quarterturn upright {data} for "
+            "out-of-fold predictions, or give --in-sample"
         )
 
 
 def _by_folds(
     run: Run, table: UprightTable, images: ImageSet, names: list[str | None], **there: Any
 ) -> Turns:
-    """The turns by an `upright` run; ``names`` are those in the table, None for other images."""
+    """Turns by an `upright` run; ``names`` are the images' names in its table, None for others."""
     place = {name: row for row, name in enumerate(table.names)}
     rows = np.array([place.get(name, -1) if name is not None else -1 for name in names], np.int64)
     fold = np.where(rows >= 0, table.fold[rows], NOT_SCORED)  # one that held the image out, if any
@@ -130,27 +130,29 @@ def _by_folds(
         table.probabilities[rows[known]],
         table.agnostic[rows[known]],
     )
-    asked = known.astype(np.int64)  # how many networks have had their say
+    num_networks = known.astype(np.int64)  # that have scored each image
     if not known.all():
         folds = [Run.open(fold_run(run.path, i)) for i in range(run.config.upright.folds)]
         outcomes = [FoldOutcome.read(of_fold.path / OUTCOME) for of_fold in folds]
-        reading = choose_calibration(outcomes, run.config.data)
+        calibration = choose_calibration(outcomes, run.config.data)
         for number, of_fold in enumerate(folds):
-            to_ask = np.flatnonzero(~known & ((fold == NOT_SCORED) | (fold == number)))
-            if len(to_ask) == 0:
+            to_score = np.flatnonzero(~known & ((fold == NOT_SCORED) | (fold == number)))
+            if len(to_score) == 0:
                 continue
             network = of_fold.load_network(stopped_checkpoint(of_fold)).to(there["device"])
-            read, said, scores = _ask(run, network, images.subset(to_ask), reading, **there)
-            probabilities[to_ask[read]] += said
-            agnostic[to_ask[read]] += scores
-            asked[to_ask[read]] += 1
-    divisor = np.where(asked > 0, asked, np.nan)
+            read, predicted, scores = _score(
+                run, network, images.subset(to_score), calibration, **there
+            )
+            probabilities[to_score[read]] += predicted
+            agnostic[to_score[read]] += scores
+            num_networks[to_score[read]] += 1
+    divisor = np.where(num_networks > 0, num_networks, np.nan)
     scored = [NEW if of == NOT_SCORED else OUT_OF_FOLD for of in fold]
     return Turns(stored_turns(probabilities / divisor[:, None, None]), agnostic / divisor, scored)
 
 
 def _changed_since(run: Run, images: ImageSet) -> NDArray[np.bool_]:
-    """(n,) whether the file of an image is newer than the scores, as one turned in place is."""
+    """(n,) whether an image's file is newer than the scores, such as after turning it in place."""
     if not isinstance(images, FileImages):
         return np.zeros(len(images), dtype=bool)
     return images.modified_ns > (run.path / FILE).stat().st_mtime_ns
@@ -159,24 +161,24 @@ def _changed_since(run: Run, images: ImageSet) -> NDArray[np.bool_]:
 def _by_one(
     run: Run, network: Network, images: ImageSet, names: list[str | None], **there: Any
 ) -> Turns:
-    """The turns by a pretrained network."""
+    """Turns by a pretrained network."""
     stored, agnostic = np.full((len(images), 4), np.nan), np.full(len(images), np.nan)
     num_views = len(list_views(run.config.data, 1))
     plain = Calibration("as it is", list(range(num_views)), 1.0, math.nan)
-    read, said, scores = _ask(run, network, images, plain, **there)
-    stored[read], agnostic[read] = stored_turns(said), scores
+    read, predicted, scores = _score(run, network, images, plain, **there)
+    stored[read], agnostic[read] = stored_turns(predicted), scores
     return Turns(stored, agnostic, [NEW if name is None else IN_SAMPLE for name in names])
 
 
-def _ask(
-    run: Run, network: Network, images: ImageSet, reading: Calibration, **there: Any
+def _score(
+    run: Run, network: Network, images: ImageSet, calibration: Calibration, **there: Any
 ) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Numbers of the images that could be read, their (n, 4, 4) probabilities and agnostic scores.
 
-    The agnostic scores of several networks are averaged, as those of several views are: the entropy
-    of a mean would be higher, and could not be compared with the stored scores of one network.
+    Callers average the agnostic scores of several networks, like those of several views: the
+    entropy of a mean is higher, and not comparable with the stored scores of one network.
     """
     views = list_views(run.config.data, run.config.upright.view_crops)
-    views = views[: 1 + max(reading.views)]  # those beyond are not read
-    read, logits = look(network, images, run.config.data, views, **there)
-    return read, *reading.read(logits)
+    views = views[: 1 + max(calibration.views)]  # later ones are not used
+    read, logits = view_logits(network, images, run.config.data, views, **there)
+    return read, *calibration.apply(logits)

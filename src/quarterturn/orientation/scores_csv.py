@@ -1,4 +1,4 @@
-"""What is known of every image as a csv file, for a spreadsheet."""
+"""The scores of all images as a csv file, for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COLUMNS = [
 
 
 def write_scores(path: Path, images: ImageSet, table: UprightTable) -> None:
-    """Write one line for each image.
+    """Write one line per image.
 
     ``turn_to_upright`` is in degrees, counter-clockwise: 0 unless the image is probably stored
-    turned. Where an image could not be read, everything after ``label`` is empty.
+    turned. If an image could not be read, all columns after ``label`` are empty.
 
     Args:
-        path: Where.
-        images: The N images that the table is of.
+        path: The file.
+        images: The N images of the table.
         table: Their scores.
     """
     half_turn, turned = half_turn_scores(table.p_upright), probably_turned(table.p_upright)

@@ -1,4 +1,4 @@
-"""What is known of the turns of images, and what it comes to for each.
+"""Predicted turns of images, and the verdict on each.
 
 Shapes: n images.
 """
@@ -17,14 +17,14 @@ from quarterturn.files import write_csv
 from quarterturn.orientation.scores import AGNOSTIC, Floats
 
 OUT_OF_FOLD, NEW, IN_SAMPLE = "out of fold", "new", "in sample"
-"""How an image is scored: by the one network of an `upright` run that held it out; by networks
-that it is new to; or by a network that has learned from it, which is surer than it should be."""
+"""How an image was scored: by the fold network of an `upright` run that held it out; by networks
+that were not trained on it; or by a network that was, and is overconfident."""
 SCORED = (OUT_OF_FOLD, NEW, IN_SAMPLE)
 
 CONFIDENCE = 0.8
-"""An image with a less probable turn is left as it is, unless the user sets another. Most images
-are stored upright, and to turn one of those is worse than to leave a turned one; by calibrated
-probabilities, a fifth of the images at the threshold are turned wrongly, and far fewer above it."""
+"""Smallest probability at which an image is turned, unless the user sets another. Most images are
+stored upright, and turning one of those is worse than leaving a turned one; with calibrated
+probabilities a fifth of the images at the threshold are turned wrongly, and far fewer above it."""
 
 UPRIGHT, NO_UP, UNSURE, UNREADABLE = "upright", "no up", "unsure", "unreadable"
 TURN = {1: "turn 90", 2: "turn 180", 3: "turn 270"}
@@ -45,13 +45,13 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Turns:
-    """What is known of the turns of a set of images.
+    """Predicted turns of a set of images.
 
     Attributes:
-        stored: (n, 4) probability that the image is stored turned by so many quarter turns
-            counter-clockwise; NaN where it could not be read.
-        agnostic: (n,) agnostic scores, from 0 to 1 (there is no "up"); NaN likewise.
-        scored: (n,) how each image was scored; it says nothing where it could not be read.
+        stored: (n, 4) probabilities that the image is stored turned by 0 to 3 quarter turns
+            counter-clockwise; NaN if it could not be read.
+        agnostic: (n,) agnostic scores, from 0 to 1 (there is no "up"); NaN if it could not be read.
+        scored: (n,) how each image was scored, one of ``SCORED``.
     """
 
     stored: Floats
@@ -72,8 +72,8 @@ class Turns:
         """(n,) one of ``VERDICTS`` for each image.
 
         Args:
-            agnostic: Images with this agnostic score or more have no "up".
-            confidence: Of the others, those whose turn is less probable are unsure.
+            agnostic: Agnostic score from which an image has no "up".
+            confidence: Smallest probability of a turn; other images are ``unsure``.
         """
         words = np.array([UPRIGHT, *TURN.values()])[self.to_upright]
         words = np.where(self.stored.max(axis=1) < confidence, UNSURE, words)
@@ -84,16 +84,15 @@ class Turns:
 def write_turns(
     path: Path, source: Source, turns: dict[str, Turns], verdicts: dict[str, list[str]]
 ) -> None:
-    """Write one line for each image file, those that cannot be read last.
+    """Write a csv file with one line per image file, unreadable ones last.
 
-    ``turn_degrees`` is counter-clockwise, and the most probable turn also where the verdict is that
-    the image is not to be turned.
+    ``turn_degrees`` is the most probable turn, counter-clockwise, whatever the verdict.
 
     Args:
-        path: Where.
+        path: The file.
         source: The images.
-        turns: What is known of the images of each split.
-        verdicts: The verdicts on them.
+        turns: Split to predicted turns.
+        verdicts: Split to verdicts.
     """
     rows: list[list[Any]] = []
     for split, images in source.splits.items():

@@ -1,4 +1,4 @@
-"""The file of upright probabilities, and the original's text format.
+"""The table of upright probabilities, its file, and the original code's text format.
 
 Shapes: N images in R = 4 copies.
 """
@@ -23,20 +23,20 @@ from quarterturn.files import atomic_write
 FILE = "upright.npz"
 """Name of the file in a run directory."""
 NOT_SCORED = -1
-"""In ``fold``: an image that could not be read, of which nothing is known."""
+"""Value of ``fold`` for an image that could not be read."""
 
 
 @dataclass(frozen=True)
 class UprightTable:
-    """What cross-fitting says of every image.
+    """Out-of-fold predictions for all images of a collection.
 
     Attributes:
-        names: The images, in order.
+        names: (N,) image names.
         probabilities: (N, 4, 4) float32, copy by predicted turn, out of sample.
-        agnostic: (N,) float32, from 0 (the turn can be told) to 1 (there is no "up").
-        fold: (N,) int64, the fold that held the image out; -1 where it could not be read, which
-            leaves probabilities of 1/4 and an agnostic score of 1.
-        fingerprint: Of the collection; see `ImageSet.fingerprint`.
+        agnostic: (N,) float32, from 0 (the turn is certain) to 1 (there is no "up").
+        fold: (N,) int64, the fold that held the image out; -1 if it could not be read, with
+            probabilities of 1/4 and an agnostic score of 1.
+        fingerprint: The collection's `ImageSet.fingerprint`.
     """
 
     names: Sequence[str]
@@ -76,7 +76,7 @@ class UprightTable:
         """Read what `write` wrote.
 
         Raises:
-            DataError: There is no such file, or it holds something else.
+            DataError: The file does not exist, or is not such a file.
         """
         try:
             # Opened here, since numpy leaves a file of another kind open.
@@ -90,7 +90,7 @@ class UprightTable:
                 )
                 p_upright = arrays["p_upright"]
         except FileNotFoundError:
-            raise DataError(f"there is no file {path}; quarterturn upright makes one") from None
+            raise DataError(f"no file {path}; quarterturn upright writes one") from None
         except (
             OSError,
             ValueError,
@@ -101,23 +101,23 @@ class UprightTable:
             zlib.error,
         ) as error:
             raise DataError(
-                f"{path} cannot be read as the file of quarterturn upright: {error}"
+                f"{path} is not a file written by quarterturn upright: {error}"
             ) from error
-        num = len(table.names)
-        found = {
+        num_images = len(table.names)
+        shapes = {
             "probabilities": table.probabilities.shape,
             "p_upright": p_upright.shape,
             "agnostic": table.agnostic.shape,
             "fold": table.fold.shape,
         }
         expected = {
-            "probabilities": (num, 4, 4),
-            "p_upright": (num, 4),
-            "agnostic": (num,),
-            "fold": (num,),
+            "probabilities": (num_images, 4, 4),
+            "p_upright": (num_images, 4),
+            "agnostic": (num_images,),
+            "fold": (num_images,),
         }
-        if found != expected:
-            raise DataError(f"{path} has arrays of shape {found}; expected {expected}")
+        if shapes != expected:
+            raise DataError(f"{path} has arrays of shape {shapes}; expected {expected}")
         for name in ("probabilities", "agnostic"):
             _require_probabilities(getattr(table, name), path, f"{name} of ")
         if not np.array_equal(p_upright, table.p_upright):
@@ -126,30 +126,30 @@ class UprightTable:
 
 
 def write_dat(path: Path, p_upright: NDArray[np.float32]) -> None:
-    """Write the original's text format: line 4*i + k is p_upright[i, k], counted from 0."""
+    """Write the original code's text format: line 4*i + k, counted from 0, is p_upright[i, k]."""
     with atomic_write(path) as file:
         np.savetxt(file, p_upright.reshape(-1), fmt="%.9g")
 
 
 def read_dat(path: Path) -> NDArray[np.float32]:
-    """Read the original's text format: (N, 4).
+    """Read the original code's text format: (N, 4).
 
     Raises:
-        DataError: It holds something else than four probabilities for each image.
+        DataError: The file does not hold four probabilities per image.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an empty file, which is told of below
+            warnings.simplefilter("ignore")  # about an empty file, which is reported below
             values = np.loadtxt(path, dtype=np.float64, ndmin=1)
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}") from None
+        raise DataError(f"no file {path}") from None
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read as probabilities, one a line: {str(error).splitlines()[0]}"
+            f"{path} does not hold one probability per line: {str(error).splitlines()[0]}"
         ) from error
     if values.ndim != 1 or len(values) % 4 or len(values) == 0:
         raise DataError(
-            f"{path} holds values of shape {values.shape}; expected one a line, four for each image"
+            f"{path} holds values of shape {values.shape}; expected one per line, four per image"
         )
     _require_probabilities(values, path)
     return values.reshape(-1, 4).astype(np.float32)
@@ -158,19 +158,19 @@ def read_dat(path: Path) -> NDArray[np.float32]:
 def p_upright_of(
     path: Path, train: ImageSet, collections: Sequence[ImageSet]
 ) -> NDArray[np.float32]:
-    """The rows of a file that belong to the images of a training.
+    """Upright probabilities of the training images, from a file.
 
     Args:
-        path: A ``.npz`` file, a run that holds one, or the original's text.
-        train: The n images to learn from.
-        collections: The collections that the file may be of, such as all images of DATA, and those
-            that ``--limit`` left: ``train`` is part of each, under the same names.
+        path: A ``.npz`` file, a run that holds one, or the original code's text file.
+        train: The n training images.
+        collections: The collections that the file may be about, such as all images of DATA, or
+            those within ``--limit``; each contains ``train`` under the same names.
 
     Returns:
         (n, 4) float32.
 
     Raises:
-        DataError: The file is of other data, or is none.
+        DataError: The file is missing, malformed, or about other data.
     """
     if path.is_dir():
         path = path / FILE
@@ -178,9 +178,9 @@ def p_upright_of(
         table = UprightTable.read(path)
         if table.fingerprint not in [images.fingerprint() for images in collections]:
             raise DataError(
-                f"{path} is of other data: it has {len(table):,} images with the fingerprint "
+                f"{path} is about other data: it has {len(table):,} images with the fingerprint "
                 f"{table.fingerprint}, and these are {_described(collections)}. Files may have "
-                "been added, removed or changed since; quarterturn upright makes it anew"
+                "been added, removed or changed since; run quarterturn upright again"
             )
         names, rows = table.names, table.p_upright
     else:
@@ -197,17 +197,17 @@ def p_upright_of(
 
 
 def agnostic_of(path: Path, train: ImageSet) -> NDArray[np.float32]:
-    """The agnostic scores of the images of a training; `p_upright_of` checks the file.
+    """Agnostic scores of the training images, from a file that `p_upright_of` has checked.
 
     Args:
         path: A ``.npz`` file.
-        train: The n images to learn from, which are among the file's.
+        train: The n training images, which are among the file's.
 
     Returns:
         (n,) float32.
 
     Raises:
-        DataError: The file is none of ours: the original's text has no such scores.
+        DataError: The file is not one of ours: the original code's text file has no such scores.
     """
     table = UprightTable.read(path)
     place = {name: i for i, name in enumerate(table.names)}
@@ -215,14 +215,14 @@ def agnostic_of(path: Path, train: ImageSet) -> NDArray[np.float32]:
 
 
 def _described(collections: Sequence[ImageSet]) -> str:
-    told = {images.fingerprint(): len(images) for images in collections}
-    return " or ".join(f"{number:,} images ({fingerprint})" for fingerprint, number in told.items())
+    sizes = {images.fingerprint(): len(images) for images in collections}
+    return " or ".join(f"{size:,} images ({fingerprint})" for fingerprint, size in sizes.items())
 
 
 def _require_probabilities(values: NDArray[Any], path: Path, what: str = "") -> None:
     if not np.issubdtype(values.dtype, np.floating):
         raise DataError(f"{path} holds {what}{values.dtype}; expected floating-point numbers")
-    within = (values >= 0) & (values <= 1)  # false for what is not a number
+    within = (values >= 0) & (values <= 1)  # false for NaN
     if not within.all():
         place = np.unravel_index(int(np.argmin(within)), values.shape)
         where = ", ".join(str(int(i)) for i in place)

@@ -1,4 +1,4 @@
-"""What a rotation network says of images seen through several crops.
+"""Logits of a rotation network for several views of each image.
 
 Shapes: n images; V views of each; logits (n, V, 4, 4), copy by turn.
 """
@@ -18,14 +18,14 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.views import View
 from quarterturn.methods.base import Network
 
-BATCH = 64
-"""Images at a time; each is four copies."""
+BATCH_SIZE = 64
+"""Images per batch; each is four copies."""
 IN_THE_MIRROR = [0, 3, 2, 1]
-"""Quarter turns as a mirror shows them: what is turned to the left looks turned to the right."""
+"""Quarter turns as seen in a mirror, where a turn to the left becomes one to the right."""
 
 
 @torch.no_grad()
-def look(
+def view_logits(
     network: Network,
     images: ImageSet,
     crop: DataConfig,
@@ -35,17 +35,17 @@ def look(
     workers: int = 0,
     failed: dict[int, str] | None = None,
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """Run a rotation network over the four copies of every view, in eval mode.
+    """Run a rotation network over the four copies of each view, in eval mode.
 
-    What is said of a mirrored view is told of the image itself, so that views can be averaged: the
-    mirrored copy -k is copy k in the mirror, where -t looks like t.
+    Logits of mirrored views are reordered to refer to the image itself, so that views can be
+    averaged: copy -k of the mirrored image is copy k in the mirror, where turn -t looks like t.
 
     Args:
-        network: A network with a rotation head; its mode is put back afterwards.
+        network: A network with a rotation head; its mode is restored afterwards.
         images: The images.
         crop: Crop and normalisation settings.
         views: See `quarterturn.data.views.list_views`.
-        device: Where the network is.
+        device: The network's device.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.
 
@@ -60,7 +60,7 @@ def look(
         for batch in evaluation_batches(
             images,
             crop,
-            batch_size=BATCH,
+            batch_size=BATCH_SIZE,
             device=device,
             workers=workers,
             failed=failed,
@@ -75,7 +75,7 @@ def look(
         by_view.append(of_view)
         numbers.append(np.concatenate([np.empty(0, dtype=np.int64), *seen]))
     network.train(was_training)
-    # A file that could be read for one view may be gone at the next.
+    # A file that was readable for one view may be gone for the next.
     in_all = reduce(np.intersect1d, numbers)
     rows = [np.isin(of_view, in_all) for of_view in numbers]
     return in_all, torch.stack([v[r] for v, r in zip(by_view, rows, strict=True)], dim=1)

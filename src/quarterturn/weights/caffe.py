@@ -18,7 +18,7 @@ from quarterturn.weights.caffe_messages import net_parameter
 from quarterturn.weights.check import Exported, differences
 
 CHECKED = ("relu5", "relu6", "relu7")
-"""ReLUs are in place, so a layer's own name may mean either side of one."""
+"""Compared layers: after the ReLUs, since these are in place and overwrite their input."""
 
 
 def export_caffe(
@@ -30,7 +30,7 @@ def export_caffe(
     input: str = "rgb",
     sample: Tensor | None = None,
 ) -> Exported:
-    """Write AlexNet for Caffe, and read it by OpenCV.
+    """Write AlexNet for Caffe, and check it with OpenCV.
 
     Batch norm is folded into the layer before it. The layers are ``conv1``, ``relu1``, ``pool1``,
     ``conv2`` ... ``fc6``, ``relu6``, ``fc7``, ``relu7``.
@@ -38,28 +38,28 @@ def export_caffe(
     Args:
         run: The run, of ``alexnet``.
         network: Its network.
-        out: The ``.caffemodel``; the ``.prototxt`` is written beside.
-        images: (n, 3, S, S), normalised, to check by.
+        out: The ``.caffemodel``; the ``.prototxt`` is written beside it.
+        images: (n, 3, S, S), normalised, for the check.
         input: ``rgb``, normalised as everywhere here, or ``bgr255``: blue, green, red in 0..255
-            less the mean, the normalisation folded into ``conv1``.
-        sample: (n, 3, S, S) normalised images by which to balance the layers' scales; None leaves
-            them.
+            minus the mean, with the normalisation folded into ``conv1``.
+        sample: (n, 3, S, S) normalised images on which to balance the scales of the layers; None
+            does not change them.
 
     Raises:
-        ConfigError: An extra is not installed; the network is another one, or its image size one
-            where Caffe's pools give larger maps.
+        ConfigError: An extra is not installed, the network is not AlexNet, or Caffe's pools give
+            larger maps at its image size.
     """
     crop = run.config.data
     if run.config.model.backbone != "alexnet":
         raise ConfigError(
-            f"--format caffe is for alexnet alone, and this is {run.config.model.backbone}; "
+            f"--format caffe takes only alexnet, and this is {run.config.model.backbone}; "
             "--format onnx takes any network"
         )
     if not pools_agree(crop.image_size):
         raise ConfigError(
-            f"at {crop.image_size} px Caffe's pools, which round up, give larger maps than those "
-            "that fc6 was made for; they agree where a pool divides without rest: at 31, 32, 33 "
-            "or 34 px more than a multiple of 32, such as 63 to 66 or 223 to 226"
+            f"at {crop.image_size} px Caffe's pools, which round up, give larger maps than fc6 "
+            "takes; the sizes agree at 31, 32, 33 or 34 px more than a multiple of 32, such as 63 "
+            "to 66 or 223 to 226"
         )
     message = net_parameter()
     cv2 = _import_opencv()
@@ -91,10 +91,11 @@ def export_caffe(
 
 
 def pools_agree(image_size: int) -> bool:
-    """Whether AlexNet's pools leave no rest, which torch drops and Caffe makes a pixel of its own.
+    """Whether AlexNet's pools divide without a rest, which torch drops and Caffe pools too.
 
-    The first map has floor((S + 4 - 11) / 4) + 1 pixels a side, and each of the three pools 3/2
-    divides an odd number of them without rest. So S is 31 to 34 more than a multiple of 32.
+    The first map has floor((S + 4 - 11) / 4) + 1 pixels per side, and each of the three 3x3 pools
+    with stride 2 divides an odd number of them without a rest. So S is 31 to 34 more than a
+    multiple of 32.
     """
     return image_size % 32 in (31, 0, 1, 2)
 
@@ -131,7 +132,7 @@ def _write(
 
 
 def _settings(layer: nn.Module) -> dict[str, Any]:
-    """Type and parameters of a layer in Caffe's words; all that is square is given once."""
+    """Type and parameters of a layer in Caffe's terms; square sizes are given once."""
     match layer:
         case nn.Conv2d():
             settings = {

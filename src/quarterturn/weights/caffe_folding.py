@@ -1,6 +1,6 @@
-"""AlexNet as Caffe has it: convolutions, linear layers, ReLUs and pools, and no batch norm.
+"""AlexNet without batch norm, as Caffe needs it: convolutions, linear layers, ReLUs and pools.
 
-In eval mode batch norm is an affine map, and so it is folded into the layer before it.
+In eval mode batch norm is an affine map, which is folded into the layer before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def fold(backbone: Backbone) -> nn.Sequential:
     """AlexNet without batch norm: ``conv1``, ``relu1``, ``pool1`` ... ``fc7``, ``relu7``.
 
     Args:
-        backbone: AlexNet in eval mode; it is left as it is.
+        backbone: AlexNet in eval mode; it is not changed.
     """
     folded = nn.Sequential()
     for name, stage in backbone.stages.items():
@@ -39,10 +39,9 @@ def fold(backbone: Backbone) -> nn.Sequential:
 
 
 def take_bgr255(folded: nn.Sequential, crop: DataConfig) -> None:
-    """Make ``conv1`` take blue, green, red in 0..255 less the mean, instead of normalised RGB.
+    """Make ``conv1`` take blue, green, red in 0..255 minus the mean, instead of normalised RGB.
 
-    The two inputs are one but for a factor for each channel, so what is zero stays zero and the
-    padding needs no care.
+    The two inputs differ by a factor per channel, so zeros stay zeros and padding is unaffected.
     """
     conv1 = folded.get_submodule("conv1")
     assert isinstance(conv1, nn.Conv2d)
@@ -50,7 +49,7 @@ def take_bgr255(folded: nn.Sequential, crop: DataConfig) -> None:
 
 
 def as_bgr255(images: Tensor, crop: DataConfig) -> Tensor:
-    """Normalised RGB images to blue, green, red in 0..255 less the mean."""
+    """Normalised RGB images to blue, green, red in 0..255 minus the mean."""
     return (images * _ranges(crop, images)).flip(1)
 
 
@@ -59,33 +58,33 @@ def _ranges(crop: DataConfig, like: Tensor) -> Tensor:
 
 
 def balance(folded: nn.Sequential, images: Tensor, seed: int = 0) -> dict[str, float]:
-    """Make all layers learn at one rate: scale each, and leave the last output as it is.
+    """Scale all layers to learn at the same rate, without changing the last output.
 
     The between-layer normalisation of Krähenbühl, Doersch, Donahue, Darrell, "Data-dependent
     Initializations of Convolutional Neural Networks" (ICLR 2016). The rate of a layer is the root
     of its weights' mean squared gradient over their mean square, for a random linear loss on the
-    last output; each layer is multiplied by the root of its rate over the geometric mean of all.
-    Biases are scaled with what comes in, so every output stays the same but for a positive factor,
-    and the last one altogether. The paper repeats this with damping, for networks of any kind;
-    where every layer is homogeneous, as here, once is exact.
+    last output. Each layer is multiplied by the root of its rate over the geometric mean of all
+    rates. Biases are scaled with the layer's input, so each output changes only by a positive
+    factor, and the last one not at all. The paper iterates this with damping, for any network; for
+    homogeneous layers, as here, one step is exact.
 
     Args:
-        folded: A network of `fold`, changed in place.
+        folded: A network from `fold`, changed in place.
         images: (n, 3, S, S) as ``conv1`` takes them.
         seed: Fixes the random loss.
 
     Returns:
-        Layer to the factor by which its output is now larger.
+        Layer to the factor by which its output has grown.
 
     Raises:
-        ConfigError: A layer is dead on all of these images.
+        ConfigError: A layer outputs zeros for all of these images.
     """
     layers = {n: m for n, m in folded.named_children() if isinstance(m, nn.Conv2d | nn.Linear)}
     rates = learning_rates(folded, images, seed)
     if dead := [name for name, rate in rates.items() if not 0 < rate < math.inf]:
         raise ConfigError(
-            f"--rescale: {', '.join(dead)} give nothing on the sample of {len(images)} images, so "
-            "their scale cannot be told; give other images by --sample"
+            f"--rescale: {', '.join(dead)} output only zeros on the sample of {len(images)} "
+            "images, so their scale is unknown; give other images with --sample"
         )
     mean = math.exp(sum(map(math.log, rates.values())) / len(rates))
     factor, factors = 1.0, {}

@@ -1,4 +1,4 @@
-"""What was written is run in its consumer, on the same images as the network it was written from.
+"""Check exported files: their consumer's outputs against ours, on the same images.
 
 Shapes: n images; S side of a crop.
 """
@@ -19,17 +19,17 @@ from quarterturn.errors import CheckpointError
 from quarterturn.randomness import uniforms
 
 TOLERANCE = 1e-4
-"""Of the largest value of an output; sums in another order differ by 1e-7 to 1e-5."""
+"""Relative to the largest value of an output; another summation order changes 1e-7 to 1e-5."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far apart two computations of one output are.
+    """The difference between two computations of one output.
 
     Attributes:
-        output: Its name.
-        absolute: The greatest absolute difference.
-        relative: The same over the largest absolute value that is expected.
+        output: Name of the output.
+        absolute: Largest absolute difference.
+        relative: The same, over the largest absolute value expected.
     """
 
     output: str
@@ -39,14 +39,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has written.
+    """The files of an export, and their check.
 
     Attributes:
-        files: The files.
-        consumer: What has read them for the check.
-        differences: Of each output, from ours.
-        loading: How to load them: lines of Python.
-        notes: What whoever uses the files must know, sentence by sentence.
+        files: Names of the files.
+        consumer: The library that loaded them for the check.
+        differences: Difference of each output from ours.
+        loading: Lines of Python that load them.
+        notes: Sentences that users of the files must know.
     """
 
     files: tuple[str, ...]
@@ -63,7 +63,7 @@ class Exported:
 def clouds(crop: DataConfig, number: int = 4) -> Tensor:
     """(n, 3, S, S) normalised images of coloured clouds, always the same.
 
-    They are smooth as photos are: on noise of single pixels, deep layers say the same of any image.
+    They are smooth like photos: deep layers respond alike to all images of white noise.
     """
     places = torch.arange(number * 3 * 8 * 8).view(number, 3, 8, 8)
     coarse = 255 * uniforms(0, "clouds", 0, places).float()
@@ -78,14 +78,14 @@ def differences(
     """Compare named outputs.
 
     Raises:
-        CheckpointError: An output has another shape than ours.
+        CheckpointError: The shape of an output differs from ours.
     """
     result = []
     for name, ours in expected.items():
         theirs = found[name]
         if theirs.shape != ours.shape:
             raise CheckpointError(
-                f"the written file gives {name} as {tuple(theirs.shape)}, expected "
+                f"the exported file returns {name} of shape {tuple(theirs.shape)}; expected "
                 f"{tuple(ours.shape)}"
             )
         absolute = float((theirs.double() - ours.double()).abs().max())
@@ -94,16 +94,16 @@ def differences(
 
 
 def require_close(exported: Exported, tolerance: float) -> None:
-    """Refuse files whose outputs are not ours.
+    """Refuse files whose outputs differ from ours.
 
     Raises:
         CheckpointError: Names the outputs beyond the tolerance.
     """
-    # Not "greater than": what is no number is not close either.
+    # Not "greater than": NaN is not close either.
     wrong = [d for d in exported.differences if not d.relative <= tolerance]
     if wrong:
         raise CheckpointError(
-            f"{exported.consumer} computes other values from the written files, so they are not "
-            f"kept (the limit --tolerance is {tolerance:g}): "
+            f"{exported.consumer} computes other values from the exported files, so they were "
+            f"deleted (the limit --tolerance is {tolerance:g}): "
             + ", ".join(f"{d.output} differs by {d.relative:.2g} of its range" for d in wrong)
         )

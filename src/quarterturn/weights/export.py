@@ -8,40 +8,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from quarterturn.data.batches import evaluation_batches
-from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError
 from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.files import put_in_place, write_json
 from quarterturn.pages.tables import Table, show
 from quarterturn.runs import Run
 from quarterturn.runs.results import read_results
-from quarterturn.weights.caffe import export_caffe
 from quarterturn.weights.check import TOLERANCE, Exported, clouds, require_close
+from quarterturn.weights.formats import FORMATS
 from quarterturn.weights.model_card import MARK, model_card
-from quarterturn.weights.onnx import export_onnx
-from quarterturn.weights.safetensors import export_safetensors
-from quarterturn.weights.timm import export_timm
-from quarterturn.weights.torchvision import export_torchvision
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = {
-    "safetensors": ".safetensors",
-    "torchvision": ".pth",
-    "timm": ".safetensors",
-    "onnx": ".onnx",
-    "caffe": ".caffemodel",
-}
-"""What a file of each format ends in."""
-
 CARD = "MODEL_CARD.md"
-SAMPLE_SIZE = 32
-"""Images by which the scales of layers are balanced."""
 
 
 def export(
@@ -60,8 +39,8 @@ def export(
 ) -> dict[str, Any]:
     """Write a run's weights in another code's format, with a model card beside them.
 
-    Before anything is kept, the files are run in their consumer, on the same images as the run's
-    network, and the outputs compared.
+    The files are first loaded by their consumer, whose outputs must agree with those of the run's
+    network on the same images.
 
     Args:
         run: The run directory.
@@ -89,17 +68,20 @@ def export(
             consumer has no such network.
         CheckpointError: The run cannot be read, or the consumer computes something else.
     """
-    if format not in SUFFIXES:
-        raise ConfigError(f"--format is {format!r}; expected one of {', '.join(SUFFIXES)}")
-    for option, given, formats in [
-        ("layers", layers is not None, ("onnx",)),
-        ("num-classes", num_classes is not None, ("torchvision", "timm")),
-        ("input", input is not None, ("caffe",)),
-        ("rescale", rescale, ("caffe",)),
-        ("sample", sample is not None, ("caffe",)),
-    ]:
-        if given and format not in formats:
-            raise ConfigError(f"--{option} is for --format {' and '.join(formats)}, not {format}")
+    if format not in FORMATS:
+        raise ConfigError(f"--format is {format!r}; expected one of {', '.join(FORMATS)}")
+    given = {
+        "layers": layers,
+        "num_classes": num_classes,
+        "input": input,
+        "rescale": rescale or None,
+        "sample": sample,
+    }
+    given = {option: value for option, value in given.items() if value is not None}
+    for option in [option for option in given if option not in FORMATS[format].options]:
+        formats = " and ".join(name for name in FORMATS if option in FORMATS[name].options)
+        flag = f"--{option.replace('_', '-')}"
+        raise ConfigError(f"{flag} is for --format {formats}, not {format}")
     if num_classes is not None and num_classes < 1:
         raise ConfigError(f"--num-classes is {num_classes}; expected at least 1")
     if input not in (None, "rgb", "bgr255"):
@@ -110,32 +92,11 @@ def export(
     network = opened.load_network()
     path, card = _target(opened, format, out, overwrite=overwrite)
     images = clouds(opened.config.data)
-    # On the file system of the result, so that files are moved in one go.
+    # On the same file system as the result, so that moving files into place is atomic.
     beside = path.parent if path.parent.is_dir() else opened.path
     with TemporaryDirectory(dir=beside, prefix=".export-") as folder:
         written = Path(folder) / path.name
-        match format:
-            case "safetensors":
-                exported = export_safetensors(opened, network, written, images)
-            case "torchvision":
-                exported = export_torchvision(
-                    opened, network, written, images, num_classes=num_classes
-                )
-            case "timm":
-                exported = export_timm(
-                    opened, network, written, images, num_classes=num_classes or 0
-                )
-            case "onnx":
-                exported = export_onnx(opened, network, written, images, layers=layers)
-            case _:
-                exported = export_caffe(
-                    opened,
-                    network,
-                    written,
-                    images,
-                    input=input or "rgb",
-                    sample=_sample(opened, sample) if rescale else None,
-                )
+        exported = FORMATS[format].write(opened, network, written, images, **given)
         require_close(exported, tolerance)
         weights = weights_fingerprint(network)
         results, _ = read_results(opened, weights)
@@ -167,8 +128,8 @@ def export(
 
 
 def _target(run: Run, format: str, out: Path | str | None, *, overwrite: bool) -> tuple[Path, Path]:
-    """The file and its card, where nothing is that must stay."""
-    suffix = SUFFIXES[format]
+    """The file and its model card; refuses to overwrite what is not an earlier export."""
+    suffix = FORMATS[format].suffix
     name = f"{run.config.model.backbone.removeprefix('timm:')}{suffix}"
     path = run.path / "exports" / format / name if out is None else Path(out)
     if path.suffix != suffix:
@@ -176,26 +137,16 @@ def _target(run: Run, format: str, out: Path | str | None, *, overwrite: bool) -
     if out is not None and not path.parent.is_dir():
         raise ConfigError(f"--out {path}: there is no directory {path.parent}")
     card = path.with_name(CARD)
-    files = [path, card, *([path.with_suffix(".prototxt")] if format == "caffe" else [])]
+    files = [path, card, *(path.with_suffix(suffix) for suffix in FORMATS[format].beside)]
     for file in files:
         if file.exists() and not overwrite:
             raise ConfigError(f"{file} exists; choose another folder, or give --overwrite")
     if card.exists() and not card.read_text(errors="replace").rstrip().endswith(MARK):
         raise ConfigError(
-            f"{card} is no model card that export has written, so --overwrite does not replace it; "
+            f"{card} is not a model card written by export, so --overwrite does not replace it; "
             "choose another folder"
         )
     return path, card
-
-
-def _sample(run: Run, data: Path | str | None) -> Tensor:
-    """(n, 3, S, S) normalised images, evenly out of all."""
-    data = run.data_or_own(data, option="--sample")
-    source = open_source(data, index=run.index, max_bad_fraction=run.config.data.max_bad_fraction)
-    number = min(SAMPLE_SIZE, len(source.train))
-    chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
-    batches = evaluation_batches(source.train.subset(chosen), run.config.data)
-    return torch.cat([batch.images for batch in batches])
 
 
 def _table(exported: Exported) -> Table:

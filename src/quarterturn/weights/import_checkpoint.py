@@ -22,7 +22,7 @@ def import_checkpoint(
 ) -> Run:
     """Make a run of weights that were trained elsewhere, to probe, embed and export them.
 
-    Nothing in the file is executed, and nothing is written before all of it has been found to fit.
+    Nothing in the file is executed, and nothing is written unless all of it fits.
 
     Args:
         file: A checkpoint of the original codes, FeatureDecoupling (``feature_net_epochN``, with
@@ -61,13 +61,13 @@ def import_checkpoint(
 def _summary(run: Run, weights: Weights) -> list[str]:
     config, heads = weights.config, weights.imported.heads
     lines = [
-        f"{weights.imported.layout}: {len(weights.network.state_dict())} tensors, all that "
+        f"{weights.imported.layout}: all {len(weights.network.state_dict())} tensors that "
         f"{config.model.backbone} needs; heads: {', '.join(heads).replace('_', ' ') or 'none'}",
         f"images: {config.data.image_size} px, mean {_numbers(config.data.mean)}, standard "
         f"deviation {_numbers(config.data.std)}",
     ]
     if weights.left_out:
-        lines.append(f"left out, since no head here is like it: {', '.join(weights.left_out)}")
+        lines.append(f"left out, since there is no such head: {', '.join(weights.left_out)}")
     lines.append(f"run directory {run.path}; now: quarterturn probe {run.path} DATA")
     return lines
 

@@ -1,7 +1,7 @@
-"""How other codes name the weights of the networks that are here as well.
+"""Names that other codes give to the weights of our networks.
 
-A layout gives, for each weight of ours, its name over there. Names are compared as wholes: what is
-missing, left over or of another shape stops an import.
+A layout maps each of our weights to its name there. An import stops if any weight is missing,
+unexpected, or of another shape.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from quarterturn.presets import preset
 
 @dataclass(frozen=True)
 class Layout:
-    """Another code's names for a network of ours.
+    """Another code's names for one of our networks.
 
     Attributes:
-        name: Which code and network, for people.
-        config: What makes the same network here, with the images that it expects.
+        name: Code and network, for messages.
+        config: Configuration of the same network here, and of the images that it expects.
         theirs: Our name of a weight to theirs.
-        heads: Our heads that the weights bring.
-        left_out: Prefixes of their names that have no place here: a classifier of classes.
+        heads: Our heads that come with the weights.
+        left_out: Prefixes of their names without a counterpart here, such as a classifier.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Layout:
         """Their tensors by our names.
 
         Args:
-            tensors: Theirs.
+            tensors: Their tensors.
             expected: Our network's state dict, for names and shapes.
 
         Returns:
             A state dict for our network, and the names that were left out.
 
         Raises:
-            CheckpointError: Lists what is missing, left over, and of another shape.
+            CheckpointError: Lists missing and unexpected tensors, and those of another shape.
         """
         state, missing, misshapen = {}, [], []
         used = set()
@@ -58,7 +58,7 @@ class Layout:
             used.add(name)
             if name not in tensors:
                 if ours.endswith(".num_batches_tracked"):
-                    # Older versions of torch did not count; the count changes nothing here.
+                    # Older versions of torch did not count; the count has no effect here.
                     state[ours] = torch.zeros_like(wanted)
                 else:
                     missing.append(name)
@@ -82,15 +82,15 @@ class Layout:
 
 
 def recognise(names: Collection[str], backbone: str | None = None) -> Layout:
-    """Which code and network a file is from, by the names in it.
+    """Recognise the code and network of a file by the names of its tensors.
 
     Args:
         names: The tensors' names.
-        backbone: Ours that the weights are for; told by the names unless it is one of timm's.
+        backbone: Our backbone for the weights; required only for ``timm:NAME``.
 
     Raises:
         CheckpointError: No layout has such names.
-        ConfigError: The weights are for another backbone than the one asked for.
+        ConfigError: The weights belong to another backbone.
     """
     if backbone is not None and backbone.startswith("timm:"):
         return _timm(backbone)
@@ -100,8 +100,7 @@ def recognise(names: Collection[str], backbone: str | None = None) -> Layout:
 
     if some("backbone.stages."):
         raise CheckpointError(
-            "this is a checkpoint of quarterturn's own: the run directory that it lies in needs no "
-            "import"
+            "this is a checkpoint of quarterturn: use its run directory, which needs no import"
         )
     if some("_feature_blocks.0.Block1_"):
         layout = _nin(names)
@@ -113,7 +112,7 @@ def recognise(names: Collection[str], backbone: str | None = None) -> Layout:
         layout = _resnet("resnet50" if "layer1.0.conv3.weight" in names else "resnet18")
     else:
         raise CheckpointError(
-            f"these are the weights of no network known here: {len(names)} tensors, the first "
+            f"these are not the weights of a known network: {len(names)} tensors, the first "
             f"{', '.join(list(names)[:3])}; expected a feature_net_epochN of FeatureDecoupling, a "
             "model_net_epochN of RotNet, or torchvision's or timm's resnet18 or resnet50 (others "
             "of timm's: --backbone timm:NAME)"
@@ -180,10 +179,10 @@ def _rotnet_alexnet() -> Layout:
 
 
 def _nin(names: Collection[str]) -> Layout:
-    """RotNet's network for CIFAR, of as many blocks as there are.
+    """RotNet's network for CIFAR, with as many blocks as the file has.
 
-    A pool after the third block, which RotNet has in some configurations and not in the one for
-    CIFAR-10, leaves no trace in the names; here there is none.
+    Some of RotNet's configurations, not the one for CIFAR-10, have a pool after the third block,
+    which the names do not show; here there is none.
     """
     blocks = len({name.split(".")[1] for name in names if "_ConvB1." in name})
     modules = {"rotation_head": f"_feature_blocks.{blocks}.Classifier"}
@@ -207,14 +206,14 @@ def _nin(names: Collection[str]) -> Layout:
 
 
 def resnet_name(ours: str) -> str:
-    """What torchvision and timm call a weight of our ResNets."""
+    """Torchvision's and timm's name for a weight of our ResNets."""
     for mine, theirs in (("stages.stem.0.", "stages.conv1."), ("stages.stem.1.", "stages.bn1.")):
         ours = ours.replace(mine, theirs)
     return ours.removeprefix("backbone.stages.")
 
 
 def timm_name(ours: str) -> str:
-    """What timm calls a weight of our ``timm:NAME``."""
+    """Timm's name for a weight of our ``timm:NAME``."""
     return ours.removeprefix("backbone.stages.net.")
 
 
@@ -228,7 +227,7 @@ def _resnet(name: str) -> Layout:
 
 
 def _timm(backbone: str) -> Layout:
-    """Any network of timm, at the size and by the constants that its own weights are for."""
+    """Any network of timm, with the image size and normalisation of its own weights."""
     name = backbone.removeprefix("timm:")
     timm = import_timm(f"the backbone '{backbone}'")
     config = Config().with_settings(backbone=backbone, method="imported", image_size=224)

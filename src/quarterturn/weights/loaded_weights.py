@@ -1,4 +1,4 @@
-"""A trained network with all that is known about it."""
+"""A network loaded from a file, with its origin."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from quarterturn.runs import Imported
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
         network: Backbone, and the heads that came with it, in eval mode.
-        config: What makes such a network, with the images that it expects. Of weights of another
-            code no more is known of the training than the epochs, and these only where the file
-            says them; else they are 0.
-        imported: Where it comes from.
+        config: Configuration of the network and of the images that it expects. For another code's
+            weights, its training settings are only the epochs, 0 if the file does not say.
+        imported: The file's origin.
         epochs: Epochs done.
-        fingerprint: Of the images that it learned from, where that is known.
-        left_out: Names of tensors that have no place here.
+        fingerprint: Fingerprint of the training images, if known.
+        left_out: Names of tensors without a counterpart here.
     """
 
     network: Network

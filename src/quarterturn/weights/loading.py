@@ -1,4 +1,4 @@
-"""Trained weights in one line: ``load_backbone``."""
+"""Load trained weights in one line: ``load_backbone``."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from quarterturn.weights.third_party import read_third_party
 
 
 class LoadedBackbone(nn.Module):
-    """A trained backbone, how its images are to be prepared, and its rotation head.
+    """A trained backbone with its preprocessing and its rotation head.
 
     Args:
         network: Backbone and heads.
-        config: What it was trained with.
+        config: Configuration of the training.
 
     Attributes:
-        transform: A Pillow image, or the path of one, to (3, S, S), as in evaluation.
-        layers: Names that `features` takes.
+        transform: A Pillow image, or its path, to (3, S, S), as in evaluation.
+        layers: Names of the layers for `features`.
         feature_dim: D, width of the last layer.
     """
 
@@ -43,31 +43,31 @@ class LoadedBackbone(nn.Module):
         return self.network.backbone(images)
 
     def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Named layers, with nothing computed beyond the last of them.
+        """Outputs of named layers; nothing after the last of them is computed.
 
         Args:
-            images: (B, 3, S, S), as `transform` gives them.
-            layers: Names out of ``self.layers``.
+            images: (B, 3, S, S), from `transform`.
+            layers: Names from ``self.layers``.
 
         Returns:
             Name to (B, channels, height, width) or (B, width).
 
         Raises:
-            ValueError: A layer that this backbone has not.
+            ValueError: The backbone lacks a layer.
         """
         return self.network.backbone.features(images, layers)
 
     def rotation(self, images: Tensor) -> Tensor:
-        """Which way up images are: probabilities that they were turned by k quarter turns.
+        """Predict which way up images are: probabilities of the four turns.
 
         Args:
-            images: (B, 3, S, S), as `transform` gives them.
+            images: (B, 3, S, S), from `transform`.
 
         Returns:
             (B, 4) probabilities of 0, 90, 180 and 270 degrees, counter-clockwise.
 
         Raises:
-            ConfigError: No rotation head came with these weights.
+            ConfigError: The weights have no rotation head.
         """
         if self.network.rotation_head is None:
             raise ConfigError(
@@ -103,13 +103,13 @@ def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
 def load_backbone(run_or_file: str | Path) -> LoadedBackbone:
     """A trained backbone in eval mode.
 
-    ``m(x)`` gives (B, D) features of images (B, 3, S, S) that ``m.transform`` has prepared,
-    ``m.features(x, layers=[...])`` the named layers that ``m.layers`` lists, and ``m.rotation(x)``
-    the probabilities of the four rotations.
+    ``m(x)`` returns (B, D) features of images (B, 3, S, S) from ``m.transform``,
+    ``m.features(x, layers=[...])`` the layers named in ``m.layers``, and ``m.rotation(x)`` the
+    probabilities of the four rotations.
 
     Args:
-        run_or_file: A run directory, the checkpoint within one, or a file that ``quarterturn
-            import`` takes: what ``export --format safetensors`` wrote, or another code's weights.
+        run_or_file: A run directory, a checkpoint in one, or a file that ``quarterturn import``
+            accepts: from ``export --format safetensors``, or another code's weights.
 
     Raises:
         CheckpointError: There is no run, or its checkpoint or the file cannot be read.

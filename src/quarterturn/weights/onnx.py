@@ -1,4 +1,4 @@
-"""An ONNX file, for whatever runs ONNX."""
+"""Export to ONNX."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from quarterturn.runs import Run
 from quarterturn.weights.check import Exported, differences
 
 OPSET = 18
-"""The exporter's own; later ones are converted from it."""
+"""The exporter's native opset; later ones are converted from it."""
 
 ROTATION = "rotation"
-"""The output that is the rotation head's logits."""
+"""Name of the output with the rotation head's logits."""
 
 
 def export_onnx(
@@ -28,8 +28,8 @@ def export_onnx(
 ) -> Exported:
     """Write named layers as an ONNX graph with a dynamic batch.
 
-    The input ``images`` is (batch, 3, S, S), normalised; the metadata say by what. Written by
-    torch's exporter on top of ``torch.export``, the maintained one of its two.
+    The input ``images`` is (batch, 3, S, S), normalised by the constants in the metadata. Written
+    by torch's exporter based on ``torch.export``, the maintained one of its two.
 
     Args:
         run: The run.
@@ -56,7 +56,7 @@ def export_onnx(
         raise ConfigError(f"no layers {', '.join(unknown)}; this run has {', '.join(offered)}")
     outputs = _Outputs(network, names).eval()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter, about its own insides
+        warnings.simplefilter("ignore")  # about the internals of torch's exporter
         program = torch.onnx.export(
             outputs,
             (images,),
@@ -95,7 +95,7 @@ def export_onnx(
 
 
 class _Outputs(nn.Module):
-    """A network whose results are some of its layers, in order."""
+    """A network that returns the named layers, in order."""
 
     def __init__(self, network: Network, names: Sequence[str]) -> None:
         super().__init__()

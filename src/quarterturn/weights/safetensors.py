@@ -1,4 +1,4 @@
-"""Our own portable file: a ``.safetensors`` whose metadata says all that is needed to use it."""
+"""Our portable format: a ``.safetensors`` file with all that is needed to use it as metadata."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from quarterturn.weights.check import Exported, differences
 from quarterturn.weights.loaded_weights import Weights, sha256
 
 OWN = "quarterturn"
-"""The key of the metadata that tells our files from others; its value is the version."""
+"""The metadata key that marks our files; its value is the version."""
 
 
 def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) -> Exported:
     """Write backbone and heads, and read them back.
 
-    The metadata are strings, JSON where they are no words: ``architecture``, ``method``,
-    ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (the features of each part: from,
-    to), ``heads``, ``epochs``, ``data`` and ``fingerprint`` of the images, the whole ``config``
-    without the machine's, and the version.
+    The metadata are strings, in JSON unless they are plain words: ``architecture``, ``method``,
+    ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (first and last feature of each
+    part), ``heads``, ``epochs``, ``data`` and ``fingerprint`` of the images, the ``config`` without
+    the machine's settings, and the version.
 
     Args:
-        run: The run, for what is known about it.
+        run: The run, for the metadata.
         network: Its network.
         out: A file ending in ``.safetensors``.
         images: (n, 3, S, S) to check by.
@@ -109,7 +109,7 @@ def _metadata(path: Path) -> dict[str, str]:
 
 
 def _split(network: Network) -> dict[str, list[int]]:
-    """The features of each part of the last layer, from and to."""
+    """First feature of each part of the last layer, and the one after its last."""
     width = network.backbone.feature_dim
     parts = network.parts(torch.arange(width))
     return {name: [int(part[0]), int(part[-1]) + 1] for name, part in parts.items()}
@@ -117,7 +117,7 @@ def _split(network: Network) -> dict[str, list[int]]:
 
 @torch.no_grad()
 def _outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
-    """Every layer, and what the heads make of the last."""
+    """All layers, and the heads' outputs."""
     found = network.backbone.features(images, network.backbone.layers)
     features = found[network.backbone.layers[-1]]
     heads: dict[str, Any] = {

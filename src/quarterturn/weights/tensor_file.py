@@ -1,4 +1,4 @@
-"""Files of tensors that others have saved, read without running anything that is in them."""
+"""Read other codes' files of tensors, without executing anything in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from quarterturn.errors import CheckpointError
 
 WRAPPERS = ("network", "state_dict", "model")
-"""Under which key a checkpoint may hold its state dict: the original codes', and timm's."""
+"""Keys under which a checkpoint may hold its state dict: the original codes', and timm's."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class TensorFile:
     """The tensors of a file.
 
     Attributes:
-        tensors: By their names in the file, without the ``module.`` of parallel training.
-        epochs: How long they were trained, where the file says so.
+        tensors: Tensors by name, without the prefix ``module.`` of parallel training.
+        epochs: Epochs of training, if the file says so.
     """
 
     tensors: dict[str, Tensor]
@@ -35,9 +35,9 @@ class TensorFile:
 
 
 def read_tensors(path: Path) -> TensorFile:
-    """Read a ``.safetensors`` file, or one that torch has saved, in its zip or its older format.
+    """Read a ``.safetensors`` file, or a file saved by torch in its zip or its older format.
 
-    Tensors that were saved on a GPU come to the CPU.
+    Tensors saved on a GPU are loaded on the CPU.
 
     Raises:
         CheckpointError: There is no such file, it is damaged, or it holds more than tensors.
@@ -89,12 +89,12 @@ def _unpickled(path: Path) -> Any:
         TypeError,
     ) as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
-            # torch's own words advise to unpickle it after all.
+            # torch's own message advises to unpickle it anyway.
             raise CheckpointError(
-                f"{path} is refused: it holds the Python object {found[1]}, and to unpickle "
-                "objects runs code out of the file; expected tensors alone. Of the original code's "
-                "files, nce_average_cri_epochN is a whole module: the memory bank in it is not "
-                "needed, and feature_net_epochN has the weights"
+                f"{path} is refused: it holds the Python object {found[1]}, and unpickling objects "
+                "runs code from the file; expected only tensors. Among the original code's files, "
+                "nce_average_cri_epochN is such a module: its memory bank is not needed, and "
+                "feature_net_epochN has the weights"
             ) from error
         raise CheckpointError(
             f"{path} is damaged or truncated, or no file of tensors that torch has saved"

@@ -1,4 +1,4 @@
-"""A file that another code has written, as a network of ours."""
+"""Read third-party weights as one of our networks."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from quarterturn.weights.loaded_weights import Weights, sha256
 from quarterturn.weights.tensor_file import TensorFile, read_tensors
 
 BESIDE = ("classifier_net_", "norm_net_")
-"""What the original code calls the files of its heads, where the backbone's is ``feature_net_``."""
+"""Prefixes of the original code's files for the heads, beside ``feature_net_`` for the backbone."""
 
 
 def read_third_party(path: Path, backbone: str | None = None) -> Weights:
     """Read another code's weights.
 
     Args:
-        path: A checkpoint of FeatureDecoupling (``feature_net_epochN``; the files of its heads are
-            read where they lie beside it) or RotNet, or weights of torchvision's or timm's.
-        backbone: Ours that the weights are for; told by their names unless it is ``timm:NAME``.
+        path: A checkpoint of FeatureDecoupling (``feature_net_epochN``, with the files of its heads
+            if they lie beside it) or RotNet, or weights of torchvision's or timm's.
+        backbone: Our backbone for the weights; required only for ``timm:NAME``.
 
     Raises:
-        CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit;
+        CheckpointError: The file is missing or damaged, holds more than tensors, or does not fit;
             lists the tensors that do not.
-        ConfigError: The weights are for another backbone than the one asked for.
+        ConfigError: The weights belong to another backbone.
     """
     found = _with_heads_beside(path)
     try:

@@ -1,4 +1,4 @@
-"""A checkpoint for ``timm.create_model``."""
+"""Export a checkpoint for ``timm.create_model``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def export_timm(
         run: The run, of ``resnet18``, ``resnet50`` or ``timm:NAME``.
         network: Its network.
         out: A file ending in ``.safetensors``.
-        images: (n, 3, S, S) to check by.
-        num_classes: Width of a classifier of zeros, to be trained; 0 for none. With 1000, which
-            most of timm's networks have, the name and the checkpoint are all that timm needs.
+        images: (n, 3, S, S) for the check.
+        num_classes: Width of a classifier of zeros, to be trained; 0 for none. With 1000, as in
+            most of timm's networks, timm needs only the name and the checkpoint.
 
     Raises:
         ConfigError: timm is not installed, or has no such network.

@@ -1,4 +1,4 @@
-"""A state dict for torchvision's own ResNets."""
+"""Export a state dict for torchvision's ResNets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def export_torchvision(
 ) -> Exported:
     """Write what ``torchvision.models.resnet18(num_classes=...)`` loads with ``strict=True``.
 
-    torchvision's networks have a classifier, so there has to be one: by default the rotation head,
-    of four classes, which reads the invariant half with weights of zero; else zeros, to be trained.
+    torchvision's networks have a classifier, so the export needs one: by default the rotation head
+    with four classes, whose weights on the invariant half are zero; else zeros, to be trained.
 
     Args:
         run: The run.
         network: Its network.
-        out: A file that torch is to write.
-        images: (n, 3, S, S) to check by.
+        out: The file.
+        images: (n, 3, S, S) for the check.
         num_classes: Width of a classifier to be trained; None takes the rotation head.
 
     Raises:
@@ -64,10 +64,10 @@ def export_torchvision(
 
 
 def require_resnet(run: Run, consumer: str) -> None:
-    """Refuse what the ResNets of other libraries cannot hold.
+    """Refuse networks that differ from the ResNets of other libraries.
 
     Raises:
-        ConfigError: Says in what the network differs.
+        ConfigError: Says how the network differs.
     """
     name, side = run.config.model.backbone, run.config.data.image_size
     if name not in RESNETS:
@@ -84,7 +84,7 @@ def require_resnet(run: Run, consumer: str) -> None:
 
 
 def resnet_state(network: Network) -> dict[str, Tensor]:
-    """The backbone's weights by the names of torchvision's and timm's ResNets."""
+    """The backbone's weights under the names of torchvision's and timm's ResNets."""
     state = network.state_dict()
     return {resnet_name(n): state[n] for n in state if n.startswith("backbone.")}
 
