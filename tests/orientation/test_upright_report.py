@@ -283,5 +283,5 @@ def test_an_undecodable_file_is_reported_without_scores(tmp_path, terminal, rng)
     assert "<td>07.jpg</td><td>could not be decoded</td>" in text
     assert 'alt="07.jpg"' not in text
     printed = terminal.readouterr()
-    assert "1 files could not be decoded" in printed.err
+    assert "1 image file could not be read" in printed.err
     assert "Classes" not in printed.out

@@ -21,8 +21,8 @@ def test_closing_names_outcome_paths_and_next_commands(caplog):
     )
     assert caplog.messages == [
         "1,347 images, 6 epochs\n"
-        "  page  runs/my photos/report.html\n"
-        "  run   runs/my photos\n"
+        "page: runs/my photos/report.html\n"
+        "run: runs/my photos\n"
         "next:\n"
         "  quarterturn probe 'runs/my photos' digits\n"
         "  quarterturn demo"
@@ -31,7 +31,7 @@ def test_closing_names_outcome_paths_and_next_commands(caplog):
 
 def test_names_that_are_no_utf8_are_printable(caplog):
     log_closing("done", {"file": Path(os.fsdecode(b"caf\xe9.csv"))}, [])
-    assert caplog.messages == ["done\n  file  caf\\udce9.csv"]
+    assert caplog.messages == ["done\nfile: caf\\udce9.csv"]
 
 
 @pytest.mark.parametrize(

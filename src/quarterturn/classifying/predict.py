@@ -19,6 +19,7 @@ from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.start import warn_unfinished
 
@@ -97,9 +98,18 @@ def predict(
         ):
             rows.append([name, split, *likely])
     _write(out, rows, min(top_k, len(opened.class_names)))
-    told = [f"{len(rows):,} images, {len(opened.class_names)} classes: {out}"]
     warn_unfinished(opened)
-    logger.info("\n".join(told + left_out))
+    if left_out:
+        logger.warning("\n".join(left_out))
+    log_closing(
+        f"{len(rows):,} images, {len(opened.class_names)} classes",
+        {"written": out},
+        [
+            ("embed", opened.path, data, "--out", out.with_suffix(".npz")),
+            ("export", opened.path, "--format", "safetensors"),
+            ("finetune", "DATA", "--from", opened.path),
+        ],
+    )
     return out
 
 

@@ -23,6 +23,7 @@ from quarterturn.pages.classifier_tables import (
 from quarterturn.pages.run_report import write_run_report
 from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, command_line, write_items
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.results import classifier_protocol
 from quarterturn.runs.without_effect import options_without_effect
 
@@ -116,9 +117,18 @@ def conclude(
     write_json(run.path / RESULTS, results)  # last: with it the run is finished
     for table in tables:
         show(table)
-    if failed:
-        logger.info(f"{len(failed)} files could not be decoded; items.csv lists them")
-    logger.info(f"report: {run.path / 'report.html'}")
+    unreadable = examples.split.source.unreadable | failed
+    log_unreadable(unreadable, run.path / "items.csv")
+    log_closing(
+        f"classifier of {len(examples.train.class_names):,} classes, trained on "
+        f"{len(examples.train):,} images",
+        {"report": run.path / "report.html", "run": run.path},
+        [
+            ("predict", run.path, "DATA", "--out", "labels.csv"),
+            ("probe", run.path, run.data),
+            ("compare", run.path, "RUN"),
+        ],
+    )
 
 
 def summarise_seeds(path: Path, runs: list[Run]) -> None:

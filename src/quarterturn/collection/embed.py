@@ -19,6 +19,7 @@ from quarterturn.features.network_features import choose_part
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import atomic_write, write_csv
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.output_file import check_out
 
 logger = logging.getLogger(__name__)
@@ -102,8 +103,17 @@ def embed(
     all_labels = np.concatenate(labels) if class_names else None
     _write(out, embeddings, names, of_split, all_labels, class_names)
     what = layer or part
-    told = [f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what}): {out}"]
-    logger.info("\n".join(told + left_out))
+    if left_out:
+        logger.warning("\n".join(left_out))
+    log_closing(
+        f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what})",
+        {"written": out},
+        [
+            ("neighbors", opened.path, "IMAGE"),
+            ("probe", opened.path, "DATA"),
+            ("export", opened.path, "--format", "safetensors"),
+        ],
+    )
     return out
 
 

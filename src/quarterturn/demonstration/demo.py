@@ -31,8 +31,9 @@ from quarterturn.pages.tables import Table, format_cell, show
 from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
 from quarterturn.probing.fitted import Probe, Representation, finds_itself
-from quarterturn.progress import stage
+from quarterturn.progress import duration, stage
 from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 from quarterturn.runs.start import fit_batch_size, starting
 
@@ -124,7 +125,15 @@ def demo(
         command=command_line(),
     )
     show(table)
-    logger.info(f"{elapsed_s:.0f} s in all; report: {page}")
+    log_closing(
+        f"every method compared in {duration(elapsed_s)}",
+        {"report": page, "run": path},
+        [
+            ("pretrain", data),
+            ("neighbors", path, "IMAGE"),
+            ("export", path, "--format", "safetensors"),
+        ],
+    )
     return run
 
 

@@ -22,6 +22,7 @@ from quarterturn.data.row_subset import Matrix, RowSubset
 from quarterturn.data.unreadable import check_unreadable, list_unreadable
 from quarterturn.errors import DataError
 from quarterturn.features.cache import MemoryWriter, Writer
+from quarterturn.progress import stage
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
 
@@ -169,20 +170,22 @@ def _batches(
     failed = {} if failed is None else failed
     num_read = 0
     try:
-        for batch in evaluation_batches(
-            images,
-            crop,
-            batch_size=batch_size,
-            device=device,
-            workers=workers,
-            failed=failed,
-            view=view,
-        ):
-            views = batch.images
-            if turns is not None:
-                views = rotate_each(views, turns.to(views.device)[batch.indices])
-            num_read += len(batch)
-            yield batch.indices.cpu(), model(views)
+        with stage("features", total=len(images)) as bar:
+            for batch in evaluation_batches(
+                images,
+                crop,
+                batch_size=batch_size,
+                device=device,
+                workers=workers,
+                failed=failed,
+                view=view,
+            ):
+                views = batch.images
+                if turns is not None:
+                    views = rotate_each(views, turns.to(views.device)[batch.indices])
+                num_read += len(batch)
+                yield batch.indices.cpu(), model(views)
+                bar.advance(len(batch))
     finally:
         if was_training and isinstance(model, nn.Module):
             model.train()

@@ -32,6 +32,7 @@ from quarterturn.presets import default_rotnet_preset
 from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
 from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.start import resumed_runtime, select_for_all, starting
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ def upright(
             stage("upright", total=100),
         ):
             make_probabilities(run, images, runtime, format=format)
+        _log_closing(run)
         return run
     finally:
         runtime.close()
@@ -126,9 +128,23 @@ def resume_upright(
         run.require_images(images.chosen)
         with stage("upright", total=100):
             make_probabilities(run, images, runtime, format=format)
+        _log_closing(run)
         return run
     finally:
         runtime.close()
+
+
+def _log_closing(run: Run) -> None:
+    file = run.path / FILE
+    log_closing(
+        "upright probabilities of every image, by networks that had not seen it",
+        {"probabilities": file, "scores": run.path / "scores.csv", "run": run.path},
+        [
+            ("orient", run.path),
+            ("pretrain", run.data, "--upright", run.path),
+            ("upright", "--resume", run.path, "--format", "dat"),
+        ],
+    )
 
 
 def make_probabilities(
@@ -190,8 +206,7 @@ def _conclude(
     show(collection)
     if classes is not None:
         show(_first_classes(classes))
-    if failed:
-        logger.info(f"{len(failed)} files could not be decoded; items.csv lists them")
+    log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
     if warning:
         logger.warning(warning)
     logger.info(f"report: {page}")

@@ -38,6 +38,7 @@ from quarterturn.pretraining.noise_aware import (
 )
 from quarterturn.progress import stage
 from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 from quarterturn.runs.start import fit_batch_size, resumed_runtime, select_for_all, starting
 from quarterturn.runs.without_effect import options_without_effect
@@ -303,9 +304,16 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
     )
     if last:
         show(table)
-    if failed:
-        logger.info(f"{len(failed)} files could not be decoded; items.csv lists them")
-    logger.info(f"report: {run.path / 'report.html'}")
+    log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
+    log_closing(
+        f"trained on {len(images.train):,} images for {run.config.run.epochs:,} epochs",
+        {"report": run.path / "report.html", "run": run.path},
+        [
+            ("probe", run.path, run.data),
+            ("neighbors", run.path, "IMAGE"),
+            ("embed", run.path, "--out", run.path / "features.npz"),
+        ],
+    )
 
 
 def _imbalance(run: Run, network: Network, images: ImageSet) -> ImbalanceSheet | None:

@@ -22,6 +22,7 @@ from quarterturn.methods.base import Network
 from quarterturn.probing.few_shot import few_shot_protocol, usable_shots
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
+from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.results import protocol_id
 
@@ -96,23 +97,23 @@ def fitted(
         require_memory(learned, models["trained"], crop, FEW_SHOT_COPIES)
     elif kind != "knn":
         require_memory(protocol["training_images"], models["trained"], crop)
-    figures = {
-        f"{origin}/{name}": values
-        for origin, model in models.items()
-        for name, values in probe_over_seeds(
-            model,
-            split,
-            crop,
-            seeds,
-            kinds=KINDS[kind],
-            shots=shots,
-            draws=draws,
-            **task.rules,
-            device=task.runtime.device,
-            workers=task.workers,
-            store=task.store,
-        ).items()
-    }
+    figures: dict[str, list[dict[str, Any]]] = {}
+    for origin, model in models.items():
+        with stage(f"{origin} backbone"):
+            by_name = probe_over_seeds(
+                model,
+                split,
+                crop,
+                seeds,
+                kinds=KINDS[kind],
+                shots=shots,
+                draws=draws,
+                **task.rules,
+                device=task.runtime.device,
+                workers=task.workers,
+                store=task.store,
+            )
+        figures |= {f"{origin}/{name}": values for name, values in by_name.items()}
     return Measured(protocol, figures, left_out)
 
 
@@ -132,5 +133,6 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
     task.tell_room([model for model in kept if model is not None], seeds)
     figures: dict[str, list[dict[str, Any]]] = {}
     for origin, network in task.networks.items():
-        figures |= heads.run(network, origin, seeds)
+        with stage(f"{origin} backbone", total=len(seeds)):
+            figures |= heads.run(network, origin, seeds)
     return Measured(protocol, figures, finish=heads.finish)

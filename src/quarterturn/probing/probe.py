@@ -21,7 +21,9 @@ from quarterturn.pages.tables import show
 from quarterturn.presets.protocols import protocol_for
 from quarterturn.probing.few_shot import DRAWS, SHOTS
 from quarterturn.probing.kinds import KINDS, ProbeTask, fitted, trained
+from quarterturn.progress import stage
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.results import probe_result, write_result
 
 logger = logging.getLogger(__name__)
@@ -163,14 +165,15 @@ def probe(
     )
     store = FeatureCache(opened.path / "features")
     task = ProbeTask(opened, weights, networks, split, store, runtime, workers, many, few)
-    if recipe is None:
-        seen = range(seed, seed + (3 if seeds is None else seeds))
-        measured = fitted(task, seen, kind, layers, grid, shots, draws)
-    else:
-        seen = range(seed, seed + (_default_seeds(recipe) if seeds is None else seeds))
-        if layers is not None:
-            recipe = recipe.with_settings(layers=layers)
-        measured = trained(task, seen, preset or kind, recipe.with_settings(workers=workers))
+    with stage("probe", total=len(networks)):
+        if recipe is None:
+            seen = range(seed, seed + (3 if seeds is None else seeds))
+            measured = fitted(task, seen, kind, layers, grid, shots, draws)
+        else:
+            seen = range(seed, seed + (_default_seeds(recipe) if seeds is None else seeds))
+            if layers is not None:
+                recipe = recipe.with_settings(layers=layers)
+            measured = trained(task, seen, preset or kind, recipe.with_settings(workers=workers))
     result = probe_result(
         opened, split, measured.protocol, measured.figures, data=data, test=test, weights=weights
     )
@@ -184,9 +187,18 @@ def probe(
         save_figure(opened.figures, few_shot_curve(whole, path.stem))
     for table in tables_of(result):
         show(table)
-    logger.info(f"written: {path}")
+    written = {"written": path}
     if kind == "fewshot":
-        logger.info(f"curve: {opened.figures / path.stem}.png")
+        written["curve"] = opened.figures / f"{path.stem}.png"
+    log_closing(
+        f"probed {opened.path} on {data}",
+        written,
+        [
+            ("probe", opened.path, data, "--kind", "fewshot"),
+            ("finetune", data, "--from", opened.path),
+            ("compare", opened.path, "RUN"),
+        ],
+    )
     return result
 
 

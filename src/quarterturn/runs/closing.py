@@ -21,8 +21,7 @@ def log_closing(
         commands: The next commands that make sense, by their words; paths are quoted as a shell
             needs them.
     """
-    width = max(map(len, paths), default=0)
-    lines = [outcome, *(f"  {what:<{width}}  {_printable(path)}" for what, path in paths.items())]
+    lines = [outcome, *(f"{what}: {_printable(path)}" for what, path in paths.items())]
     if commands:
         lines.append("next:")
         lines += [f"  {command(*words)}" for words in commands]

@@ -29,6 +29,7 @@ from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Method
 from quarterturn.methods.memory import memory_words
+from quarterturn.progress import stage
 from quarterturn.runs.run import Run
 
 logger = logging.getLogger(__name__)
@@ -173,7 +174,8 @@ def train(job: TrainingJob[M]) -> Training[M]:
     def after_epoch(epochs_done: int) -> bool:
         is_due = epochs_done % job.evaluate_every == 0 or epochs_done == training.epochs
         if runtime.is_main and is_due:
-            job.evaluate(training, epochs_done)
+            with stage("evaluation", weight=0):  # its time is within that of the epochs
+                job.evaluate(training, epochs_done)
         return stops()
 
     def stops() -> bool:
