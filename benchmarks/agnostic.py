@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from quarterturn.config import Config
+from quarterturn.methods.configuration import Config
 from quarterturn.orientation.ablation import Variant, list_variants
 from quarterturn.orientation.networks import FoldOutcome, fold_run
 from quarterturn.orientation.upright_table import FILE, UprightTable

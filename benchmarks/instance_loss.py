@@ -20,9 +20,9 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from quarterturn.config import MethodConfig
 from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.methods.instance_options import InstanceOptions
 from timing import seconds
 
 TEMPERATURE = 0.07
@@ -79,7 +79,7 @@ def inputs(options: Options, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def our_step(options: Options, noise: str, device: torch.device) -> Callable[[], object]:
-    settings = MethodConfig(
+    settings = InstanceOptions(
         instance_loss=options.loss,
         noise=noise,
         num_noise=options.num_noise,

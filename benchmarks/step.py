@@ -21,14 +21,14 @@ from typing import Literal
 import torch
 import tyro
 
-from quarterturn.config import Config
 from quarterturn.data.batches import Batch, TrainingBatches
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
-from quarterturn.methods.registry import build_method
+from quarterturn.methods.build import build_method
+from quarterturn.methods.configuration import Config
 from quarterturn.models.registry import build_backbone
 from quarterturn.rotation import rotate4
 from timing import seconds
@@ -123,7 +123,7 @@ def bare_step(config: Config, runtime: Runtime, batch: Batch) -> Callable[[], ob
     backbone = backbone.to(runtime.device).to(memory_format=torch.channels_last)
     network = runtime.wrap(backbone)
     optimizer = build_optimizer(backbone, config.optimizer)
-    whole = batch.images if config.method.method == "instance" else rotate4(batch.images)
+    whole = batch.images if config.method.views_per_image == 1 else rotate4(batch.images)
     copies = whole.reshape(-1, *batch.images.shape[1:])
 
     def step() -> None:

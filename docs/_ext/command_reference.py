@@ -27,11 +27,11 @@ class Command(SphinxDirective):
 
 
 def help_text(command: str) -> str:
-    """What ``quarterturn COMMAND --help`` prints, 88 columns wide and without colours."""
+    """What ``quarterturn COMMAND --help-all`` prints, 88 columns wide and without colours."""
     os.environ["COLUMNS"] = "88"
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        main([command, "--help"])
+        main([command, "--help-all"])
     return re.sub(r"\x1b\[[0-9;]*m", "", printed.getvalue()).strip()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from quarterturn.comparing.groups import Group, ProbedRun
 from quarterturn.comparing.tables import comparison_table
-from quarterturn.config import Config
+from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 
 PROTOCOL = {

@@ -168,6 +168,6 @@ class TestNames:
         assert locate(name) == str(tmp_path.resolve() / name)
 
     def test_help_lists_all(self):
-        from quarterturn.cli.arguments import DATA_WORDS
+        from quarterturn.cli.commands import DATA_WORDS
 
         assert [word for word in NAMED_SOURCES if f"{word}:ROOT" not in DATA_WORDS] == []

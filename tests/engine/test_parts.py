@@ -14,19 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from quarterturn.config import (
-    BalanceConfig,
-    ClassifierConfig,
-    Config,
-    DataConfig,
-    MethodConfig,
-    ModelConfig,
-)
+from quarterturn.config import BalanceConfig, DataConfig, ModelConfig
 from quarterturn.data.batches import Batch
 from quarterturn.engine.loop import training_step
 from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.base import Method
-from quarterturn.methods.registry import build_classification, build_method
+from quarterturn.methods.build import build_method
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.decoupling_options import DecouplingOptions
 
 from .processes import as_group
 
@@ -37,9 +32,8 @@ LABELS = torch.tensor([0, 0, 0, 0, 1, 0, 2])  # parts of three: the last weighs 
 def config(**settings: Any) -> Config:
     whole = Config(
         data=DataConfig(image_size=16),
-        model=ModelConfig(backbone="convnet", embedding_dim=8),
-        method=MethodConfig(num_noise=5, temperature=0.5),
-        classifier=ClassifierConfig(reweight="drw"),
+        model=ModelConfig(backbone="convnet"),
+        method=DecouplingOptions(num_noise=5, temperature=0.5, embedding_dim=8),
         balance=BalanceConfig(beta=0.99, reweight_from=0.5),
     )
     return whole.with_settings(**settings)
@@ -90,9 +84,7 @@ def assert_parts_are_the_whole(method: Method) -> None:
     "loss", ["cross-entropy", "ldam", "focal", "balanced-softmax", "logit-adjusted"]
 )
 def test_class_weights(loss: str) -> None:
-    assert_parts_are_the_whole(
-        build_classification(config(method="classifier", loss=loss), CLASSES)
-    )
+    assert_parts_are_the_whole(classifier(loss))
 
 
 def all_switches(instance_loss: str) -> Method:
@@ -131,9 +123,15 @@ def test_weights_of_kinds_on_the_instance_loss_alone() -> None:
     assert_parts_are_the_whole(build_method(settings, NUM, labels=LABELS))
 
 
+def classifier(loss: str) -> Method:
+    """A classifier of `CLASSES` with late weights."""
+    settings = config(method="classifier", reweight="drw", loss=loss)
+    return build_method(settings, int(CLASSES.sum()), class_counts=CLASSES)
+
+
 def methods_of_two_processes() -> dict[str, Method]:
     return {
-        "ldam": build_classification(config(method="classifier", loss="ldam"), CLASSES),
+        "ldam": classifier("ldam"),
         "nce": all_switches("nce"),
         "infonce": all_switches("infonce"),
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import quarterturn.engine.runtime as runtime
-from quarterturn.config import MethodConfig, OptimizerConfig
+from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
@@ -18,6 +18,7 @@ from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
 from quarterturn.methods.decoupling import DecoupledNetwork, Decoupling
 from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.methods.instance_options import InstanceOptions
 from quarterturn.models.backbone import Backbone
 
 
@@ -113,7 +114,7 @@ def test_a_compiled_step_is_another_but_for_rounding(
     tiny_backbone: Backbone, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compiled here and now
-    settings = MethodConfig(num_noise=8)
+    settings = InstanceOptions(num_noise=8)
     ends = []
     for compile in (False, True):
         torch.manual_seed(0)

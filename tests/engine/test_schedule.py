@@ -3,8 +3,9 @@ from fractions import Fraction
 
 import pytest
 
-from quarterturn.config import Config, OptimizerConfig
+from quarterturn.config import OptimizerConfig
 from quarterturn.engine.schedule import first_epoch, learning_rate, progress
+from quarterturn.methods.configuration import Config
 from quarterturn.presets import preset
 
 PAPER = preset("imagenet-alexnet").optimizer

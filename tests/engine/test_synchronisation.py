@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
-from quarterturn.methods.registry import build_method
+from quarterturn.methods.build import build_method
+from quarterturn.methods.configuration import Config
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU computes behind one's back")

@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from quarterturn.config import Config
 from quarterturn.data.sources import open_source
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, extract_parts, random_turns
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.base import Network
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.models.probe_heads import MaxPoolTo
 
 

@@ -17,7 +17,7 @@ from quarterturn.features.gallery import (
     surest,
 )
 from quarterturn.features.pictures import Picture, thumbnail, turn_picture
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
 from quarterturn.rotation import rotate4
 
 

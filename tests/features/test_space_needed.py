@@ -3,14 +3,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.features.space_needed import bytes_to_cache, require_disk_space, require_memory
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.probing.fitted import probe_over_seeds
 
 CONFIG = Config().with_settings(backbone="convnet", image_size=8, embedding_dim=16)

@@ -5,14 +5,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quarterturn.config import BalanceConfig, Config, DataConfig, MethodConfig, ModelConfig
+from quarterturn.config import BalanceConfig, DataConfig, ModelConfig
 from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
 from quarterturn.losses.ldam import ldam_margins
 from quarterturn.losses.weights import effective_number_weights
 from quarterturn.methods.balance import PretextBalance, build_balance
+from quarterturn.methods.build import build_method
 from quarterturn.methods.class_balance import Balance
-from quarterturn.methods.registry import build_method
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.rotation_balance import RotationBalance, turn_counts
 from quarterturn.methods.semantic_balance import SemanticBalance
 from quarterturn.models.heads import CosineHead, LinearHead
@@ -23,8 +25,8 @@ SETTINGS = BalanceConfig(beta=0.99, reweight_from=0.5)
 def config(**settings):
     whole = Config(
         data=DataConfig(image_size=16),
-        model=ModelConfig(backbone="convnet", embedding_dim=8),
-        method=MethodConfig(num_noise=4),
+        model=ModelConfig(backbone="convnet"),
+        method=DecouplingOptions(num_noise=4, embedding_dim=8),
         balance=SETTINGS,
     )
     return whole.with_settings(**settings)

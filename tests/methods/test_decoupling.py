@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from quarterturn.config import MethodConfig
 from quarterturn.methods.decoupling import DecoupledNetwork, Decoupling
+from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.discrimination import InstanceDiscrimination
 
 N, D, E = 20, 12, 3
@@ -19,8 +19,8 @@ def make(tiny_backbone):
     """Builds the method; keywords are Decoupling's, or ``settings`` for the instance loss."""
     network = DecoupledNetwork(tiny_backbone, E)
 
-    def build(settings: MethodConfig | None = None, **keywords) -> Decoupling:
-        settings = settings or MethodConfig(num_noise=16)
+    def build(settings: DecouplingOptions | None = None, **keywords) -> Decoupling:
+        settings = settings or DecouplingOptions(num_noise=16)
         return Decoupling(network, InstanceDiscrimination(N, E, settings), **keywords)
 
     return build
@@ -125,7 +125,7 @@ def test_each_term_trains_its_own_half(make, batch):
 @pytest.mark.parametrize("instance_loss", ["nce", "infonce"])
 @pytest.mark.parametrize("noise", ["per-image", "shared"])
 def test_losses_change_no_state(make, batch, state_of, unchanged, instance_loss, noise):
-    settings = MethodConfig(instance_loss=instance_loss, noise=noise, num_noise=16)
+    settings = DecouplingOptions(instance_loss=instance_loss, noise=noise, num_noise=16)
     method = make(settings, p_upright=torch.rand(N, 4))
     method.network.train()
     before, weights = state_of(method), method.copy_weights.clone()
@@ -217,7 +217,7 @@ def test_parts_have_the_names_a_user_knows(make, batch):
 
 
 def test_state_comes_back(make, batch):
-    settings = MethodConfig(instance_loss="nce", num_noise=16)
+    settings = DecouplingOptions(instance_loss="nce", num_noise=16)
     method, other = make(settings), make(settings)
     output = method.losses(method.network, batch, step=0)
     method.after_step(batch.indices, output.embeddings, output.normalizer)

@@ -7,15 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quarterturn.config import MethodConfig
 from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.methods.instance_options import InstanceOptions
 
 N, E, K = 20, 4, 64
 INDICES = torch.tensor([11, 3, 17, 0, 8])
 
 
 def make(instance_loss="infonce", noise="per-image", *, seed=0, num_noise=K, **keywords):
-    settings = MethodConfig(
+    settings = InstanceOptions(
         instance_loss=instance_loss, noise=noise, num_noise=num_noise, temperature=0.2
     )
     return InstanceDiscrimination(N, E, settings, seed=seed, **keywords)
@@ -135,7 +135,7 @@ def test_no_gradient_reaches_the_bank(instance_loss, embedding):
 
 
 def test_the_bank_follows_from_the_settings(embedding):
-    settings = MethodConfig(bank_momentum=0.9)
+    settings = InstanceOptions(bank_momentum=0.9)
     one = InstanceDiscrimination(N, E, settings, seed=6)
     same = InstanceDiscrimination(N, E, settings, seed=6)
     assert one.bank.rows.shape == (N, E)

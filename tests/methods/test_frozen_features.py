@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from quarterturn.config import HeadsConfig, OptimizerConfig
+from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.errors import ConfigError
@@ -16,10 +16,11 @@ from quarterturn.methods.frozen_features import (
     build_classifiers,
     feature_shapes,
 )
+from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.models.backbone import Backbone
 
 LAYERS = ("conv", "fc")
-LINEAR = HeadsConfig(num_features=16)
+LINEAR = ProbeHeadsOptions(num_features=16)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ class TestClassifiers:
 
     def test_settings_are_those_of_each_layer(self, monkeypatch):
         monkeypatch.setattr("quarterturn.models.probe_heads.HIDDEN_WIDTH", 8)
-        settings = HeadsConfig(head="nonlinear", extra_conv=("a", "c"))
+        settings = ProbeHeadsOptions(head="nonlinear", extra_conv=("a", "c"))
         found = build_classifiers({"a": (2, 5, 5), "b": (2, 5, 5)}, 3, settings, seed=0)
         assert isinstance(found["a"][0], nn.Conv2d)
         assert isinstance(found["b"][0], nn.MaxPool2d)
@@ -90,7 +91,7 @@ class TestClassifiers:
 
     def test_one_that_does_not_fit_is_named(self):
         with pytest.raises(ConfigError, match=r"^fc: a convolutional head needs maps.* --layers$"):
-            build_classifiers({"fc": (12,)}, 3, HeadsConfig(head="convolutional"), seed=0)
+            build_classifiers({"fc": (12,)}, 3, ProbeHeadsOptions(head="convolutional"), seed=0)
 
 
 class TestNetwork:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn.config import MethodConfig
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.methods.instance import Instance, InstanceNetwork
+from quarterturn.methods.instance_options import InstanceOptions
 
 N, E = 20, 3
 
@@ -16,7 +16,7 @@ def make(tiny_backbone):
     network = InstanceNetwork(tiny_backbone, E)
 
     def build(**settings) -> Instance:
-        settings = MethodConfig(num_noise=16, **settings)
+        settings = InstanceOptions(num_noise=16, **settings)
         return Instance(network, InstanceDiscrimination(N, E, settings))
 
     return build

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn.config import Config
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import estimate_memory, memory_words
-from quarterturn.methods.registry import build_network
 from quarterturn.models.bank import InstanceBank
 
 SMALL = Config().with_settings(

@@ -7,9 +7,10 @@ import torch
 import torchvision
 from torch import nn
 
-from quarterturn.config import Config, ModelConfig
+from quarterturn.config import ModelConfig
 from quarterturn.errors import ConfigError
-from quarterturn.methods.registry import check_network
+from quarterturn.methods.build import check_network
+from quarterturn.methods.configuration import Config
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.convnet import convnet

@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from quarterturn.config import Config
 from quarterturn.errors import ConfigError
-from quarterturn.methods.registry import check_network
+from quarterturn.methods.build import check_network
+from quarterturn.methods.configuration import Config
 from quarterturn.models.registry import build_backbone
 from quarterturn.models.timm_backbone import TimmBackbone
 

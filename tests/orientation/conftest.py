@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarterturn.config import Config
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
+from quarterturn.methods.configuration import Config
 from quarterturn.orientation.networks import FoldOutcome, cross_fit
 from quarterturn.presets import preset
 from quarterturn.runs import Run

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import select_images
 from quarterturn.engine.checkpoint import save_checkpoint
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
 from quarterturn.orientation.upright_table import FILE, UprightTable
 from quarterturn.presets import preset

@@ -11,7 +11,7 @@ from PIL import Image
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.features.gallery import build_gallery
 from quarterturn.files import write_json
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
 from quarterturn.pages.page import Page, picture_uri, write_page
 from quarterturn.pages.run_report import write_run_report
 from quarterturn.pages.tables import Table

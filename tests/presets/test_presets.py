@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn.config import Config, MethodConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
@@ -14,7 +13,9 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
-from quarterturn.methods.registry import build_classification, build_method, build_network
+from quarterturn.methods.build import build_method, build_network
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets import (
     PRESETS,
     default_classifier_preset,
@@ -45,8 +46,9 @@ def one_step(config: Config, images, precision: str = "32-true"):
         (terms, network's parameters before, training, indices of the batch).
     """
     runtime = Runtime("cpu", precision)
-    if config.method.method == "classifier":
-        method = build_classification(config, torch.from_numpy(np.bincount(images.labels)))
+    if config.method.reads_labels:
+        counts = torch.from_numpy(np.bincount(images.labels))
+        method = build_method(config, len(images), class_counts=counts)
     else:
         method = build_method(config, len(images))
     batches = TrainingBatches(
@@ -83,7 +85,7 @@ LARGE = {"folder": 4, "imagenet-rotnet": 4}
 """Images in a batch of those whose step takes long."""
 
 
-CLASSIFIERS = [name for name, make in RECIPES.items() if make().method.method == "classifier"]
+CLASSIFIERS = [name for name, make in RECIPES.items() if make().method.reads_labels]
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
@@ -102,7 +104,7 @@ def test_one_training_step(name, random_images):
     terms, before, training, indices = one_step(config, random_images(12, STORED[name]))
 
     is_rotnet = name.endswith("-rotnet")
-    assert (config.method.method == "rotnet") == is_rotnet
+    assert (config.method.name == "rotnet") == is_rotnet
     expected = {"rotation"} if is_rotnet else {"rotation", "invariance", "instance"}
     assert set(terms) == {"loss"} | expected
     values = {name: float(value) for name, value in terms.items()}
@@ -174,13 +176,13 @@ def test_first_weights_follow_from_the_seed_alone(method):
 def test_the_papers_recipe():
     config = preset("imagenet-alexnet")
     assert config.model.backbone == "alexnet"
-    assert config.model.embedding_dim == 128
+    assert config.method.embedding_dim == 128
     assert config.data.image_size == 224
     assert config.data.flip
     assert config.data.mean == (0.485, 0.456, 0.406)
     assert config.data.std == (0.229, 0.224, 0.225)
     m = config.method
-    assert (m.method, m.instance_loss, m.noise) == ("decoupling", "nce", "per-image")
+    assert (m.name, m.instance_loss, m.noise) == ("decoupling", "nce", "per-image")
     assert (m.num_noise, m.temperature, m.bank_momentum) == (4096, 0.07, 0.5)
     assert (m.rotation_weight, m.invariance_weight, m.instance_weight) == (1, 1, 1)
     o = config.optimizer
@@ -239,7 +241,7 @@ def test_the_papers_rates_on_folds(epoch, rate):
 def test_the_papers_recipe_on_folds():
     config = preset("imagenet-rotnet")
     o, d, u = config.optimizer, config.data, config.upright
-    assert (config.method.method, config.model.backbone) == ("rotnet", "alexnet")
+    assert (config.method.name, config.model.backbone) == ("rotnet", "alexnet")
     assert (config.run.epochs, config.run.batch_size) == (50, 192)
     assert (o.optimizer, o.momentum, o.weight_decay) == ("sgd", 0.9, 5e-4)
     assert (d.image_size, d.crop_scale, d.crop_padding, d.flip) == (224, (0.08, 1.0), 0, True)
@@ -262,7 +264,7 @@ class TestFoldRecipe:
         config = preset(name)
         found = fold_recipe(config)
         assert found.run == replace(config.run, epochs=epochs)  # 50 of 245
-        assert found.method == MethodConfig(method="rotnet")
+        assert found.method == RotNetOptions()
         assert (found.data, found.model) == (config.data, config.model)
         assert found.optimizer == config.optimizer
 
@@ -285,7 +287,7 @@ class TestFoldRecipe:
         config = preset(name).with_settings(**asked, upright="auto", gamma=3.0)
         found = fold_recipe(config)
         assert found == fold_recipe(preset(name)).with_settings(**asked)
-        assert found.method.upright == "none"  # or it would go on for ever
+        assert found.noise_aware.upright == "none"  # or it would go on for ever
 
     def test_epochs_and_preset_can_be_asked_for(self):
         config = preset("digits").with_settings(fold_epochs=2)
@@ -383,7 +385,7 @@ def test_ldams_rates_on_cifar(epoch, rate):
 
 def test_ldams_recipe_on_cifar():
     config = preset("cifar10-lt-ldam")
-    o, d, c, b = config.optimizer, config.data, config.classifier, config.balance
+    o, d, c, b = config.optimizer, config.data, config.method, config.balance
     assert config.model.backbone == "resnet32"
     assert (config.run.epochs, config.run.batch_size) == (200, 128)
     assert (o.optimizer, o.momentum, o.nesterov, o.weight_decay) == ("sgd", 0.9, False, 2e-4)

@@ -5,20 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from quarterturn.cli.probe import Probe
-from quarterturn.config import Config, DataConfig
+from quarterturn.config import DataConfig
 from quarterturn.engine.loop import training_step
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate
 from quarterturn.errors import ConfigError
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.frozen_features import (
     HeadsNetwork,
     build_classifiers,
     feature_shapes,
 )
-from quarterturn.methods.registry import build_network
 from quarterturn.presets.protocols import PROTOCOLS, protocol_for
 from quarterturn.probing.heads_training import FrozenFeaturesTraining
+from quarterturn.probing.options import ProbeOptions
 from quarterturn.runs.life_cycle import prepare
 
 LINEAR = [0.01] * 5 + [0.002] * 20 + [0.0004] * 20 + [0.00008] * 20
@@ -49,20 +50,20 @@ def test_constants(name):
     assert (o.optimizer, o.momentum, o.nesterov, o.weight_decay) == ("sgd", 0.9, True, 5e-4)
     assert config.run.batch_size == (128 if name.startswith("cifar10") else 192)
     assert config.run.precision == "32-true"
-    assert config.heads.augment
-    assert config.heads.test_crops == 1
+    assert config.method.augment
+    assert config.method.test_crops == 1
     assert config.data.flip
     if name.startswith("cifar10"):
         assert (config.data.crop_padding, config.data.crop_fraction) == (4, 0)
-        assert config.heads.layers == ("block2",)
+        assert config.method.layers == ("block2",)
     else:
         assert (config.data.crop_padding, config.data.crop_fraction) == (0, 0.875)
-    assert (config.heads.images_per_epoch is not None) == (name == "cifar10-semi-supervised")
+    assert (config.method.images_per_epoch is not None) == (name == "cifar10-semi-supervised")
 
 
 def test_heads_and_their_layers():
     convs = ("conv1", "conv2", "conv3", "conv4", "conv5")
-    of = {name: make().heads for name, make in PROTOCOLS.items()}
+    of = {name: make().method for name, make in PROTOCOLS.items()}
     for name in ("imagenet-linear", "places205-linear"):
         assert (of[name].head, of[name].layers, of[name].num_features) == ("linear", convs, 9000)
     nonlinear = of["imagenet-nonlinear"]
@@ -93,7 +94,7 @@ def test_a_trip_through_json_changes_nothing(name):
 
 
 def test_the_command_line_names_them_all():
-    words = " ".join(inspect.getsource(Probe).split())
+    words = " ".join(inspect.getsource(ProbeOptions).split())
     for name in RATES:
         assert f" {name}" in words
 
@@ -124,7 +125,7 @@ class TestProtocolFor:
         assert (d.image_size, d.eval_crop, d.max_bad_fraction) == (48, eval_crop, 0.2)
         assert (d.mean, d.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         assert recipe.model == self.RUN.model
-        assert (recipe.heads, recipe.optimizer, recipe.run) == (own.heads, own.optimizer, own.run)
+        assert (recipe.method, recipe.optimizer, recipe.run) == (own.method, own.optimizer, own.run)
         shown = {
             "image_size": 48,
             "eval_crop": eval_crop,
@@ -144,9 +145,9 @@ class TestProtocolFor:
             if name in crops
         }
 
-    def test_an_unknown_one_is_refused_with_those_there_are(self):
-        with pytest.raises(ConfigError, match=r"'imagenet'; a probe has imagenet-linear, .*, nonl"):
-            protocol_for("imagenet", Config())
+    def test_an_unknown_one_is_refused_with_the_closest(self):
+        with pytest.raises(ConfigError, match="'imagenet-lin'; did you mean 'imagenet-linear'"):
+            protocol_for("imagenet-lin", Config())
 
 
 RUNS = {
@@ -164,9 +165,9 @@ def test_one_training_step(name, random_images, monkeypatch):
     recipe = protocol_for(name, run).with_settings(batch_size=8, workers=0)
     recipe.check()
     source = build_network(run).eval()
-    layers = recipe.heads.layers or source.backbone.layers[-1:]
+    layers = recipe.method.layers or source.backbone.layers[-1:]
     shapes = feature_shapes(source, layers, recipe.data.image_size)
-    network = HeadsNetwork(source, layers, build_classifiers(shapes, 3, recipe.heads, seed=0))
+    network = HeadsNetwork(source, layers, build_classifiers(shapes, 3, recipe.method, seed=0))
     before = {n: value.clone() for n, value in network.state_dict().items()}
     training = prepare(
         FrozenFeaturesTraining(

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from quarterturn.config import Config
 from quarterturn.data.sources import open_source
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.decoupling import DecoupledNetwork
 from quarterturn.methods.instance import InstanceNetwork
-from quarterturn.methods.registry import build_network
 from quarterturn.methods.rotnet import RotationNetwork
 from quarterturn.pretraining.diagnostics import (
     COLLAPSED_RANK,
@@ -195,9 +195,7 @@ class TestChangesNothing:
     @pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
     @pytest.mark.parametrize("training", [True, False])
     def test_of_the_network(self, random_images, crop, method, training):
-        config = Config().with_settings(
-            backbone="convnet", image_size=8, embedding_dim=16, method=method
-        )
+        config = Config().with_settings(backbone="convnet", image_size=8, method=method)
         network = build_network(config).train(training)
         before = {name: value.clone() for name, value in network.state_dict().items()}
         states = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002

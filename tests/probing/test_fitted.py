@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from quarterturn.config import Config, DataConfig
+from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import open_source
@@ -14,7 +14,8 @@ from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import extract_parts
 from quarterturn.features.network_features import NetworkFeatures, Pixels
 from quarterturn.methods.base import Network
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import draw, few_shot_classifier
 from quarterturn.probing.fitted import Probe, finds_itself, probe_over_seeds
 

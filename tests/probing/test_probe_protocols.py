@@ -138,7 +138,7 @@ def test_presets_of_rotnet_on_cifar(
 
 
 def test_the_semi_supervised_preset(nin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cifar10_semi_supervised().heads.images_per_epoch == 50_000  # which would take a minute
+    assert cifar10_semi_supervised().method.images_per_epoch == 50_000  # which would take a minute
     few = cifar10_semi_supervised().with_settings(images_per_epoch=64)
     monkeypatch.setitem(PROTOCOLS, "cifar10-semi-supervised", lambda: few)
     result = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 1 2")

@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms.functional import ten_crop
 
 import quarterturn.engine.loop as loop
-from quarterturn.config import Config, DataConfig
+from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.sources import Source, open_source
@@ -22,6 +22,7 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import Features, extract_parts, random_turns
 from quarterturn.methods.base import Network
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.decoupling import DecoupledNetwork
 from quarterturn.probing.heads_training import (
     HeadsOnFeatures,

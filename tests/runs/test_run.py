@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from quarterturn.config import Config
 from quarterturn.errors import CheckpointError, ConfigError, DataError, OutputError
+from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.runs.directory import check_place, new_directory
 from quarterturn.weights.loading import load_backbone

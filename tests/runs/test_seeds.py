@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from quarterturn.config import Config
 from quarterturn.errors import ConfigError
+from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run, prepare_seeds, seed_directory, seed_runs
 
 

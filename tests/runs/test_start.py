@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from quarterturn import ConfigError, DataError, demo, finetune, import_checkpoint, pretrain, upright
-from quarterturn.config import Config
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import OutputError, TrainingError
+from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.runs.start import fit_batch_size, starting
 from tests.fixtures.runs import QUICK

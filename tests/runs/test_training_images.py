@@ -44,7 +44,7 @@ def test_a_classifier_learns_from_the_part_of_its_seed(
     tmp_path: Path, data: str, images: ImageSet
 ) -> None:
     run = made(tmp_path / "run", data, "finetune", method="classifier", seed=1)
-    split = open_training_data(data, run.config)
+    split = open_training_data(data, run.config.data)
     (learned, own), (_, others) = split.parts(1), split.parts(2)
     assert count_trained_on(run.path, images, data) == counted(192, 192)
     assert count_trained_on(run.path, images.subset(own), data) == counted(0, 0)
@@ -73,7 +73,7 @@ def test_what_the_first_run_has_seen_counts_as_well(
         tmp_path / "second", data, "finetune", str(first.path), method="classifier", limit=100
     )
     seen = set(select_images(data, first.config.data).train.names)
-    labelled = set(TrainTestSplit.of(open_training_data(data, second.config), 0).train.names)
+    labelled = set(TrainTestSplit.of(open_training_data(data, second.config.data), 0).train.names)
     assert count_trained_on(second.path, images, data) == counted(len(seen | labelled), 80)
     shutil.rmtree(first.path)
     assert count_trained_on(second.path, images, data) == counted(None, None)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from quarterturn.cli import main
-from quarterturn.config import Config
+from quarterturn.methods.configuration import Config
 from quarterturn.runs.without_effect import options_without_effect
 
 CLUSTERS, WEIGHTS = "first clusters are made after 5 epochs", "--reweight-from 0.8 is never reached"
@@ -20,7 +20,6 @@ SEMANTIC = {"balance_semantic": True}
         (DRW, 4, [f"{WEIGHTS} within 4 epochs, so nothing is weighted by --reweight drw"]),
         (DRW, 5, []),
         ({**DRW, "reweight": "always"}, 1, []),
-        ({"reweight": "drw"}, 1, []),  # of a classifier, and this is none
         ({**DRW, "reweight_from": 0.75}, 4, []),
         ({**DRW, "reweight_from_epoch": 4}, 4, ["--reweight-from 1 is never reached"]),
         ({**DRW, "reweight_from_epoch": 3}, 4, []),

@@ -109,7 +109,7 @@ def test_alexnet_of_rotnet(alexnet: State, generator: torch.Generator, tmp_path:
     weights = read_weights(path)
     path.unlink()
     assert weights.imported.layout == "the AlexNet of RotNet"
-    assert (weights.config.method.method, weights.config.run.epochs) == ("rotnet", 50)
+    assert (weights.config.method.name, weights.config.run.epochs) == ("rotnet", 50)
     images = torch.randn(1, 3, 224, 224, generator=generator)
     features = alexnet_layers(alexnet, images)["fc7"]
     name = "_feature_blocks.9.0"
@@ -154,7 +154,7 @@ def test_resnets_of_torchvision_and_timm(name: str, suffix: str, tmp_path: Path)
     weights = read_weights(path)
     assert weights.left_out == ("fc.bias", "fc.weight")
     assert weights.config.model.backbone == name
-    assert (weights.config.method.method, weights.imported.heads) == ("imported", ())
+    assert (weights.config.method.name, weights.imported.heads) == ("imported", ())
     images = torch.randn(2, 3, 96, 96)
     theirs.fc = nn.Identity()
     torch.testing.assert_close(weights.network.backbone(images), theirs.eval()(images))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from quarterturn.engine.checkpoint import save_checkpoint
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
 from quarterturn.presets.unlabelled import digits
 from quarterturn.runs import Imported, Run
 from quarterturn.weights.check import Difference, Exported

@@ -10,13 +10,14 @@ import torch
 
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import ClassifierTraining
-from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
-from quarterturn.methods.registry import build_network, check_network
+from quarterturn.methods.build import build_network, check_network
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import Config
 from quarterturn.models.backbone import Backbone
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
@@ -171,14 +172,15 @@ def _open(data: str, config: Config, runtime: Runtime, index: Path | None) -> La
     with runtime.main_first(download):
         return open_training_data(
             data,
-            config,
+            config.data,
+            leave_out_unknown=config.method_as(ClassifierOptions).leave_out_empty,
             download=download and runtime.is_main,
             index=index,
         )
 
 
 def _examples(split: LabelledData, config: Config) -> TrainTestSplit:
-    leave_out_empty = config.classifier.leave_out_empty
+    leave_out_empty = config.method_as(ClassifierOptions).leave_out_empty
     return TrainTestSplit.of(split, config.run.seed, leave_out_empty=leave_out_empty)
 
 

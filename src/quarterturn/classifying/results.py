@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.classifying.evaluation import classifier_metrics, classify
-from quarterturn.config import Config
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
 from quarterturn.files import write_json
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import Config
 from quarterturn.metrics import mean_and_spread
 from quarterturn.pages.classifier_tables import (
     MEASURES,
@@ -59,8 +60,8 @@ def tested(
         classified,
         examples.train.class_names,
         examples.class_counts,
-        many=config.classifier.many,
-        few=config.classifier.few,
+        many=config.method_as(ClassifierOptions).many,
+        few=config.method_as(ClassifierOptions).few,
     )
 
 
@@ -81,7 +82,7 @@ def conclude(
         learned: What the run that it began with had learned of the test images, by
             `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
     """
-    settings = run.config.classifier
+    settings = run.config.method_as(ClassifierOptions)
     results: dict[str, Any] = {
         "epoch": run.config.run.epochs,
         "figures": figures,

@@ -13,8 +13,9 @@ from quarterturn.classifying.results import conclude, tested
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
+from quarterturn.methods.build import build_method
 from quarterturn.methods.classifier import Classification
-from quarterturn.methods.registry import build_classification
+from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.pages.classifier_tables import MEASURES, start_words
 from quarterturn.pages.tables import percent
 from quarterturn.runs import RESULTS, Run
@@ -64,7 +65,10 @@ class ClassifierTraining(TrainingJob[Classification]):
     def build_method(self) -> Classification:
         """A classifier on a new backbone, or on that of the run it starts from."""
         counts = torch.from_numpy(self.examples.class_counts)
-        method = build_classification(self.config, counts, device=self.runtime.device)
+        method = build_method(
+            self.config, len(self.images), class_counts=counts, device=self.runtime.device
+        )
+        assert isinstance(method, Classification)
         if self.run.start is not None and not self.run.checkpoint.exists():
             pretrained = Run.open(self.run.start).load_network().backbone
             method.network.backbone.load_state_dict(pretrained.state_dict())
@@ -72,7 +76,8 @@ class ClassifierTraining(TrainingJob[Classification]):
 
     def chances(self) -> Tensor | None:
         """As the resampling rule has it."""
-        return self.examples.chances(self.config.classifier.resample, self.config.balance.beta)
+        options = self.config.method_as(ClassifierOptions)
+        return self.examples.chances(options.resample, self.config.balance.beta)
 
     def is_concluded(self) -> bool:
         """The results come last."""
@@ -128,7 +133,7 @@ def _introduce(
     run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training[Classification]
 ) -> None:
     """Say what is about to happen."""
-    config, settings = run.config, run.config.classifier
+    config, settings = run.config, run.config.method_as(ClassifierOptions)
     for line in examples.split.source.summary():
         logger.info(line)
     begun = "from scratch" if run.start is None else f"from {run.start}"

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quarterturn.config import MachineConfig
+from quarterturn.config.validation import field_types
 from quarterturn.errors import ConfigError
 from quarterturn.features.network_features import weights_fingerprint
+from quarterturn.methods.registry import METHODS
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.results import CLASSIFIER, MEASURES, protocol_id, read_results
@@ -200,30 +203,32 @@ def _own_test(run: Run) -> dict[str, dict[str, Any]]:
 
 def _settings(run: Run) -> dict[str, Any]:
     """All that a group has in common, by name."""
-    groups = run.config.to_dict()
-    flat = {
-        name: value
-        for group, settings in groups.items()
-        if group != "machine"
-        for name, value in settings.items()
-        if name != "seed"
-    }
+    free = {"seed", *field_types(MachineConfig)}
+    settings = {name: v for name, v in run.config.settings().items() if name not in free}
     environment = run.read_json("environment.json")
     in_force = {name: environment.get(name) for name in ("precision", "processes")}
     start = {} if run.start is None else {"from": run.start}
     imported = run.imported and f"{run.imported.file} {run.imported.sha256[:8]}"
-    return {**flat, "images": run.fingerprint, "imported": imported, **start, **in_force}
+    return {**settings, "images": run.fingerprint, "imported": imported, **start, **in_force}
 
 
 def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
     """A label for each group: its method and backbone, and all else in which groups differ."""
     every = [json.loads(key) for key in by_settings]
-    varying = [name for name in every[0] if any(s.get(name) != every[0][name] for s in every)]
+    options = {name for method in METHODS.values() for name in field_types(method)}
+
+    def varies(name: str) -> bool:
+        # An option that only one of the methods has says no more than the method's name.
+        compared = [s for s in every if name in s or name not in options]
+        return any(s.get(name) != compared[0].get(name) for s in compared)
+
+    varying = [name for name in dict.fromkeys(n for s in every for n in s) if varies(name)]
     labels = []
     for settings, mates in zip(every, by_settings.values(), strict=True):
         if not mates[0].run.untrained:
             label = f"{settings['method']} {settings['backbone']}"
-            others = [name for name in varying if name not in ("method", "backbone")]
+            named = ("method", "backbone")
+            others = [name for name in varying if name in settings and name not in named]
         else:
             label, others = f"untrained {settings['backbone']}", []
         label = ", ".join(

@@ -1,16 +1,18 @@
-"""Every setting of a run, as frozen dataclasses without torch, so that ``--help`` answers at once.
+"""Groups of settings as frozen dataclasses without torch, so that ``--help`` answers at once.
 
-The command line's flags, a run's ``config.json`` and the presets are all made of these classes.
-The library's own constructors take plain keywords and do not need them.
+The command line's flags, a run's ``config.json`` and the presets are all made of these classes; a
+method has options of its own (`quarterturn.methods.registry`), and both together are a
+`quarterturn.methods.configuration.Config`. The library's own constructors take plain keywords and
+do not need them.
 
 Fractions of the training are written as fractions (``90 / 245``), so that ``--epochs`` scales a
 whole schedule.
 """
 
-from quarterturn.config.data import IMAGENET_MEAN, IMAGENET_STD, DataConfig, LongTail
-from quarterturn.config.heads import HeadName, HeadsConfig
-from quarterturn.config.labels import BalanceConfig, ClassifierConfig, Resampling
-from quarterturn.config.pretext import ImbalanceConfig, MethodConfig, MethodName, UprightConfig
+from quarterturn.config.data import IMAGENET_MEAN, IMAGENET_STD, DataConfig
+from quarterturn.config.imbalance import BalanceConfig, ImbalanceConfig
+from quarterturn.config.method import MethodOptions
+from quarterturn.config.orientation import NoiseAwareConfig, UprightConfig
 from quarterturn.config.training import (
     MachineConfig,
     ModelConfig,
@@ -18,26 +20,19 @@ from quarterturn.config.training import (
     Precision,
     RunConfig,
 )
-from quarterturn.config.whole import Config
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "BalanceConfig",
-    "ClassifierConfig",
-    "Config",
     "DataConfig",
-    "HeadName",
-    "HeadsConfig",
     "ImbalanceConfig",
-    "LongTail",
     "MachineConfig",
-    "MethodConfig",
-    "MethodName",
+    "MethodOptions",
     "ModelConfig",
+    "NoiseAwareConfig",
     "OptimizerConfig",
     "Precision",
-    "Resampling",
     "RunConfig",
     "UprightConfig",
 ]

@@ -59,7 +59,11 @@ Count = Annotated[int, Bounds(at_least=1)]
 """A whole number from 1 on."""
 CountOrZero = Annotated[int, Bounds(at_least=0)]
 """A whole number from 0 on."""
-Seed = Annotated[int, Bounds(at_least=0, at_most=LARGEST)]
+ImageCount = Annotated[int, Bounds(at_least=8)]
+"""Images that something is learned from: fewer than these are no data set."""
+BatchSize = Annotated[int, Bounds(at_least=2)]
+"""Images in a batch; batch norm needs two."""
+Seed = Annotated[int, Bounds(at_least=0)]
 """Of random draws."""
 Positive = Annotated[float, Bounds(above=0)]
 """A number above 0."""

@@ -13,41 +13,34 @@ from quarterturn.config.bounds import (
     Positive,
     PositiveFraction,
 )
+from quarterturn.config.options import COMMON
+from quarterturn.config.shared import BadFileOptions, SampleOptions
 from quarterturn.config.validation import require
 
-LongTail = Literal["exponential", "step"]
+Resampling = Literal["none", "balanced", "effective-number"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(SampleOptions, BadFileOptions):
     """Which images, and how they are cropped."""
 
-    limit: Annotated[int, Bounds(at_least=8)] | None = None
-    """Use this many images, drawn once by a fixed seed; all by default."""
-    long_tail: PositiveFraction | None = None
-    """Cut the training images to a long tail: the rarest class keeps this fraction of the most
-    frequent one's images. Reads labels."""
-    long_tail_kind: LongTail = "exponential"
-    """How the classes of a long tail thin out: from one to the next, or all of the second half at
-    once."""
     holdout: FractionBelowOne = 0.05
-    """Fraction kept out of the training for diagnostics (at most 1,000 images), where the data
-    has no val or test split of its own; 0 keeps none."""
-    max_bad_fraction: Fraction = 0.05
-    """Stop when more than this fraction of the image files cannot be read."""
+    """Fraction held out where the data has no val or test split of its own: by pretrain for
+    diagnostics (at most 1,000 images; 0 for none), by finetune of each class, by --seed, to be
+    tested on."""
     verify: bool = False
     """Decode every file in full before the training starts, not only its header."""
-    image_size: Annotated[int, Bounds(at_least=8)] = 128
+    image_size: Annotated[int, Bounds(at_least=8), COMMON] = 128
     """Side of the square crops, in pixels."""
     crop_scale: tuple[PositiveFraction, PositiveFraction] = (0.2, 1.0)
     """A random crop covers between these fractions of an image's area."""
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """A random crop's width over height lies between these."""
     crop_padding: CountOrZero = 0
-    """Instead of random resized crops, pad the centre square by so many black pixels and crop it
+    """Instead of random resized crops, pad the centre square by N black pixels and crop it
     back at a random place, as is usual on CIFAR; 0 for random resized crops."""
     crop_fraction: Fraction = 0.0
     """Instead of random resized crops, a square of this fraction of the short side at a random

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from quarterturn.config.bounds import (
+    BatchSize,
     Bounds,
     Count,
     CountOrZero,
@@ -15,6 +16,8 @@ from quarterturn.config.bounds import (
     PositiveOrZero,
     Seed,
 )
+from quarterturn.config.options import COMMON
+from quarterturn.config.shared import ComputeOptions, DownloadOptions
 from quarterturn.config.validation import require
 from quarterturn.errors import ConfigError
 
@@ -25,10 +28,8 @@ Precision = Literal["auto", "32-true", "bf16-mixed"]
 class ModelConfig:
     """The network."""
 
-    backbone: str = "resnet18"
+    backbone: Annotated[str, COMMON] = "resnet18"
     """alexnet, resnet18, resnet50, resnet20, resnet32, nin, nin3, nin5, convnet, or timm:NAME."""
-    embedding_dim: Count = 128
-    """Width of the normalised embedding that the instance loss compares."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class OptimizerConfig:
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """sgd has momentum, by default Nesterov's."""
-    learning_rate: Positive = 0.05
+    learning_rate: Annotated[Positive, COMMON] = 0.05
     """Base learning rate; the schedule multiplies it."""
     momentum: FractionBelowOne = 0.9
     """Momentum of sgd."""
@@ -84,26 +85,27 @@ class OptimizerConfig:
 class RunConfig:
     """How long, how large, how often."""
 
-    epochs: CountOrZero = 100
-    """Passes over the images; 0 keeps the untrained backbone, a baseline for probes."""
-    batch_size: Annotated[int, Bounds(at_least=2)] = 128
-    """Images in a batch, over all processes; each turned image counts as one."""
+    epochs: Annotated[CountOrZero, COMMON] = 100
+    """Passes over the images; 0 trains nothing, for the untrained backbone as a baseline."""
+    batch_size: Annotated[BatchSize, COMMON] = 128
+    """Images in a batch, over all processes; an image in its four turns counts as one."""
     accumulate: Count = 1
-    """Compute each batch in so many parts, one after the other, to save memory. The gradient is the
-    whole batch's, class weights included; batch norm sees one part at a time, and so does the first
+    """Compute each batch in N parts, one after the other, to save memory. The gradient is the whole
+    batch's, class weights included; batch norm sees one part at a time, and so does the first
     step's Z of nce."""
-    seed: Seed = 0
+    seed: Annotated[Seed, COMMON] = 0
     """Weights, order, crops and noise follow from it."""
     precision: Precision = "auto"
     """auto takes bf16-mixed where the hardware computes in bfloat16, else 32-true."""
     checkpoint_every: CountOrZero = 1000
-    """Steps between checkpoints within an epoch; 0 writes them at the ends of epochs alone."""
+    """Steps between checkpoints within an epoch; 0 writes them only at the ends of epochs."""
     log_every: Count = 20
     """Steps averaged in a line of metrics.jsonl."""
     diagnostics: bool = True
-    """Measure rotation accuracy, leakage and spread on held-out images as the training goes."""
+    """Measure on held-out images as the training goes: rotation accuracy, leakage and spread, or a
+    classifier's accuracy, whose last epoch is tested either way."""
     diagnostics_every: Count | None = None
-    """Epochs between diagnostics; a tenth of the epochs by default. The last always has them."""
+    """Epochs between these measurements; a tenth of the epochs by default."""
 
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""
@@ -116,18 +118,12 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class MachineConfig:
+class MachineConfig(ComputeOptions, DownloadOptions):
     """What the training runs on. A resumed run may change these; all others it must keep."""
 
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps ..."""
-    workers: CountOrZero = 2
-    """Processes that decode image files; the result does not depend on it."""
     compile: bool = False
     """Compile the network by torch.compile: a minute or two at the start (a processor needs a C++
     compiler), then quicker steps. Figures differ from those without by rounding, and may after an
     interruption."""
     tensorboard: bool = False
-    """Write the metrics for TensorBoard as well (extra: tensorboard)."""
-    download: bool = False
-    """Fetch a named data set that is not there; nothing is downloaded without it."""
+    """Write the metrics for TensorBoard too (extra: tensorboard)."""

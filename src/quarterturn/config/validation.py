@@ -11,6 +11,8 @@ import numbers
 from collections.abc import Collection
 from dataclasses import fields
 from difflib import get_close_matches
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -100,11 +102,12 @@ def converted(value: Any, kind: Any) -> Any:
     return value
 
 
-def _is_allowed(value: Any, kind: Any) -> bool:
+def _is_allowed(value: Any, kind: Any, outer: Bounds | None = None) -> bool:
     kind, bounds = _parts(kind)
+    bounds = bounds or outer
     alternatives = _alternatives(kind)
     if len(alternatives) > 1:
-        return any(_is_allowed(value, alternative) for alternative in alternatives)
+        return any(_is_allowed(value, alternative, bounds) for alternative in alternatives)
     origin = get_origin(kind)
     if kind is Any:
         return True
@@ -162,6 +165,12 @@ def _parts(kind: Any) -> tuple[Any, Bounds | None]:
         bounds = next((m for m in kind.__metadata__ if isinstance(m, Bounds)), bounds)
         kind = kind.__origin__
     return kind, bounds
+
+
+def stripped(kind: Any) -> Any:
+    """A type without the metadata of itself and of its alternatives: ``int | None``."""
+    alternatives = [_parts(each)[0] for each in _alternatives(_parts(kind)[0])]
+    return reduce(or_, alternatives)
 
 
 def _alternatives(kind: Any) -> tuple[Any, ...]:

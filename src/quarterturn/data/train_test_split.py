@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.config import Config, Resampling
+from quarterturn.config.data import DataConfig, Resampling
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledData, open_labelled
 from quarterturn.data.sampling import image_chances
@@ -101,8 +101,9 @@ def _leave_out_empty_classes(test: ImageSet, counts: NDArray[np.int64]) -> tuple
 
 def open_training_data(
     data: str,
-    config: Config,
+    settings: DataConfig,
     *,
+    leave_out_unknown: bool = False,
     download: bool = False,
     index: Path | None = None,
 ) -> LabelledData:
@@ -110,7 +111,8 @@ def open_training_data(
 
     Args:
         data: DATA with labels.
-        config: All settings.
+        settings: Which images.
+        leave_out_unknown: Leave out test images of classes that the training images lack.
         download: Fetch a named data set that is missing.
         index: Folder of the header index; see `open_labelled`.
 
@@ -118,7 +120,6 @@ def open_training_data(
         DataError: As `open_labelled`, except that `TrainTestSplit` checks for classes without
             training images.
     """
-    settings = config.data
     return open_labelled(
         data,
         long_tail=settings.long_tail,
@@ -128,7 +129,7 @@ def open_training_data(
         max_bad_fraction=settings.max_bad_fraction,
         verify=settings.verify,
         empty_classes=True,
-        leave_out_unknown=config.classifier.leave_out_empty,
+        leave_out_unknown=leave_out_unknown,
         download=download,
         index=index,
     )

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from quarterturn.classifying.evaluation import Logits
-from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
@@ -24,8 +23,9 @@ from quarterturn.errors import DataError
 from quarterturn.features.network_features import NetworkFeatures, Pixels
 from quarterturn.files import write_json
 from quarterturn.methods.base import Method, Network
+from quarterturn.methods.build import build_method, build_network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
-from quarterturn.methods.registry import build_method, build_network
+from quarterturn.methods.configuration import Config
 from quarterturn.pages.run_report import write_run_report
 from quarterturn.pages.tables import Table, format_cell, show
 from quarterturn.presets.unlabelled import demo_folder, digits

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from quarterturn.config import Config
 from quarterturn.data.class_matching import match_classes
 from quarterturn.data.downscaled import load_downscaled
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import MIN_IMAGES, Source
 from quarterturn.data.subsets import limit_images, stratified_split
 from quarterturn.errors import DataError
+from quarterturn.methods.configuration import Config
 from quarterturn.randomness import permutation
 
 TEST_FRACTION = 0.25

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.errors import ConfigError
 from quarterturn.losses.weights import late_weights
 from quarterturn.methods.class_balance import Balance
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.rotation_balance import RotationBalance, agnostic_groups, turn_counts
 from quarterturn.methods.semantic_balance import SemanticBalance
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,34 @@ from quarterturn.models.heads import CosineHead, EmbeddingHead, LinearHead, spli
 from quarterturn.rotation import rotate4
 
 HEADS = ("rotation_head", "embedding_head")
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What a method may want to know of the images that it learns from.
+
+    Attributes:
+        num_instances: N, their number.
+        p_upright: (N, 4) probabilities that the copies look upright, on the CPU, or None.
+        agnostic: (N,) scores from 0 (the turn can be told) to 1 (there is no "up"), or None.
+        labels: (N,) int64 classes, where they are counted, or None.
+        class_counts: (C,) images of each class, for a method that learns from labels, or None.
+        device: Where the network is, and where the method keeps what it needs in a step.
+        mean_over_processes: Averages a scalar over all processes.
+    """
+
+    num_instances: int
+    p_upright: Tensor | None = None
+    agnostic: Tensor | None = None
+    labels: Tensor | None = None
+    class_counts: Tensor | None = None
+    device: torch.device | str = "cpu"
+    mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value
+
+    @property
+    def p_upright_on_device(self) -> Tensor | None:
+        """``p_upright`` where the batches are."""
+        return None if self.p_upright is None else self.p_upright.to(self.device)
 
 
 @dataclass(frozen=True)

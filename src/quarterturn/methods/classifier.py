@@ -9,13 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from quarterturn.config import BalanceConfig
 from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
-from quarterturn.losses.logit_adjustment import adjust_logits
-from quarterturn.losses.weights import late_weights
-from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.losses.focal import FocalLoss
+from quarterturn.losses.ldam import LDAMLoss
+from quarterturn.losses.logit_adjustment import LogitAdjustedLoss, adjust_logits, log_prior
+from quarterturn.losses.weights import effective_number_weights, late_weights
+from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import Config
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import CosineHead, LinearHead
 from quarterturn.rotation import rotate4
@@ -165,3 +171,63 @@ class Classification(Method):
             "margins": None if margins is None else margins.tolist(),
             "class_weights": None if now is None else now.tolist(),
         }
+
+
+def build_network(config: Config, backbone: Backbone, num_classes: int) -> ClassifierNetwork:
+    """See `quarterturn.methods.build.MethodModule`."""
+    options = config.method_as(ClassifierOptions)
+    cosine = options.loss == "ldam"
+    return ClassifierNetwork(
+        backbone,
+        num_classes,
+        cosine=cosine,
+        scale=config.balance.scale if cosine else 1.0,
+        post_hoc_adjustment=options.post_hoc_adjustment,
+        trained=options.trained,
+    )
+
+
+def build_method(config: Config, network: Network, facts: TrainingFacts) -> Classification:
+    """See `quarterturn.methods.build.MethodModule`.
+
+    Raises:
+        ValueError: A class has no image, and the configuration does not leave it out.
+    """
+    assert isinstance(network, ClassifierNetwork)
+    assert facts.class_counts is not None
+    counts, balance = facts.class_counts, config.balance
+    options = config.method_as(ClassifierOptions)
+    leave_out_empty = options.leave_out_empty
+    network.log_priors.copy_(log_prior(counts, leave_out_empty=leave_out_empty))
+    weights = None
+    if options.reweight != "none":
+        weights = effective_number_weights(
+            counts, balance.beta, leave_out_empty=leave_out_empty
+        ).to(facts.device)
+    loss = _classification_loss(options, balance, counts)
+    return Classification(
+        network,
+        loss.to(facts.device) if isinstance(loss, nn.Module) else loss,
+        class_counts=counts,
+        class_weights=weights,
+        reweight_from=balance.start(config.run.epochs) if options.reweight == "drw" else 0.0,
+    )
+
+
+def _classification_loss(
+    options: ClassifierOptions, balance: BalanceConfig, counts: Tensor
+) -> ClassificationLoss:
+    leave_out_empty = options.leave_out_empty
+    match options.loss:
+        case "cross-entropy":
+            return F.cross_entropy
+        case "ldam":
+            return LDAMLoss(
+                counts, balance.max_margin, balance.scale, leave_out_empty=leave_out_empty
+            )
+        case "focal":
+            return FocalLoss(options.focal_gamma)
+        case "balanced-softmax":
+            return LogitAdjustedLoss(counts, leave_out_empty=leave_out_empty)
+        case "logit-adjusted":
+            return LogitAdjustedLoss(counts, options.adjustment, leave_out_empty=leave_out_empty)

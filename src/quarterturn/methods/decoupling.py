@@ -15,9 +15,11 @@ from quarterturn.errors import ConfigError
 from quarterturn.losses.invariance import invariance_loss
 from quarterturn.losses.rotation import pu_weights, rotation_loss
 from quarterturn.losses.weights import late_weights
-from quarterturn.methods.balance import PretextBalance
-from quarterturn.methods.base import Method, Network, StepOutput
-from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.methods.balance import PretextBalance, build_balance
+from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.decoupling_options import DecouplingOptions
+from quarterturn.methods.discrimination import InstanceDiscrimination, build_discrimination
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import CosineHead, EmbeddingHead, LinearHead, split_halves
 
@@ -123,3 +125,32 @@ class Decoupling(Method):
             "instance": instance,
         }
         return StepOutput(terms, embedding.detach(), normalizer)
+
+
+def build_network(config: Config, backbone: Backbone, num_classes: int) -> DecoupledNetwork:
+    """See `quarterturn.methods.build.MethodModule`."""
+    embedding_dim = config.method_as(DecouplingOptions).embedding_dim
+    return DecoupledNetwork(backbone, embedding_dim, rotation_scale=config.rotation_scale)
+
+
+def build_method(config: Config, network: Network, facts: TrainingFacts) -> Decoupling:
+    """See `quarterturn.methods.build.MethodModule`."""
+    assert isinstance(network, DecoupledNetwork)
+    options = config.method_as(DecouplingOptions)
+    return Decoupling(
+        network,
+        build_discrimination(config, facts.num_instances, facts.device, facts.mean_over_processes),
+        rotation_weight=options.rotation_weight,
+        invariance_weight=options.invariance_weight,
+        instance_weight=options.instance_weight,
+        p_upright=facts.p_upright_on_device,
+        gamma=config.noise_aware.gamma,
+        noise_aware_from=config.optimizer.noise_aware_from,
+        balance=build_balance(
+            config,
+            p_upright=facts.p_upright,
+            agnostic=facts.agnostic,
+            labels=facts.labels,
+            device=facts.device,
+        ),
+    )

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quarterturn.config import MethodConfig
 from quarterturn.losses.instance import (
     gathered_logits,
     infonce_of_logits,
@@ -19,6 +18,8 @@ from quarterturn.losses.instance import (
     nce_of_logits,
     normalizer_of_logits,
 )
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.discrimination_options import DiscriminationOptions
 from quarterturn.models.bank import InstanceBank
 from quarterturn.randomness import integers
 
@@ -39,7 +40,7 @@ class InstanceDiscrimination:
         self,
         num_instances: int,
         embedding_dim: int,
-        settings: MethodConfig,
+        settings: DiscriminationOptions,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
@@ -112,3 +113,28 @@ class InstanceDiscrimination:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         self.bank.load_state_dict(state["bank"])
+
+
+def build_discrimination(
+    config: Config,
+    num_instances: int,
+    device: torch.device | str,
+    mean_over_processes: Callable[[Tensor], Tensor],
+) -> InstanceDiscrimination:
+    """The instance loss with its bank, as a configuration says.
+
+    Args:
+        config: The whole configuration.
+        num_instances: N.
+        device: Where the bank lives.
+        mean_over_processes: Averages a scalar over all processes.
+    """
+    options = config.method_as(DiscriminationOptions)
+    return InstanceDiscrimination(
+        num_instances,
+        options.embedding_dim,
+        options,
+        seed=config.run.seed,
+        device=device,
+        mean_over_processes=mean_over_processes,
+    )

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from quarterturn.config import HeadsConfig
 from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.probe_heads import build_head
 
@@ -115,7 +115,7 @@ def feature_shapes(network: Network, layers: Sequence[str], image_size: int) -> 
 
 
 def build_classifiers(
-    shapes: Shapes, num_classes: int, settings: HeadsConfig, seed: int
+    shapes: Shapes, num_classes: int, settings: ProbeHeadsOptions, seed: int
 ) -> dict[str, nn.Module]:
     """A classifier for each of the features, its weights fixed by the seed.
 

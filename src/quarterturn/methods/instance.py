@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
-from quarterturn.methods.balance import PretextBalance
-from quarterturn.methods.base import Method, Network, StepOutput
-from quarterturn.methods.discrimination import InstanceDiscrimination
+from quarterturn.methods.balance import PretextBalance, build_balance
+from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.discrimination import InstanceDiscrimination, build_discrimination
+from quarterturn.methods.instance_options import InstanceOptions
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import EmbeddingHead
 
@@ -51,3 +53,19 @@ class Instance(Method):
         of_images = self.balance.of_images(batch.indices, progress)
         loss, normalizer = self.discrimination.loss(embedding, batch.indices, step, *of_images)
         return StepOutput({"instance": loss}, embedding.detach(), normalizer)
+
+
+def build_network(config: Config, backbone: Backbone, num_classes: int) -> InstanceNetwork:
+    """See `quarterturn.methods.build.MethodModule`."""
+    return InstanceNetwork(backbone, config.method_as(InstanceOptions).embedding_dim)
+
+
+def build_method(config: Config, network: Network, facts: TrainingFacts) -> Instance:
+    """See `quarterturn.methods.build.MethodModule`."""
+    assert isinstance(network, InstanceNetwork)
+    return Instance(
+        network,
+        build_discrimination(config, facts.num_instances, facts.device, facts.mean_over_processes),
+        instance_weight=config.method_as(InstanceOptions).instance_weight,
+        balance=build_balance(config, labels=facts.labels, device=facts.device),
+    )

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from quarterturn.config import Config
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.discrimination_options import DiscriminationOptions
 
 OPTIMIZER_COPIES = {"sgd": 1, "adamw": 2}
 """Values that the optimizer keeps for each parameter."""
@@ -86,10 +87,10 @@ def estimate_memory(
     run, method = config.run, config.method
     part = math.ceil(run.batch_size / processes / run.accumulate)
     bank = 0
-    if method.method in ("decoupling", "instance"):
-        bank = 4 * config.model.embedding_dim * len(images)
+    if isinstance(method, DiscriminationOptions):
+        bank = 4 * method.embedding_dim * len(images)
         if method.noise == "shared":
-            bank += 4 * config.model.embedding_dim * method.num_noise
+            bank += 4 * method.embedding_dim * method.num_noise
         else:
             bank += PER_IMAGE_NOISE_BYTES * method.num_noise * part
     parameters, activations = _network_memory(

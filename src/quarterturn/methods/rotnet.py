@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from quarterturn.data.batches import Batch
 from quarterturn.losses.rotation import pu_weights, rotation_loss
 from quarterturn.losses.weights import late_weights
-from quarterturn.methods.balance import PretextBalance
-from quarterturn.methods.base import Method, Network, StepOutput
+from quarterturn.methods.balance import PretextBalance, build_balance
+from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import CosineHead, LinearHead
 
@@ -70,3 +72,23 @@ class RotNet(Method):
         of_batch = None if weights is None else weights[batch.indices]
         balance = self.balance.of_rotation(batch.indices, progress)
         return StepOutput({"rotation": rotation_loss(network(batch.images), of_batch, **balance)})
+
+
+def build_network(config: Config, backbone: Backbone, num_classes: int) -> RotationNetwork:
+    """See `quarterturn.methods.build.MethodModule`."""
+    return RotationNetwork(backbone, rotation_scale=config.rotation_scale)
+
+
+def build_method(config: Config, network: Network, facts: TrainingFacts) -> RotNet:
+    """See `quarterturn.methods.build.MethodModule`."""
+    assert isinstance(network, RotationNetwork)
+    return RotNet(
+        network,
+        rotation_weight=config.method_as(RotNetOptions).rotation_weight,
+        p_upright=facts.p_upright_on_device,
+        gamma=config.noise_aware.gamma,
+        noise_aware_from=config.optimizer.noise_aware_from,
+        balance=build_balance(
+            config, p_upright=facts.p_upright, agnostic=facts.agnostic, device=facts.device
+        ),
+    )

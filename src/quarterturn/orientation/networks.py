@@ -25,7 +25,8 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import atomic_write
 from quarterturn.methods.base import Method, Network
-from quarterturn.methods.registry import build_method
+from quarterturn.methods.build import build_method
+from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.orientation.folds import Fold, split_into_folds
 from quarterturn.orientation.temperature import fit_temperature, mean_probabilities, rotation_nll
 from quarterturn.orientation.view_logits import view_logits
@@ -109,8 +110,8 @@ def cross_fit(
         What each fold's network says; None to all processes but the first.
     """
     config = whole.config
-    if config.method.method != "rotnet":
-        raise ConfigError(f"cross-fitting trains rotnet, not {config.method.method}")
+    if not isinstance(config.method, RotNetOptions):
+        raise ConfigError(f"cross-fitting trains rotnet, not {config.method.name}")
     folds = split_into_folds(
         images, config.upright.folds, validation=config.upright.validation, seed=config.run.seed
     )

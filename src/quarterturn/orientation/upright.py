@@ -7,13 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quarterturn.config import Config, MethodConfig
+from quarterturn.config import NoiseAwareConfig
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
-from quarterturn.methods.registry import check_network
+from quarterturn.methods.build import check_network
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.orientation.ablation import Variant, gather_table, list_variants
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.networks import cross_fit
@@ -76,7 +78,9 @@ def upright(
     data = str(data)
     base = config or preset_named(preset or default_rotnet_preset(data))
     # Of a method's settings none means anything here; the command line has none either.
-    config = replace(base.with_settings(**settings), method=MethodConfig(method="rotnet"))
+    config = replace(
+        base.with_settings(**settings), method=RotNetOptions(), noise_aware=NoiseAwareConfig()
+    )
     config.check()
     if config.run.epochs == 0:
         raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")

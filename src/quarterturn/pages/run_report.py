@@ -11,7 +11,7 @@ from quarterturn.methods.base import Network
 from quarterturn.pages.figures import diagnostic_curves, loss_curves, save_figure
 from quarterturn.pages.run_page import sentence, write_run_page
 from quarterturn.pages.tables import Cell, Table
-from quarterturn.pages.words import METHODS, glossary, measures
+from quarterturn.pages.words import glossary, measures
 from quarterturn.pretraining.imbalance_sheet import ImbalanceSheet
 from quarterturn.progress import duration
 from quarterturn.runs import Run
@@ -75,18 +75,20 @@ def write_run_report(
             seed=run.config.run.seed,
             workers=run.config.machine.workers,
         )
-    method = run.config.method.method
+    method = run.config.method
     return write_run_page(
         run,
-        name=METHODS[method][0],
+        name=method.title,
         source_lines=source_lines,
         warnings=warnings,
         command=command,
         summary=_summary(run, train),
         unreadable=unreadable,
-        measures=measures(diagnostics[-1] if diagnostics else {}, run.config.model.embedding_dim),
+        measures=measures(
+            diagnostics[-1] if diagnostics else {}, getattr(method, "embedding_dim", 0)
+        ),
         tables=tables,
-        words=glossary(decoupled=method == "decoupling", tables=tables),
+        words=glossary(decoupled=method.has_halves, tables=tables),
         figures=figures,
         gallery=gallery,
         imbalance=imbalance,
@@ -95,7 +97,7 @@ def write_run_report(
 
 
 def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
-    name, meaning = METHODS[run.config.method.method]
+    method = run.config.method
     side, backbone = run.config.data.image_size, run.config.model.backbone
     if not train and not run.untrained:
         begun = run.start or "its file"
@@ -107,12 +109,12 @@ def _summary(run: Run, train: list[dict[str, Any]]) -> list[str]:
             f"{side} by {side} pixels."
         ]
     epochs = train[-1]["epoch"] + 1
-    labels = "from labels" if run.config.method.method == "classifier" else "without labels"
+    labels = "from labels" if method.reads_labels else "without labels"
     return [
-        f"A {backbone} learned {labels} by {name} for {epochs:,} "
+        f"A {backbone} learned {labels} by {method.title} for {epochs:,} "
         f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
         f"{duration(train[-1]['elapsed_s'])}.",
-        sentence(f"By this method {meaning}."),
+        sentence(f"By this method {method.meaning}."),
     ]
 
 
@@ -121,8 +123,7 @@ def _times(run: Run, train: list[dict[str, Any]]) -> list[tuple[str, str]]:
         return []
     # The first line has the warming up in it: its pace is lower than the rest's.
     paces = sorted(line["images_per_s"] for line in train[1:] or train)
-    unturned = run.config.method.method in ("instance", "classifier")
-    turns = "" if unturned else ", each in four turns"
+    turns = ", each in four turns" if run.config.method.has_rotation_loss else ""
     return [
         ("training, diagnostics included", duration(train[-1]["elapsed_s"])),
         ("steps", f"{train[-1]['step'] + 1:,}"),

@@ -25,22 +25,6 @@ class Measure:
     part: str = ""
 
 
-METHODS = {
-    "decoupling": (
-        "rotation feature decoupling",
-        "one half of each feature learns which way an image is turned, the other half learns to "
-        "ignore the turn and to tell images apart",
-    ),
-    "rotnet": ("rotation prediction (RotNet)", "the features learn which way an image is turned"),
-    "instance": (
-        "instance discrimination",
-        "the features learn to tell images apart; nothing is turned",
-    ),
-    "imported": ("trained elsewhere", "by what method is not known here"),
-    "classifier": ("supervised classification", "the network learns the labels of its images"),
-}
-"""What is learned, by method: a name, and a sentence's end."""
-
 PARTS = {
     "rotation": "rotation half",
     "invariant": "invariant half",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from quarterturn.config import Config, ImbalanceConfig, MethodConfig
-from quarterturn.errors import ConfigError
+from quarterturn.config import ImbalanceConfig, NoiseAwareConfig
+from quarterturn.config.validation import unknown
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets.labelled import (
     cifar10_classifier,
     cifar10_lt_ldam,
@@ -45,11 +47,11 @@ def fold_recipe(config: Config) -> Config:
     Images, folds and how they are asked, seed and machine are the run's; the rest is that of
     ``fold_preset``, or else the run's own, without its noise-aware phase.
     """
-    method, run = config.method, config.run
-    if method.fold_preset is None:
+    asked, run = config.noise_aware, config.run
+    if asked.fold_preset is None:
         recipe, epochs = config, max(1, round(run.epochs * 50 / 245))  # Feng et al., CVPR 2019
     else:
-        recipe = preset(method.fold_preset)
+        recipe = preset(asked.fold_preset)
         epochs = recipe.run.epochs
     return replace(
         recipe,
@@ -61,10 +63,11 @@ def fold_recipe(config: Config) -> Config:
             max_bad_fraction=config.data.max_bad_fraction,
             verify=config.data.verify,
         ),
-        method=MethodConfig(method="rotnet"),
+        method=RotNetOptions(),
+        noise_aware=NoiseAwareConfig(),
         imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
         optimizer=replace(recipe.optimizer, noise_aware_rate=None),
-        run=replace(recipe.run, epochs=method.fold_epochs or epochs, seed=run.seed),
+        run=replace(recipe.run, epochs=asked.fold_epochs or epochs, seed=run.seed),
         upright=config.upright,
         machine=config.machine,
     )
@@ -77,7 +80,7 @@ def preset(name: str) -> Config:
         ConfigError: There is no such preset; the message lists those there are.
     """
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]()
 
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from quarterturn.config import (
-    Config,
-    DataConfig,
-    MethodConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-)
+from quarterturn.config import DataConfig, ModelConfig, NoiseAwareConfig, OptimizerConfig, RunConfig
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import Config
 from quarterturn.presets.unlabelled import digits, folder
 
 
@@ -21,7 +16,7 @@ def digits_classifier() -> Config:
     Paper: none. Command: ``quarterturn finetune digits``.
     Expected: 100 % of the 450 test digits (one seed, 2026-11-22; ``docs/results.md``).
     """
-    recipe = replace(digits(), method=MethodConfig(method="classifier"))
+    recipe = replace(digits(), method=ClassifierOptions())
     return recipe.with_settings(epochs=15, diagnostics_every=5)
 
 
@@ -32,7 +27,7 @@ def folder_classifier() -> Config:
     Command: ``quarterturn finetune PHOTOS --from RUN``.
     Expected: not run.
     """
-    recipe = replace(folder(), method=MethodConfig(method="classifier"))
+    recipe = replace(folder(), method=ClassifierOptions(), noise_aware=NoiseAwareConfig())
     return recipe.with_settings(holdout=0.2, learning_rate=3e-4, warmup=0.05, epochs=30)
 
 
@@ -55,7 +50,7 @@ def cifar10_classifier() -> Config:
             std=(0.2023, 0.1994, 0.2010),
         ),
         model=ModelConfig(backbone="resnet32"),
-        method=MethodConfig(method="classifier"),
+        method=ClassifierOptions(),
         optimizer=OptimizerConfig(
             learning_rate=0.1,
             nesterov=False,

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from quarterturn.config import Config, DataConfig, HeadsConfig, OptimizerConfig, RunConfig
-from quarterturn.errors import ConfigError
+from quarterturn.config import DataConfig, OptimizerConfig, RunConfig
+from quarterturn.config.validation import unknown
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 
 ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -29,7 +31,7 @@ def imagenet_linear() -> Config:
     """
     return Config(
         data=DataConfig(crop_fraction=224 / 256),
-        heads=HeadsConfig(head="linear", layers=ALEXNET_LAYERS),
+        method=ProbeHeadsOptions(head="linear", layers=ALEXNET_LAYERS),
         optimizer=OptimizerConfig(
             learning_rate=0.01,
             schedule="step",
@@ -79,7 +81,7 @@ def cifar10_multilayer() -> Config:
     """
     return Config(
         data=DataConfig(image_size=32, crop_padding=4),
-        heads=HeadsConfig(head="multilayer", layers=("block2",)),
+        method=ProbeHeadsOptions(head="multilayer", layers=("block2",)),
         optimizer=OptimizerConfig(
             learning_rate=0.1,
             schedule="step",
@@ -123,7 +125,7 @@ def nonlinear() -> Config:
     Expected: seconds on a few thousand images once their features are there.
     """
     return Config(
-        heads=HeadsConfig(head="multilayer", augment=False),
+        method=ProbeHeadsOptions(head="multilayer", augment=False),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=50, batch_size=128, precision="32-true", log_every=100),
     )
@@ -147,12 +149,13 @@ def protocol_for(name: str, run: Config) -> Config:
     random crops of the training, where the protocol has such, and else the run's.
 
     Raises:
-        ConfigError: There is no such protocol; the message lists those there are.
+        ConfigError: There is no such protocol; the message lists the closest.
     """
     if name not in PROTOCOLS:
-        raise ConfigError(f"unknown preset {name!r}; a probe has {', '.join(PROTOCOLS)}")
+        raise unknown("preset", name, PROTOCOLS)
     recipe, view = PROTOCOLS[name](), run.data
-    own_crop = (recipe.data.crop_fraction or 1.0) if recipe.heads.augment else view.eval_crop
+    augment = recipe.method_as(ProbeHeadsOptions).augment
+    own_crop = (recipe.data.crop_fraction or 1.0) if augment else view.eval_crop
     return replace(
         recipe,
         model=run.model,

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from quarterturn.config import (
-    Config,
-    DataConfig,
-    MethodConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    UprightConfig,
-)
+from quarterturn.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, UprightConfig
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.rotnet_options import RotNetOptions
 
 
 def imagenet_rotnet() -> Config:
@@ -26,7 +20,7 @@ def imagenet_rotnet() -> Config:
     return Config(
         data=DataConfig(image_size=224, crop_scale=(0.08, 1.0)),
         model=ModelConfig(backbone="alexnet"),
-        method=MethodConfig(method="rotnet"),
+        method=RotNetOptions(),
         optimizer=OptimizerConfig(
             learning_rate=0.01,
             schedule="step",
@@ -49,7 +43,7 @@ def folder_rotnet() -> Config:
     return Config(
         data=DataConfig(image_size=64, crop_scale=(0.3, 1.0)),
         model=ModelConfig(backbone="convnet"),
-        method=MethodConfig(method="rotnet"),
+        method=RotNetOptions(),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=40, batch_size=64),
     )

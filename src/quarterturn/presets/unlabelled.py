@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from quarterturn.config import (
-    Config,
     DataConfig,
-    MethodConfig,
     ModelConfig,
+    NoiseAwareConfig,
     OptimizerConfig,
     RunConfig,
     UprightConfig,
 )
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.decoupling_options import DecouplingOptions
 
 CIFAR_MEAN = (125.3 / 255, 123.0 / 255, 113.9 / 255)
 CIFAR_STD = (63.0 / 255, 62.1 / 255, 66.7 / 255)
@@ -35,8 +36,8 @@ def digits() -> Config:
             mean=(0.305, 0.305, 0.305),
             std=(0.376, 0.376, 0.376),
         ),
-        model=ModelConfig(backbone="convnet", embedding_dim=64),
-        method=MethodConfig(num_noise=512),
+        model=ModelConfig(backbone="convnet"),
+        method=DecouplingOptions(num_noise=512, embedding_dim=64),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=2e-3),
         run=RunConfig(epochs=25, batch_size=64, log_every=21),
     )
@@ -54,7 +55,7 @@ def folder() -> Config:
     return Config(
         data=DataConfig(image_size=128),
         model=ModelConfig(backbone="resnet18"),
-        method=MethodConfig(fold_preset="folder-rotnet"),
+        noise_aware=NoiseAwareConfig(fold_preset="folder-rotnet"),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=100, batch_size=64),
     )
@@ -70,7 +71,7 @@ def demo_folder() -> Config:
     return Config(
         data=DataConfig(image_size=64, crop_scale=(0.3, 1.0), eval_crop=1.0),
         model=ModelConfig(backbone="convnet"),
-        method=MethodConfig(num_noise=512),
+        method=DecouplingOptions(num_noise=512),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=15, batch_size=64, log_every=12),
     )
@@ -88,12 +89,8 @@ def imagenet_alexnet() -> Config:
     return Config(
         data=DataConfig(image_size=224, crop_scale=(0.08, 1.0)),
         model=ModelConfig(backbone="alexnet"),
-        method=MethodConfig(
-            instance_loss="nce",
-            noise="per-image",
-            temperature=0.07,
-            fold_preset="imagenet-rotnet",
-        ),
+        method=DecouplingOptions(instance_loss="nce", noise="per-image", temperature=0.07),
+        noise_aware=NoiseAwareConfig(fold_preset="imagenet-rotnet"),
         optimizer=OptimizerConfig(
             learning_rate=0.01,
             schedule="step",

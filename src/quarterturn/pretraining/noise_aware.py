@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
 from quarterturn.files import replacing, write_json
 from quarterturn.losses.rotation import pu_weights
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.rotation_balance import agnostic_groups
 from quarterturn.orientation.upright import make_probabilities
 from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_of
@@ -41,7 +41,7 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
     Returns:
         (N, 4), one row for each image that is learned from; None where it asks for none.
     """
-    asked = run.config.method.upright
+    asked = run.config.noise_aware.upright
     if asked == "none":
         return None
     if asked == "auto":
@@ -74,7 +74,7 @@ def upright_passes(config: Config) -> float:
 
     0 where they are not asked for, or come from a file.
     """
-    if config.method.upright != "auto":
+    if config.noise_aware.upright != "auto":
         return 0.0
     recipe = fold_recipe(config)
     return (recipe.upright.folds - 1) * (1 - recipe.upright.validation) * recipe.run.epochs
@@ -126,7 +126,7 @@ def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Pat
             f"--noise-aware-from {start:.3g} is never reached within {epochs} epochs, so no turned "
             f"copy is discounted by {kept}; give more --epochs or a smaller fraction"
         )
-    weights = pu_weights(torch.from_numpy(p_upright), config.method.gamma)[:, 1:]
+    weights = pu_weights(torch.from_numpy(p_upright), config.noise_aware.gamma)[:, 1:]
     return (
         f"noise-aware from epoch {first + 1} of {epochs} on, by {kept}: a turned copy then weighs "
         f"{weights.mean():.3f} on average, {weights.min():.3f} at least"

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
@@ -19,7 +18,8 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.methods.base import Method, Network
-from quarterturn.methods.registry import build_method, check_network
+from quarterturn.methods.build import build_method, check_network
+from quarterturn.methods.configuration import Config
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.pages.run_report import diagnostics_table, write_run_report
@@ -77,21 +77,24 @@ def pretrain(
     base = config or preset_named(preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
-    if config.method.method == "classifier":
-        raise ConfigError("--method classifier learns from labels: quarterturn finetune DATA")
+    if config.method.command != "pretrain":
+        raise ConfigError(
+            f"--method {config.method.name} is trained by: quarterturn {config.method.command}"
+        )
     check_network(config)
-    if config.method.upright == "auto":
+    if config.noise_aware.upright == "auto":
         check_network(fold_recipe(config))
-    elif config.method.upright != "none":
-        config = config.with_settings(upright=str(upright_file(config.method.upright).resolve()))
+    elif config.noise_aware.upright != "none":
+        upright = upright_file(config.noise_aware.upright).resolve()
+        config = config.with_settings(upright=str(upright))
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     try:
         images = select_for_all(data, config, runtime)
-        if config.method.upright == "auto":
+        if config.noise_aware.upright == "auto":
             require_enough(len(images.chosen), config.upright.folds)
-        elif config.method.upright != "none":
+        elif config.noise_aware.upright != "none":
             # A file of other data is refused before the run has a directory.
-            given = Path(config.method.upright)
+            given = Path(config.noise_aware.upright)
             p_upright_of(given, images.train, (images.source.train, images.chosen))
             if config.imbalance.balance_agnostic:
                 agnostic_of(given, images.train)
@@ -160,7 +163,7 @@ def _train(run: Run, images: Selection, runtime: Runtime) -> None:
                 runtime=runtime,
                 source=images.source,
                 files=TrainingFiles.of_run(run),
-                name=run.config.method.method,
+                name=run.config.method.name,
                 weight=epochs,
                 run=run,
                 selection=images,
@@ -265,7 +268,7 @@ def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training
     labels_read = _labels_read(config, images)
     parameters = sum(p.numel() for p in training.method.network.parameters())
     logger.info(
-        f"{config.method.method} with {config.model.backbone} ({parameters / 1e6:.1f} million "
+        f"{config.method.name} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
         f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
         f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "

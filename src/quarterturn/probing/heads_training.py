@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quarterturn.config import Config, HeadsConfig
 from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledData
@@ -26,6 +25,7 @@ from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, LabelledFeatures, extract_parts
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.base import Network
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.frozen_features import (
     FrozenFeatures,
     HeadsNetwork,
@@ -34,6 +34,7 @@ from quarterturn.methods.frozen_features import (
     build_classifiers,
     feature_shapes,
 )
+from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.models.probe_heads import MaxPoolTo
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 
@@ -65,6 +66,11 @@ class HeadsTraining:
     runtime: Runtime
     folder: Path
 
+    @property
+    def heads(self) -> ProbeHeadsOptions:
+        """Which classifiers the protocol trains."""
+        return self.recipe.method_as(ProbeHeadsOptions)
+
     def train(self, chosen: Numbers, seed: int, name: str) -> HeadsNetwork:
         """Train classifiers to the end, or from where an earlier call was interrupted.
 
@@ -87,7 +93,7 @@ class HeadsTraining:
 
     def _classifiers(self, shapes: Shapes, seed: int) -> dict[str, nn.Module]:
         num_classes = len(self.split.train.class_names)
-        return build_classifiers(shapes, num_classes, self.recipe.heads, seed)
+        return build_classifiers(shapes, num_classes, self.heads, seed)
 
     def _fit(
         self,
@@ -136,6 +142,10 @@ class FrozenFeaturesTraining(TrainingJob[FrozenFeatures]):
         """Features where they were extracted, else crops."""
         return super().build_batches(method) if self.batches is None else self.batches
 
+    def draws(self) -> int | None:
+        """As the protocol has it."""
+        return self.config.method_as(ProbeHeadsOptions).images_per_epoch
+
 
 @dataclass(frozen=True)
 class HeadsOnImages(HeadsTraining):
@@ -152,7 +162,7 @@ class HeadsOnImages(HeadsTraining):
 
     def predict(self, trained: HeadsNetwork, held: Numbers, turns: Tensor | None) -> Probabilities:
         """See `HeadsTraining.predict`; with ten crops, the mean of their probabilities."""
-        tests, ten = self.split.tests.subset(held), self.recipe.heads.test_crops == 10
+        tests, ten = self.split.tests.subset(held), self.heads.test_crops == 10
         # Ten crops are five and their mirror images, whether or not the training mirrors.
         views = list_views(replace(self.recipe.data, flip=ten), 5 if ten else 1)
         model = _Probabilities(trained).eval()
@@ -173,7 +183,7 @@ class HeadsOnImages(HeadsTraining):
 
 
 def kept_representation(
-    network: Network, layers: tuple[str, ...], settings: HeadsConfig
+    network: Network, layers: tuple[str, ...], settings: ProbeHeadsOptions
 ) -> NetworkFeatures:
     """What is kept of a network for its classifiers.
 
@@ -195,7 +205,7 @@ class HeadsOnFeatures(HeadsTraining):
 
     @cached_property
     def _representation(self) -> NetworkFeatures:
-        return kept_representation(self.network, self.layers, self.recipe.heads)
+        return kept_representation(self.network, self.layers, self.heads)
 
     @cached_property
     def _known(self) -> dict[str, Features]:
@@ -214,7 +224,7 @@ class HeadsOnFeatures(HeadsTraining):
             batch_size=self.recipe.run.batch_size,
             seed=seed,
             device=self.runtime.device,
-            draws=self.recipe.heads.images_per_epoch,
+            draws=self.heads.images_per_epoch,
         )
         shapes = {name: found.values.shape[1:] for name, found in known.items()}
         network = KeptFeaturesNetwork(shapes, self._classifiers(shapes, seed))

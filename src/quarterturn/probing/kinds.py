@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledData
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
@@ -19,6 +18,7 @@ from quarterturn.features.space_needed import (
     require_memory,
 )
 from quarterturn.methods.base import Network
+from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import few_shot_protocol, usable_shots
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol

@@ -6,13 +6,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from quarterturn.config import Config
 from quarterturn.data.labelled import open_labelled
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime, num_processes
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.network_features import NetworkFeatures, weights_fingerprint
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.metrics import FEW, MANY
 from quarterturn.pages.few_shot_curve import few_shot_curve
 from quarterturn.pages.figures import save_figure
@@ -150,8 +151,9 @@ def probe(
         networks["untrained"] = opened.untrained_network().to(runtime.device)
     if layers == ("all",):
         layers = networks["trained"].backbone.layers
+    own_layers = (recipe and recipe.method_as(ProbeHeadsOptions).layers) or None
     # Refuses what is not there, before the data is opened, which may take minutes.
-    NetworkFeatures(networks["trained"], layers or (recipe and recipe.heads.layers) or None, grid)
+    NetworkFeatures(networks["trained"], layers or own_layers, grid)
     split = open_labelled(
         data,
         test,
@@ -203,7 +205,7 @@ def probe(
 
 
 def _default_seeds(recipe: Config) -> int:
-    return 1 if recipe.heads.augment else 3
+    return 1 if recipe.method_as(ProbeHeadsOptions).augment else 3
 
 
 def _recipe(

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from quarterturn.config import Config
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.subsets import first_of_each_class
 from quarterturn.engine.runtime import Runtime
@@ -24,6 +23,8 @@ from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import random_turns
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.base import Network
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.metrics import FEW, MANY, classification_metrics
 from quarterturn.probing.heads_training import (
     HeadsOnFeatures,
@@ -45,7 +46,8 @@ def heads_protocol(
     The side and the scale of the pixels are the run's own, and which layers and numbers of images
     were asked for is told by the figures' names; neither is among it.
     """
-    data, settings, run = recipe.data, asdict(recipe.heads), recipe.run
+    data, heads, run = recipe.data, recipe.method_as(ProbeHeadsOptions), recipe.run
+    settings = asdict(heads)
     del settings["layers"], settings["images_per_class"]
     optimizer = asdict(recipe.optimizer)
     del optimizer["noise_aware_from"], optimizer["noise_aware_rate"]  # of the pretext task alone
@@ -55,7 +57,11 @@ def heads_protocol(
         split,
         seeds,
         **settings,
-        **({crop: getattr(data, crop) for crop in crops} if recipe.heads.augment else {}),
+        **(
+            {crop: getattr(data, crop) for crop in crops}
+            if recipe.method_as(ProbeHeadsOptions).augment
+            else {}
+        ),
         **optimizer,
         epochs=run.epochs,
         batch_size=run.batch_size,
@@ -87,6 +93,11 @@ class HeadsProbe:
     store: FeatureCache
     many: int = MANY
     few: int = FEW
+
+    @property
+    def heads(self) -> ProbeHeadsOptions:
+        """Which classifiers the protocol trains."""
+        return self.recipe.method_as(ProbeHeadsOptions)
 
     def run(
         self, network: Network, origin: str, seeds: Sequence[int]
@@ -133,7 +144,7 @@ class HeadsProbe:
 
     def kept(self, network: Network) -> NetworkFeatures | None:
         """Which features of a network are kept; None where its backbone runs in every epoch."""
-        settings = self.recipe.heads
+        settings = self.heads
         layers = NetworkFeatures(network, settings.layers or None).layers
         return None if settings.augment else kept_representation(network, layers, settings)
 
@@ -146,12 +157,12 @@ class HeadsProbe:
     @property
     def _states(self) -> Path:
         # The figures of other layers share the folder, but not the state of a training.
-        return self.folder / protocol_id(asdict(self.recipe.heads))
+        return self.folder / protocol_id(asdict(self.heads))
 
     def _training(self, network: Network) -> HeadsTraining:
-        layers = NetworkFeatures(network, self.recipe.heads.layers or None).layers
+        layers = NetworkFeatures(network, self.heads.layers or None).layers
         given = (network, layers, self.split, self.recipe, self.runtime, self._states)
-        if self.recipe.heads.augment:
+        if self.heads.augment:
             return HeadsOnImages(*given)
         return HeadsOnFeatures(*given, self.store)
 
@@ -159,7 +170,7 @@ class HeadsProbe:
         self, labels: Numbers, num_classes: int, train: Numbers
     ) -> Iterator[tuple[str, Numbers]]:
         """Classifiers by name, with the numbers of the images that each learns from."""
-        settings = self.recipe.heads
+        settings = self.heads
         if not settings.images_per_class:
             yield settings.head, train
             return

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from quarterturn.config import Config
 from quarterturn.errors import ConfigError
 from quarterturn.files import beside, explained, put_in_place
+from quarterturn.methods.configuration import Config
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from quarterturn.config import Config
 from quarterturn.engine.runtime import Runtime
+from quarterturn.methods.configuration import Config
 
 PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-learn")
 

@@ -17,7 +17,6 @@ from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
@@ -28,6 +27,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Method
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import memory_words
 from quarterturn.progress import stage
 from quarterturn.runs.run import Run
@@ -117,12 +117,16 @@ class TrainingJob(ABC, Generic[M]):
             world_size=runtime.world_size,
             with_labels=method.reads_labels,
             chances=self.chances(),
-            draws=config.heads.images_per_epoch,
+            draws=self.draws(),
             source=self.source,
         )
 
     def chances(self) -> Tensor | None:
         """(N,) how likely each image is drawn; None for each image once an epoch."""
+        return None
+
+    def draws(self) -> int | None:
+        """Images shown in an epoch; None for each image once."""
         return None
 
     def is_concluded(self) -> bool:

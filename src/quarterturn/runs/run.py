@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quarterturn.config import Config
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.methods.base import Network
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs.directory import new_directory
 
 
@@ -91,6 +91,7 @@ class Run:
 
     def _write_settings(self) -> None:
         stored: dict[str, Any] = {
+            "format": FORMAT,
             "data": self.data,
             "fingerprint": self.fingerprint,
             "labels_fingerprint": self.labels_fingerprint,
@@ -113,7 +114,7 @@ class Run:
         path = Path(path)
         try:
             stored = json.loads((path / "config.json").read_text())
-            config = Config.from_dict(stored["config"])
+            config = Config.from_dict(stored["config"], stored.get("format", 1))
             imported = None
             if "imported" in stored:
                 found = stored["imported"]
@@ -207,7 +208,7 @@ class Run:
     @property
     def needed(self) -> list[Path]:
         """Files and folders that the run begins with: other runs, probabilities, images."""
-        upright = self.config.method.upright
+        upright = self.config.noise_aware.upright
         given = (self.start, None if upright in ("none", "auto") else upright, self.data)
         # Of NAME:ROOT it is the folder; a word that is no path is found nowhere.
         return [

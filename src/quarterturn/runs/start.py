@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from quarterturn.config import Config
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, QuarterturnError, TrainingError
 from quarterturn.files import write_json
+from quarterturn.methods.configuration import Config
 from quarterturn.runs.environment import environment
 from quarterturn.runs.run import Run
 

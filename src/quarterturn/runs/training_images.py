@@ -9,6 +9,7 @@ from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.selection import select_images
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.errors import DataError, QuarterturnError
+from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.runs.run import Run
 
 
@@ -48,7 +49,13 @@ def _training_identities(run: Run) -> tuple[set[str], set[str]]:
     if run.start is not None:
         without_labels, with_labels = _training_identities(Run.open(run.start))
     if run.kind == "finetune":
-        split = open_training_data(run.data, run.config, index=run.index)
+        options = run.config.method_as(ClassifierOptions)
+        split = open_training_data(
+            run.data,
+            run.config.data,
+            leave_out_unknown=options.leave_out_empty,
+            index=run.index,
+        )
         # The run is finished, so empty classes did not stop it.
         images = TrainTestSplit.of(split, run.config.run.seed, leave_out_empty=True).train
         return without_labels, with_labels | images.identities(run.data)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from quarterturn.config import Config
 from quarterturn.engine.schedule import first_epoch
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import Config
 
 
 def options_without_effect(config: Config) -> list[str]:
@@ -26,8 +27,8 @@ def options_without_effect(config: Config) -> list[str]:
             f"{imbalance.cluster_every} epochs, and there are {epochs}; give more --epochs or a "
             "smaller --cluster-every"
         )
-    if config.method.method == "classifier":
-        late = {"--reweight drw": config.classifier.reweight == "drw"}
+    if isinstance(config.method, ClassifierOptions):
+        late = {"--reweight drw": config.method.reweight == "drw"}
     else:
         late = {
             "--balance-turns": imbalance.balance_turns,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.methods.configuration import Config
 from quarterturn.models.timm_backbone import import_timm
 from quarterturn.presets import preset
 

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from quarterturn.config import Config
 from quarterturn.methods.base import Network
+from quarterturn.methods.configuration import Config
 from quarterturn.runs import Imported
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from quarterturn.config import Config
 from quarterturn.data.evaluation_transform import EvaluationTransform
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
+from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.safetensors import is_own, read_safetensors

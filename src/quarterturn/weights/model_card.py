@@ -9,7 +9,6 @@ from typing import Any
 from quarterturn.data.data_argument import short_name
 from quarterturn.methods.base import Network
 from quarterturn.pages.probe_tables import main_table
-from quarterturn.pages.words import METHODS
 from quarterturn.runs import Run
 from quarterturn.weights.check import Exported
 
@@ -41,7 +40,7 @@ def model_card(
         "written by": f"quarterturn {version('quarterturn')}",
     }
     parts = [
-        f"# {run.config.model.backbone}: {METHODS[run.config.method.method][0]}",
+        f"# {run.config.model.backbone}: {run.config.method.title}",
         _markdown(["", ""], [[name, value] for name, value in facts.items()]),
         "## How to load",
         f"```python\n{exported.loading}\n```",
@@ -71,7 +70,7 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
         + ", ".join(backbone.layers),
         "parts": "the features as a whole",
         "heads": ", ".join(network.heads).replace("_", " ") or "none",
-        "method": f"{METHODS[config.method.method][0]}: {METHODS[config.method.method][1]}",
+        "method": f"{config.method.title}: {config.method.meaning}",
         "epochs": epochs,
         "learned from": "not known" if run.data is None else short_name(run.data),
         "fingerprint of the images": run.fingerprint or "not known",

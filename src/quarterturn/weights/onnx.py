@@ -71,7 +71,7 @@ def export_onnx(
     crop = run.config.data
     program.model.metadata_props.update(
         architecture=run.config.model.backbone,
-        method=run.config.method.method,
+        method=run.config.method.name,
         image_size=str(crop.image_size),
         eval_crop=json.dumps(crop.eval_crop),
         mean=json.dumps(crop.mean),

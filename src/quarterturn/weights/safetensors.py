@@ -12,11 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from quarterturn.config import Config
 from quarterturn.data.data_argument import short_name
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.methods.base import Network
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs import Imported, Run
 from quarterturn.weights.check import Exported, differences
 from quarterturn.weights.loaded_weights import Weights, sha256
@@ -31,7 +31,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
     The metadata are strings, in JSON unless they are plain words: ``architecture``, ``method``,
     ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (first and last feature of each
     part), ``heads``, ``epochs``, ``data`` and ``fingerprint`` of the images, the ``config`` without
-    the machine's settings, and the version.
+    the machine's settings, its ``config_format``, and the version.
 
     Args:
         run: The run, for the metadata.
@@ -46,7 +46,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         OWN: version("quarterturn"),
         "format": "pt",  # what other readers of safetensors look for
         "architecture": config.model.backbone,
-        "method": config.method.method,
+        "method": config.method.name,
         "image_size": str(config.data.image_size),
         "eval_crop": json.dumps(config.data.eval_crop),
         "mean": json.dumps(config.data.mean),
@@ -57,6 +57,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "data": json.dumps(None if run.data is None else short_name(run.data)),
         "fingerprint": json.dumps(run.fingerprint),
         "config": json.dumps(settings),
+        "config_format": str(FORMAT),
     }
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     out.write_bytes(save(state, metadata))  # save_file would make a file for its owner alone
@@ -83,7 +84,9 @@ def read_safetensors(path: Path) -> Weights:
     """
     metadata = _metadata(path)
     try:
-        config = Config.from_dict(json.loads(metadata["config"]))
+        config = Config.from_dict(
+            json.loads(metadata["config"]), int(metadata.get("config_format", 1))
+        )
         heads = tuple(json.loads(metadata["heads"]))
         network = build_network(config)
         network.keep_heads(heads)

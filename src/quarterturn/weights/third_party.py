@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from quarterturn.errors import CheckpointError
-from quarterturn.methods.registry import build_network
+from quarterturn.methods.build import build_network
 from quarterturn.runs import Imported
 from quarterturn.weights.layouts import recognise
 from quarterturn.weights.loaded_weights import Weights, sha256

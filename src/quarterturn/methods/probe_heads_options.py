@@ -1,21 +1,26 @@
-"""Classifiers that a probe trains on frozen layers."""
+"""Options of classifiers that a probe trains on frozen layers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from quarterturn.config.bounds import Count
+from quarterturn.config.method import MethodOptions
 from quarterturn.config.validation import require
-
-HeadName = Literal["linear", "nonlinear", "multilayer", "convolutional"]
 
 
 @dataclass(frozen=True)
-class HeadsConfig:
+class ProbeHeadsOptions(MethodOptions):
     """Which classifiers, on which layers, from which of the labelled images."""
 
-    head: HeadName = "linear"
+    name: ClassVar[str] = "probe-heads"
+    title: ClassVar[str] = "classifiers on frozen features"
+    meaning: ClassVar[str] = "classifiers learn the labels from features that stay as they are"
+    command: ClassVar[str | None] = "probe"
+    reads_labels: ClassVar[bool] = True
+
+    head: Literal["linear", "nonlinear", "multilayer", "convolutional"] = "linear"
     """linear; nonlinear, the rest of AlexNet; multilayer and convolutional, RotNet's on CIFAR. See
     `quarterturn.models.probe_heads`."""
     layers: tuple[str, ...] = ()
@@ -23,13 +28,13 @@ class HeadsConfig:
     extra_conv: tuple[str, ...] = ()
     """Layers whose nonlinear head begins with one more 3x3 convolution."""
     num_features: Count = 9000
-    """A linear head's maps are max-pooled to a square grid of about so many features in all."""
+    """A linear head's maps are max-pooled to a square grid, of about N values in all."""
     augment: bool = True
     """Learn from random crops; else from the centre crops, whose features are extracted once."""
     test_crops: Literal[1, 10] = 1
     """Test on the centre crop, or on the mean over it, the corners, and all five mirrored."""
     images_per_class: tuple[Count, ...] = ()
-    """Learn from the first so many images of each class in file order, one training for each
+    """Learn from the first N images of each class in file order, one training for each
     number; from all where none is named."""
     images_per_epoch: Count | None = None
     """Images shown in an epoch, each as often as any other; every image once by default."""

@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from quarterturn.config import Config, DataConfig, MethodConfig, ModelConfig
+from quarterturn.config import DataConfig, ModelConfig
 from quarterturn.data.batches import Batch
 from quarterturn.losses.focal import FocalLoss
 from quarterturn.losses.ldam import LDAMLoss
 from quarterturn.losses.logit_adjustment import LogitAdjustedLoss
 from quarterturn.losses.weights import effective_number_weights
-from quarterturn.methods.registry import build_classification, build_method, build_network
+from quarterturn.methods.build import build_method, build_network
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import Config
+from quarterturn.methods.registry import METHODS
 from quarterturn.models.heads import CosineHead
 from quarterturn.models.registry import BACKBONES
 
@@ -25,9 +28,11 @@ def test_every_backbone_takes_a_step(backbone, method):
     side = {"alexnet": 63}.get(backbone, 16)
     config = Config(
         data=DataConfig(image_size=side),
-        model=ModelConfig(backbone=backbone, embedding_dim=8),
-        method=MethodConfig(method=method, num_noise=4),
+        model=ModelConfig(backbone=backbone),
+        method=METHODS[method](),
     )
+    if config.method.has_instance_loss:
+        config = config.with_settings(embedding_dim=8, num_noise=4)
     learner = build_method(config, num_instances=6)
     batch = Batch(torch.tensor([4, 1]), torch.randn(2, 3, side, side), None)
     network = learner.network.train()
@@ -68,9 +73,9 @@ def classification(**settings):
     config = Config(
         data=DataConfig(image_size=16),
         model=ModelConfig(backbone="convnet"),
-        method=MethodConfig(method="classifier"),
+        method=ClassifierOptions(),
     ).with_settings(max_margin=0.4, scale=20.0, focal_gamma=2.0, adjustment=0.5, **settings)
-    return build_classification(config, COUNTS)
+    return build_method(config, int(COUNTS.sum()), class_counts=COUNTS)
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -1,11 +1,21 @@
 import dataclasses
 import json
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from quarterturn.config import Config, DataConfig, OptimizerConfig
+from quarterturn.config import DataConfig, NoiseAwareConfig, OptimizerConfig
+from quarterturn.config.validation import field_types
 from quarterturn.errors import ConfigError
-from quarterturn.presets import PRESETS
+from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.methods.configuration import FORMAT, Config
+from quarterturn.methods.decoupling_options import DecouplingOptions
+from quarterturn.methods.imported_options import ImportedOptions
+from quarterturn.methods.instance_options import InstanceOptions
+from quarterturn.methods.registry import METHODS
+from quarterturn.methods.rotnet_options import RotNetOptions
+from quarterturn.presets import PRESETS, preset
 from quarterturn.presets.unlabelled import demo_folder
 
 RECIPES = {**PRESETS, "demo": demo_folder}
@@ -17,7 +27,7 @@ def test_a_trip_through_json_changes_nothing(name, tmp_path):
     assert Config.from_dict(config.to_dict()) == config
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"data": "x", "config": config.to_dict()}))
+    path.write_text(json.dumps({"format": FORMAT, "config": config.to_dict()}))
     assert Config.read(path) == config
 
 
@@ -27,10 +37,13 @@ def test_settings_are_frozen():
         config.run.epochs = 3
 
 
-def test_every_setting_has_one_group():
-    groups = [getattr(Config(), f.name) for f in dataclasses.fields(Config)]
+@pytest.mark.parametrize("method", METHODS)
+def test_every_setting_has_one_group(method):
+    config = Config(method=METHODS[method]())
+    groups = [getattr(config, f.name) for f in dataclasses.fields(Config)]
     names = [f.name for group in groups for f in dataclasses.fields(group)]
     assert len(names) == len(set(names))  # `with_settings` and the flags have no group in them
+    assert config.settings().keys() == {"method", *names}
 
 
 def test_with_settings_finds_the_group_and_leaves_the_rest():
@@ -63,19 +76,6 @@ def test_from_dict_takes_defaults_for_what_is_left_out():
     assert config.data == DataConfig(crop_scale=(0.5, 0.75))
 
 
-def test_a_run_of_an_earlier_version_opens():
-    """Its config.json lacks the settings that came later, whose defaults are what it did."""
-    values = Config().to_dict()
-    for group, name in [("data", "long_tail"), ("data", "long_tail_kind"), ("machine", "download")]:
-        del values[group][name]
-    for name in ("upright", "gamma", "fold_preset", "fold_epochs"):
-        del values["method"][name]
-    for name in ("noise_aware_from", "noise_aware_rate"):
-        del values["optimizer"][name]
-    del values["upright"], values["heads"], values["data"]["crop_fraction"]
-    assert Config.from_dict(values) == Config()
-
-
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -95,6 +95,13 @@ def test_recipes_pass_a_check_that_can_fail(name):
     broken = dataclasses.replace(recipe, run=dataclasses.replace(recipe.run, epochs=-1))
     with pytest.raises(ConfigError, match="--epochs is -1"):
         broken.check()
+
+
+def having(setting: str) -> Config:
+    """A configuration that has a setting: of a method that does, where no group does."""
+    if setting in Config().settings():
+        return Config()
+    return Config(method=next(o for o in METHODS.values() if setting in field_types(o))())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,6 @@ def test_recipes_pass_a_check_that_can_fail(name):
         ("noise_aware_from", -0.1, 0.0),
         ("noise_aware_from", 1.1, 1.0),
         ("noise_aware_rate", 0.0, 0.1),
-        ("method", "rotnett", "rotnet"),
         ("instance_loss", "info-nce", "nce"),
         ("noise", "per_image", "per-image"),
         ("counts", "label", "labels"),
@@ -164,15 +170,16 @@ def test_recipes_pass_a_check_that_can_fail(name):
 )
 def test_check_names_the_flag_and_the_value(setting, bad, good):
     flag = "--" + setting.replace("_", "-")
+    config = having(setting)
     with pytest.raises(ConfigError) as caught:
-        Config().with_settings(**{setting: bad}).check()
+        config.with_settings(**{setting: bad}).check()
     assert str(caught.value).startswith(f"{flag} is {bad}; expected ")
-    Config().with_settings(**{setting: good}).check()
+    config.with_settings(**{setting: good}).check()
 
 
 def test_a_misspelt_word_is_told_what_there_is():
     with pytest.raises(ConfigError) as caught:
-        Config().with_settings(reweight="dwr").check()
+        having("reweight").with_settings(reweight="dwr").check()
     assert str(caught.value) == "--reweight is dwr; expected none, always or drw"
 
 
@@ -191,7 +198,7 @@ def test_one_way_to_crop():
 
 
 def test_features_that_are_extracted_once_are_of_one_crop():
-    settings = Config().with_settings(augment=False, test_crops=10)
+    settings = Config().with_settings(method="probe-heads", augment=False, test_crops=10)
     with pytest.raises(ConfigError, match=r"^--test-crops is 10; expected 1 where features are"):
         settings.check()
 
@@ -223,3 +230,113 @@ def test_check_wants_one_more_factor_than_milestones(milestones, factors, flag):
     optimizer = OptimizerConfig(schedule="step", milestones=milestones, factors=factors)
     with pytest.raises(ConfigError, match=f"^{flag} is"):
         Config(optimizer=optimizer).check()
+
+
+class TestMethods:
+    def test_a_new_method_keeps_what_it_shares(self):
+        before = Config().with_settings(temperature=0.3, rotation_weight=2.0, num_noise=7)
+        instance = before.with_settings(method="instance")
+        assert instance.method == InstanceOptions(temperature=0.3, num_noise=7)
+        assert before.with_settings(method="rotnet").method == RotNetOptions(rotation_weight=2.0)
+
+    def test_settings_beside_a_method_are_its_own(self):
+        config = Config().with_settings(loss="ldam", method="classifier", epochs=3)
+        assert config.method == ClassifierOptions(loss="ldam")
+        assert config.run.epochs == 3
+
+    def test_an_option_of_other_methods_names_them(self):
+        with pytest.raises(
+            ConfigError, match=r"^--temperature is an option of decoupling and instance, not of"
+        ):
+            Config().with_settings(method="rotnet", temperature=0.3)
+
+    def test_an_unknown_method_names_the_closest(self):
+        with pytest.raises(ConfigError, match="'rotnett'; did you mean 'rotnet'"):
+            Config().with_settings(method="rotnett")
+
+    def test_options_of_another_method_are_no_mistake_of_the_user(self):
+        assert Config().method_as(DecouplingOptions) == DecouplingOptions()
+        with pytest.raises(TypeError, match="decoupling; expected RotNetOptions"):
+            Config().method_as(RotNetOptions)
+
+    def test_differences_are_of_what_both_methods_have(self):
+        before = Config().with_settings(temperature=0.3)
+        assert before.differences(Config().with_settings(method="instance")) == [
+            "method: decoupling -> instance",
+            "temperature: 0.3 -> 0.2",
+        ]
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"method": "instance", "balance_turns": True}, "instance has no rotation loss"),
+            ({"method": "rotnet", "balance_semantic": True}, "rotnet has no invariance or"),
+            ({"balance_agnostic": True}, "need to know what has an up"),
+        ],
+    )
+    def test_what_a_method_has_not_cannot_be_balanced(self, settings, words):
+        with pytest.raises(ConfigError, match=words):
+            Config().with_settings(**settings).check()
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_options_state_what_the_method_is(self, name):
+        options = METHODS[name]
+        assert options.name == name
+        assert options.title
+        assert options.meaning
+        module = options.module and import_module(options.module)
+        assert module is None or module.build_network
+
+
+class TestFormerSettings:
+    """Files as the code before this form of the settings wrote them, one of each command."""
+
+    FOLDER = Path(__file__).parent / "former"
+
+    def read(self, name: str) -> Config:
+        return Config.read(self.FOLDER / f"{name}.json")
+
+    def test_of_pretrain(self):
+        expected = preset("digits").with_settings(epochs=6, seed=3, precision="32-true")
+        assert self.read("pretrain") == expected
+
+    def test_of_finetune(self):
+        expected = preset("digits-classifier").with_settings(epochs=2, precision="32-true")
+        assert self.read("finetune") == expected
+
+    def test_of_upright(self):
+        config = self.read("upright")
+        assert config.method == RotNetOptions()
+        assert (config.upright.folds, config.run.epochs) == (2, 2)
+
+    def test_of_import(self):
+        config = self.read("import")
+        assert config.method == ImportedOptions()
+        assert (config.model.backbone, config.data.image_size) == ("resnet18", 224)
+
+    def test_lacking_what_came_later(self):
+        stored = json.loads((self.FOLDER / "pretrain.json").read_text())["config"]
+        for group, names in {
+            "data": ["long_tail", "long_tail_kind", "crop_fraction"],
+            "machine": ["download"],
+            "method": ["upright", "gamma", "fold_preset", "fold_epochs"],
+            "optimizer": ["noise_aware_from", "noise_aware_rate"],
+        }.items():
+            for name in names:
+                del stored[group][name]
+        del stored["upright"], stored["heads"]
+        assert Config.from_dict(stored, format=1) == self.read("pretrain")
+
+    def test_the_noise_aware_phase_has_a_group_of_its_own(self):
+        stored = json.loads((self.FOLDER / "pretrain.json").read_text())["config"]
+        stored["method"] |= {"upright": "runs/u/upright.npz", "gamma": 3.0}
+        config = Config.from_dict(stored, format=1)
+        assert config.noise_aware == NoiseAwareConfig(upright="runs/u/upright.npz", gamma=3.0)
+
+    def test_with_a_setting_of_no_version(self):
+        with pytest.raises(ConfigError, match="'temprature'; did you mean 'temperature'"):
+            Config.from_dict({"method": {"temprature": 0.3}}, format=1)
+
+    def test_of_a_newer_version(self):
+        with pytest.raises(ConfigError, match=f"of format {FORMAT + 1}, and this version reads"):
+            Config.from_dict({}, format=FORMAT + 1)

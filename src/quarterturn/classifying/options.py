@@ -1,0 +1,50 @@
+"""What ``quarterturn finetune`` and ``quarterturn predict`` take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from quarterturn.config.bounds import Count, PositiveOrZero
+from quarterturn.config.options import COMMON, Flag
+from quarterturn.config.shared import (
+    BadFileOptions,
+    ComputeOptions,
+    OverwriteOptions,
+    TrainingOptions,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneOptions(TrainingOptions):
+    """Learn a classifier from labelled images, from a run's backbone or from scratch."""
+
+    groups: ClassVar[tuple[str, ...]] = (
+        "data",
+        "model",
+        "method",
+        "run",
+        "optimizer",
+        "machine",
+        "balance",
+    )
+
+    start: Annotated[Path | None, Flag(name="from", metavar="RUN", common=True)] = None
+    """Begin with the backbone of this run, and see images as it did; from scratch without."""
+    seeds: Annotated[Count, COMMON] = 1
+    """Number of trainings, from --seed on, each in a folder seed-<n> of the run directory; the
+    table then has their mean and spread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(OverwriteOptions, BadFileOptions, ComputeOptions):
+    """Label images by a classifier that finetune has made."""
+
+    out: Annotated[Path, Flag(metavar="FILE", common=True)]
+    """A file ending in .csv."""
+    top_k: Annotated[Count, COMMON] = 3
+    """Number of most probable classes to write."""
+    post_hoc_adjustment: PositiveOrZero | None = None
+    """Subtract N times the log class frequencies from the logits; 1 for a run of cross-entropy, by
+    default what the run was made with."""

@@ -1,0 +1,175 @@
+"""The table of commands: what each takes, and the one function that it calls.
+
+A new command is a dataclass of options in its room, a function, and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from quarterturn.classifying.options import FinetuneOptions, PredictOptions
+from quarterturn.collection.options import EmbedOptions, NeighborsOptions
+from quarterturn.comparing.options import CompareOptions
+from quarterturn.demonstration.options import DemoOptions
+from quarterturn.orientation.options import OrientOptions, UprightOptions
+from quarterturn.presets import (
+    default_classifier_preset,
+    default_preset,
+    default_rotnet_preset,
+)
+from quarterturn.pretraining.options import PretrainOptions
+from quarterturn.probing.options import ProbeOptions
+from quarterturn.weights.options import ExportOptions, ImportOptions
+
+DATA_WORDS = (
+    "A folder of images, a .csv manifest, a .npz file, imagenet:ROOT, places205:ROOT, "
+    "cifar10:ROOT, cifar100:ROOT, stl10:ROOT (images with labels), stl10-unlabeled:ROOT, or digits"
+)
+
+
+@dataclass(frozen=True)
+class Positional:
+    """A word that is told by its place.
+
+    Attributes:
+        metavar: What it is called in ``--help``.
+        help: What it may be.
+        default: What stands for it where it is left out; None where nothing does.
+        optional: Whether it may be left out.
+        several: Whether it is one word or more.
+    """
+
+    metavar: str
+    help: str
+    default: str | None = None
+    optional: bool = False
+    several: bool = False
+
+
+RUN = Positional("RUN", "The run.")
+DATA = Positional("DATA", f"{DATA_WORDS}.")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is special about a command that trains: its settings begin with a recipe's.
+
+    Attributes:
+        resume: The function that takes up an interrupted run, as ``module:name``.
+        default_preset: Names the recipe by DATA, where none is given.
+        method: The method that it trains; None where ``--method`` says so.
+    """
+
+    resume: str
+    default_preset: Callable[[str], str]
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        function: What it calls, as ``module:name``: first with the positionals, then with the
+            options as keywords.
+        options: Their dataclass; its docstring says what the command does.
+        positionals: The words that it takes, in their order.
+        training: For a command that trains.
+        after_interrupt: What to say when it has been interrupted; empty where nothing is kept.
+    """
+
+    function: str
+    options: type
+    positionals: tuple[Positional, ...] = ()
+    training: Training | None = None
+    after_interrupt: str = ""
+
+
+COMMANDS = {
+    "demo": Command(
+        "quarterturn.demonstration.demo:demo",
+        DemoOptions,
+        (Positional("DATA", f"{DATA_WORDS}.", default="digits", optional=True),),
+    ),
+    "pretrain": Command(
+        "quarterturn.pretraining.pretrain:pretrain",
+        PretrainOptions,
+        (DATA,),
+        Training("quarterturn.pretraining.pretrain:resume", default_preset),
+        "resume with: quarterturn pretrain --resume RUN",
+    ),
+    "upright": Command(
+        "quarterturn.orientation.upright:upright",
+        UprightOptions,
+        (DATA,),
+        Training("quarterturn.orientation.upright:resume_upright", default_rotnet_preset, "rotnet"),
+        "resume with: quarterturn upright --resume RUN",
+    ),
+    "orient": Command(
+        "quarterturn.orientation.orient:orient",
+        OrientOptions,
+        (
+            Positional(
+                "RUN",
+                "A run of upright, or of pretrain with a rotation head; its upright run is used "
+                "where it has one.",
+            ),
+            Positional("DATA", "Images; by default all of the run's DATA.", optional=True),
+        ),
+    ),
+    "probe": Command(
+        "quarterturn.probing.probe:probe",
+        ProbeOptions,
+        (RUN, Positional("DATA", "Images with labels: sub-folders, or what the data brings.")),
+        after_interrupt="the same command resumes a preset's training",
+    ),
+    "finetune": Command(
+        "quarterturn.classifying.finetune:finetune",
+        FinetuneOptions,
+        (Positional("DATA", f"{DATA_WORDS}; with labels."),),
+        Training(
+            "quarterturn.classifying.finetune:resume_finetune",
+            default_classifier_preset,
+            "classifier",
+        ),
+        "resume with: quarterturn finetune --resume RUN",
+    ),
+    "predict": Command(
+        "quarterturn.classifying.predict:predict",
+        PredictOptions,
+        (RUN, Positional("DATA", "Images; labels are not needed.")),
+    ),
+    "embed": Command(
+        "quarterturn.collection.embed:embed",
+        EmbedOptions,
+        (RUN, Positional("DATA", "Images; by default all of the run's DATA.", optional=True)),
+    ),
+    "neighbors": Command(
+        "quarterturn.collection.neighbors:neighbors",
+        NeighborsOptions,
+        (RUN, Positional("IMAGE", "An image file, or the name of an image in the collection.")),
+    ),
+    "compare": Command(
+        "quarterturn.comparing.compare:compare",
+        CompareOptions,
+        (
+            Positional(
+                "RUN ...", "Runs that have been probed, or that finetune has made.", several=True
+            ),
+        ),
+    ),
+    "export": Command("quarterturn.weights.export:export", ExportOptions, (RUN,)),
+    "import": Command(
+        "quarterturn.weights.import_checkpoint:import_checkpoint",
+        ImportOptions,
+        (
+            Positional(
+                "FILE",
+                "A checkpoint of FeatureDecoupling or RotNet, weights of torchvision's or timm's "
+                "resnet18 or resnet50, or a file of export --format safetensors.",
+            ),
+        ),
+    ),
+}
+"""In the order of ``quarterturn --help``."""

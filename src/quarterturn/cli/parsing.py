@@ -1,0 +1,182 @@
+"""From words to one call of a function.
+
+The flags of a training depend on its words: the recipe that gives the defaults, on ``--preset`` or
+else on DATA, and the method's own flags, on ``--method``. So these are looked for first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import reduce
+from importlib import import_module
+from itertools import zip_longest
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from quarterturn.cli.commands import COMMANDS, Command
+from quarterturn.cli.flags import POSITIONAL, dataclass_of, entries, flat
+from quarterturn.errors import ConfigError
+from quarterturn.methods.configuration import Config, unknown_setting
+from quarterturn.presets import preset, seen_as_by
+
+DESCRIPTION = "Image representations without labels, learned by the quarter turn."
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function, and what it is called with.
+
+    Attributes:
+        function: As ``module:name``.
+        arguments: By position.
+        keywords: By name.
+    """
+
+    function: str
+    arguments: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Load the module and call the function."""
+        module, _, name = self.function.partition(":")
+        getattr(import_module(module), name)(*self.arguments, **self.keywords)
+
+
+def parse(words: list[str]) -> Call:
+    """Words to a call.
+
+    Raises:
+        ConfigError: Words that do not go together, or a preset, method or run that is not there.
+        SystemExit: Help was asked for, or words are none that the command knows.
+    """
+    if not words or words[0] not in COMMANDS:
+        return _parse_no_command(words)
+    name, rest = words[0], words[1:]
+    command = COMMANDS[name]
+    everything = "--help-all" in rest
+    rest = ["--help" if word == "--help-all" else word for word in rest]
+    config = None if command.training is None else _defaults(command, rest)
+    if config is not None:
+        _check_flags(rest, command, config)
+    helps = any(word in ("-h", "--help") for word in rest)
+    kind = dataclass_of(name, command, config, everything=everything or not helps)
+    # Help is the same whatever else is there: tyro would leave out the words it has read.
+    parsed = flat(tyro.cli(kind, prog=f"quarterturn {name}", args=["--help"] if helps else rest))
+    positionals = tuple(parsed.pop(f"{POSITIONAL}{i}") for i in range(len(command.positionals)))
+    if config is None:
+        return Call(command.function, positionals, parsed)
+    return _training_call(command, config, positionals, parsed)
+
+
+def _training_call(
+    command: Command, config: Config, positionals: tuple[Any, ...], parsed: dict[str, Any]
+) -> Call:
+    assert command.training is not None
+    resumed = parsed.pop("resume")
+    own = {f.name: parsed.pop(f.name) for f in fields(command.options)}
+    given_preset = own.pop("preset")
+    config = config.with_settings(**{n: v for n, v in parsed.items() if n != "method"})
+    if resumed is None:
+        if positionals[0] is None:
+            expected = command.positionals[0].help.rstrip(".")
+            raise ConfigError(f"expected DATA: {expected[0].lower()}{expected[1:]}")
+        return Call(command.function, positionals, {"config": config, **own})
+    defaults = {f.name: f.default for f in fields(command.options)}
+    words = {"DATA": positionals[0], "--preset": given_preset}
+    words |= {_FLAGS.get(n, f"--{n}"): v for n, v in own.items() if v != defaults[n]}
+    refused = [word for word, value in words.items() if value and word not in _WITH_RESUME]
+    if refused:
+        raise ConfigError(
+            f"--resume RUN takes {', '.join(refused)} from the run: leave "
+            f"{'it' if len(refused) == 1 else 'them'} out"
+        )
+    kept = {n: v for n, v in own.items() if f"--{n}" in _WITH_RESUME}
+    return Call(command.training.resume, (resumed,), {"config": config, **kept})
+
+
+_FLAGS = {"start": "--from"}
+_WITH_RESUME = ("--format",)
+"""Options of a command itself that its ``--resume`` takes too."""
+
+
+def _defaults(command: Command, words: list[str]) -> Config:
+    """The values that settings have unless they are given, with the options of the method.
+
+    They are those of the run that is resumed, or of the preset; with ``--from RUN``, images are
+    shown as that run saw them.
+    """
+    training = command.training
+    assert training is not None
+    if run := _run_config(words, "--resume"):
+        return run
+    name = _option(words, "--preset") or training.default_preset(_data(command, words) or "")
+    config = preset(name)
+    if start := _run_config(words, "--from"):
+        config = seen_as_by(start, config)
+    method = training.method or _option(words, "--method")
+    return config.with_settings(method=method) if method else config
+
+
+def _data(command: Command, words: list[str]) -> str | None:
+    """DATA among the words: what is left when the flags of every method are taken with values."""
+    kind = dataclass_of("command", command, Config(), any_method=True)
+    parsed: Any
+    parsed, _ = tyro.cli(kind, args=words, add_help=False, return_unknown_args=True)
+    data: str | None = getattr(parsed, f"{POSITIONAL}0")
+    return data
+
+
+def _check_flags(words: list[str], command: Command, config: Config) -> None:
+    """Refuse a flag that only other methods have, naming them.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    taken = {entry.name for entry in entries(command, config, any_method=False)}
+    foreign = {entry.name for entry in entries(command, config, any_method=True)} - taken
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and (name := name.removeprefix("no_")) in foreign:
+            raise unknown_setting(name, config.method)
+
+
+def _parse_no_command(words: list[str]) -> Call:
+    """``--help``, a script for completion, or no command's name: tyro answers, and exits."""
+    completes = bool(words) and words[0].startswith("--tyro-")
+    kinds: Any = []
+    for name, command in COMMANDS.items():
+        kind = command.options  # of whose flags the list of commands shows nothing
+        if completes:
+            config = Config() if command.training else None
+            kind = dataclass_of(name, command, config, any_method=True)
+        about = (command.options.__doc__ or "").partition("\n")[0]
+        kinds.append(Annotated[kind, tyro.conf.subcommand(name, description=about)])
+    union: Any = reduce(or_, kinds)
+    tyro.cli(union, prog="quarterturn", description=DESCRIPTION, args=words)
+    raise SystemExit(2)
+
+
+def _option(words: list[str], name: str) -> str | None:
+    """The value of an option, before the words are parsed."""
+    for word, following in zip_longest(words, words[1:], fillvalue=""):
+        if word == name:
+            return following
+        if word.startswith(f"{name}="):
+            return word.removeprefix(f"{name}=")
+    return None
+
+
+def _run_config(words: list[str], name: str) -> Config | None:
+    """The configuration of the run that an option names, or of the first of its seeds.
+
+    None where there is none to be read: the command itself says so.
+    """
+    if not (words_of_path := _option(words, name)):
+        return None
+    path = Path(words_of_path)
+    files = [path / "config.json", *path.glob("seed-*/config.json")]
+    configs = [Config.read(file) for file in files if file.is_file()]
+    return min(configs, key=lambda config: config.run.seed, default=None)

@@ -1,0 +1,40 @@
+"""What the options of all methods have in common; each method has its own beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """The options of one method, in a file beside it; torch-free, so that ``--help`` is quick.
+
+    The fields of a derived class are its settings. The class attributes say what the method is, for
+    whoever would otherwise have to ask for it by name.
+
+    Attributes:
+        name: On the command line and in ``config.json``.
+        title: What it is called on a page.
+        meaning: What it teaches the features; the end of a sentence.
+        module: The module that implements it, with ``build_network`` and ``build_method``; None
+            where it has no network of its own: imported weights, classifiers on the network of
+            another run.
+        command: The command that trains it; None where none does.
+        has_rotation_loss: Whether it predicts the turns of images.
+        has_instance_loss: Whether it tells images apart, by a memory bank.
+        has_halves: Whether its features are a rotation half and an invariant half.
+        reads_labels: Whether it learns from labels.
+        views_per_image: Copies of an image that go through the network in a step.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    meaning: ClassVar[str]
+    module: ClassVar[str | None] = None
+    command: ClassVar[str | None] = "pretrain"
+    has_rotation_loss: ClassVar[bool] = False
+    has_instance_loss: ClassVar[bool] = False
+    has_halves: ClassVar[bool] = False
+    reads_labels: ClassVar[bool] = False
+    views_per_image: ClassVar[int] = 1

@@ -1,0 +1,105 @@
+"""Options that several commands have, written once; a command's own dataclass derives from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from quarterturn.config.bounds import CountOrZero, Fraction, ImageCount, PositiveFraction
+from quarterturn.config.options import COMMON, Flag
+from quarterturn.config.validation import require
+
+LongTail = Literal["exponential", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions:
+    """On what it is computed."""
+
+    device: Annotated[str, COMMON] = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
+    workers: Annotated[CountOrZero, COMMON] = 2
+    """Processes that decode image files; the result does not depend on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadOptions:
+    """Whether data may be fetched."""
+
+    download: bool = False
+    """Fetch a named data set that is not there; nothing is downloaded without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverwriteOptions:
+    """Whether earlier results may go."""
+
+    overwrite: Annotated[bool, COMMON] = False
+    """Replace what an earlier call has written there: a run at --out, or files of the same
+    names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadFileOptions:
+    """How many files may fail."""
+
+    max_bad_fraction: Fraction = 0.05
+    """Stop when more than this fraction of the image files cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """Which of the images are used."""
+
+    limit: Annotated[ImageCount | None, COMMON] = None
+    """Use at most N images of each split, drawn once by a fixed seed; all by default."""
+    long_tail: PositiveFraction | None = None
+    """Cut the training images, and no others, to a long tail: the rarest class keeps this fraction
+    of the most frequent one's images. Reads labels."""
+    long_tail_kind: LongTail = "exponential"
+    """How the classes of a long tail thin out: from one to the next, or all of the second half at
+    once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSizeOptions:
+    """Which classes count as many-shot and few-shot (Liu et al. 2019)."""
+
+    many: CountOrZero = 100
+    """Classes with more training images than this are counted as many."""
+    few: CountOrZero = 20
+    """Classes with fewer training images than this are counted as few."""
+
+    def check(self) -> None:
+        """Refuse values that do not go together; see `quarterturn.config.validation`."""
+        require(
+            self.few <= self.many + 1, "few", self.few, f"0 to one more than --many {self.many}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """Which features of the backbone are taken."""
+
+    half: Annotated[Literal["invariant", "rotation", "both"] | None, COMMON] = None
+    """Part of the features; the invariant half by default."""
+    layer: str | None = None
+    """A named layer in place of the last; maps are averaged over their area."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(OverwriteOptions):
+    """What a command that trains takes, beside the settings of its run.
+
+    Attributes:
+        groups: The groups of a configuration whose settings it takes, in the order of ``--help``.
+    """
+
+    groups: ClassVar[tuple[str, ...]] = ()
+
+    out: Annotated[Path | None, Flag(metavar="RUN", common=True)] = None
+    """Run directory; by default runs/<data>-<n>, or runs/<data>-<command>-<n> where it is not
+    pretrain."""
+    preset: Annotated[str | None, Flag(metavar="NAME", common=True)] = None
+    """A recipe by its name; by default one that fits DATA."""

@@ -1,0 +1,50 @@
+"""Options of a classifier that is learned from labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from quarterturn.config.bounds import Positive, PositiveOrZero
+from quarterturn.config.data import Resampling
+from quarterturn.config.method import MethodOptions
+from quarterturn.config.options import COMMON
+from quarterturn.config.shared import ClassSizeOptions
+
+
+@dataclass(frozen=True)
+class ClassifierOptions(MethodOptions, ClassSizeOptions):
+    """A classifier of labelled images, and how it treats classes of unequal size."""
+
+    name: ClassVar[str] = "classifier"
+    title: ClassVar[str] = "supervised classification"
+    meaning: ClassVar[str] = "the network learns the labels of its images"
+    module: ClassVar[str | None] = "quarterturn.methods.classifier"
+    command: ClassVar[str | None] = "finetune"
+    reads_labels: ClassVar[bool] = True
+
+    loss: Annotated[
+        Literal["cross-entropy", "ldam", "focal", "balanced-softmax", "logit-adjusted"], COMMON
+    ] = "cross-entropy"
+    """ldam (Cao et al. 2019) takes a cosine head and larger margins for rarer classes; focal (Lin
+    et al. 2017); balanced-softmax (Ren et al. 2020); logit-adjusted (Menon et al. 2021)."""
+    focal_gamma: PositiveOrZero = 1.0
+    """Exponent of the focal loss; 0 is cross-entropy."""
+    adjustment: Positive = 1.0
+    """Strength of the adjustment by class frequency in logit-adjusted; 1 is balanced-softmax."""
+    post_hoc_adjustment: PositiveOrZero = 0.0
+    """Subtract N times the log class frequencies from the logits after the training, in tests and
+    predictions (Menon et al. 2021); 1 for a network trained by cross-entropy, 0 for none."""
+    reweight: Annotated[Literal["none", "always", "drw"], COMMON] = "none"
+    """Weigh classes by effective numbers: never, always, or late (deferred re-weighting)."""
+    resample: Resampling = "none"
+    """Draw the images of an epoch with replacement: all classes equally often, or by effective
+    numbers."""
+    trained: Annotated[str, COMMON] = "whole"
+    """Part of the backbone to train: whole, none, or all from a layer on, by the layer's name."""
+    leave_out_empty: bool = False
+    """Train even if a class has no training image: it has no margin and no weight, is never
+    predicted, and its test images are left out."""
+    protocol: Literal["last-epoch", "paper"] = "last-epoch"
+    """paper reports the best of the evaluated epochs too, as older papers do: it is chosen on
+    the test images, so it is too high."""

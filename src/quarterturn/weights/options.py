@@ -1,0 +1,72 @@
+"""What ``quarterturn export`` and ``quarterturn import`` take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from quarterturn.config.bounds import Count, Positive
+from quarterturn.config.options import COMMON, Flag
+from quarterturn.config.shared import OverwriteOptions
+from quarterturn.config.validation import flag
+from quarterturn.errors import ConfigError
+
+Format = Literal["safetensors", "torchvision", "timm", "onnx", "caffe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(OverwriteOptions):
+    """Write a run's weights for other codes, and check them there; a model card lies beside."""
+
+    format: Annotated[Format, COMMON]
+    """safetensors keeps all of any run and is read by load_backbone; torchvision and timm take
+    ResNets (timm its own too), caffe AlexNet, onnx anything."""
+    out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
+    """The file; RUN/exports/<format>/<backbone> by default."""
+    licence: Annotated[str | None, COMMON] = None
+    """What the model card names as licence."""
+    layers: Annotated[tuple[str, ...] | None, Flag(metavar="NAME ...", common=True)] = None
+    """onnx: outputs by name, rotation among them; by default the last layer and rotation."""
+    num_classes: Annotated[Count | None, COMMON] = None
+    """torchvision, timm: a classifier of zeros for N classes, to be trained. By default
+    torchvision's is the rotation head and timm's network has none."""
+    input: Annotated[Literal["rgb", "bgr255"] | None, COMMON] = None
+    """caffe: normalised RGB (the default), or blue, green, red in 0..255 less the mean."""
+    rescale: bool = False
+    """caffe: balance the scales of the layers, which leaves the features as they are."""
+    sample: Annotated[str | None, Flag(metavar="DATA")] = None
+    """caffe: DATA to balance by; the run's own by default."""
+    tolerance: Positive = 1e-4
+    """How far the consumer's outputs may be from ours, as a fraction of their largest value."""
+
+    def check(self) -> None:
+        """Refuse values that do not go together; see `quarterturn.config.validation`."""
+        for option, formats in _FORMATS_WITH.items():
+            given = getattr(self, option) not in (None, False)
+            if given and self.format not in formats:
+                raise ConfigError(
+                    f"{flag(option)} is for --format {' and '.join(formats)}, not {self.format}"
+                )
+        if self.sample is not None and not self.rescale:
+            raise ConfigError("--sample is for --rescale; give both or neither")
+
+
+_FORMATS_WITH = {
+    "layers": ("onnx",),
+    "num_classes": ("torchvision", "timm"),
+    "input": ("caffe",),
+    "rescale": ("caffe",),
+    "sample": ("caffe",),
+}
+"""Options that only some formats have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportOptions(OverwriteOptions):
+    """Make a run of weights that were trained elsewhere."""
+
+    out: Annotated[Path, Flag(metavar="RUN", common=True)]
+    """Run directory."""
+    backbone: Annotated[str | None, COMMON] = None
+    """timm:NAME for weights of other networks of timm; else the tensors' names tell."""
