@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
@@ -51,8 +52,8 @@ def embed(
             ``label``, ``f0`` ...).
         half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
         layer: A named layer instead of the last; maps are averaged over their area.
-        max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
-            those left out are listed.
+        max_bad_fraction: Largest share of image files that may be unreadable; those left out are
+            reported.
         overwrite: Replace an existing file.
         device: Where to compute.
         workers: Processes that decode files.
@@ -83,30 +84,17 @@ def embed(
         min_images=1,
     )
 
-    def find(images: ImageSet, failed: dict[int, str]) -> Features:
+    def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
         return extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
 
-    every, left_out = run_on_all_splits(source, find, max_bad_fraction)
-    splits = source.all_splits
-    class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
-    names, labels, of_split = [], [], []
-    for split, found in every.items():
-        names += [splits[split].names[i] for i in found.indices]
-        of_split += [split] * len(found.indices)
-        of_images = np.full(len(found.indices), -1)
-        if found.labels is not None:
-            # Splits may number their classes differently: the names are what they share.
-            numbers = np.array([class_names.index(name) for name in splits[split].class_names])
-            of_images = numbers[found.labels]
-        labels.append(of_images)
-    embeddings = np.concatenate([found.values for found in every.values()])
-    all_labels = np.concatenate(labels) if class_names else None
-    _write(out, embeddings, names, of_split, all_labels, class_names)
-    what = layer or part
+    by_split, left_out = run_on_all_splits(source, extract_split, max_bad_fraction)
+    embeddings = _join_splits(by_split, source.all_splits)
+    embeddings.write(out)
     if left_out:
         logger.warning("\n".join(left_out))
+    num_images, width = embeddings.values.shape
     log_closing(
-        f"{len(embeddings):,} images, {embeddings.shape[1]} features each ({what})",
+        f"{num_images:,} images, {width} features each ({layer or part})",
         {"written": out},
         [
             ("neighbors", opened.path, "IMAGE"),
@@ -117,33 +105,64 @@ def embed(
     return out
 
 
-def _write(
-    out: Path,
-    embeddings: np.ndarray,
-    names: list[str],
-    splits: list[str],
-    labels: np.ndarray | None,
-    class_names: list[str],
-) -> None:
-    if out.suffix == ".npz":
-        arrays: Any = {
-            "embeddings": embeddings,
-            "names": np.array(names),
-            "splits": np.array(splits),
-        }
-        if labels is not None:
-            arrays |= {"labels": labels, "class_names": np.array(class_names)}
-        with atomic_write(out) as file:
-            np.savez(file, **arrays)
-        return
-    words = [""] * len(names)
-    if labels is not None:
-        words = ["" if label < 0 else class_names[label] for label in labels]
-    write_csv(
-        out,
-        ["name", "split", "label", *(f"f{i}" for i in range(embeddings.shape[1]))],
-        (
-            [name, split, word, *row.tolist()]
-            for name, split, word, row in zip(names, splits, words, embeddings, strict=True)
-        ),
+@dataclass(frozen=True)
+class Embeddings:
+    """Features of the images of all splits.
+
+    Attributes:
+        values: (n, D) features.
+        names: (n,) image names.
+        splits: (n,) split of each image.
+        labels: (n,) numbers in ``class_names``, -1 in a split without labels; None if no split
+            has labels.
+        class_names: Names of the classes of all splits.
+    """
+
+    values: NDArray[np.float32]
+    names: list[str]
+    splits: list[str]
+    labels: NDArray[np.int64] | None
+    class_names: list[str]
+
+    def write(self, out: Path) -> None:
+        """Write a ``.npz`` or ``.csv`` file; see `embed`."""
+        if out.suffix == ".npz":
+            arrays: dict[str, Any] = {
+                "embeddings": self.values,
+                "names": np.array(self.names),
+                "splits": np.array(self.splits),
+            }
+            if self.labels is not None:
+                arrays |= {"labels": self.labels, "class_names": np.array(self.class_names)}
+            with atomic_write(out) as file:
+                np.savez(file, **arrays)
+            return
+        words = [""] * len(self.names)
+        if self.labels is not None:
+            words = ["" if label < 0 else self.class_names[label] for label in self.labels]
+        columns = ["name", "split", "label", *(f"f{i}" for i in range(self.values.shape[1]))]
+        rows = zip(self.names, self.splits, words, self.values, strict=True)
+        write_csv(out, columns, ([*facts, *values.tolist()] for *facts, values in rows))
+
+
+def _join_splits(by_split: dict[str, Features], splits: dict[str, ImageSet]) -> Embeddings:
+    class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
+    names: list[str] = []
+    split_of_image: list[str] = []
+    labels = []
+    for split, features in by_split.items():
+        names += [splits[split].names[i] for i in features.indices]
+        split_of_image += [split] * len(features.indices)
+        if features.labels is None:
+            labels.append(np.full(len(features.indices), -1))
+        else:
+            # Splits may number their classes differently, but share their names.
+            numbers = np.array([class_names.index(name) for name in splits[split].class_names])
+            labels.append(numbers[features.labels])
+    return Embeddings(
+        np.concatenate([features.values for features in by_split.values()]),
+        names,
+        split_of_image,
+        np.concatenate(labels) if class_names else None,
+        class_names,
     )

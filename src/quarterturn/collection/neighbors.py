@@ -64,11 +64,11 @@ def neighbors(
         workers: Processes that decode files.
 
     Returns:
-        What is drawn: the query, what was searched by which features, and ``neighbors``, nearest
-        first, each with rank, name, split, label (None without) and cosine.
+        The query, the images and features searched, and ``neighbors``, nearest first, each with
+        rank, name, split, label (or None) and cosine.
 
     Raises:
-        DataError: The image is not to be found or cannot be read.
+        DataError: There is no such image, or it cannot be read.
         ConfigError: ``out`` exists or is no ``.png``; the run has no halves, or no such layer.
     """
     if k < 1:
@@ -84,15 +84,15 @@ def neighbors(
     query = find_image(source, str(image))
     runtime = Runtime(device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), half, layer)
-    store = FeatureCache(opened.path / "features")
+    cache = FeatureCache(opened.path / "features")
     gallery = {
-        split: cached_features(images, crop, model, store, device=runtime.device, workers=workers)[
+        split: cached_features(images, crop, model, cache, device=runtime.device, workers=workers)[
             part
         ]
         for split, images in source.splits.items()
     }
     values = _features_of(query, gallery, crop, model, part, runtime)
-    near = nearest_in_splits(gallery, values, k, excluded=query.places)
+    nearest = nearest_in_splits(gallery, values, k, excluded=query.places)
     searched = sum(len(features.indices) for features in gallery.values())
     result = {
         "run": str(opened.path),
@@ -111,11 +111,11 @@ def neighbors(
                 "label": _label(source.splits[one.split], one.index),
                 "cosine": one.cosine,
             }
-            for rank, one in enumerate(near, start=1)
+            for rank, one in enumerate(nearest, start=1)
         ],
     }
     pictures = [thumbnail(query.images, query.index, crop)]
-    pictures += [thumbnail(source.splits[n.split], n.index, crop) for n in near[:MOST_SHOWN]]
+    pictures += [thumbnail(source.splits[n.split], n.index, crop) for n in nearest[:MOST_SHOWN]]
     out = Path(out) if out is not None else opened.figures / f"neighbors-{_stem(query)}.png"
     save_figure(out.parent, contact_sheet(out.stem, result, pictures))
     show(neighbors_table(result))
@@ -131,13 +131,13 @@ def _features_of(
     part: str,
     runtime: Runtime,
 ) -> NDArray[np.float32]:
-    """(d,) features of the query: those of the gallery where it has them, else by a pass."""
+    """(d,) features of the query, from the gallery if it has them."""
     for split, index in query.places:
         rows = np.flatnonzero(gallery[split].indices == index)
         if len(rows):
             return gallery[split].values[rows[0]]
-    alone = query.images.subset(np.array([query.index]))
-    return extract_parts(alone, crop, model, device=runtime.device)[part].values[0]
+    one_image = query.images.subset(np.array([query.index]))
+    return extract_parts(one_image, crop, model, device=runtime.device)[part].values[0]
 
 
 def _label(images: ImageSet, index: int) -> str | None:
@@ -145,7 +145,7 @@ def _label(images: ImageSet, index: int) -> str | None:
 
 
 def _stem(query: FoundImage) -> str:
-    """Images of one file name in several folders of the collection get figures of their own."""
+    """A file stem that differs between images of the same name in several folders."""
     path = Path(query.name)
     if not query.places:
         return path.stem
