@@ -38,7 +38,7 @@ def check_settings(settings: Any) -> None:
         if not _is_allowed(value, kind):
             too_large = isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf
             limit = f", at most {LARGEST:g}" if too_large else ""
-            require(False, name, value, _expected(kind) + limit)
+            require(False, name, value, expected(kind) + limit)
     if hasattr(settings, "check"):
         settings.check()
 
@@ -126,12 +126,12 @@ def _is_allowed(value: Any, kind: Any, outer: Bounds | None = None) -> bool:
     return isinstance(value, kind)
 
 
-def _expected(kind: Any) -> str:
+def expected(kind: Any) -> str:
     """What a type allows, in words."""
     kind, bounds = _parts(kind)
     alternatives = [each for each in _alternatives(kind) if each is not NoneType]
     if len(alternatives) > 1:
-        return " or ".join(map(_expected, alternatives))
+        return " or ".join(map(expected, alternatives))
     kind, inner = _parts(alternatives[0])
     bounds = bounds or inner
     if get_origin(kind) is Literal:
