@@ -3,7 +3,7 @@
 python benchmarks/agnostic.py RUN --agnostic textures
 
 RUN is a run of ``quarterturn upright`` on a folder of which some sub-folders are known to hold
-images without an "up". Those labels are read here alone.
+images without an "up". Those labels are read only here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Finding the files of a large collection: ours against torchvision's ImageFolder.
 
-ImageFolder lists names and labels, and nothing else; a first opening here reads every header as
-well, and a second one takes them from the index, after it has asked each file for its size and
-times. Both are timed, and so is our listing alone. The files are empty, so that a million of them
-take no room: their headers are made up, and written to the index before the second opening.
+ImageFolder lists names and labels, and nothing else; a first opening here reads every header too,
+and a second one takes them from the index, after it has asked each file for its size and times.
+Both are timed, and so is our listing by itself. The files are empty, so that a million of them take
+no room: their headers are made up, and written to the index before the second opening.
 
 Each is run in a process of its own, in turn, and the ratios are taken round by round, since a
 machine's speed drifts. The system has the folders in memory by then: on a cold disk or over a

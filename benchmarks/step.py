@@ -1,6 +1,6 @@
 """What the method adds to a training step: whole step against a bare one of the same backbone.
 
-The bare step is a forward, a backward and an optimizer step of the backbone alone on the same 4B
+The bare step is a forward, a backward and an optimizer step of only the backbone on the same 4B
 images. All are timed in turn, and the ratios are taken round by round, since a machine's speed
 drifts. Several sizes of the data set show whether a step's time depends on it.
 

@@ -26,4 +26,4 @@ class OutputError(QuarterturnError):
 
 
 class TrainingError(QuarterturnError):
-    """A training that cannot go on, such as a loss that is no longer a number."""
+    """A training that cannot continue, such as a loss that is no longer a number."""

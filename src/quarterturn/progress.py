@@ -110,7 +110,7 @@ class Stage:
 class ProgressReporter:
     """Follows the open stages of a process, and estimates when the outermost one ends.
 
-    A reporter is told of every change and shows it as it likes; see its subclasses.
+    A reporter hears of every change and shows it as it likes; see its subclasses.
 
     Args:
         clock: Seconds that only grow.

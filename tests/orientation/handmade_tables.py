@@ -11,7 +11,7 @@ from quarterturn.orientation.upright_table import NOT_SCORED, UprightTable
 
 
 def predicted_turn(turn, sureness=0.91):
-    """(4, 4) of an image that is stored turned by so many quarter turns, and told to be so."""
+    """(4, 4) of an image that is stored turned by k quarter turns, and told to be so."""
     probabilities = np.full((4, 4), (1 - sureness) / 3, dtype=np.float32)
     probabilities[np.arange(4), (np.arange(4) + turn) % 4] = sureness
     return probabilities

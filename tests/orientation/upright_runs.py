@@ -24,7 +24,7 @@ def tiny(**settings: object) -> Config:
 
 
 def sharp(stored: list[int], sure: float = 0.97) -> np.ndarray:
-    """(n, 4, 4) probabilities of images that are stored turned by so many quarter turns."""
+    """(n, 4, 4) probabilities of images that are stored turned by k quarter turns."""
     probabilities = np.full((len(stored), 4, 4), (1 - sure) / 3, np.float32)
     for i, turn in enumerate(stored):
         for copy in range(4):

@@ -1,4 +1,4 @@
-"""How well a trained classifier tells classes apart, the rare ones as well.
+"""How well a trained classifier tells classes apart, the rare ones too.
 
 Shapes: n images; C classes.
 """

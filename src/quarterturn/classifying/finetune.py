@@ -62,7 +62,7 @@ def finetune(
         config: A whole configuration, in place of a preset. Its method is taken for ``classifier``.
         seeds: How many trainings, from the configured seed on. Several get folders ``seed-<n>`` in
             ``out``, and their mean and spread are written beside them.
-        overwrite: Delete earlier runs at ``out``, those of other seeds as well.
+        overwrite: Delete earlier runs at ``out``, those of other seeds too.
         **settings: Single settings by name, such as ``loss="ldam"``.
 
     Returns:

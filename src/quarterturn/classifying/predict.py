@@ -46,8 +46,8 @@ def predict(
         out: A ``.csv`` file with the columns ``name``, ``split``, ``label`` and ``probability``,
             then ``label_2``, ``probability_2`` and so on.
         top_k: How many classes; all where there are fewer.
-        post_hoc_adjustment: Take so much of the log class frequencies off the logits (Menon et al.,
-            ICLR 2021); by default what the run was made with.
+        post_hoc_adjustment: Subtract this multiple of the log class frequencies from the logits
+            (Menon et al., ICLR 2021); by default what the run was made with.
         max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
             those left out are listed.
         overwrite: Replace an existing file.

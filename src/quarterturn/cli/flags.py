@@ -38,7 +38,7 @@ _OPTIONAL = {int | None: "INT", float | None: "FLOAT", str | None: "STR"}
 """Tyro would say that ``None`` can be given too; leaving the option out is the way here."""
 
 POSITIONAL = "positional_"
-"""What the names of fields begin with that are told by their place."""
+"""What the names of fields begin with that are known by their place."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class BalanceConfig:
     """That epoch by number, counted from 0, in place of the fraction."""
 
     def start(self, epochs: int) -> float:
-        """Where deferred weights begin in a run of so many epochs, as a fraction of them."""
+        """Where deferred weights begin in a run of num_epochs, as a fraction of them."""
         if self.reweight_from_epoch is None:
             return self.reweight_from
         return self.reweight_from_epoch / max(1, epochs)
@@ -47,7 +47,7 @@ class ImbalanceConfig:
     --upright. The rotation head then takes cosines, times --scale, as LDAM does."""
     balance_agnostic: bool = False
     """Images without an "up" against the others, in the rotation loss; needs --upright, and takes
-    cosines as well."""
+    cosines too."""
     agnostic_threshold: Fraction = 0.5
     """Agnostic score from which an image counts as having no "up"."""
     balance_semantic: bool = False

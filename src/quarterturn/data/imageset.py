@@ -160,8 +160,8 @@ class FileImages(ImageSet):
     def files_fingerprint(self) -> str:
         """Hash of the folder and of when the files were changed, which differs between copies.
 
-        Names and sizes alone miss a photo that was turned in place; so does the modification time,
-        which some programs restore.
+        Names and sizes by themselves miss a photo that was turned in place; so does the
+        modification time, which some programs restore.
         """
         digest = hashlib.sha256(str(self.root.resolve()).encode(errors="surrogateescape"))
         digest.update(np.ascontiguousarray(self.modified_ns).data)

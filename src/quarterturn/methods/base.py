@@ -26,7 +26,7 @@ class TrainingFacts:
     Attributes:
         num_instances: N, their number.
         p_upright: (N, 4) probabilities that the copies look upright, on the CPU, or None.
-        agnostic: (N,) scores from 0 (the turn can be told) to 1 (there is no "up"), or None.
+        agnostic: (N,) scores from 0 (the turn is clear) to 1 (there is no "up"), or None.
         labels: (N,) int64 classes, where they are counted, or None.
         class_counts: (C,) images of each class, for a method that learns from labels, or None.
         device: Where the network is, and where the method keeps what it needs in a step.

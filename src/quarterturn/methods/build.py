@@ -81,7 +81,7 @@ def build_method(
         num_instances: N, images to learn from.
         p_upright: (N, 4) for the noise-aware phase and for balanced turns, or None; see
             `quarterturn.losses.rotation`.
-        agnostic: (N,) scores from 0 (the turn can be told) to 1 (there is no "up"), for balanced
+        agnostic: (N,) scores from 0 (the turn is clear) to 1 (there is no "up"), for balanced
             groups, or None.
         labels: (N,) int64 classes to count, where the configuration counts labels, or None.
         class_counts: (C,) training images of each class, for a method that learns from labels.

@@ -36,7 +36,7 @@ class Balance:
     ) -> Balance:
         """By the configured constants; an empty class has no margin and no weight.
 
-        One class alone is balanced: it has a margin of 0 and a weight of 1.
+        A single class is balanced: it has a margin of 0 and a weight of 1.
 
         Args:
             counts: (C,) on the CPU.

@@ -42,7 +42,7 @@ class ClassifierNetwork(Network):
         post_hoc_adjustment: How much of ``log_priors`` probabilities are made without; see
             `quarterturn.losses.logit_adjustment.adjust_logits`.
         trained: What of the backbone is trained: ``whole``, ``none``, or the name of a layer, from
-            which on it is. What is not trained keeps its running statistics as well.
+            which on it is. What is not trained keeps its running statistics too.
 
     Attributes:
         log_priors: (C,) log of each class's share of the training images, kept with the weights;

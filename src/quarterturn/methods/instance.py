@@ -1,4 +1,4 @@
-"""Instance discrimination alone, without turns (Wu, Xiong, Yu, Lin, CVPR 2018)."""
+"""Instance discrimination only, without turns (Wu, Xiong, Yu, Lin, CVPR 2018)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InstanceNetwork(Network):
 
 
 class Instance(Method):
-    """The instance loss alone, one upright view an image."""
+    """Only the instance loss, one upright view an image."""
 
     def __init__(
         self,

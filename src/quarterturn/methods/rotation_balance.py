@@ -28,7 +28,7 @@ def turn_counts(p_upright: Tensor) -> Tensor:
 
 
 def agnostic_groups(agnostic: Tensor, threshold: float) -> Tensor:
-    """(N,) int64: 1 for images without an "up", 0 for those whose upright can be told.
+    """(N,) int64: 1 for images without an "up", 0 for those with a clear up.
 
     Args:
         agnostic: (N,) scores.

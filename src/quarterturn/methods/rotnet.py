@@ -36,7 +36,7 @@ class RotationNetwork(Network):
 
 
 class RotNet(Method):
-    """Rotation prediction alone.
+    """Rotation prediction only.
 
     Args:
         network: A `RotationNetwork`.

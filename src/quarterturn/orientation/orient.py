@@ -57,7 +57,7 @@ def orient(
             time.
         write: A folder, apart from the originals, for upright copies of the images that are to be
             turned, in their sub-folders; see `quarterturn.data.turned_files.write_turned`.
-        write_all: Copy the other images to it as well, byte for byte.
+        write_all: Copy the other images to it too, byte for byte.
         in_sample: Let a pretraining run without an ``upright`` run orient images that it has
             learned from; its probabilities are too high there.
         agnostic: Images with this agnostic score or more have no "up".

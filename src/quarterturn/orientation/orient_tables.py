@@ -37,7 +37,7 @@ def _note(result: dict[str, Any], in_sample: bool) -> str:
         )
     if not result["learned_is_known"]:
         note += (
-            "; the run's data is not at hand: images that it was trained on cannot be told, and "
+            "; the run's data is not at hand: images that it was trained on are not known, and "
             "are counted as new"
         )
     if (written := result["written"]) is not None:

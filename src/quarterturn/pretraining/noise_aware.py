@@ -104,7 +104,7 @@ def agnostic_for(run: Run, images: Selection) -> Tensor | None:
 
 
 def agnostic_warnings(run: Run, images: Selection) -> list[str]:
-    """A warning where --balance-agnostic finds one group alone; arguments as for `agnostic_for`."""
+    """A warning where --balance-agnostic finds only one group; arguments as for `agnostic_for`."""
     agnostic, threshold = agnostic_for(run, images), run.config.imbalance.agnostic_threshold
     if agnostic is None:
         return []

@@ -19,7 +19,7 @@ PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-le
 
 
 def command_line() -> str:
-    """The command as the user wrote it; the program's name alone when called from Python."""
+    """The command as the user wrote it; only the program's name when called from Python."""
     program = Path(sys.argv[0]).name
     if program not in ("quarterturn", "__main__.py"):
         return "called from Python"

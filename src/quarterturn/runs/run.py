@@ -144,7 +144,7 @@ class Run:
             raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
 
     def require_kind(self, kind: str) -> None:
-        """Refuse to go on with a run that another command has made.
+        """Refuse to resume a run that another command has made.
 
         Raises:
             ConfigError: Names both.
@@ -152,14 +152,14 @@ class Run:
         if self.kind != kind:
             raise ConfigError(
                 f"{self.path} is a run of {self.kind}, not of {kind}: the command that made it "
-                "goes on with it"
+                "resumes it"
             )
 
     def with_machine_of(self, config: Config | None) -> Run:
         """This run with the machine's settings of another configuration.
 
-        How many files may fail is taken from there as well: it changes no figure, and a run that
-        was stopped by it could not go on otherwise.
+        How many files may fail is taken from there too: it changes no figure, and a run that
+        was stopped by it could not be resumed otherwise.
 
         Args:
             config: What the user asks for, or None for all as it was.
@@ -179,7 +179,7 @@ class Run:
         return replace(self, config=resumed)
 
     def require_images(self, images: ImageSet) -> None:
-        """Refuse to go on with other images.
+        """Refuse to resume with other images.
 
         Raises:
             DataError: They are not those that the run began with.
@@ -191,7 +191,7 @@ class Run:
             )
 
     def require_labels(self, fingerprint: str) -> None:
-        """Refuse to go on with other labels, where the run knows what they were.
+        """Refuse to resume with other labels, where the run knows what they were.
 
         Args:
             fingerprint: Of the labels there are, by `LabelledData.labels_fingerprint`.

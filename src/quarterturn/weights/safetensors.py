@@ -60,7 +60,8 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "config_format": str(FORMAT),
     }
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    out.write_bytes(save(state, metadata))  # save_file would make a file for its owner alone
+    # save_file would make a file that only its owner may read
+    out.write_bytes(save(state, metadata))
     return Exported(
         (out.name,),
         f"quarterturn {version('quarterturn')}",
