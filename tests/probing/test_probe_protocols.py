@@ -192,7 +192,7 @@ def test_an_interrupted_command_goes_on(
 
     monkeypatch.setattr(loop, "training_step", stopping)
     assert main(command) == 130
-    assert "the same command goes on with a training" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
     (folder,) = (convnet.path / "probes").iterdir()
     assert folder.name.endswith(".training")
     monkeypatch.setattr(loop, "training_step", step)
