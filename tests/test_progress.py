@@ -99,7 +99,7 @@ def test_steps_of_an_earlier_run_do_not_shorten_the_estimate(clock: Clock):
         assert reporter.left_s == pytest.approx(14)
 
 
-def test_the_next_outermost_stage_starts_anew(clock: Clock):
+def test_the_next_outermost_stage_starts_over(clock: Clock):
     reporter = ProgressReporter(clock)
     with reporting(reporter):
         with stage("first", total=4) as bar:

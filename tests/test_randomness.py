@@ -146,7 +146,7 @@ def test_all_orders_of_four_are_equally_frequent():
     assert abs(chi_square(np.array(list(seen.values())))) < 4
 
 
-def test_the_global_generators_are_left_alone():
+def test_the_global_generators_are_untouched():
     before = torch.random.get_rng_state()
     permutation(10, 0, "order")
     integers(10, 0, "noise", torch.arange(4))

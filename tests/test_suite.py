@@ -66,7 +66,7 @@ HELPERS = asserting_helpers()
         ("x.same(a, b)", False),  # a method that happens to have a helper's name
     ],
 )
-def test_an_assertion_is_told_from_a_mere_call(body, expected):
+def test_an_assertion_differs_from_a_mere_call(body, expected):
     assert asserts(ast.parse(body), {"same"}) == expected
 
 

@@ -133,7 +133,7 @@ def splits_of_photos(photos: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", ["predict", "embed"])
-def test_every_split_is_written_and_names_are_told_apart(
+def test_writes_every_split_under_distinct_names(
     command: str, run: Run, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = splits_of_photos(photos, tmp_path / "photos")
@@ -166,7 +166,7 @@ def test_what_cannot_be_set(run: Run, tmp_path: Path, photos: Path) -> None:
         predict(run.path, photos, workers=-1, **given)
 
 
-def test_a_run_that_is_not_finished_is_told_of(
+def test_reports_an_unfinished_run(
     run: Run, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     begun = tmp_path / "run"

@@ -60,7 +60,7 @@ def test_a_wrong_value_is_refused_by_its_flag(name, value, expected):
     assert str(caught.value) == f"--{name} is {value}; expected {expected}"
 
 
-def test_a_number_too_large_is_told_the_limit():
+def test_a_number_too_large_names_the_limit():
     with pytest.raises(ConfigError, match=r"^--rate is 1e\+30; expected a .* number, at most 1e"):
         check_settings(Example(rate=1e30))
 
@@ -107,7 +107,7 @@ def test_rules_over_several_fields_are_checked_last():
         check_settings(Pair(low=2.0, high=math.nan))
 
 
-def test_an_unknown_name_is_told_the_closest():
+def test_an_unknown_name_suggests_the_closest():
     known = ["learning_rate", "epochs"]
     close = unknown("setting", "learing_rate", known)
     assert str(close) == "unknown setting 'learing_rate'; did you mean 'learning_rate'?"

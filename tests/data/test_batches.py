@@ -134,7 +134,7 @@ class TestEpoch:
             found = list(batches_of(images, rank=rank, world_size=2).epoch(0))
             assert [len(b) for b in found] == [4, 6 - rank]
 
-    def test_nobody_elses_random_numbers_are_touched(self, files, arrays):
+    def test_global_random_state_is_untouched(self, files, arrays):
         def states() -> list:
             return [torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()]  # noqa: NPY002
 
@@ -220,7 +220,7 @@ class TestWorkers:
         for epoch in range(2):
             assert_same(list(helped.epoch(epoch)), list(alone.epoch(epoch)))
 
-    def test_an_epoch_may_be_left_and_another_begun(self, files):
+    def test_an_epoch_may_be_left_for_another(self, files):
         batches = batches_of(files, workers=2)
         left = batches.epoch(0)
         assert len(next(left)) == 8
@@ -297,7 +297,7 @@ class TestSourcesAgree:
         assert {down for down, _ in places} == {right for _, right in places} == set(range(7))
         assert 10 < flips < 36 if flip else flips == 0
 
-    def test_padding_is_for_training_alone(self, arrays):
+    def test_padding_is_only_for_training(self, arrays):
         crop = replace(CROP, crop_padding=3)
         (padded,), (plain,) = (list(evaluation_batches(arrays, c)) for c in (crop, CROP))
         assert torch.equal(padded.images, plain.images)
@@ -335,7 +335,7 @@ class TestLabels:
         for b in batches_of(images, with_labels=True).epoch(0):
             assert b.labels.tolist() == images.labels[b.indices].tolist()
 
-    def test_are_not_even_looked_at(self, arrays):
+    def test_are_never_read(self, arrays):
         images = Unlabelled(arrays.pixels, arrays.names)
         with pytest.raises(AssertionError, match="read the labels"):
             batches_of(images, with_labels=True)
@@ -455,7 +455,7 @@ class TestEvaluation:
         arrays.labels = None
         assert [b.labels for b in evaluation_batches(arrays, CROP)] == [None]
 
-    def test_failures_are_told_and_empty_batches_left_out(self, files):
+    def test_reports_failures_and_drops_empty_batches(self, files):
         for i in (2, 22):
             truncate(files.path(i), 0.6)
         failed: dict[int, str] = {}

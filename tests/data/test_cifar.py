@@ -56,7 +56,7 @@ class TestImages:
         assert source.test.names[8] == "test[8]"
         assert fetched == []
 
-    def test_are_told_apart_by_their_fingerprint(self, name, tmp_path, monkeypatch):
+    def test_are_distinguished_by_their_fingerprint(self, name, tmp_path, monkeypatch):
         write_cifar(tmp_path / "one", name, monkeypatch, n=9)
         first = open_source(f"{name}:{tmp_path / 'one'}").train.fingerprint()
         write_cifar(tmp_path / "more", name, monkeypatch, n=10)

@@ -206,7 +206,7 @@ class TestPlaced:
             (0.25, 0.75, (1, 11)),
         ],
     )
-    def test_lie_where_they_are_told(self, down, right, corner):
+    def test_lie_at_the_given_place(self, down, right, corner):
         sizes = torch.tensor([[20, 30], [30, 20]])
         crops = placed_crops(sizes, 0.75, down, right)
         assert crops.boxes[0].tolist() == [*corner, 15, 15]

@@ -58,7 +58,7 @@ def test_unknown_orientations_count_as_upright():
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_the_tag_alone_changes_where_there_is_one(tmp_path, orientation, order):
+def test_changes_only_the_tag_where_there_is_one(tmp_path, orientation, order):
     entries = [
         (0x010E, 2, 4, b"abc\0"),
         (ORIENTATION, 3, 1, struct.pack(order + "HH", 6, 0)),

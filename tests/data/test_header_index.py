@@ -122,7 +122,7 @@ class TestSecondOpening:
 
 
 class TestStale:
-    def test_a_changed_file_is_read_anew(self, photos, kept, headers_read):
+    def test_a_changed_file_is_read_again(self, photos, kept, headers_read):
         open_kept(photos, kept)
         save_photo(photos / "a" / "04.png", 99, 20, 10)
         headers_read.clear()
@@ -181,7 +181,7 @@ class TestStale:
         save_photo(elsewhere, 3)
         assert "a/link.png" in open_kept(photos, kept).train.names
 
-    def test_another_pillow_reads_anew(self, photos, kept, headers_read, monkeypatch):
+    def test_another_pillow_reads_again(self, photos, kept, headers_read, monkeypatch):
         open_kept(photos, kept)
         headers_read.clear()
         monkeypatch.setattr(header_index.PIL, "__version__", "99.0")
@@ -191,7 +191,7 @@ class TestStale:
 
 
 class TestFile:
-    def test_damaged_ones_are_made_anew(self, photos, kept, headers_read):
+    def test_damaged_ones_are_made_again(self, photos, kept, headers_read):
         first = open_kept(photos, kept)
         (file,) = kept.iterdir()
         whole = file.read_bytes()
@@ -215,7 +215,7 @@ class TestFile:
         open_kept(photos, kept)
         assert len(headers_read) == 25
 
-    def test_that_cannot_be_written_costs_time_alone(self, photos, tmp_path):
+    def test_an_unwritable_cache_only_costs_time(self, photos, tmp_path):
         in_the_way = tmp_path / "file"
         in_the_way.write_text("not a folder")
         assert len(open_kept(photos, in_the_way).train) == 24

@@ -33,7 +33,7 @@ class TestTrain:
         with pytest.raises(DataError, match=r"no folder .*/train: expected train/<wnid>/\*\.JPEG"):
             opened(tmp_path)
 
-    def test_archives_that_nobody_has_unpacked(self, tmp_path):
+    def test_names_archives_left_packed(self, tmp_path):
         (tmp_path / "train").mkdir()
         for wnid in IDS:
             (tmp_path / "train" / f"{wnid}.tar").write_bytes(b"")
@@ -98,7 +98,7 @@ class TestVal:
         assert split.description == "the split 'val'"
         assert [split.train.class_names[label] for label in split.test.labels] == wnids_of_truth()
 
-    def test_flat_without_labels_says_what_was_looked_for(self, tmp_path):
+    def test_flat_without_labels_names_the_expected_layout(self, tmp_path):
         write_val(write_train(tmp_path))
         with pytest.raises(DataError) as caught:
             opened(tmp_path)

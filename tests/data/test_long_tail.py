@@ -103,7 +103,7 @@ class TestIndices:
         assert sorted(found[:3].tolist()) == [0, 1, 2]
         assert len(found) == 3 + 20
 
-    def test_nobody_elses_random_numbers_are_touched(self):
+    def test_global_random_state_is_untouched(self):
         before = np.random.get_state()[1].copy()  # noqa: NPY002
         long_tail_indices(CIFAR10, 0.01)
         np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002

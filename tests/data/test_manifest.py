@@ -198,7 +198,7 @@ class TestLabels:
         assert "on lines 2, 3, 4, 5, " in told
         assert ", 20, 21 and 3 more" in told
 
-    def test_may_be_in_one_split_alone(self, root):
+    def test_may_be_in_one_split_only(self, root):
         rows = [f"{i}.png,{label}" for i, label in enumerate(["a,train", "b,train", ",test"] * 8)]
         source = opened(root, "path,label,split", rows)
         assert source.train.labels.tolist() == [0, 1] * 8
@@ -260,7 +260,7 @@ class TestDamage:
         ],
         ids=["empty", "latin-1", "utf-16", "open quote", "stray quote", "a picture"],
     )
-    def test_is_told(self, tmp_path, content, told):
+    def test_reports_what_is_wrong(self, tmp_path, content, told):
         (tmp_path / "list.csv").write_bytes(content)
         with pytest.raises(DataError, match=r"list\.csv") as caught:
             open_source(str(tmp_path / "list.csv"))

@@ -53,7 +53,7 @@ class TestLongTail:
         assert len(kept) < 400
         assert len(whole) == 400
 
-    def test_leaves_the_held_out_images_alone(self, data):
+    def test_leaves_held_out_images_untouched(self, data):
         cut, plain = (select_images(data, DataConfig(long_tail=t)) for t in (0.1, None))
         assert cut.held_out.names == plain.held_out.names
         assert len(cut.held_out) == 80

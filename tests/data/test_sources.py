@@ -177,7 +177,7 @@ class TestOrderAndLabels:
         assert train.labels is None
         assert train.class_names == []
 
-    def test_a_class_without_readable_images_is_none(self, tmp_path):
+    def test_a_class_without_readable_images_does_not_count(self, tmp_path):
         class_tree(tmp_path, {"a": 30, "c": 30})
         (tmp_path / "b").mkdir()
         (tmp_path / "b" / "x.png").write_bytes(b"")
@@ -241,7 +241,7 @@ class TestSplits:
         assert source.test.class_names == ["b", "c"]
         assert source.test.labels.tolist() == [0, 0, 1, 1, 1]  # numbers of its own
 
-    def test_may_have_labels_in_one_alone(self, tmp_path):
+    def test_may_have_labels_in_one_split_only(self, tmp_path):
         class_tree(tmp_path / "train", {"a": 6, "b": 5})
         class_tree(tmp_path, {"val": 4})
         source = open_source(str(tmp_path))
@@ -391,7 +391,7 @@ class TestNpz:
         with pytest.raises(DataError, match="expected an integer of 0 or more for each"):
             open_source(self.write(tmp_path, train_images=noise(0, 8, 5, 5), train_labels=labels))
 
-    def test_several_labels_an_image_are_none(self, tmp_path):
+    def test_several_labels_per_image_count_as_none(self, tmp_path):
         """As in MedMNIST's ChestMNIST: whoever reads no labels must not be stopped by them."""
         labels = np.zeros((8, 14), int)
         source = open_source(

@@ -108,7 +108,7 @@ def test_mode_and_values_are_kept(tmp_path, suffix, mode):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
-def test_what_is_told_of_the_picture_is_kept(tmp_path, suffix):
+def test_keeps_the_text_chunks_of_the_picture(tmp_path, suffix):
     exif = oriented(6)
     exif[0x010E] = "a house"
     exif.get_ifd(0x8769)[0x9003] = "2020:01:01 00:00:00"

@@ -107,7 +107,7 @@ def test_fit_makes_the_steps_that_one_makes_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("stop_after", "epochs_done"), [(1, 1), (2, 2), (3, 3), (9, 3)])
-def test_a_training_ends_where_it_is_told(
+def test_a_training_ends_where_the_method_says(
     tmp_path: Path, stop_after: int, epochs_done: int
 ) -> None:
     called: list[int] = []
@@ -130,14 +130,14 @@ def test_a_training_ends_where_it_is_told(
 
 
 @pytest.mark.parametrize("said", [None, False])
-def test_a_training_goes_on_unless_it_is_told(said: bool | None) -> None:
+def test_a_training_runs_on_unless_stopped(said: bool | None) -> None:
     t = training(Slope(), after_epoch=lambda done: said)
     with t.telemetry:
         fit(t)
     assert t.step == 6
 
 
-def test_the_method_is_told_how_much_is_done() -> None:
+def test_the_method_is_given_the_progress() -> None:
     told: list[float] = []
 
     class Watching(Slope):

@@ -22,7 +22,7 @@ def test_weight_decay_covers_every_parameter(name):
     assert {group["lr"] for group in optimizer.param_groups} == {0.03}
 
 
-def test_without_gradients_decay_alone_shrinks_every_parameter():
+def test_without_gradients_only_decay_shrinks_parameters():
     network = small_network()
     nn.init.constant_(network[1].bias, 0.5)
     settings = OptimizerConfig(learning_rate=0.1, momentum=0.0, weight_decay=0.5)
@@ -131,7 +131,7 @@ def test_fused_steps_are_torchs_unfused_ones(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_state_goes_on_where_it_was_kept(name):
+def test_the_state_resumes_where_it_was_saved(name):
     """Fused kernels keep counts and moments as others do: through a file to the bit."""
     settings, _ = OPTIMIZERS[name]
     whole, parted = small_network(), small_network()

@@ -118,7 +118,7 @@ def test_weights_of_images_without_an_up_on_the_whole_feature() -> None:
     assert_parts_are_the_whole(build_method(settings, NUM, agnostic=agnostic))
 
 
-def test_weights_of_kinds_on_the_instance_loss_alone() -> None:
+def test_weights_kinds_only_on_the_instance_loss() -> None:
     settings = config(method="instance", balance_semantic=True, counts="labels")
     assert_parts_are_the_whole(build_method(settings, NUM, labels=LABELS))
 

@@ -68,7 +68,7 @@ def uninterrupted(words: tuple[object, ...], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_a_killed_run_goes_on_to_the_same_bits(
+def test_a_killed_run_resumes_to_the_same_bits(
     words: tuple[object, ...], uninterrupted: Path, kill: str, tmp_path: Path
 ) -> None:
     run, log = tmp_path / "killed", tmp_path / "log"

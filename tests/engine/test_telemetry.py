@@ -84,7 +84,7 @@ def test_the_time_to_expect_is_reported_after_twenty_steps(caplog) -> None:
     assert "--epochs" not in caplog.text  # nothing to shorten
 
 
-def test_what_would_shorten_a_long_run_is_told(caplog) -> None:
+def test_reports_flags_that_shorten_a_long_run(caplog) -> None:
     caplog.set_level(logging.INFO)
     with Telemetry(None, total_steps=10**6, steps_per_epoch=1000) as telemetry:
         telemetry._start -= 20.0  # a second a step

@@ -191,7 +191,7 @@ class TestLayers:
 
 
 class TestFingerprint:
-    def test_is_of_backbone_and_heads_alone(self, backbone):
+    def test_depends_only_on_backbone_and_heads(self, backbone):
         network = DecoupledNetwork(backbone, 4)
         one, other = NetworkFeatures(network), NetworkFeatures(network, ("conv1",), 2)
         assert one.fingerprint == other.fingerprint

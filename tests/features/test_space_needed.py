@@ -32,7 +32,7 @@ def bytes_kept(store: FeatureCache) -> int:
 
 
 @pytest.mark.parametrize("own_test", [True, False])
-def test_what_is_told_beforehand_is_what_is_kept(random_images, crop, model, store, own_test):
+def test_the_estimated_space_is_the_space_used(random_images, crop, model, store, own_test):
     source = open_source("digits")
     split = LabelledData(random_images(30), random_images(9) if own_test else None, "", source)
     for seeds in ([0, 1], [1, 2]):  # of the second, one has been there

@@ -136,7 +136,7 @@ def test_weights_come_late_and_margins_at_once():
     assert torch.equal(weights, effective_number_weights([3, 1], 0.99)[labels[indices]])
 
 
-def test_what_is_in_force_is_told():
+def test_reports_the_settings_in_force():
     labels = torch.tensor([0, 0, 0, 1])
     semantic = SemanticBalance(SETTINGS, num_clusters=2, every=1, labels=labels)
     turns = Balance.of(torch.tensor([30.0, 2, 2, 4]), SETTINGS)
@@ -255,7 +255,7 @@ def test_a_configuration_knows_what_it_cannot_balance(settings, words):
         config(**settings).check()
 
 
-def test_labels_are_counted_where_asked_alone():
+def test_labels_are_counted_only_on_request():
     labels = torch.tensor([0, 0, 1])
     clusters = build_balance(config(balance_semantic=True), labels=labels).semantic
     assert clusters.balance is None
@@ -272,7 +272,7 @@ def test_groups_are_parted_by_the_threshold():
     assert higher.rotation.groups.counts.tolist() == [3, 1]
 
 
-def test_one_group_alone_is_balanced():
+def test_a_single_group_is_balanced():
     made = build_balance(
         config(balance_turns=True, balance_agnostic=True),
         p_upright=torch.rand(3, 4),
@@ -287,7 +287,7 @@ def test_one_group_alone_is_balanced():
     assert torch.equal(made.rotation.weights(indices), made.rotation.turns.weights.expand(3, 4))
 
 
-def test_kinds_are_balanced_in_instance_discrimination_alone():
+def test_the_instance_method_balances_kinds():
     labels = torch.tensor([0, 0, 0, 0, 0, 1])
     settings = config(method="instance", balance_semantic=True, counts="labels", temperature=0.2)
     method = build_method(settings, 6, labels=labels)

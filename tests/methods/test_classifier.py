@@ -76,7 +76,7 @@ def test_deferred_weights_turn_on_at_their_epoch(upright, batch):
     assert [loss(160), loss(199)] == [weighted, weighted]
 
 
-def test_what_comes_into_force_is_told_when_it_does(tiny_backbone):
+def test_reports_settings_when_they_take_effect(tiny_backbone):
     counts = torch.tensor([100, 10, 1])
     method = Classification(
         ClassifierNetwork(tiny_backbone, 3, cosine=True),

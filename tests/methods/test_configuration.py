@@ -177,7 +177,7 @@ def test_check_names_the_flag_and_the_value(setting, bad, good):
     config.with_settings(**{setting: good}).check()
 
 
-def test_a_misspelt_word_is_told_what_there_is():
+def test_a_misspelt_word_lists_the_choices():
     with pytest.raises(ConfigError) as caught:
         having("reweight").with_settings(reweight="dwr").check()
     assert str(caught.value) == "--reweight is dwr; expected none, always or drw"

@@ -33,7 +33,7 @@ def noise_of(discrimination, i, step):
 
 
 @pytest.mark.parametrize(("noise", "shape"), [("per-image", (5, K)), ("shared", (K,))])
-def test_noise_depends_on_seed_step_and_image_alone(noise, shape):
+def test_noise_depends_only_on_seed_step_and_image(noise, shape):
     one = make(noise=noise)
     drawn = one.draw_noise(INDICES, step=7)
     assert drawn.shape == shape

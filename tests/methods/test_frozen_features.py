@@ -75,7 +75,7 @@ class TestClassifiers:
         assert torch.equal(whole["both"][-1].weight, alone["both"][-1].weight)
         assert not torch.equal(whole["both"][-1].weight, other["both"][-1].weight)
 
-    def test_leave_everybodys_random_numbers_alone(self):
+    def test_leave_global_random_state_untouched(self):
         before = torch.random.get_rng_state()
         build_classifiers({"a": (5,)}, 3, LINEAR, seed=5)
         assert torch.equal(torch.random.get_rng_state(), before)
@@ -148,7 +148,7 @@ class TestLosses:
             expected = cross_entropy(logits.detach().numpy(), batch.labels.numpy())
             assert float(terms[name]) == pytest.approx(expected, rel=1e-5)
 
-    def test_a_step_moves_the_classifiers_alone(self, network, batch):
+    def test_a_step_moves_only_the_classifiers(self, network, batch):
         method = FrozenFeatures(network)
         settings = OptimizerConfig(learning_rate=0.1, weight_decay=0.1)
         optimizer = build_optimizer(network.train(), settings)

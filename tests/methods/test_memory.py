@@ -104,7 +104,7 @@ def test_words_name_the_parts_that_would_fit(images):
     assert "--accumulate" not in hopeless
 
 
-def test_no_estimate_where_shapes_alone_do_not_run(images, monkeypatch):
+def test_no_estimate_where_shapes_do_not_determine_it(images, monkeypatch):
     def refuse(config, num_classes):
         raise RuntimeError("data-dependent")
 

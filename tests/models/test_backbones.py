@@ -104,7 +104,7 @@ def test_unknown_layers_are_named_with_those_there_are(small):
 
 
 @pytest.mark.parametrize("name", ["convnet", "nin", "resnet20", "resnet50"])
-def test_weights_follow_from_the_seed_alone(name):
+def test_weights_depend_only_on_the_seed(name):
     before = torch.random.get_rng_state()
     first = build_backbone(name, 16, seed=5).state_dict()
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -169,7 +169,7 @@ def test_alexnet_has_the_papers_parameters(paper_alexnet):
     assert sum(p.numel() for p in paper_alexnet.parameters()) == expected
 
 
-def test_alexnet_has_biases_on_convolutions_alone_and_no_dropout(paper_alexnet):
+def test_alexnet_has_no_dropout_and_biases_only_on_convolutions(paper_alexnet):
     kinds = [type(m) for m in paper_alexnet.modules()]
     convolutions = [m for m in paper_alexnet.modules() if isinstance(m, nn.Conv2d)]
     linears = [m for m in paper_alexnet.modules() if isinstance(m, nn.Linear)]

@@ -23,7 +23,7 @@ def test_rows_start_uniform_within_the_bound(dim):
     assert bank.normalizer is None
 
 
-def test_rows_follow_from_the_seed_alone():
+def test_rows_depend_only_on_the_seed():
     before = torch.random.get_rng_state()
     first = InstanceBank(10, 4, seed=3).rows
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -33,7 +33,7 @@ def test_rows_follow_from_the_seed_alone():
 
 
 @pytest.mark.parametrize("momentum", [0.5, 0.0, 0.9])
-def test_update_is_the_formula_and_moves_the_given_rows_alone(momentum):
+def test_update_is_the_formula_and_moves_only_given_rows(momentum):
     bank = InstanceBank(12, 5, momentum)
     old = bank.rows.clone()
     indices = torch.tensor([7, 0, 11])

@@ -79,7 +79,7 @@ def test_a_cosine_is_that_of_feature_and_class_vector(shape):
             assert cosines[(*place, c)].item() == pytest.approx(x @ weight[c] / length, abs=1e-6)
 
 
-def test_cosines_know_direction_alone():
+def test_cosines_depend_only_on_direction():
     head, x = CosineHead(6, 4), torch.randn(5, 6)
     torch.testing.assert_close(head(1e3 * x), head(x))
     torch.testing.assert_close(head(-x), -head(x))

@@ -112,7 +112,7 @@ def test_layers_come_in_any_order_and_unknown_ones_are_refused(net, images):
         net.features(images, ["conv99"])
 
 
-def test_weights_follow_from_the_seed_alone(name):
+def test_weights_depend_only_on_the_seed(name):
     before, numpys = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first = build_backbone(f"timm:{name}", SIDE, seed=5)
     check_backbone(f"timm:{name}", SIDE)

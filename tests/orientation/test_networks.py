@@ -87,7 +87,7 @@ class TestFolds:
             )
             assert outcome.seen_logits.shape == (len(images), 1, 4, 4)
 
-    def test_at_most_so_many_seen_images(
+    def test_uses_at_most_n_seen_images(
         self, copied_digits: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(networks, "MOST_IN_FOLD", 5)
@@ -404,7 +404,7 @@ class TestInterrupted:
         for one, other in zip(outcomes, fitted[1], strict=True):
             assert_same(vars_of(one), vars_of(other), "outcome")
 
-    def test_a_fold_that_has_no_settings_yet_begins_anew(
+    def test_a_fold_without_settings_starts_over(
         self, copied_digits: ArrayImages, fitted: Fitted, tmp_path: Path
     ) -> None:
         (tmp_path / "run" / "fold-0" / "checkpoints").mkdir(parents=True)

@@ -77,7 +77,7 @@ class TestStoredTurns:
             assert found[i] == pytest.approx(votes, abs=1e-6)
 
     @pytest.mark.parametrize("stored", range(4))
-    def test_an_image_stored_turned_is_told(self, stored):
+    def test_reports_an_image_stored_turned(self, stored):
         sure = np.eye(4)[(np.arange(4) + stored) % 4]  # copy k is turned by k + stored
         assert stored_turns(sure).tolist() == np.eye(4)[stored].tolist()
         # By the same predictions, so many more turns bring it upright.

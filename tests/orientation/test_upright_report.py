@@ -122,7 +122,7 @@ def test_every_picture_has_four_probabilities_and_its_turn_marked(report, images
         assert re.findall(r'class="true"><dt>(\d+)°', item) == ["90"]
 
 
-def test_no_sheet_of_turned_images_where_there_are_none(report, images):
+def test_no_sheet_without_turned_images(report, images):
     run, text, _ = report(images, table_of(images, [predicted_turn(0)] * 16))
     assert "Probably stored turned</h3>" not in text
     assert not (run.figures / "probably-turned.png").exists()
@@ -176,7 +176,7 @@ def test_names_that_are_no_unicode_do_not_stop_it(report, images, rng):
     assert "caf?" in text
 
 
-def test_warnings_and_unreadable_files_are_told(report, images, rng):
+def test_reports_warnings_and_unreadable_files(report, images, rng):
     _, text, _ = report(
         images,
         random_table(images, rng, unscored=(5,)),

@@ -159,7 +159,7 @@ def test_term_weights_multiply_the_terms(random_images):
 
 
 @pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
-def test_first_weights_follow_from_the_seed_alone(method):
+def test_initial_weights_depend_only_on_the_seed(method):
     config = preset("digits").with_settings(method=method)
     before = torch.random.get_rng_state()
     first = build_network(config).state_dict()
@@ -303,7 +303,7 @@ class TestFoldRecipe:
         assert fold_recipe(config) == fold_recipe(preset("digits"))
 
 
-def test_the_long_tailed_preset_differs_by_the_cut_alone():
+def test_the_long_tailed_preset_differs_only_by_the_cut():
     changed = preset("cifar10-resnet18").differences(preset("cifar10-lt-resnet18"))
     assert changed == ["long_tail: None -> 0.01"]
 

@@ -112,13 +112,13 @@ class TestDiagnose:
         network.rotation_head.bias.data[2] = 100.0
         assert dict(diagnose(network, with_sky(20), crop))["rotation_accuracy"] == 0.25
 
-    def test_rotnet_has_the_rotation_alone(self, with_sky, crop):
+    def test_rotnet_has_only_rotation_diagnostics(self, with_sky, crop):
         network = RotationNetwork(Fixed(edges))
         network.rotation_head.weight.data = torch.eye(4)
         network.rotation_head.bias.data.zero_()
         assert dict(diagnose(network, with_sky(20), crop)) == {"rotation_accuracy": 1.0}
 
-    def test_instance_has_the_embeddings_alone(self, random_images, crop):
+    def test_instance_has_only_embedding_diagnostics(self, random_images, crop):
         network = InstanceNetwork(Fixed(edges), 4)
         assert list(dict(diagnose(network, random_images(20), crop))) == [
             "spread",
@@ -130,7 +130,7 @@ class TestDiagnose:
         assert found["rotation_accuracy"] == 1.0
         assert found["leakage_fresh_head"] == 0.25
 
-    def test_files_that_fail_are_left_out_and_told(self, with_sky, crop, tmp_path):
+    def test_leaves_out_and_reports_files_that_fail(self, with_sky, crop, tmp_path):
         for i, pixels in enumerate(with_sky(12).pixels):
             Image.fromarray(pixels).save(tmp_path / f"{i:02d}.png")
         files = open_source(str(tmp_path)).train

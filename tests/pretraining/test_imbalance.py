@@ -101,13 +101,13 @@ def test_the_file_says_the_same(found, tmp_path):
     assert float(rows[54]["rarity"]) == pytest.approx(float(found.rarity[54]), abs=1e-6)
 
 
-def test_of_a_single_image_there_is_none(images, network):
+def test_refuses_a_single_image(images, network):
     network.register_parameter("any", nn.Parameter(torch.zeros(1)))
     with pytest.raises(DataError, match="of a single image there is no spread"):
         imbalance_picture(network, images.subset(np.array([3])), CROP, num_clusters=3)
 
 
-def test_of_a_large_collection_some_are_looked_at(images, network):
+def test_samples_a_large_collection(images, network):
     network.register_parameter("any", nn.Parameter(torch.zeros(1)))
     found = imbalance_picture(network, images, CROP, num_clusters=2, most=20)
     assert (len(found.names), found.of) == (20, 56)

@@ -70,7 +70,7 @@ def test_labels_are_never_read(tmp_path: Path) -> None:
     assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
 
 
-def test_labels_that_cut_a_long_tail_are_told_of(
+def test_reports_that_labels_cut_a_long_tail(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "pretrain digits --epochs 1 --num-noise 8 --device cpu --limit 100 --no-diagnostics"
@@ -143,7 +143,7 @@ def test_what_cannot_work_is_said_in_a_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_existing_directory_is_left_alone(
+def test_an_existing_directory_is_not_touched(
     digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = digits_run.checkpoint.read_bytes()
@@ -288,7 +288,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return folders
 
 
-def test_a_named_data_set_is_fetched_when_asked_alone(
+def test_a_named_data_set_is_fetched_only_on_request(
     tmp_path: Path,
     fetched: list[Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -345,7 +345,7 @@ def test_one_process_fetches_for_all(
     assert calls == expected
 
 
-def test_a_probe_fetches_when_asked_alone(
+def test_a_probe_fetches_only_on_request(
     digits_run: Run, tmp_path: Path, fetched: list[Path]
 ) -> None:
     with pytest.raises(DataError, match="--download"):

@@ -36,10 +36,10 @@ class TestDraw:
         label_of = dict(zip(INDICES.tolist(), LABELS.tolist(), strict=True))
         assert [label_of[i] for i in found.tolist()] == [*range(CLASSES)] * shots
 
-    def test_a_larger_k_goes_on_with_a_smaller_one(self):
+    def test_a_larger_k_extends_the_draws_of_a_smaller_one(self):
         np.testing.assert_array_equal(drawn(9)[: 5 * CLASSES], drawn(5))
 
-    def test_seeds_and_numbers_draw_anew(self):
+    def test_seeds_and_numbers_change_the_draw(self):
         draws = [drawn(5, seed=s, number=n) for s in (0, 1) for n in (0, 1)]
         assert len({frozenset(found.tolist()) for found in draws}) == 4
 
@@ -130,7 +130,7 @@ def split() -> LabelledData:
 
 
 class TestShots:
-    def test_count_if_every_class_has_so_many(self, split):
+    def test_count_only_if_every_class_has_enough(self, split):
         used, left_out = usable_shots(split, [0, 1], (5, 4, 1, 16, 4))
         assert used == (1, 4)
         assert left_out == "K = 5, 16: the class 'c' has 4 training images"

@@ -60,7 +60,7 @@ def test_classes_keep_their_numbers():
     assert (linear_classifier(values, numbers).predict(values) == numbers).all()
 
 
-def test_stopping_at_the_bound_warns_nobody():
+def test_stopping_at_the_bound_gives_no_warning():
     values, labels = task(spread=2.0)  # warnings are errors here
     stopped = linear_classifier(values, labels, max_iterations=2)
     assert stopped[-1].n_iter_.max() <= 2

@@ -23,7 +23,7 @@ def test_runs_are_found_by_seed(tmp_path: Path) -> None:
     assert seed_runs(tmp_path / "nowhere") == []
 
 
-def test_earlier_runs_of_every_seed_are_deleted_when_told_to(tmp_path: Path) -> None:
+def test_overwrite_deletes_earlier_runs_of_every_seed(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     prepare_seeds(runs, overwrite=False)  # nothing there, nothing to do
     for seed in range(3):
@@ -39,7 +39,7 @@ def test_earlier_runs_of_every_seed_are_deleted_when_told_to(tmp_path: Path) -> 
     assert [left.name for left in runs.iterdir()] == ["notes.txt"]
 
 
-def test_a_single_run_gives_way_as_well(tmp_path: Path) -> None:
+def test_a_single_run_gives_way_too(tmp_path: Path) -> None:
     run = make(tmp_path / "run")
     prepare_seeds(run.path, overwrite=True)
     assert not run.path.exists()

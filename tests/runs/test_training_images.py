@@ -65,9 +65,7 @@ def test_pretraining_reads_labels_where_it_counts_them(
     assert count_trained_on(told.path, images, data) == counted(192, 192)
 
 
-def test_what_the_first_run_has_seen_counts_as_well(
-    tmp_path: Path, data: str, images: ImageSet
-) -> None:
+def test_images_of_the_first_run_count_too(tmp_path: Path, data: str, images: ImageSet) -> None:
     first = made(tmp_path / "first", data, "pretrain")
     second = made(
         tmp_path / "second", data, "finetune", str(first.path), method="classifier", limit=100

@@ -50,7 +50,7 @@ SEMANTIC = {"balance_semantic": True}
         ({}, 1, []),
     ],
 )
-def test_what_the_epochs_do_not_reach_is_told(
+def test_reports_what_the_epochs_do_not_reach(
     settings: dict[str, Any], epochs: int, words: list[str]
 ) -> None:
     found = options_without_effect(Config().with_settings(**settings, epochs=epochs))
