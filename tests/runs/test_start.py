@@ -9,7 +9,7 @@ import pytest
 from quarterturn import ConfigError, DataError, demo, finetune, import_checkpoint, pretrain, upright
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import OutputError, TrainingError
+from quarterturn.errors import OutputError
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.runs.start import fit_batch_size, starting
@@ -83,20 +83,20 @@ class TestStarting:
             written = set(os.listdir(run.path))
         assert {"config.json", "environment.json", "items.csv", "checkpoints"} <= written
 
-    @pytest.mark.parametrize("error", [KeyboardInterrupt, TrainingError, ZeroDivisionError])
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
     def test_other_ends_leave_the_run_to_be_resumed(self, run, start, error) -> None:
         with pytest.raises(error), start(overwrite=False):
             raise error
         assert Run.open(run.path).config == run.config
 
-    def test_a_run_with_a_checkpoint_stays(self, run, start) -> None:
+    def test_a_training_that_is_under_way_stays(self, run, start) -> None:
         def fail_late() -> None:
-            run.checkpoint.touch()
+            run.metrics.touch()
             raise DataError
 
         with pytest.raises(DataError), start(overwrite=False):
             fail_late()
-        assert run.checkpoint.exists()
+        assert run.metrics.exists()
 
     def test_an_earlier_run_stays_until_the_new_is_whole(self, run, start, monkeypatch) -> None:
         run.create()

@@ -11,7 +11,7 @@ from pathlib import Path
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError, QuarterturnError, TrainingError
+from quarterturn.errors import ConfigError, QuarterturnError
 from quarterturn.files import write_json
 from quarterturn.methods.configuration import Config
 from quarterturn.runs.environment import environment
@@ -68,8 +68,8 @@ def starting(
     """Make the directories of new runs, and take them away if the start fails.
 
     They are made beside their places, and renamed when all of them are whole. A start has failed
-    when the block ends in an error before any checkpoint was written; an interruption by the user
-    leaves the runs, to be resumed.
+    when the block ends in an error before a training has opened its log. Whatever stops a training
+    that is under way, too many unreadable files for instance, leaves the run to be resumed.
 
     Args:
         runs: The new runs; those of several seeds are made together.
@@ -88,10 +88,8 @@ def starting(
     runtime.barrier()
     try:
         yield
-    except TrainingError:  # it was under way, and its log shows why it stopped
-        raise
     except (QuarterturnError, OSError):
-        if runtime.is_main and not any(any(run.path.rglob("*.ckpt")) for run in runs):
+        if runtime.is_main and not any(any(run.path.rglob(run.metrics.name)) for run in runs):
             for run in runs:
                 shutil.rmtree(run.path, ignore_errors=True)
             if len(runs) > 1:
