@@ -127,7 +127,7 @@ def test_the_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFix
     words = ["import", str(checkpoint), "--out", str(tmp_path / "run")]
     assert main(words) == 0
     said = capsys.readouterr().err
-    assert "RotNet's Network-in-Network of 3 blocks: 56 tensors" in said.replace("\n", " ")
+    assert "RotNet's Network-in-Network of 3 blocks: all 56 tensors" in said.replace("\n", " ")
     assert "heads: rotation head" in said
     assert "mean 0.4914, 0.4824, 0.4467" in said.replace("\n", " ")
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
