@@ -36,6 +36,7 @@ from ..data.pictures import truncate
 
 MEAN = STD = (0.5, 0.5, 0.5)
 RECIPE = Config(data=DataConfig(image_size=8, eval_crop=1.0, mean=MEAN, std=STD)).with_settings(
+    method="probe-heads",
     layers=("conv", "fc"),
     num_features=64,
     epochs=3,

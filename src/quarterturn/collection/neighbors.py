@@ -46,7 +46,7 @@ def neighbors(
     """Find the images whose features have the largest cosine to those of one image.
 
     Every image is taken upright, by its centre crop. The features of the collection are extracted
-    once and kept, memory-mapped, in ``RUN/features``, where ``probe`` keeps them too.
+    once and cached, memory-mapped, in ``RUN/features``, which ``probe`` shares.
 
     Args:
         run: The run directory.

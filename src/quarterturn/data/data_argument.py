@@ -1,4 +1,4 @@
-"""``DATA`` as the user writes it: NAME:ROOT told apart from paths, and made absolute."""
+"""``DATA`` as the user writes it: split NAME:ROOT, locate paths, and shorten to a name."""
 
 from __future__ import annotations
 

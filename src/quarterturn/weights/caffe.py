@@ -171,10 +171,10 @@ def _notes(crop: DataConfig, input: str, factors: Mapping[str, float]) -> tuple[
         f"multiple of 32, such as 63 to 66 or 223 to 226, and so here, at {crop.image_size} px.",
     ]
     if factors:
-        told = ", ".join(f"{name} {factor:.4g}" for name, factor in factors.items())
+        listed_factors = ", ".join(f"{name} {factor:.4g}" for name, factor in factors.items())
         notes.append(
             "The layers' scales are balanced (Krähenbühl et al., ICLR 2016): outputs are those of "
-            f"the original times {told}."
+            f"the original times {listed_factors}."
         )
     return tuple(notes)
 

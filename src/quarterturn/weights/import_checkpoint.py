@@ -30,8 +30,7 @@ def import_checkpoint(
             weights of torchvision's or timm's ``resnet18`` and ``resnet50``; or a file that
             ``export --format safetensors`` has written.
         out: The run directory.
-        backbone: Ours that the weights are for; told by the tensors' names unless it is
-            ``timm:NAME``.
+        backbone: Our backbone for the weights; required only for ``timm:NAME``.
         overwrite: Delete an earlier run at ``out``.
 
     Returns:

@@ -82,8 +82,7 @@ def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
 
     Args:
         path: The file.
-        backbone: Ours that the weights are for; told by the tensors' names unless it is
-            ``timm:NAME``.
+        backbone: Our backbone for the weights; required only for ``timm:NAME``.
 
     Raises:
         CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit.

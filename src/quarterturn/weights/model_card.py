@@ -13,7 +13,7 @@ from quarterturn.runs import Run
 from quarterturn.weights.check import Exported
 
 MARK = "Written by `quarterturn export`."
-"""The last line of every card, by which an earlier one is told from a file of the user's."""
+"""The last line of every card, which tells earlier cards from files of the user."""
 
 
 def model_card(
