@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.classifying.evaluation import Classified, classify
-from quarterturn.config import DataConfig
+from quarterturn.classifying.options import PredictOptions
+from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
@@ -29,75 +31,60 @@ logger = logging.getLogger(__name__)
 def predict(
     run: Path | str,
     data: Path | str,
-    *,
-    out: Path | str,
-    top_k: int = 3,
-    post_hoc_adjustment: float | None = None,
-    max_bad_fraction: float = DataConfig.max_bad_fraction,
-    overwrite: bool = False,
-    device: str = "auto",
-    workers: int = 2,
+    options: PredictOptions | None = None,
+    **fields: Any,
 ) -> Path:
     """Write the most probable classes of every image, upright, by its centre crop.
 
     Args:
         run: A run of ``finetune``.
         data: DATA, all of its splits; its labels, where it has any, are not read.
-        out: A ``.csv`` file with the columns ``name``, ``split``, ``label`` and ``probability``,
-            then ``label_2``, ``probability_2`` and so on.
-        top_k: How many classes; all where there are fewer.
-        post_hoc_adjustment: Subtract this multiple of the log class frequencies from the logits
-            (Menon et al., ICLR 2021); by default what the run was made with.
-        max_bad_fraction: More unreadable image files than this stop it, and nothing is written;
-            those left out are listed.
-        overwrite: Replace an existing file.
-        device: Where to compute.
-        workers: Processes that decode files.
+        options: Which file, and how; ``out`` has no default.
+        **fields: Fields of `PredictOptions`, in place of ``options`` or of some of its values.
 
     Returns:
-        The file.
+        The file, with the columns ``name``, ``split``, ``label`` and ``probability``, then
+        ``label_2``, ``probability_2`` and so on.
 
     Raises:
         ConfigError: The run has no classifier; the file exists or is none to be written.
         DataError: There are no images, or too many that cannot be read.
     """
-    out = Path(out)
-    check_out(out, [".csv"], overwrite=overwrite)
-    if top_k < 1:
-        raise ConfigError(f"--top-k is {top_k}; expected at least 1")
-    if post_hoc_adjustment is not None and not post_hoc_adjustment >= 0:
-        raise ConfigError(f"--post-hoc-adjustment is {post_hoc_adjustment}; expected 0 or more")
+    options = take_options(PredictOptions, options, fields)
+    out = options.out
+    check_out(out, [".csv"], overwrite=options.overwrite)
     opened = Run.open(run)
     if not opened.class_names:
         raise ConfigError(
             f"{opened.path} has no classifier: it is a run of {opened.kind}. quarterturn finetune "
             f"DATA --from {opened.path} makes one from labelled images"
         )
-    runtime = Runtime(device, "32-true")
+    runtime = Runtime(options.device, "32-true")
     network = opened.load_network().to(runtime.device)
     assert isinstance(network, ClassifierNetwork)
-    if post_hoc_adjustment is not None:
-        network.post_hoc_adjustment = post_hoc_adjustment
-    crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
-    crop.check()
+    if options.post_hoc_adjustment is not None:
+        network.post_hoc_adjustment = options.post_hoc_adjustment
+    crop = replace(opened.config.data, max_bad_fraction=options.max_bad_fraction)
     source = open_source(
-        str(data), index=opened.index, max_bad_fraction=max_bad_fraction, min_images=1
+        str(data), index=opened.index, max_bad_fraction=options.max_bad_fraction, min_images=1
     )
 
     def find(images: ImageSet, failed: dict[int, str]) -> Classified:
         return classify(
-            network, images, crop, device=runtime.device, workers=workers, failed=failed
+            network, images, crop, device=runtime.device, workers=options.workers, failed=failed
         )
 
-    every, left_out = run_on_all_splits(source, find, max_bad_fraction)
+    every, left_out = run_on_all_splits(source, find, options.max_bad_fraction)
     rows: list[list[object]] = []
     for split, found in every.items():
         names = [source.all_splits[split].names[i] for i in found.indices]
         for name, likely in zip(
-            names, _most_probable(found.probabilities, opened.class_names, top_k), strict=True
+            names,
+            _most_probable(found.probabilities, opened.class_names, options.top_k),
+            strict=True,
         ):
             rows.append([name, split, *likely])
-    _write(out, rows, min(top_k, len(opened.class_names)))
+    _write(out, rows, min(options.top_k, len(opened.class_names)))
     warn_unfinished(opened)
     if left_out:
         logger.warning("\n".join(left_out))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.config import DataConfig
+from quarterturn.collection.options import EmbedOptions
+from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
@@ -31,14 +32,8 @@ SUFFIXES = (".npz", ".csv")
 def embed(
     run: Path | str,
     data: Path | str | None = None,
-    *,
-    out: Path | str,
-    half: str | None = None,
-    layer: str | None = None,
-    max_bad_fraction: float = DataConfig.max_bad_fraction,
-    overwrite: bool = False,
-    device: str = "auto",
-    workers: int = 2,
+    options: EmbedOptions | None = None,
+    **fields: Any,
 ) -> Path:
     """Write the features of every image, upright, by its centre crop.
 
@@ -46,55 +41,50 @@ def embed(
         run: The run directory.
         data: DATA; by default the run's, all of it, also where the run had a ``--limit``. All
             its splits are embedded.
-        out: A file ending in ``.npz`` (arrays ``embeddings`` (n, D) float32, ``names`` and
-            ``splits`` (n,) unicode, and ``labels`` (n,) where there are any, with
-            ``class_names``; -1 in a split that has none) or ``.csv`` (columns ``name``, ``split``,
-            ``label``, ``f0`` ...).
-        half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
-        layer: A named layer instead of the last; maps are averaged over their area.
-        max_bad_fraction: Largest share of image files that may be unreadable; those left out are
-            reported.
-        overwrite: Replace an existing file.
-        device: Where to compute.
-        workers: Processes that decode files.
+        options: Which features, and to which file; ``out`` has no default.
+        **fields: Fields of `EmbedOptions`, in place of ``options`` or of some of its values.
 
     Returns:
-        The file.
+        The file: ``.npz`` has the arrays ``embeddings`` (n, D) float32, ``names`` and ``splits``
+        (n,) unicode, and ``labels`` (n,) where there are any, with ``class_names``; -1 in a split
+        that has none. ``.csv`` has the columns ``name``, ``split``, ``label``, ``f0`` ...
 
     Raises:
         ConfigError: The file exists or has another suffix; the run has no halves, or no such layer.
         DataError: There are no images, or too many that cannot be read.
     """
-    out = Path(out)
-    check_out(out, SUFFIXES, overwrite=overwrite)
+    options = take_options(EmbedOptions, options, fields)
+    out = options.out
+    check_out(out, SUFFIXES, overwrite=options.overwrite)
     opened = Run.open(run)
-    runtime = Runtime(device, "32-true")
+    runtime = Runtime(options.device, "32-true")
     network = opened.load_network().to(runtime.device)
-    features, part = choose_part(network, half, layer)
+    features, part = choose_part(network, options.half, options.layer)
 
     def model(images: Tensor) -> Tensor:
         return features(images)[part]
 
-    crop = replace(opened.config.data, max_bad_fraction=max_bad_fraction)
-    crop.check()
+    crop = replace(opened.config.data, max_bad_fraction=options.max_bad_fraction)
     source = open_source(
         opened.data_or_own(data),
         index=opened.index,
-        max_bad_fraction=max_bad_fraction,
+        max_bad_fraction=options.max_bad_fraction,
         min_images=1,
     )
 
     def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
-        return extract(images, crop, model, device=runtime.device, workers=workers, failed=failed)
+        return extract(
+            images, crop, model, device=runtime.device, workers=options.workers, failed=failed
+        )
 
-    by_split, left_out = run_on_all_splits(source, extract_split, max_bad_fraction)
+    by_split, left_out = run_on_all_splits(source, extract_split, options.max_bad_fraction)
     embeddings = _join_splits(by_split, source.all_splits)
     embeddings.write(out)
     if left_out:
         logger.warning("\n".join(left_out))
     num_images, width = embeddings.values.shape
     log_closing(
-        f"{num_images:,} images, {width} features each ({layer or part})",
+        f"{num_images:,} images, {width} features each ({options.layer or part})",
         {"written": out},
         [
             ("neighbors", opened.path, "IMAGE"),

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.collection.neighbor_sheet import MOST_SHOWN, contact_sheet, neighbors_table
+from quarterturn.collection.options import NeighborsOptions
 from quarterturn.config import DataConfig
+from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, extract_parts
@@ -33,15 +34,8 @@ logger = logging.getLogger(__name__)
 def neighbors(
     run: Path | str,
     image: Path | str,
-    *,
-    data: Path | str | None = None,
-    k: int = 10,
-    half: str | None = None,
-    layer: str | None = None,
-    out: Path | str | None = None,
-    overwrite: bool = False,
-    device: str = "auto",
-    workers: int = 2,
+    options: NeighborsOptions | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """Find the images whose features have the largest cosine to those of one image.
 
@@ -52,16 +46,8 @@ def neighbors(
         run: The run directory.
         image: An image file, or the name of an image in the collection, as ``embed`` lists it; it
             is then left out of its own neighbours.
-        data: The collection; by default the run's, all of it, also where the run had a
-            ``--limit``. Its training images and its test split are searched.
-        k: How many neighbours.
-        half: ``invariant`` (the default where the run has halves), ``rotation`` or ``both``.
-        layer: A named layer instead of the last; maps are averaged over their area.
-        out: A contact sheet ending in ``.png``; the data behind it are written beside it, ending
-            in ``.json``. By default ``RUN/figures/neighbors-<image>.png``, written anew each time.
-        overwrite: Replace existing files at ``out``.
-        device: Where to compute.
-        workers: Processes that decode files.
+        options: What is searched by which features, and where to draw it.
+        **fields: Fields of `NeighborsOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         The query, the images and features searched, and ``neighbors``, nearest first, each with
@@ -71,35 +57,34 @@ def neighbors(
         DataError: There is no such image, or it cannot be read.
         ConfigError: ``out`` exists or is no ``.png``; the run has no halves, or no such layer.
     """
-    if k < 1:
-        raise ConfigError(f"--k is {k}; expected at least 1")
-    if out is not None:
-        check_out(Path(out), [".png"], overwrite=overwrite, beside=[".json"])
+    options = take_options(NeighborsOptions, options, fields)
+    if options.out is not None:
+        check_out(options.out, [".png"], overwrite=options.overwrite, beside=[".json"])
     opened = Run.open(run)
     crop = opened.config.data
-    data = opened.data_or_own(data)
+    data = opened.data_or_own(options.data)
     source = open_source(
         data, index=opened.index, max_bad_fraction=crop.max_bad_fraction, min_images=1
     )
     query = find_image(source, str(image))
-    runtime = Runtime(device, "32-true")
-    model, part = choose_part(opened.load_network().to(runtime.device), half, layer)
+    runtime = Runtime(options.device, "32-true")
+    model, part = choose_part(opened.load_network().to(runtime.device), options.half, options.layer)
     cache = FeatureCache(opened.path / "features")
     gallery = {
-        split: cached_features(images, crop, model, cache, device=runtime.device, workers=workers)[
-            part
-        ]
+        split: cached_features(
+            images, crop, model, cache, device=runtime.device, workers=options.workers
+        )[part]
         for split, images in source.splits.items()
     }
     values = _features_of(query, gallery, crop, model, part, runtime)
-    nearest = nearest_in_splits(gallery, values, k, excluded=query.places)
+    nearest = nearest_in_splits(gallery, values, options.k, excluded=query.places)
     searched = sum(len(features.indices) for features in gallery.values())
     result = {
         "run": str(opened.path),
         "data": data,
         "image": query.name,
         "label": _label(query.images, query.index),
-        "features": layer or part,
+        "features": options.layer or part,
         "left_out": sorted({split for split, _ in query.places}),
         "searched": searched,
         "unreadable": source.num_indexed + len(source.unreadable) - searched,
@@ -116,7 +101,7 @@ def neighbors(
     }
     pictures = [thumbnail(query.images, query.index, crop)]
     pictures += [thumbnail(source.splits[n.split], n.index, crop) for n in nearest[:MOST_SHOWN]]
-    out = Path(out) if out is not None else opened.figures / f"neighbors-{_stem(query)}.png"
+    out = options.out or opened.figures / f"neighbors-{_stem(query)}.png"
     save_figure(out.parent, contact_sheet(out.stem, result, pictures))
     show(neighbors_table(result))
     logger.info(f"written: {printable(str(out))}")

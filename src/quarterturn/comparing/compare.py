@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.comparing.groups import Group, ProbedRun, group_runs, shared_protocols
+from quarterturn.comparing.options import CompareOptions
 from quarterturn.comparing.tables import comparison_table, training_table
+from quarterturn.config.options import take_options
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.pages.tables import show
@@ -20,11 +22,8 @@ logger = logging.getLogger(__name__)
 
 def compare(
     runs: Sequence[Path | str],
-    *,
-    measure: str = "top1",
-    mixed: bool = False,
-    out: Path | str | None = None,
-    overwrite: bool = False,
+    options: CompareOptions | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """Compare runs by their probes, and classifiers by their tests.
 
@@ -33,13 +32,9 @@ def compare(
 
     Args:
         runs: Run directories that have been probed, or that ``finetune`` has made.
-        measure: What the tables show: ``top1``, ``balanced``, ``worst_class``, ``many``,
-            ``medium``, ``few``, ``std_over_classes`` or ``std_over_groups``; the file holds all.
-        mixed: Give a table for each protocol that any run was probed by. Without it, only
-            protocols that all runs share count, and none is an error.
-        out: A ``.json`` file for all figures; by default ``comparison-<n>.json`` beside the first
-            run.
-        overwrite: Replace an existing file.
+        options: What the tables show. Without ``mixed`` only protocols that all runs share
+            count, and none is an error.
+        **fields: Fields of `CompareOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         What is written: groups, protocols and figures.
@@ -48,18 +43,17 @@ def compare(
         ConfigError: Nothing compares, or a run is named twice.
         CheckpointError: There is no such run.
     """
+    options = take_options(CompareOptions, options, fields)
     if not runs:
         raise ConfigError("expected one RUN or more")
-    if measure not in MEASURES:
-        raise ConfigError(f"--measure is {measure!r}; expected one of {', '.join(MEASURES)}")
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"a run is named twice among {', '.join(map(str, paths))}")
-    path = _next_file(paths[0].resolve().parent) if out is None else Path(out)
-    check_out(path, [".json"], overwrite=overwrite)
+    path = _next_file(paths[0].resolve().parent) if options.out is None else options.out
+    check_out(path, [".json"], overwrite=options.overwrite)
     probed = [ProbedRun.open(run) for run in paths]
     groups = group_runs(probed)
-    protocols = shared_protocols(probed, mixed=mixed)
+    protocols = shared_protocols(probed, mixed=options.mixed)
     result = {
         "groups": [
             {"label": g.label, "origin": g.origin, "runs": [str(p.run.path) for p in g.runs]}
@@ -70,7 +64,7 @@ def compare(
     }
     write_json(path, result)
     for name, protocol in protocols.items():
-        show(comparison_table(groups, name, protocol, measure))
+        show(comparison_table(groups, name, protocol, options.measure))
     show(training_table(groups))
     for line in [line for run in probed for line in run.left_out]:
         logger.info(f"left out: {line}")

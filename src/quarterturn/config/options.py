@@ -70,19 +70,35 @@ def _docs_in(kind: type) -> dict[str, str]:
 
 
 def take_options(
+    kind: type[Options], options: Options | None, fields: Mapping[str, Any]
+) -> Options:
+    """The options that a command was called with, checked.
+
+    Args:
+        kind: The command's dataclass.
+        options: One that the caller has made, or None for the defaults.
+        fields: Keywords; they come before the values of ``options``.
+
+    Raises:
+        ConfigError: As of `take_options_and_settings`.
+    """
+    return take_options_and_settings(kind, options, fields, ())[0]
+
+
+def take_options_and_settings(
     kind: type[Options],
     options: Options | None,
     given: Mapping[str, Any],
-    settings: Collection[str] = (),
+    settings: Collection[str],
 ) -> tuple[Options, dict[str, Any]]:
-    """What a command was called with: its options, checked, and the settings among its keywords.
+    """What a training was called with: its options, checked, and the settings of its run.
 
     Args:
         kind: The command's dataclass.
         options: One that the caller has made, or None for the defaults.
         given: Keywords: fields of the dataclass, which come before its own values, and settings.
         settings: Names that are no field of the dataclass, but settings of the run that the command
-            makes; none by default.
+            makes.
 
     Returns:
         The options, and the settings that are among the keywords.

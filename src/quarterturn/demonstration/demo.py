@@ -7,16 +7,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from quarterturn.classifying.evaluation import Logits
+from quarterturn.config.options import take_options
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import open_source
 from quarterturn.demonstration.images import DemoImages, split_images
+from quarterturn.demonstration.options import DemoOptions
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
@@ -56,25 +59,19 @@ COLUMNS = [
 
 def demo(
     data: Path | str = "digits",
+    options: DemoOptions | None = None,
     *,
-    out: Path | str | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
     config: Config | None = None,
+    **fields: Any,
 ) -> Run:
     """Train every method on a small collection and lay their figures side by side.
 
     Args:
-        data: ``digits``, a folder, or other DATA. Labels are used where the data has them, by the
-            probes and the supervised row alone.
-        out: The run directory, which keeps the decoupled network; ``runs/<data>-demo-<n>`` by
-            default.
-        limit: Images to use; 1,000 photos by default, digits whole.
-        seed: Of weights, order, crops and noise. One seed: differences of a point or two between
-            rows may be chance.
-        overwrite: Delete an earlier run at ``out``.
+        data: ``digits``, a folder, or other DATA. Only the probes and the supervised row use
+            labels, where the data has them.
+        options: The run directory, and how many images.
         config: Settings in place of the demo's own.
+        **fields: Fields of `DemoOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         The run, with ``results.json`` and ``report.html``.
@@ -82,24 +79,29 @@ def demo(
     Raises:
         QuarterturnError: The data or the output directory do not allow it.
     """
+    options = take_options(DemoOptions, options, fields)
     start, data = time.perf_counter(), str(data)
     source = open_source(data)
-    config = (config or (digits() if data == "digits" else demo_folder())).with_settings(seed=seed)
+    config = (config or (digits() if data == "digits" else demo_folder())).with_settings(
+        seed=options.seed
+    )
     config.check()
     runtime = Runtime(config.machine.device, config.run.precision)
-    images = split_images(source, config, limit if limit or data == "digits" else PHOTOS)
+    images = split_images(
+        source, config, options.limit if options.limit or data == "digits" else PHOTOS
+    )
     if images.train.labels is not None and len(np.unique(images.train.labels)) < 2:
         raise DataError(f"all labels of {data} are the same: leave them out, or give more classes")
     for line in source.summary():
         logger.info(line)
     logger.info(images.description)
     config = fit_batch_size(config, len(images.train), runtime)
-    path = Path(out) if out is not None else next_directory(f"{source.name}-demo")
+    path = options.out or next_directory(f"{source.name}-demo")
     run = Run(path, locate(data), config, images.train.fingerprint())
     trainings = 3 if images.train.labels is None else 4
     rows: dict[str, Cells] = {}
     with (
-        starting([run], runtime, source, lambda draft: None, overwrite=overwrite),
+        starting([run], runtime, source, lambda draft: None, overwrite=options.overwrite),
         stage("demo", total=trainings),
     ):
         for name, cells in _measure_all(run, images, runtime):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from quarterturn.config.options import take_options
 from quarterturn.data.data_argument import short_name
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.sources import Source, open_source
@@ -16,12 +17,11 @@ from quarterturn.data.turned_files import CannotTurnError
 from quarterturn.data.unreadable import list_unreadable
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
+from quarterturn.orientation.options import OrientOptions
 from quarterturn.orientation.orient_tables import orient_table
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
-from quarterturn.orientation.scores import AGNOSTIC
-from quarterturn.orientation.turns import CONFIDENCE, TURN, UNREADABLE, Turns, write_turns
+from quarterturn.orientation.turns import TURN, UNREADABLE, Turns, write_turns
 from quarterturn.pages.tables import printable, show
 from quarterturn.runs import Run
 from quarterturn.runs.output_file import check_out
@@ -34,16 +34,8 @@ Verdicts = dict[str, list[str]]
 def orient(
     run: Path | str,
     data: Path | str | None = None,
-    *,
-    out: Path | str | None = None,
-    write: Path | str | None = None,
-    write_all: bool = False,
-    in_sample: bool = False,
-    agnostic: float = AGNOSTIC,
-    confidence: float = CONFIDENCE,
-    overwrite: bool = False,
-    device: str = "auto",
-    workers: int = 2,
+    options: OrientOptions | None = None,
+    **fields: Any,
 ) -> dict[str, Any]:
     """Tell the turn that brings each image upright, how probable it is, or that there is no "up".
 
@@ -52,19 +44,8 @@ def orient(
             ``upright`` run, it is the one that is used.
         data: DATA; by default the run's, all of it, also where the run had a ``--limit``. Its
             training images and its test split are oriented.
-        out: A file ending in ``.csv``, one line an image; the figures of the table are written
-            beside it, ending in ``.json``. By default ``RUN/orient-<data>.csv``, written anew each
-            time.
-        write: A folder, apart from the originals, for upright copies of the images that are to be
-            turned, in their sub-folders; see `quarterturn.data.turned_files.write_turned`.
-        write_all: Copy the other images to it too, byte for byte.
-        in_sample: Let a pretraining run without an ``upright`` run orient images that it has
-            learned from; its probabilities are too high there.
-        agnostic: Images with this agnostic score or more have no "up".
-        confidence: Images whose turn is less probable are left as they are.
-        overwrite: Replace existing files at ``out``, and those of the same names in ``write``.
-        device: Where to compute.
-        workers: Processes that decode files.
+        options: What to write, and from which scores on an image is turned.
+        **fields: Fields of `OrientOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         The figures: ``counts`` by verdict and by how the images were scored, the thresholds, and
@@ -74,13 +55,9 @@ def orient(
         ConfigError: The run predicts no turns, or has learned from the images; a file or folder is
             in the way; a threshold is no fraction.
     """
-    for name, threshold in (("agnostic", agnostic), ("confidence", confidence)):
-        if not 0 <= threshold <= 1:
-            raise ConfigError(f"--{name} is {threshold}; expected a fraction from 0 to 1")
-    if write_all and write is None:
-        raise ConfigError("--write-all needs --write DIR, the folder of the copies")
-    if out is not None:
-        check_out(Path(out), [".csv"], overwrite=overwrite, beside=[".json"])
+    options = take_options(OrientOptions, options, fields)
+    if options.out is not None:
+        check_out(options.out, [".csv"], overwrite=options.overwrite, beside=[".json"])
     opened = Run.open(run)
     by = run_to_orient_by(opened)
     data = opened.data_or_own(data)
@@ -91,25 +68,33 @@ def orient(
         min_images=1,
     )
     copies = None
-    if write is not None:
-        copies = UprightCopies.beside(data, source, Path(write), overwrite=overwrite)
-    runtime = Runtime(device, "32-true")
+    if options.write is not None:
+        copies = UprightCopies.beside(data, source, options.write, overwrite=options.overwrite)
+    runtime = Runtime(options.device, "32-true")
     turns, learned_is_known = orient_images(
-        by, source.splits, data, in_sample=in_sample, device=runtime.device, workers=workers
+        by,
+        source.splits,
+        data,
+        in_sample=options.in_sample,
+        device=runtime.device,
+        workers=options.workers,
     )
-    verdicts = {split: found.verdicts(agnostic, confidence) for split, found in turns.items()}
-    path = Path(out) if out is not None else opened.path / f"orient-{short_name(data)}.csv"
+    verdicts = {
+        split: found.verdicts(options.agnostic, options.confidence)
+        for split, found in turns.items()
+    }
+    path = options.out or opened.path / f"orient-{short_name(data)}.csv"
     write_turns(path, source, turns, verdicts)
     written = None
     if copies is not None:
-        written = _write_copies(copies, source, turns, verdicts, write_all=write_all)
+        written = _write_copies(copies, source, turns, verdicts, write_all=options.write_all)
     result = {
         "run": str(opened.path),
         "oriented_by": str(by.path),
         "data": data,
         "name": source.name,
-        "agnostic": agnostic,
-        "confidence": confidence,
+        "agnostic": options.agnostic,
+        "confidence": options.confidence,
         "learned_is_known": learned_is_known,
         "images": source.num_indexed + len(source.unreadable),
         "counts": _counts(source, turns, verdicts),

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.orientation.options import OrientOptions
+
 Floats = NDArray[np.floating[Any]]
 
-AGNOSTIC = 0.5
+AGNOSTIC = OrientOptions.agnostic
 """Agnostic score from which an image has no "up", unless the user sets another."""
 CHANCE = 0.25
 """Probability of guessing among four turns."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from quarterturn.data.sources import Source
 from quarterturn.files import write_csv
+from quarterturn.orientation.options import OrientOptions
 from quarterturn.orientation.scores import AGNOSTIC, Floats
 
 OUT_OF_FOLD, NEW, IN_SAMPLE = "out of fold", "new", "in sample"
@@ -21,7 +22,7 @@ OUT_OF_FOLD, NEW, IN_SAMPLE = "out of fold", "new", "in sample"
 that were not trained on it; or by a network that was, and is overconfident."""
 SCORED = (OUT_OF_FOLD, NEW, IN_SAMPLE)
 
-CONFIDENCE = 0.8
+CONFIDENCE = OrientOptions.confidence
 """Smallest probability at which an image is turned, unless the user sets another. Most images are
 stored upright, and turning one of those is worse than leaving a turned one; with calibrated
 probabilities a fifth of the images at the threshold are turned wrongly, and far fewer above it."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
+from quarterturn.config.options import take_options
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.runs import Run
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
+from quarterturn.weights.options import ImportOptions
 
 logger = logging.getLogger(__name__)
 
 
 def import_checkpoint(
     file: Path | str,
-    *,
-    out: Path | str,
-    backbone: str | None = None,
-    overwrite: bool = False,
+    options: ImportOptions | None = None,
+    **fields: Any,
 ) -> Run:
     """Make a run of weights that were trained elsewhere, to probe, embed and export them.
 
@@ -29,9 +30,8 @@ def import_checkpoint(
             ``classifier_net_epochN`` and ``norm_net_epochN`` where they lie beside it) and RotNet;
             weights of torchvision's or timm's ``resnet18`` and ``resnet50``; or a file that
             ``export --format safetensors`` has written.
-        out: The run directory.
-        backbone: Our backbone for the weights; required only for ``timm:NAME``.
-        overwrite: Delete an earlier run at ``out``.
+        options: The run directory, and the backbone; ``out`` has no default.
+        **fields: Fields of `ImportOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         The run. It has no DATA of its own, and no training to resume.
@@ -40,9 +40,10 @@ def import_checkpoint(
         CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit.
         ConfigError: ``out`` exists, or the weights are for another backbone.
     """
-    weights = read_weights(file, backbone)
+    options = take_options(ImportOptions, options, fields)
+    weights = read_weights(file, options.backbone)
     run = Run(
-        Path(out),
+        options.out,
         None,
         weights.config,
         weights.fingerprint,
@@ -50,7 +51,7 @@ def import_checkpoint(
         imported=weights.imported,
     )
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
-    with run.draft(overwrite=overwrite) as draft:
+    with run.draft(overwrite=options.overwrite) as draft:
         save_checkpoint(draft.checkpoint, state)
     for line in _summary(run, weights):
         logger.info(line)

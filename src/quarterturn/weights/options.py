@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from quarterturn.config.bounds import Count, Positive
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import OverwriteOptions
-from quarterturn.config.validation import flag
 from quarterturn.errors import ConfigError
 
 Format = Literal["safetensors", "torchvision", "timm", "onnx", "caffe"]
@@ -42,24 +41,8 @@ class ExportOptions(OverwriteOptions):
 
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""
-        for option, formats in _FORMATS_WITH.items():
-            given = getattr(self, option) not in (None, False)
-            if given and self.format not in formats:
-                raise ConfigError(
-                    f"{flag(option)} is for --format {' and '.join(formats)}, not {self.format}"
-                )
         if self.sample is not None and not self.rescale:
             raise ConfigError("--sample is for --rescale; give both or neither")
-
-
-_FORMATS_WITH = {
-    "layers": ("onnx",),
-    "num_classes": ("torchvision", "timm"),
-    "input": ("caffe",),
-    "rescale": ("caffe",),
-    "sample": ("caffe",),
-}
-"""Options that only some formats have."""
 
 
 @dataclass(frozen=True, kw_only=True)
