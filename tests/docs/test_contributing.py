@@ -30,6 +30,8 @@ def test_files_that_are_named_exist():
 
 def test_tables_to_enter_things_in_exist():
     entries = re.findall(r"`([A-Z_]+)` in `([\w/]+)\.py`", PAGE)
-    assert len(entries) == 5
+    assert {"METHODS", "BACKBONES", "NAMED_SOURCES", "FORMATS", "COMMANDS"} <= {
+        t for t, _ in entries
+    }
     for table, module in entries:
         assert hasattr(import_module(f"quarterturn.{module.replace('/', '.')}"), table)
