@@ -44,7 +44,8 @@ from quarterturn.models.registry import build_backbone
 from quarterturn.pages.probe_tables import probe_table
 from quarterturn.presets import preset
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
-from quarterturn.runs.results import protocol_id, summarise
+from quarterturn.runs.protocols import protocol_id
+from quarterturn.runs.records import ProbeResult, summarise, to_json
 
 try:
     from lightly.loss import NTXentLoss
@@ -108,9 +109,22 @@ def main(options: Options) -> None:
     # The heads of such a network are not asked for anything.
     features = NetworkFeatures(InstanceNetwork(backbone, 128), options.layers)
     measured = probe_over_seeds(
-        features, split, crop, range(options.probe_seeds), device=runtime.device
+        features, split, crop, range(options.probe_seeds), origin="SimCLR", device=runtime.device
     )
     protocol = frozen_features_protocol(split, range(options.probe_seeds), grid=1)
+    probed = ProbeResult(
+        run="",
+        epochs=training["epochs"],
+        epochs_done=training["epochs"],
+        data=str(options.data),
+        name="simclr-peer",
+        test=split.description,
+        weights="",
+        protocol=protocol,
+        protocol_id=protocol_id(protocol),
+        scores=summarise(measured),
+        test_images_learned_from=0,  # it was trained on the training split only
+    )
     result = {
         "training": training,
         "settings": {name: value for name, value in asdict(options).items() if name != "out"},
@@ -118,15 +132,9 @@ def main(options: Options) -> None:
         "device": str(runtime.device),
         "precision": runtime.precision,
         "threads": torch.get_num_threads(),
-        "test": split.description,
-        "epochs": training["epochs"],
-        "epochs_done": training["epochs"],
-        "test_images_learned_from": 0,  # it has learned from the training split alone
-        "protocol": protocol,
-        "protocol_id": protocol_id(protocol),
-        "figures": {f"SimCLR/{name}": summarise(values) for name, values in measured.items()},
+        "probe": to_json(probed),
     }
-    Console().print(probe_table(result))
+    Console().print(probe_table(probed))
     print(", ".join(f"{name} {value:.4g}" for name, value in training.items()))
     if options.out is not None:
         write_json(options.out, result)

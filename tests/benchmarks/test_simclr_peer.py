@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarterturn.runs.records import ProbeResult, ScoreName, from_json
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "simclr_peer.py"
 
 
@@ -32,18 +34,19 @@ def test_trains_for_the_time_and_writes_the_figures(data, tmp_path):
     words += ["--backbone", "convnet", "--probe-seeds", "2", "--device", "cpu", "--out", str(out)]
     subprocess.run([sys.executable, str(SCRIPT), str(data), *words], check=True)
     result = json.loads(out.read_text())
-    training, figures = result["training"], result["figures"]
+    training = result["training"]
+    probed = from_json(result["probe"], ProbeResult)
     assert training["minutes"] >= 0.02
     assert training["views"] == 16 * training["steps"] > 0
     assert training["epochs"] == training["steps"] * 8 / 32
-    protocol = result["protocol"]
+    protocol = probed.protocol
     assert (protocol["training_images"], protocol["test_images"]) == (32, 24)
-    assert set(figures) == {
-        f"SimCLR/whole/{name}/{view}"
+    assert set(probed.names) == {
+        ScoreName("SimCLR", "whole", name, view)
         for name in ("knn-20", "knn-200", "linear")
         for view in ("upright", "turned")
     }
-    assert all(found["n"] == 2 for found in figures.values())
+    assert all(len(score.repeats) == 2 for score in probed.scores)
     assert out.with_suffix(".pt").exists()
 
 

@@ -125,7 +125,7 @@ def test_other_commands_read_the_run(run: Run) -> None:
     assert loaded.keys() == stored.keys()
     assert all(torch.equal(value, stored[name]) for name, value in loaded.items())
     found = probe(run.path, "digits", kind="knn", seeds=1, limit=200, device="cpu")
-    assert {name.split("/")[1] for name in found["figures"]} == {"whole"}
+    assert {score.part for score in found.scores} == {"whole"}
 
 
 def test_it_starts_from_the_backbone_of_a_run(digits_run: Run, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_reports_test_images_seen_in_pretraining(
     assert 0 < shared < 20
     found = results_of(second)
     assert found["test_images_learned_from"] == found["test_images_learned_with_labels"] == shared
-    words = f"the run it began with has learned from {shared} of the test images, with labels"
+    words = f"the run it started from was trained on {shared} of the test images, with labels"
     assert words in (second.path / "report.html").read_text()
     out, err = terminal.readouterr()
     assert words in " ".join(err.split())

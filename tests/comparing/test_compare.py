@@ -16,6 +16,7 @@ from quarterturn.data.sources import open_source
 from quarterturn.files import write_json
 from quarterturn.pages.probe_tables import probe_table
 from quarterturn.runs import Run
+from quarterturn.runs.records import Comparison, GroupStatistic, ProbeResult, read_record
 
 SETTINGS = {
     "epochs": 1,
@@ -45,40 +46,47 @@ def paths(runs: dict[str, Run], *names: str) -> list[Path]:
     return [runs[name].path for name in names]
 
 
-def result_of(run: Run) -> dict:
+def result_of(run: Run) -> ProbeResult:
     """What the probe of 80 images has written."""
-    results = [json.loads(file.read_text()) for file in (run.path / "probes").glob("*.json")]
-    return next(r for r in results if r["protocol"]["training_images"] == 80)
+    results = [read_record(file, ProbeResult) for file in (run.path / "probes").glob("*.json")]
+    return next(r for r in results if r.protocol["training_images"] == 80)
 
 
-def top1(run: Run, name: str) -> float:
-    return result_of(run)["figures"][name]["top1"]["mean"]
+def measured(
+    result: Comparison, group: str, *name: str, measure: str = "top1", protocol: str = ""
+) -> GroupStatistic:
+    """One figure of a group by part, classifier and view."""
+    scores = result.of(group, protocol or next(iter(result.protocols)))
+    found = [s for s in scores if (s.part, s.classifier, s.view) == name]
+    assert len(found) == 1
+    return found[0].measures[measure]
 
 
 def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     out = tmp_path / "x.json"
     result = compare(paths(runs, "a0", "r0", "a1"), out=out)
-    assert [(g["label"], g["origin"], len(g["runs"])) for g in result["groups"]] == [
+    assert [(g.label, g.origin, len(g.runs)) for g in result.groups] == [
         ("decoupling convnet", "trained", 2),
         ("rotnet convnet", "trained", 1),
         ("untrained convnet, 16 px", "untrained", 3),
     ]
-    [protocol] = result["protocols"]
-    figures = result["figures"][protocol]
-    found = figures["decoupling convnet"]["top1"]["invariant/knn-20/turned"]
-    values = [top1(runs[r], "trained/invariant/knn-20/turned") for r in ("a0", "a1")]
-    assert found["n"] == 2
-    assert found["mean"] == pytest.approx(np.mean(values))
-    assert found["spread"] == pytest.approx(np.std(values, ddof=1))
-    alone = figures["rotnet convnet"]["top1"]["whole/knn-20/upright"]
-    assert (alone["n"], alone["spread"]) == (1, None)
+    [protocol] = result.protocols
+    found = measured(result, "decoupling convnet", "invariant", "knn-20", "turned")
+    probed = [result_of(runs[name]) for name in ("a0", "a1")]
+    scores = [one.score("trained", "invariant", "knn-20", "turned") for one in probed]
+    values = [score.measures["top1"].mean for score in scores]
+    assert found.n == 2
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.spread == pytest.approx(np.std(values, ddof=1))
+    alone = measured(result, "rotnet convnet", "whole", "knn-20", "upright")
+    assert (alone.n, alone.spread) == (1, None)
     # Both methods bring the untrained backbone of seed 0, which counts once.
-    untrained = figures["untrained convnet, 16 px"]["top1"]
-    assert untrained["both/knn-20/upright"]["n"] == 2
-    assert untrained["whole/knn-20/upright"]["n"] == 1
-    assert json.loads(out.read_text())["protocols"] == result["protocols"]
+    untrained = "untrained convnet, 16 px"
+    assert measured(result, untrained, "both", "knn-20", "upright").n == 2
+    assert measured(result, untrained, "whole", "knn-20", "upright").n == 1
+    assert read_record(out, Comparison) == result
     printed = terminal.readouterr().out
-    mean, spread = 100 * found["mean"], 100 * found["spread"]
+    mean, spread = 100 * found.mean, 100 * found.spread
     assert f"{mean:.1f} ± {spread:.1f}" in printed
     said = " ".join(printed.split())
     assert "80 upright training images" in said
@@ -87,24 +95,23 @@ def test_seeds_are_grouped(runs: dict[str, Run], tmp_path: Path, terminal) -> No
 
 def test_other_measures(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     result = compare(paths(runs, "a0"), measure="worst_class", out=tmp_path / "x.json")
-    [figures] = result["figures"].values()
-    found = figures["decoupling convnet"]
-    assert (
-        found["worst_class"]["both/knn-20/upright"]["mean"]
-        <= (found["balanced"]["both/knn-20/upright"]["mean"])
+    worst, balanced = (
+        measured(result, "decoupling convnet", "both", "knn-20", "upright", measure=measure).mean
+        for measure in ("worst_class", "balanced")
     )
+    assert worst <= balanced
     assert "accuracy of the worst class" in terminal.readouterr().out
 
 
 def test_protocols_are_not_mixed(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     """What not all have is left out, saying so; --mixed gives it a table of its own."""
     one = compare(paths(runs, "a0", "r0"), out=tmp_path / "1.json")
-    assert len(one["protocols"]) == 1
+    assert len(one.protocols) == 1
     assert "left out: probes by 1 other" in terminal.readouterr().err
     both = compare(paths(runs, "a0", "r0"), mixed=True, out=tmp_path / "2.json")
-    assert {p["training_images"] for p in both["protocols"].values()} == {80, 50}
-    for name, protocol in both["protocols"].items():
-        of_decoupling = both["figures"][name]["decoupling convnet"]["top1"]
+    assert {p["training_images"] for p in both.protocols.values()} == {80, 50}
+    for name, protocol in both.protocols.items():
+        of_decoupling = both.of("decoupling convnet", name)
         assert bool(of_decoupling) == (protocol["training_images"] == 80)
 
 
@@ -130,7 +137,7 @@ def test_probes_of_other_weights_are_left_out(runs: dict[str, Run], tmp_path: Pa
     try:
         probed = ProbedRun.open(run.path)
         assert "other" not in probed.probes
-        assert probed.left_out == [f"{file}: about weights that the run has no longer"]
+        assert probed.left_out == [f"{file}: about weights that the run no longer has"]
         for older in ({}, [], {"protocol": None}, nameless):
             file.write_text(json.dumps(older))
             assert ProbedRun.open(run.path).left_out == [
@@ -200,9 +207,9 @@ def test_figures_of_other_labels_are_another_protocol(runs: dict[str, Run], tmp_
         probe(runs[run].path, tmp_path / f"{name}.npz", **options)
         for run, name in [("a0", "ten"), ("a1", "two")]
     )
-    differing = {k for k in ten["protocol"] if ten["protocol"][k] != two["protocol"][k]}
+    differing = {k for k in ten.protocol if ten.protocol[k] != two.protocol[k]}
     assert differing == {"labels_fingerprint"}
-    assert ten["protocol_id"] != two["protocol_id"]
+    assert ten.protocol_id != two.protocol_id
 
 
 def test_an_unfinished_run_is_not_compared(runs: dict[str, Run], tmp_path: Path) -> None:
@@ -211,7 +218,7 @@ def test_an_unfinished_run_is_not_compared(runs: dict[str, Run], tmp_path: Path)
     assert state["epochs_done"] == 2.0
     torch.save({**state, "epochs_done": 0.5}, run.checkpoint)
     result = probe(run.path, "digits", kind="knn", limit=80, seeds=2)
-    assert (result["epochs_done"], result["epochs"]) == (0.5, 2)
+    assert (result.epochs_done, result.epochs) == (0.5, 2)
     assert "trained for 0.5 of 2 epochs so far" in probe_table(result).note
     with pytest.raises(ConfigError, match=r"has done 0\.5 of its 2 epochs; finish it"):
         compare([*paths(runs, "a0"), run.path])
@@ -245,10 +252,8 @@ def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, 
         shutil.copytree(runs[path.name].path, path)
     probe(copied[0], "digits", kind="linear", limit=80, seeds=2)
     result = compare(copied, out=tmp_path / "x.json")
-    [figures] = result["figures"].values()
-    found = figures["decoupling convnet"]["top1"]
-    assert found["both/linear/upright"]["n"] == 1
-    assert found["both/knn-20/upright"]["n"] == 2
+    assert measured(result, "decoupling convnet", "both", "linear", "upright").n == 1
+    assert measured(result, "decoupling convnet", "both", "knn-20", "upright").n == 2
     assert "1 to 2" in terminal.readouterr().out
 
 
@@ -266,20 +271,20 @@ def test_classifiers_are_compared_by_their_tests(
     classifiers: list[Path], tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
     result = compare(classifiers, out=tmp_path / "x.json")
-    assert [(g["label"], len(g["runs"])) for g in result["groups"]] == [
+    assert [(g.label, len(g.runs)) for g in result.groups] == [
         ("classifier convnet, loss ldam", 2),
         ("classifier convnet, loss cross-entropy", 1),
     ]
-    [(name, protocol)] = result["protocols"].items()
+    [protocol] = result.protocols.values()
     assert (protocol["name"], protocol["test_images"]) == ("classifier", 80)
     figures = [json.loads((path / "results.json").read_text())["figures"] for path in classifiers]
-    ldam, plain = (result["figures"][name][g["label"]] for g in result["groups"])
+    name = ("logits", "classifier", "upright")
     for measure in ("top1", "balanced", "std_over_classes"):
         values = [of_run[measure] for of_run in figures]
-        found = ldam[measure]["logits/classifier/upright"]
-        assert found["mean"] == pytest.approx(np.mean(values[:2]))
-        assert found["spread"] == pytest.approx(np.std(values[:2], ddof=1))
-        assert plain[measure]["logits/classifier/upright"]["mean"] == pytest.approx(values[2])
+        ldam, plain = (measured(result, g.label, *name, measure=measure) for g in result.groups)
+        assert ldam.mean == pytest.approx(np.mean(values[:2]))
+        assert ldam.spread == pytest.approx(np.std(values[:2], ddof=1))
+        assert plain.mean == pytest.approx(values[2])
     shown = " ".join(terminal.readouterr().out.split())
     assert "80 test images: the split 'test'; each run by its last epoch" in shown
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from quarterturn.comparing.groups import Group, ProbedRun
 from quarterturn.comparing.tables import comparison_table
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
+from quarterturn.runs.records import MEASURES, ProbeResult, Score, Statistic
 
 PROTOCOL = {
     "name": "frozen-features",
@@ -19,11 +19,20 @@ PROTOCOL = {
 def probed(seed: int, top1: float, **learned: int | None) -> ProbedRun:
     """A run with a probe that says what it has learned from."""
     run = Run(Path(f"run-{seed}"), "photos", Config().with_settings(seed=seed), "abc")
-    result: dict[str, Any] = {
-        "test": "the split 'test'",
-        "figures": {"trained/both/knn-20/upright": {"top1": {"mean": top1, "spread": None}}},
+    measures = dict.fromkeys(MEASURES, Statistic(top1))
+    result = ProbeResult(
+        run=f"run-{seed}",
+        epochs=1,
+        epochs_done=1,
+        data="photos",
+        name="photos",
+        test="the split 'test'",
+        weights="",
+        protocol=PROTOCOL,
+        protocol_id="cafe",
+        scores=(Score("trained", "both", "knn-20", "upright", measures),),
         **learned,
-    }
+    )
     return ProbedRun(run, {"cafe": result}, [])
 
 
@@ -35,7 +44,7 @@ def test_groups_are_rows_with_their_spread_over_runs() -> None:
     group = Group("ours", [probed(0, 0.5, **learned(0, 0)), probed(1, 0.75, **learned(0, 0))])
     table = comparison_table([group], "cafe", PROTOCOL, "top1")
     assert table.cells() == [["ours", "both", "2", "62.5 ± 17.7"]]
-    assert table.note.endswith("differ in their seed alone")
+    assert table.note.endswith("differ only in their seed")
 
 
 def test_test_images_learned_from_are_told_of_each_group() -> None:
@@ -48,7 +57,7 @@ def test_test_images_learned_from_are_told_of_each_group() -> None:
         Group("unknown", [probed(0, 0.5, **learned(None, None))]),
     ]
     assert comparison_table(groups, "cafe", PROTOCOL, "top1").note.endswith(
-        "seed alone; plain has learned from 7 of the test images, without labels"
-        "; labelled has learned from 8 of the test images, with labels"
-        "; earlier has learned from 9 of the test images"
+        "in their seed; plain was trained on 7 of the test images, without labels"
+        "; labelled was trained on 8 of the test images, with labels"
+        "; earlier was trained on 9 of the test images"
     )

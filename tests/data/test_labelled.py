@@ -9,7 +9,7 @@ from quarterturn.data.long_tail import long_tail_counts
 from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import limit_images
 from quarterturn.errors import ConfigError, DataError
-from quarterturn.runs.results import protocol_of
+from quarterturn.runs.protocols import protocol_of
 
 from .pictures import noise, save_photo
 

@@ -1,57 +1,49 @@
-import copy
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from quarterturn.pages.probe_tables import (
-    classifier_and_view,
     few_shot_table,
     groups_table,
-    learned_from,
     probe_table,
     tables_of,
+    training_images,
     with_spread,
 )
+from quarterturn.runs.records import ProbeResult, Score, ScoreName, Statistic
+from tests.fixtures.probes import PROTOCOL, probe_result
 
 
-def measure(mean: float | None, spread: float | None = None) -> dict[str, float | None]:
-    return {"mean": mean, "spread": spread}
-
-
-def figure(top1: float, *, balanced: float = 0.5, **groups: float | None) -> dict[str, Any]:
-    """One entry of a probe's figures; groups without a figure are empty."""
-    every = {"many": None, "medium": None, "few": None, "worst_class": 0.125, **groups}
-    every = {"std_over_classes": 0.25, "std_over_groups": None, **every}
-    return {
-        "n": 2,
-        "top1": measure(top1, 0.0125),
-        "balanced": measure(balanced, 0.9),
-        **{name: measure(value) for name, value in every.items()},
+def score(
+    name: str, top1: float, *, balanced: float = 0.5, **groups: float | Statistic | None
+) -> Score:
+    """A score by the words of its name; groups without a figure are empty."""
+    given = {"many": None, "medium": None, "few": None, "worst_class": 0.125, **groups}
+    given = {"std_over_classes": 0.25, "std_over_groups": None, **given}
+    measures = {
+        measure: value if isinstance(value, Statistic) else Statistic(value)
+        for measure, value in given.items()
     }
+    measures |= {"top1": Statistic(top1, 0.0125), "balanced": Statistic(balanced, 0.9)}
+    return Score(*name.split(), measures)
+
+
+NAMES = [
+    "trained invariant knn-20 upright",
+    "trained invariant knn-20 turned",
+    "trained conv1 knn-20 upright",
+    "untrained invariant linear turned",
+]
 
 
 @pytest.fixture
-def result() -> dict[str, Any]:
-    return {
-        "protocol": {
-            "name": "frozen-features",
-            "training_images": 1347,
-            "test_images": 450,
-            "seeds": [0, 1],
-            "many": 100,
-            "few": 20,
-        },
-        "test_images_learned_from": 0,
-        "test": "the split 'test'",
-        "epochs": 9,
-        "epochs_done": 9.0,
-        "figures": {
-            "trained/invariant/knn-20/upright": figure(0.9345, balanced=0.925),
-            "trained/invariant/knn-20/turned": figure(0.75),
-            "trained/conv1/knn-20/upright": figure(0.5),
-            "untrained/invariant/linear/turned": figure(1.0, balanced=1.0),
-        },
-    }
+def result() -> ProbeResult:
+    return probe_result(
+        score(NAMES[0], 0.9345, balanced=0.925),
+        score(NAMES[1], 0.75),
+        score(NAMES[2], 0.5),
+        score(NAMES[3], 1.0, balanced=1.0),
+    )
 
 
 class TestProbeTable:
@@ -66,8 +58,8 @@ class TestProbeTable:
 
     def test_rows_stay_whole_where_figures_of_one_came_later(self, result):
         """As when another layer was probed in between."""
-        result["figures"]["trained/invariant/linear/turned"] = figure(0.25)
-        rows = probe_table(result).cells()
+        later = score("trained invariant linear turned", 0.25)
+        rows = probe_table(replace(result, scores=(*result.scores, later))).cells()
         assert [row[0] for row in rows] == [
             "trained: invariant",
             "trained: conv1",
@@ -84,48 +76,44 @@ class TestProbeTable:
     @pytest.mark.parametrize(
         ("learned", "with_labels", "told"),
         [
-            (1234, 0, "; the run has learned from 1,234 of the test images, without labels"),
-            (1234, 1234, "; the run has learned from 1,234 of the test images, with labels"),
-            (1234, 5, "; the run has learned from 1,234 of the test images, 5 of them with labels"),
-            (1234, None, "; the run has learned from 1,234 of the test images"),
-            (None, None, "; whether the run has learned from them is not known, its data is gone"),
+            (1234, 0, "; the run was trained on 1,234 of the test images, without labels"),
+            (1234, 1234, "; the run was trained on 1,234 of the test images, with labels"),
+            (1234, 5, "; the run was trained on 1,234 of the test images, 5 of them with labels"),
+            (1234, None, "; the run was trained on 1,234 of the test images"),
+            (None, None, "; whether the run was trained on them is not known, its data is gone"),
             (0, 0, ""),
         ],
     )
     def test_says_what_the_run_has_learned_from(self, result, learned, with_labels, told):
-        before = probe_table(result).note
-        result["test_images_learned_from"] = learned
-        result["test_images_learned_with_labels"] = with_labels
-        assert probe_table(result).note == before + told
-
-    def test_changes_nothing(self, result):
-        before = copy.deepcopy(result)
-        probe_table(result)
-        groups_table(result)
-        assert result == before
+        overlapping = replace(
+            result, test_images_learned_from=learned, test_images_learned_with_labels=with_labels
+        )
+        assert probe_table(overlapping).note == probe_table(result).note + told
 
 
-def test_what_trained_classifiers_learned_from():
+def test_what_trained_classifiers_were_trained_on():
+    def names(classifier: str) -> list[ScoreName]:
+        return [ScoreName("trained", "conv1", classifier, "upright")]
+
     protocol = {"head": "convolutional", "training_images": 50000}
-    assert learned_from(protocol, ["convolutional/upright"]) == "50,000 upright training images"
-    assert learned_from(protocol, ["convolutional-20/upright"]) == (
+    assert training_images(protocol, names("convolutional")) == "50,000 upright training images"
+    assert training_images(protocol, names("convolutional-20")) == (
         "50,000 upright training images, convolutional-K of the first K of each class"
     )
     fitted = {"training_images": 1347}
-    assert learned_from(fitted, ["knn-20/upright"]) == "1,347 upright training images"
+    assert training_images(fitted, names("knn-20")) == "1,347 upright training images"
 
 
 class TestFewShotTable:
     @pytest.fixture
-    def few_shot(self, result) -> dict[str, Any]:
-        result["protocol"] |= {"name": "few-shot", "draws": 5}
-        result["left_out"] = "K = 100: the class 'x' has 31 training images"
-        result["figures"] = {
-            "trained/invariant/few-shot-10/upright": figure(0.75),
-            "trained/invariant/few-shot-2/upright": figure(0.5),
-            "trained/invariant/few-shot-2/turned": figure(0.375),
-        }
-        return result
+    def few_shot(self) -> ProbeResult:
+        return probe_result(
+            score("trained invariant few-shot-10 upright", 0.75),
+            score("trained invariant few-shot-2 upright", 0.5),
+            score("trained invariant few-shot-2 turned", 0.375),
+            protocol={**PROTOCOL, "name": "few-shot", "draws": 5},
+            left_out="K = 100: the class 'x' has 31 training images",
+        )
 
     def test_a_column_for_each_k(self, few_shot):
         [table] = tables_of(few_shot)
@@ -136,25 +124,22 @@ class TestFewShotTable:
         ]
 
     def test_names_what_the_spread_is_over_and_what_is_missing(self, few_shot):
-        few_shot["test_images_learned_from"] = 7
-        note = few_shot_table(few_shot).note
+        note = few_shot_table(replace(few_shot, test_images_learned_from=7)).note
         assert "over n = 10 draws of the labelled images, 5 for each of 2 seeds" in note
         assert "every class has K; left out: K = 100: the class 'x' has 31 training images" in note
-        assert note.endswith("; the run has learned from 7 of the test images")
-        del few_shot["left_out"]
-        assert "left out" not in few_shot_table(few_shot).note
+        assert note.endswith("; the run was trained on 7 of the test images")
+        assert "left out" not in few_shot_table(replace(few_shot, left_out="")).note
 
 
 class TestGroupsTable:
     @pytest.fixture
-    def grouped(self, result) -> dict[str, Any]:
-        for i, name in enumerate(result["figures"]):
-            groups = {"many": 0.8 + 0.01 * i, "few": 0.1}
-            result["figures"][name] = figure(0.5, **groups)
-        return result
+    def grouped(self) -> ProbeResult:
+        few = [0.1, Statistic(0.25, 0.031), 0.1, 0.1]
+        return probe_result(
+            *(score(n, 0.5, many=0.8 + 0.01 * i, few=few[i]) for i, n in enumerate(NAMES))
+        )
 
     def test_a_row_for_each_figure(self, grouped):
-        grouped["figures"]["trained/invariant/knn-20/turned"]["few"] = measure(0.25, 0.031)
         table = groups_table(grouped)
         assert table.columns == [
             "features",
@@ -183,21 +168,19 @@ class TestGroupsTable:
         ]
 
     def test_the_rule_stands_beside_it(self, grouped):
-        grouped["protocol"] |= {"many": 50, "few": 10}
-        assert groups_table(grouped).note == (
+        other = replace(grouped, protocol={**PROTOCOL, "many": 50, "few": 10})
+        assert groups_table(other).note == (
             "mean accuracy of the classes in %; many: more than 50 training images, few: fewer "
             "than 10; sd: standard deviation over the classes, and over many, medium and few; "
             "n = 2 seeds"
         )
 
     @pytest.mark.parametrize("groups", [{}, {"many": 0.5}, {"medium": 0.5}, {"few": 0.5}])
-    def test_is_left_out_where_all_classes_are_of_one_group(self, result, groups):
-        for name in result["figures"]:
-            result["figures"][name] = figure(0.5, **groups)
-        assert groups_table(result) is None
+    def test_is_left_out_where_all_classes_are_of_one_group(self, groups):
+        assert groups_table(probe_result(*(score(n, 0.5, **groups) for n in NAMES))) is None
 
-    def test_an_accuracy_of_zero_is_a_figure(self, result):
-        result["figures"] = {"trained/both/linear/upright": figure(0.5, many=0.75, few=0.0)}
+    def test_an_accuracy_of_zero_is_a_figure(self):
+        result = probe_result(score("trained both linear upright", 0.5, many=0.75, few=0.0))
         assert groups_table(result).cells() == [
             ["trained: both", "linear", "75.0", "none", "0.0", "12.5", "25.0", "-"]
         ]
@@ -214,8 +197,4 @@ class TestGroupsTable:
     ],
 )
 def test_with_spread(mean, spread, shown):
-    assert with_spread(measure(mean, spread)) == shown
-
-
-def test_classifier_and_view():
-    assert classifier_and_view("trained/invariant/knn-20/turned") == "knn-20/turned"
+    assert with_spread(Statistic(mean, spread)) == shown

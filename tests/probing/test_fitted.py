@@ -18,6 +18,7 @@ from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import draw, few_shot_classifier
 from quarterturn.probing.fitted import Probe, finds_itself, probe_over_seeds
+from quarterturn.runs.records import ScoreName
 
 CLASSES = 5
 
@@ -62,7 +63,7 @@ class TestResults:
             )
         )
         assert set(found) == {
-            f"{part}/{classifier}/{view}"
+            ScoreName("trained", part, classifier, view)
             for part in ("rotation", "invariant", "both")
             for classifier in ("knn-5", "knn-200", "linear")
             for view in ("upright", "turned")
@@ -73,16 +74,19 @@ class TestResults:
             assert list(value["per_class"]) == [f"class {c}" for c in range(CLASSES)]
 
     @pytest.mark.parametrize(
-        ("kinds", "names"),
+        ("kinds", "classifiers"),
         [
-            (("knn",), ["pixels/knn-20/upright", "pixels/knn-200/upright"]),
-            (("linear",), ["pixels/linear/upright"]),
+            (("knn",), ["knn-20", "knn-200"]),
+            (("linear",), ["linear"]),
         ],
     )
-    def test_only_what_is_asked(self, crop, kinds, names):
+    def test_only_what_is_asked(self, crop, kinds, classifiers):
         probe = Probe(coloured(60, 0), coloured(20, 1), crop, kinds=kinds)
-        found = [name for name, _ in probe.run(Pixels())]
-        assert sorted(found) == sorted([*names, *(n.replace("upright", "turned") for n in names)])
+        assert {name for name, _ in probe.run(Pixels())} == {
+            ScoreName("trained", "pixels", classifier, view)
+            for classifier in classifiers
+            for view in ("upright", "turned")
+        }
 
     def test_pixels_are_those_of_the_centre_crop(self):
         crop = DataConfig(image_size=4, eval_crop=0.5, mean=(0, 0, 0), std=(1, 1, 1))
@@ -102,23 +106,23 @@ class TestViews:
     def test_an_invariant_representation_is_as_good_turned(self, crop):
         found = dict(Probe(coloured(150, 0), coloured(80, 1), crop).run(sorted_colours))
         for classifier in ("knn-20", "knn-200", "linear"):
-            upright = found[f"colour/{classifier}/upright"]
-            assert found[f"colour/{classifier}/turned"] == upright
+            upright = found[ScoreName("trained", "colour", classifier, "upright")]
+            assert found[ScoreName("trained", "colour", classifier, "turned")] == upright
             assert upright["top1"] > 0.7
 
     def test_another_is_worse_turned(self, crop):
         probe = Probe(patterned(200, 0), patterned(200, 1), crop, ks=(20,))
         found = dict(probe.run(Pixels()))
         for classifier in ("knn-20", "linear"):
-            assert found[f"pixels/{classifier}/upright"]["top1"] > 0.95
+            assert found[ScoreName("trained", "pixels", classifier, "upright")]["top1"] > 0.95
             # A quarter of the images stays upright; the others are about chance.
-            assert found[f"pixels/{classifier}/turned"]["top1"] < 0.65
+            assert found[ScoreName("trained", "pixels", classifier, "turned")]["top1"] < 0.65
 
     def test_training_on_turned_copies_helps(self, crop):
         probe = Probe(patterned(200, 0), patterned(200, 1), crop, ks=(20,), turn_training=True)
         found = dict(probe.run(Pixels()))
         for classifier in ("knn-20", "linear"):
-            assert found[f"pixels/{classifier}/turned"]["top1"] > 0.9
+            assert found[ScoreName("trained", "pixels", classifier, "turned")]["top1"] > 0.9
 
     def test_training_sees_upright_images_alone_unless_asked(self, crop):
         train, test = patterned(40, 0), patterned(10, 1)
@@ -146,8 +150,14 @@ class TestViews:
 
         one, again, other = turned(0), turned(0), turned(1)
         assert one == again
-        assert one["pixels/knn-20/turned"] != other["pixels/knn-20/turned"]
-        assert one["pixels/knn-20/upright"] == other["pixels/knn-20/upright"]
+        assert (
+            one[ScoreName("trained", "pixels", "knn-20", "turned")]
+            != other[ScoreName("trained", "pixels", "knn-20", "turned")]
+        )
+        assert (
+            one[ScoreName("trained", "pixels", "knn-20", "upright")]
+            == other[ScoreName("trained", "pixels", "knn-20", "upright")]
+        )
 
     def test_shuffled_labels_give_chance(self, crop):
         train, test = coloured(300, 0), coloured(400, 1)
@@ -167,16 +177,22 @@ class TestFewShot:
         found = [*Probe(train, test, crop, **self.OPTIONS).run(sorted_colours)]
         names = [name for name, _ in found]
         assert {name: names.count(name) for name in names} == {
-            f"colour/few-shot-{k}/{view}": 3 for k in (1, 5) for view in ("upright", "turned")
+            ScoreName("trained", "colour", f"few-shot-{k}", view): 3
+            for k in (1, 5)
+            for view in ("upright", "turned")
         }
         by_name = {name: [v for n, v in found if n == name] for name in names}
         for shots in (1, 5):
-            upright = by_name[f"colour/few-shot-{shots}/upright"]
-            assert by_name[f"colour/few-shot-{shots}/turned"] == upright  # invariant features
+            upright = by_name[ScoreName("trained", "colour", f"few-shot-{shots}", "upright")]
+            assert (
+                by_name[ScoreName("trained", "colour", f"few-shot-{shots}", "turned")] == upright
+            )  # invariant features
             assert len({value["top1"] for value in upright}) > 1
             # Every class has but K training images: all are of one group.
             assert all(value["many"] is value["medium"] is None for value in upright)
-        one, five = (by_name[f"colour/few-shot-{k}/upright"] for k in (1, 5))
+        one, five = (
+            by_name[ScoreName("trained", "colour", f"few-shot-{k}", "upright")] for k in (1, 5)
+        )
         assert [value["C"] for value in one] == [1.0] * 3
         assert np.mean([v["top1"] for v in five]) > np.mean([v["top1"] for v in one]) + 0.1
 
@@ -191,7 +207,9 @@ class TestFewShot:
         split = LabelledData(coloured(60, 0), coloured(40, 1), "", open_source("digits"))
         found = probe_over_seeds(sorted_colours, split, crop, [0, 1], **self.OPTIONS)
         assert {name: len(values) for name, values in found.items()} == {
-            f"colour/few-shot-{k}/{view}": 6 for k in (1, 5) for view in ("upright", "turned")
+            ScoreName("trained", "colour", f"few-shot-{k}", view): 6
+            for k in (1, 5)
+            for view in ("upright", "turned")
         }
         # For two seeds three draws each of 5 and of 25 images, and no two of the same ones.
         assert sorted(size for size, _ in fitted) == [5] * 6 + [25] * 6
@@ -337,7 +355,7 @@ class TestGroups:
         most = int(np.bincount(train.labels).max())
         options = {"kinds": ("knn",), "ks": (1,), "many": most, "turn_training": True}
         found = dict(Probe(train, coloured(20, 1), crop, **options).run(sorted_colours))
-        assert found["colour/knn-1/upright"]["many"] is None
+        assert found[ScoreName("trained", "colour", "knn-1", "upright")]["many"] is None
 
 
 class TestFindsItself:

@@ -17,48 +17,49 @@ from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import stratified_split
 from quarterturn.runs import Run
+from quarterturn.runs.records import ProbeResult, ScoreName, read_record, to_json
 
 
 def test_figures_for_halves_views_and_the_untrained_backbone(
     digits_run: Run, terminal: pytest.CaptureFixture[str]
 ) -> None:
     result = probe(digits_run.path, "digits", kind="knn", limit=200, seeds=2)
-    figures = result["figures"]
-    assert set(figures) == {
-        f"{origin}/{part}/knn-{k}/{view}"
+    assert set(result.names) == {
+        ScoreName(origin, part, f"knn-{k}", view)
         for origin in ("trained", "untrained")
         for part in ("rotation", "invariant", "both")
         for k in (20, 200)
         for view in ("upright", "turned")
     }
-    one = figures["trained/both/knn-20/upright"]
-    assert one["n"] == 2
-    assert 0.5 < one["top1"]["mean"] <= 1
-    by_seed = [seed["top1"] for seed in figures["trained/both/knn-20/turned"]["by_seed"]]
-    turned = figures["trained/both/knn-20/turned"]["top1"]
-    assert turned["mean"] == pytest.approx(np.mean(by_seed))
-    assert turned["spread"] == pytest.approx(np.std(by_seed, ddof=1))
-    assert set(one["by_seed"][0]["per_class"]) == set("0123456789")
-    name = f"digits-frozen-features-{result['protocol_id']}.json"
-    written = json.loads((digits_run.path / "probes" / name).read_text())
-    assert written["figures"] == json.loads(json.dumps(figures))
+    one = result.score("trained", "both", "knn-20")
+    mean = one.measures["top1"].mean
+    assert len(one.repeats) == 2
+    assert 0.5 < mean <= 1
+    turned = result.score("trained", "both", "knn-20", "turned")
+    by_seed = [metrics["top1"] for metrics in turned.repeats]
+    assert turned.measures["top1"].values == tuple(by_seed)
+    assert turned.measures["top1"].mean == pytest.approx(np.mean(by_seed))
+    assert turned.measures["top1"].spread == pytest.approx(np.std(by_seed, ddof=1))
+    assert set(one.repeats[0]["per_class"]) == set("0123456789")
+    name = f"digits-frozen-features-{result.protocol_id}.json"
+    assert read_record(digits_run.path / "probes" / name, ProbeResult) == result
     printed = terminal.readouterr().out
     assert "trained: invariant" in printed
-    assert f"{100 * one['top1']['mean']:.1f}" in printed
+    assert f"{100 * mean:.1f}" in printed
 
 
 def test_a_part_is_held_out_where_there_is_no_split(digits_run: Run, photos: Path) -> None:
     result = probe(digits_run.path, str(photos), workers=0)
-    protocol = result["protocol"]
+    protocol = result.protocol
     assert (protocol["training_images"], protocol["test_images"]) == (48, 12)
-    assert result["test"] == "a stratified 20% held out by seed"
-    assert result["test_images_learned_from"] == 0
-    assert result["figures"]["trained/both/linear/upright"]["top1"]["mean"] > 0.9
+    assert result.test == "a stratified 20% held out by seed"
+    assert result.test_images_learned_from == 0
+    assert result.score("trained", "both", "linear", "upright").measures["top1"].mean > 0.9
 
 
 def test_the_untrained_backbone_may_be_left_out(digits_run: Run) -> None:
     result = probe(digits_run.path, "digits", kind="knn", limit=90, seeds=1, untrained=False)
-    assert {name.split("/")[0] for name in result["figures"]} == {"trained"}
+    assert {score.origin for score in result.scores} == {"trained"}
 
 
 def test_data_without_labels_is_refused(digits_run: Run, tmp_path: Path) -> None:
@@ -87,8 +88,8 @@ def test_images_that_the_run_has_learned_from_are_counted(
     _, held = stratified_split(source.labels, 0.2, seed=0)
     expected = sum(source.names[i] in learned for i in held)
     assert 0 < expected < 12
-    assert result["test_images_learned_from"] == expected
-    assert f"learned from {expected} of the test images" in " ".join(
+    assert result.test_images_learned_from == expected
+    assert f"was trained on {expected} of the test images" in " ".join(
         terminal.readouterr().out.split()
     )
 
@@ -122,32 +123,31 @@ def test_every_layer_and_the_last_by_its_halves(run: Run, capsys: pytest.Capture
     printed = capsys.readouterr().out
     parts = ["conv1", "conv2", "conv3", "rotation", "invariant", "both"]
     (path,) = (run.path / "probes").glob("digits-*.json")
-    figures = json.loads(path.read_text())["figures"]
-    names = list(dict.fromkeys("/".join(name.split("/")[:2]) for name in figures))
-    assert names == [f"{origin}/{part}" for origin in ("trained", "untrained") for part in parts]
+    result = read_record(path, ProbeResult)
+    names = list(dict.fromkeys((name.origin, name.part) for name in result.names))
+    assert names == [(origin, part) for origin in ("trained", "untrained") for part in parts]
     for part in parts:
         for origin in ("trained", "untrained"):
             assert f" {origin}: {part} " in printed
-        value = figures[f"trained/{part}/knn-20/upright"]["top1"]
-        assert 0.3 < value["mean"] <= 1
-        assert f"{100 * value['mean']:.1f} ± {100 * value['spread']:.1f}" in printed
+        value = result.score("trained", part, "knn-20").measures["top1"]
+        assert 0.3 < value.mean <= 1
+        assert f"{100 * value.mean:.1f} ± {100 * value.spread:.1f}" in printed
     plain = probe(run.path, "digits", kind="knn", seeds=2, limit=150, device="cpu")
-    for name, value in plain["figures"].items():  # the last layer does not mind the others
-        assert value["top1"] == pytest.approx(figures[name]["top1"])
+    with_others = {score.name: score.measures["top1"].mean for score in result.scores}
+    for score in plain.scores:  # the last layer does not mind the others
+        assert score.measures["top1"].mean == pytest.approx(with_others[score.name])
 
 
 def test_other_layers_come_into_the_same_file(run: Run) -> None:
     options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu"}
     one = probe(run.path, "digits", layers=("conv1",), **options)
     two = probe(run.path, "digits", layers=("conv3",), **options)
-    assert one["protocol_id"] == two["protocol_id"]
+    assert one.protocol_id == two.protocol_id
     (path,) = (run.path / "probes").iterdir()
-    assert json.loads(path.read_text())["figures"] == json.loads(
-        json.dumps({**one["figures"], **two["figures"]})
-    )
-    assert {name.split("/")[1] for name in two["figures"]} == {"conv3"}
+    assert read_record(path, ProbeResult).scores == one.scores + two.scores
+    assert {score.part for score in two.scores} == {"conv3"}
     other = probe(run.path, "digits", layers=("conv3",), **{**options, "limit": 121})
-    assert other["protocol_id"] != one["protocol_id"]
+    assert other.protocol_id != one.protocol_id
     assert len(list((run.path / "probes").iterdir())) == 2
 
 
@@ -155,10 +155,10 @@ def test_figures_of_other_weights_are_not_kept(run: Run) -> None:
     options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu"}
     one = probe(run.path, "digits", layers=("conv1",), **options)
     (path,) = (run.path / "probes").iterdir()
-    path.write_text(json.dumps({**one, "weights": "of another training"}))
+    path.write_text(json.dumps({**to_json(one), "weights": "of another training"}))
     probe(run.path, "digits", layers=("conv2",), **options)
-    figures = json.loads(path.read_text())["figures"]
-    assert {name.split("/")[1] for name in figures} == {"conv2"}
+    scores = read_record(path, ProbeResult).scores
+    assert {score.part for score in scores} == {"conv2"}
 
 
 def test_features_are_kept_for_the_next_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,14 +174,14 @@ def test_features_are_kept_for_the_next_time(run: Run, monkeypatch: pytest.Monke
     monkeypatch.setattr("quarterturn.features.cached_extraction.extract_parts", never)
     again = probe(run.path, "digits", kind="knn", **options)
     assert files_below(run.path / "features") == kept
-    assert again["figures"] == first["figures"]
+    assert again.scores == first.scores
     linear = probe(run.path, "digits", kind="linear", **options)  # another classifier
     assert files_below(run.path / "features") == kept
-    written = json.loads(next((run.path / "probes").iterdir()).read_text())
-    assert written["figures"].keys() == first["figures"].keys() | linear["figures"].keys()
+    written = read_record(next((run.path / "probes").iterdir()), ProbeResult)
+    assert written.names == first.names + linear.names
     monkeypatch.undo()
     shutil.rmtree(run.path / "features")  # costs nothing but time
-    assert probe(run.path, "digits", kind="knn", **options)["figures"] == first["figures"]
+    assert probe(run.path, "digits", kind="knn", **options).scores == first.scores
 
 
 def test_test_files_that_are_called_as_training_files_are(run: Run, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_test_files_that_are_called_as_training_files_are(run: Run, tmp_path: Pa
                 pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "data" / split / label / f"{i}.bmp")
     options = {"kind": "linear", "seeds": 1, "workers": 0, "device": "cpu"}
-    figures = probe(run.path, tmp_path / "data", **options)["figures"]
+    found = probe(run.path, tmp_path / "data", **options)
     # Chance is a half, with a deviation of 0.056; the training images would give 1.
-    assert figures["trained/both/linear/upright"]["top1"]["mean"] < 0.75
+    assert found.score("trained", "both", "linear").measures["top1"].mean < 0.75
 
 
 def test_few_shot_figures_are_of_a_protocol_of_their_own(
@@ -207,44 +207,46 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     assert main(words.split()) == 0
     said = capsys.readouterr()
     (path,) = (run.path / "probes").iterdir()
-    result = json.loads(path.read_text())
-    assert path.name == f"digits-few-shot-{result['protocol_id']}.json"
-    assert (result["protocol"]["name"], result["protocol"]["seeds"]) == ("few-shot", [0, 1])
-    assert result["figures"].keys() == {
-        f"trained/{part}/few-shot-{k}/{view}"
+    result = read_record(path, ProbeResult)
+    assert path.name == f"digits-few-shot-{result.protocol_id}.json"
+    assert (result.protocol["name"], result.protocol["seeds"]) == ("few-shot", [0, 1])
+    assert set(result.names) == {
+        ScoreName("trained", part, f"few-shot-{k}", view)
         for part in ("rotation", "invariant", "both")
         for k in (1, 2)
         for view in ("upright", "turned")
     }
-    one, two = (result["figures"][f"trained/both/few-shot-{k}/upright"] for k in (1, 2))
-    assert (one["n"], len(one["by_seed"])) == (4, 4)
-    assert one["top1"]["spread"] == pytest.approx(
-        np.std([value["top1"] for value in one["by_seed"]], ddof=1)
-    )
-    assert 0.2 < one["top1"]["mean"] < two["top1"]["mean"]
+    scores = [result.score("trained", "both", f"few-shot-{k}") for k in (1, 2)]
+    assert len(scores[0].repeats) == 4
+    one, two = (score.measures["top1"] for score in scores)
+    tops = [metrics["top1"] for metrics in scores[0].repeats]
+    assert one.spread == pytest.approx(np.std(tops, ddof=1))
+    assert 0.2 < one.mean < two.mean
     printed = " ".join(said.out.split())
-    assert f"{100 * two['top1']['mean']:.1f} ± {100 * two['top1']['spread']:.1f}" in printed
+    assert f"{100 * two.mean:.1f} ± {100 * two.spread:.1f}" in printed
     assert "left out: K = 99: the class" in printed
     assert f"features to cache in {run.path / 'features'}" in said.err.replace("\n", "")
     # Other K come into the same file; kNN does not.
     options = {"seeds": 2, "limit": 200, "untrained": False, "device": "cpu"}
     more = probe(run.path, "digits", kind="fewshot", shots=(3,), draws=2, **options)
-    assert more["protocol_id"] == result["protocol_id"]
-    assert len(json.loads(path.read_text())["figures"]) == 3 * 3 * 2
+    assert more.protocol_id == result.protocol_id
+    assert len(read_record(path, ProbeResult).scores) == 3 * 3 * 2
     curve = json.loads((run.figures / f"{path.stem}.json").read_text())["data"]
-    assert curve["upright"]["trained: both"]["images_per_class"] == [1, 2, 3]
-    assert curve["upright"]["trained: both"]["mean"][:2] == [
-        one["top1"]["mean"],
-        two["top1"]["mean"],
+    (line,) = [
+        line
+        for line in curve["lines"]
+        if (line["label"], line["view"]) == ("trained: both", "upright")
     ]
+    assert line["images_per_class"] == [1, 2, 3]
+    assert line["mean"][:2] == [one.mean, two.mean]
     assert run.figures.joinpath(f"{path.stem}.png").exists()
     probe(run.path, "digits", kind="knn", **options)
     assert len(list((run.path / "probes").iterdir())) == 2
     with narrated():
         compared = compare([run.path], out=tmp_path / "x.json")
-    assert [p["name"] for p in compared["protocols"].values()] == ["few-shot", "frozen-features"]
+    assert [p["name"] for p in compared.protocols.values()] == ["few-shot", "frozen-features"]
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"Probes by protocol few-shot {result['protocol_id']}" in printed
+    assert f"Probes by protocol few-shot {result.protocol_id}" in printed
     assert "2 seeds of the probe and 2 draws for each" in printed
 
 
@@ -286,13 +288,14 @@ def test_groups_of_an_imbalanced_folder(
     said = " ".join(capsys.readouterr().out.split())
     assert "many: more than 23 training images, few: fewer than 5" in said
     assert main([*words.split(), "--many", "23", "--few", "24"]) == 0  # nothing between
-    results = [json.loads(p.read_text()) for p in (run.path / "probes").glob("*-data-*.json")]
-    by_rule = {(r["protocol"]["many"], r["protocol"]["few"]): r["figures"] for r in results}
+    files = (run.path / "probes").glob("*-data-*.json")
+    results = [read_record(file, ProbeResult) for file in files]
+    by_rule = {(r.protocol["many"], r.protocol["few"]): r for r in results}
     assert by_rule.keys() == {(100, 20), (23, 5), (23, 24)}  # the rule is of the protocol
-    for (many, few), figures in by_rule.items():
-        one = figures["trained/both/linear/upright"]
-        blue, red = (one["by_seed"][0]["per_class"][label] for label in ("blue", "red"))
-        found = [one[group]["mean"] for group in ("many", "medium", "few")]
+    for (many, few), result in by_rule.items():
+        one = result.score("trained", "both", "linear")
+        blue, red = (one.repeats[0]["per_class"][label] for label in ("blue", "red"))
+        found = [one.measures[group].mean for group in ("many", "medium", "few")]
         assert (
             found
             == {
@@ -316,12 +319,12 @@ def test_maps_over_a_grid(run: Run) -> None:
     options = {"kind": "knn", "seeds": 1, "limit": 120, "device": "cpu"}
     layers = ("conv1", "fc")
     results = [probe(run.path, "digits", layers=layers, grid=grid, **options) for grid in (1, 2)]
-    assert results[0]["protocol_id"] != results[1]["protocol_id"]
-    one, two = (result["figures"] for result in results)
-    assert one["trained/both/knn-20/upright"] == two["trained/both/knn-20/upright"]
+    assert results[0].protocol_id != results[1].protocol_id
+    last, last_again = (result.score("trained", "both", "knn-20") for result in results)
+    assert last == last_again
     # Squares know where a digit has its strokes; the mean over the whole map does not.
-    name = "trained/conv1/knn-20/upright"
-    assert two[name]["top1"]["mean"] > one[name]["top1"]["mean"] + 0.1
+    one, two = (result.score("trained", "conv1", "knn-20").measures["top1"] for result in results)
+    assert two.mean > one.mean + 0.1
     widths = set()
     for entry in (run.path / "features").iterdir():
         parts = json.loads((entry / "parts.json").read_text())

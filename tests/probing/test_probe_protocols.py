@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from quarterturn.cli import main
 from quarterturn.comparing.compare import compare
 from quarterturn.presets.protocols import ALEXNET_LAYERS, PROTOCOLS, cifar10_semi_supervised
 from quarterturn.runs import Run
+from quarterturn.runs.records import ProbeResult, read_record
 from tests.fixtures.runs import MakeRun
 
 from ..data.trees import write_devkit, write_places, write_train, write_val
@@ -34,16 +34,18 @@ def nin(make_run: MakeRun) -> Run:
     return make_run("nin", backbone="nin", image_size=8, method="rotnet")
 
 
-def probed(run: Run, words: str, data: str = "digits") -> dict[str, Any]:
+def probed(run: Run, words: str, data: str = "digits") -> ProbeResult:
     """What the command writes, which has to be the only file and to leave no state behind."""
     assert main(["probe", str(run.path), data, *SHORT.split(), *words.split()]) == 0
     (path,) = (run.path / "probes").iterdir()
-    return json.loads(path.read_text())
+    return read_record(path, ProbeResult)
 
 
-def figures_of(result: dict[str, Any]) -> list[str]:
-    """Names, of upright test images."""
-    return [name[:-8] for name in result["figures"] if name.endswith("/upright")]
+def upright_scores(result: ProbeResult) -> list[tuple[str, str, str]]:
+    """Origin, part and classifier of the scores on upright test images."""
+    return [
+        (name.origin, name.part, name.classifier) for name in result.names if name.view == "upright"
+    ]
 
 
 @pytest.fixture
@@ -64,17 +66,17 @@ def test_presets_of_alexnet_on_layers_of_another(
     convnet: Run, name: str, classifier: str, terminal: pytest.CaptureFixture
 ) -> None:
     result = probed(convnet, f"--preset {name} --layers conv1 conv2")
-    assert figures_of(result) == [
-        f"{origin}/{layer}/{classifier}"
+    assert upright_scores(result) == [
+        (origin, layer, classifier)
         for origin in ("trained", "untrained")
         for layer in ("conv1", "conv2")
     ]
-    protocol = result["protocol"]
+    protocol = result.protocol
     assert (protocol["name"], protocol["seeds"]) == (name, [0])
     assert (protocol["epochs"], protocol["batch_size"]) == (1, 32)
     assert (protocol["crop_fraction"], protocol["training_images"]) == (0.875, 60)
     printed = terminal.readouterr().out
-    value = result["figures"][f"trained/conv1/{classifier}/upright"]["top1"]["mean"]
+    value = result.score("trained", "conv1", classifier).measures["top1"].mean
     assert f"{100 * value:.1f}" in printed
     assert "trained: conv1" in printed
 
@@ -103,16 +105,16 @@ def test_presets_on_the_layouts_that_they_are_for(make_run: MakeRun, tmp_path: P
             device="cpu",
             workers=0,
         )
-        figures = {name: f for name, f in result["figures"].items() if "upright" in name}
-        assert [name.split("/")[1] for name in figures] == list(ALEXNET_LAYERS[-layers:])
-        protocol = result["protocol"]
+        scores = {score.part: score for score in result.scores if score.view == "upright"}
+        assert list(scores) == list(ALEXNET_LAYERS[-layers:])
+        protocol = result.protocol
         assert (protocol["name"], protocol["epochs"]) == (preset, 2)
         assert (protocol["training_images"], protocol["test_images"]) == (
             (12, 6) if num_classes == 205 else (9, 9)
         )
-        (one, *_) = figures.values()
-        assert len(one["by_seed"][0]["per_class"]) == num_classes
-        tops[data, preset] = {name: f["top1"]["mean"] for name, f in figures.items()}
+        (one, *_) = scores.values()
+        assert len(one.repeats[0]["per_class"]) == num_classes
+        tops[data, preset] = {part: s.measures["top1"].mean for part, s in scores.items()}
     # The same images under the same classes, whichever way val is laid out.
     assert (
         tops[f"imagenet:{flat}", "imagenet-linear"]
@@ -128,12 +130,12 @@ def test_presets_of_rotnet_on_cifar(
     nin: Run, name: str, classifier: str, tmp_path: Path, terminal: pytest.CaptureFixture
 ) -> None:
     result = probed(nin, f"--preset {name} --no-untrained --seeds 2")
-    assert figures_of(result) == [f"trained/block2/{classifier}"]
-    assert result["protocol"]["crop_padding"] == 4
-    assert result["figures"][f"trained/block2/{classifier}/turned"]["n"] == 2
+    assert upright_scores(result) == [("trained", "block2", classifier)]
+    assert result.protocol["crop_padding"] == 4
+    assert len(result.score("trained", "block2", classifier, "turned").repeats) == 2
     compare([nin.path], out=tmp_path / "x.json")
     printed = " ".join(terminal.readouterr().out.split())
-    assert f"Probes by protocol {name} {result['protocol_id']}" in printed
+    assert f"Probes by protocol {name} {result.protocol_id}" in printed
     assert "each run by its mean over 2 seeds of the probe; ±" in printed
 
 
@@ -142,24 +144,24 @@ def test_the_semi_supervised_preset(nin: Run, monkeypatch: pytest.MonkeyPatch) -
     few = cifar10_semi_supervised().with_settings(images_per_epoch=64)
     monkeypatch.setitem(PROTOCOLS, "cifar10-semi-supervised", lambda: few)
     result = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 1 2")
-    assert figures_of(result) == [f"trained/block2/convolutional-{k}" for k in (1, 2)]
-    assert result["protocol"]["images_per_epoch"] == 64
+    assert upright_scores(result) == [("trained", "block2", f"convolutional-{k}") for k in (1, 2)]
+    assert result.protocol["images_per_epoch"] == 64
     (path,) = (nin.path / "probes").iterdir()
     again = probed(nin, "--preset cifar10-semi-supervised --no-untrained --images-per-class 3")
     assert list((nin.path / "probes").iterdir()) == [path]  # others come into the same file
-    assert figures_of(again) == [f"trained/block2/convolutional-{k}" for k in (1, 2, 3)]
+    assert upright_scores(again) == [("trained", "block2", f"convolutional-{k}") for k in (1, 2, 3)]
 
 
 def test_the_nonlinear_kind_takes_the_last_layer_and_three_seeds(convnet: Run) -> None:
     result = probed(convnet, "--kind nonlinear")
-    assert figures_of(result) == [
-        f"{origin}/{part}/multilayer"
+    assert upright_scores(result) == [
+        (origin, part, "multilayer")
         for origin in ("trained", "untrained")
         for part in ("rotation", "invariant", "both")
     ]
-    assert result["protocol"]["seeds"] == [0, 1, 2]
+    assert result.protocol["seeds"] == [0, 1, 2]
     assert (convnet.path / "features").is_dir()
-    assert not result["protocol"]["augment"]
+    assert not result.protocol["augment"]
 
 
 def test_ten_crops_are_another_protocol(convnet: Run) -> None:
@@ -173,9 +175,9 @@ def test_ten_crops_are_another_protocol(convnet: Run) -> None:
         "workers": 0,
     }
     one, ten = (probe(convnet.path, "digits", test_crops=n, **options) for n in (1, 10))
-    assert one["protocol_id"] != ten["protocol_id"]
-    assert (one["protocol"]["test_crops"], ten["protocol"]["test_crops"]) == (1, 10)
-    assert one["figures"] != ten["figures"]
+    assert one.protocol_id != ten.protocol_id
+    assert (one.protocol["test_crops"], ten.protocol["test_crops"]) == (1, 10)
+    assert one.scores != ten.scores
 
 
 def test_an_interrupted_command_goes_on(
@@ -198,10 +200,10 @@ def test_an_interrupted_command_goes_on(
     monkeypatch.setattr(loop, "training_step", step)
     assert main(command) == 0
     (path,) = (convnet.path / "probes").iterdir()  # the folder is gone
-    found = json.loads(path.read_text())
+    found = read_record(path, ProbeResult)
     path.unlink()
     assert main(command) == 0
-    assert json.loads(path.read_text())["figures"] == found["figures"]
+    assert read_record(path, ProbeResult).scores == found.scores
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,10 @@ def test_more_images_than_some_classes_have(
     convnet: Run, uneven: str, terminal: pytest.CaptureFixture
 ) -> None:
     result = probed(convnet, f"{WORDS} 3 6 7", uneven)
-    assert figures_of(result) == ["trained/conv1/linear-3", "trained/conv1/linear-6"]
+    assert upright_scores(result) == [
+        ("trained", "conv1", "linear-3"),
+        ("trained", "conv1", "linear-6"),
+    ]
     said = " ".join(terminal.readouterr().err.split())
     assert "left out: 7 images of each class; the smallest class has 6" in said
 

@@ -31,6 +31,7 @@ from quarterturn.probing.heads_training import (
     _read_in_all,
 )
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
+from quarterturn.runs.records import ScoreName
 
 from ..data.pictures import truncate
 
@@ -103,8 +104,12 @@ def images_seen(network) -> list[int]:
     return seen
 
 
-def names_of(classifier: str, origin: str = "trained") -> list[str]:
-    return [f"{origin}/{p}/{classifier}/{view}" for view in ("upright", "turned") for p in PARTS]
+def names_of(classifier: str, origin: str = "trained") -> list[ScoreName]:
+    return [
+        ScoreName(origin, part, classifier, view)
+        for view in ("upright", "turned")
+        for part in PARTS
+    ]
 
 
 class TestFigures:
@@ -116,17 +121,21 @@ class TestFigures:
         for by_seed in found.values():
             assert len(by_seed) == 2
             assert all(set(metrics["per_class"]) == set("abc") for metrics in by_seed)
-        assert found["trained/conv/linear/upright"][0]["top1"] > 0.8  # hues are easy to tell
+        assert (
+            found[ScoreName("trained", "conv", "linear", "upright")][0]["top1"] > 0.8
+        )  # hues are easy to tell
 
     def test_of_a_layer_do_not_depend_on_the_others(self, make_probe, network):
         whole = make_probe().run(network, "trained", [3])
         alone = make_probe(layers=("conv",)).run(network, "trained", [3])
-        assert set(alone) == {"trained/conv/linear/upright", "trained/conv/linear/turned"}
+        assert set(alone) == {
+            ScoreName("trained", "conv", "linear", view) for view in ("upright", "turned")
+        }
         assert all(whole[name] == values for name, values in alone.items())
 
     def test_without_layers_are_of_the_last(self, make_probe, network):
         found = make_probe(layers=(), epochs=1).run(network, "x", [0])
-        assert list(found) == [n for n in names_of("linear", "x") if "/conv/" not in n]
+        assert list(found) == [n for n in names_of("linear", "x") if n.part != "conv"]
 
     @pytest.mark.parametrize("augment", [True, False])
     def test_leave_the_network_as_it_was(self, make_probe, network, augment):
@@ -339,14 +348,16 @@ class TestImagesOfEachClass:
         probe = make_probe(images_per_class=(2, 4), epochs=1, layers=("conv",))
         found = replace(probe, few=3, many=5).run(network, "trained", [0])
         assert list(found) == [
-            f"trained/conv/linear-{k}/{view}" for k in (2, 4) for view in ("upright", "turned")
+            ScoreName("trained", "conv", f"linear-{k}", view)
+            for k in (2, 4)
+            for view in ("upright", "turned")
         ]
         assert learned == {
             "trained-linear-2-seed-0": list(range(6)),
             "trained-linear-4-seed-0": list(range(12)),
         }
         for k, group in [(2, "few"), (4, "medium")]:  # not by the ten that there are
-            metrics = found[f"trained/conv/linear-{k}/upright"][0]
+            metrics = found[ScoreName("trained", "conv", f"linear-{k}", "upright")][0]
             assert [g for g in ("many", "medium", "few") if metrics[g] is not None] == [group]
 
     def test_are_shown_as_often_as_is_asked(self, make_probe, network, images_seen):

@@ -45,11 +45,11 @@ def test_run_to_safetensors_to_run_has_the_same_figures(digits_run: Run, tmp_pat
     run = import_checkpoint(out, out=tmp_path / "run")
     assert run.fingerprint == digits_run.fingerprint
     after = probe(run.path, "digits", **settings)
-    assert after["figures"] == before["figures"]
-    assert after["weights"] == before["weights"]
-    assert after["epochs_done"] == before["epochs_done"] == 2
+    assert after.scores == before.scores
+    assert after.weights == before.weights
+    assert after.epochs_done == before.epochs_done == 2
     card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
-    top1 = before["figures"]["trained/invariant/knn-20/upright"]["top1"]["mean"]
+    top1 = before.score("trained", "invariant", "knn-20").measures["top1"].mean
     assert f"| trained: invariant | {100 * top1:.1f}" in card
     assert f"| fingerprint of the images | {digits_run.fingerprint} |" in card
 

@@ -65,8 +65,8 @@ def test_what_a_run_can_do(imported: Run, photos: Path, tmp_path: Path) -> None:
         first = backbone(transform(photos / "blue" / "00.png")[None])[0]
     np.testing.assert_allclose(embeddings[0], first, rtol=1e-3, atol=1e-5)
     result = probe(imported.path, photos, kind="knn", seeds=1, workers=0)
-    assert result["figures"]["trained/whole/knn-20/upright"]["top1"]["mean"] > 0.9
-    assert (result["epochs"], result["test_images_learned_from"]) == (200, None)
+    assert result.score("trained", "whole", "knn-20").measures["top1"].mean > 0.9
+    assert (result.epochs, result.test_images_learned_from) == (200, None)
 
 
 def test_what_it_cannot(imported: Run, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.methods.build import build_network
 from quarterturn.presets.unlabelled import digits
 from quarterturn.runs import Imported, Run
+from quarterturn.runs.records import Score, Statistic
 from quarterturn.weights.check import Difference, Exported
 from quarterturn.weights.model_card import MARK, model_card
+from tests.fixtures.probes import PROTOCOL, probe_result
 
 EXPORTED = Exported(
     ("x.onnx",), "onnxruntime 9", (Difference("fc|7", 2e-6, 1.25e-7),), "import x\na\nb", ("Mind.",)
@@ -68,24 +70,9 @@ def test_without_a_licence_and_of_imported_weights(tmp_path: Path) -> None:
 
 
 def test_probes_stand_in_the_card(run: Run) -> None:
-    def measure(mean: float) -> dict[str, object]:
-        return {"mean": mean, "spread": 0.01, "n": 3}
-
-    figures = {"top1": measure(0.931), "balanced": measure(0.92)}
-    result = {
-        "name": "digits",
-        "epochs": 40,
-        "epochs_done": 12.5,
-        "test": "a split of its own",
-        "test_images_learned_from": 0,
-        "protocol": {
-            "name": "frozen-features",
-            "training_images": 1347,
-            "test_images": 450,
-            "seeds": [0, 1, 2],
-        },
-        "figures": {"trained/invariant/knn-20/upright": figures},
-    }
+    measures = {"top1": Statistic(0.931, 0.01), "balanced": Statistic(0.92, 0.01)}
+    score = Score("trained", "invariant", "knn-20", "upright", measures)
+    result = probe_result(score, protocol={**PROTOCOL, "seeds": [0, 1, 2]})
     card = model_card(run, run.load_network(), EXPORTED, weights="beef", probes=[result])
     assert "| trained: invariant | 93.1 ± 1.0 (92.0) |" in card
     assert "On digits, by frozen-features; top-1 (balanced) accuracy in %; 1,347 upright" in card

@@ -14,7 +14,6 @@ from quarterturn.files import write_json
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
-from quarterturn.metrics import mean_and_spread
 from quarterturn.pages.classifier_tables import (
     MEASURES,
     classes_table,
@@ -25,7 +24,17 @@ from quarterturn.pages.run_report import write_run_report
 from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, command_line, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
-from quarterturn.runs.results import classifier_protocol
+from quarterturn.runs.protocols import classifier_protocol
+from quarterturn.runs.records import (
+    BestEpoch,
+    BestEpochs,
+    ClassifierResult,
+    SeedsSummary,
+    Statistic,
+    read_record,
+    statistic,
+    to_json,
+)
 from quarterturn.runs.without_effect import options_without_effect
 
 logger = logging.getLogger(__name__)
@@ -83,28 +92,27 @@ def conclude(
             `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
     """
     settings = run.config.method_as(ClassifierOptions)
-    results: dict[str, Any] = {
-        "epoch": run.config.run.epochs,
-        "figures": figures,
-        "class_counts": examples.class_counts.tolist(),
-        "many": settings.many,
-        "few": settings.few,
-        "test": examples.description,
-        "protocol": classifier_protocol(
-            examples.split, run.config.run.seed, many=settings.many, few=settings.few
-        ),
-        **learned,
-    }
+    best_epoch = None
     evaluated = run.read_metrics("evaluation")
     if settings.protocol == "paper" and evaluated:
         best = max(evaluated, key=lambda line: line["top1"])
-        results["best_epoch"] = {
-            "epoch": best["epoch"],
-            "evaluated_epochs": len(evaluated),
-            "figures": {name: best[name] for name in MEASURES},
-        }
+        measures = {name: best[name] for name in MEASURES}
+        best_epoch = BestEpoch(best["epoch"], len(evaluated), measures)
+    result = ClassifierResult(
+        epoch=run.config.run.epochs,
+        figures=figures,
+        class_counts=tuple(examples.class_counts.tolist()),
+        many=settings.many,
+        few=settings.few,
+        test=examples.description,
+        protocol=classifier_protocol(
+            examples.split, run.config.run.seed, many=settings.many, few=settings.few
+        ),
+        best_epoch=best_epoch,
+        **learned,
+    )
     write_image_list(run, examples, failed)
-    tables = [figures_table(results), classes_table(results)]
+    tables = [figures_table(result), classes_table(result)]
     write_run_report(
         run,
         source_lines=[*examples.split.source.summary(), examples.words()],
@@ -115,7 +123,7 @@ def conclude(
         network=run.load_network(),
         command=command_line(),
     )
-    write_json(run.path / RESULTS, results)  # last: with it the run is finished
+    write_json(run.path / RESULTS, to_json(result))  # last: with it the run is finished
     for table in tables:
         show(table)
     unreadable = examples.split.source.unreadable | failed
@@ -134,25 +142,29 @@ def conclude(
 
 def summarise_seeds(path: Path, runs: list[Run]) -> None:
     """Mean and spread over the seeds, in a file beside the runs."""
-    results = [run.read_json(RESULTS) for run in runs]
+    results = [read_record(run.path / RESULTS, ClassifierResult) for run in runs]
 
-    def over_seeds(figures: list[dict[str, Any]]) -> dict[str, Any]:
-        return {name: mean_and_spread([of_seed[name] for of_seed in figures]) for name in MEASURES}
+    def over_seeds(figures: list[dict[str, Any]]) -> dict[str, Statistic]:
+        return {name: statistic([of_seed[name] for of_seed in figures]) for name in MEASURES}
 
-    summary: dict[str, Any] = {
-        "seeds": [run.config.run.seed for run in runs],
-        "figures": over_seeds([result["figures"] for result in results]),
-        "tested": [result["figures"]["n"] for result in results],
-        **{name: results[0][name] for name in ("many", "few", "test")},
-    }
-    if all("best_epoch" in result for result in results):
-        best = [result["best_epoch"] for result in results]
-        summary["best_epoch"] = {
-            "epochs": [of_seed["epoch"] for of_seed in best],
-            "evaluated_epochs": best[0]["evaluated_epochs"],
-            "figures": over_seeds([of_seed["figures"] for of_seed in best]),
-        }
-    write_json(path / RESULTS, summary)
+    best_epochs = None
+    best = [result.best_epoch for result in results if result.best_epoch is not None]
+    if len(best) == len(results):
+        best_epochs = BestEpochs(
+            epochs=tuple(of_seed.epoch for of_seed in best),
+            evaluated_epochs=best[0].evaluated_epochs,
+            figures=over_seeds([of_seed.figures for of_seed in best]),
+        )
+    summary = SeedsSummary(
+        seeds=tuple(run.config.run.seed for run in runs),
+        figures=over_seeds([result.figures for result in results]),
+        tested=tuple(result.figures["n"] for result in results),
+        many=results[0].many,
+        few=results[0].few,
+        test=results[0].test,
+        best_epoch=best_epochs,
+    )
+    write_json(path / RESULTS, to_json(summary))
     show(seeds_table(summary))
 
 

@@ -16,7 +16,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.build import build_method
 from quarterturn.methods.classifier import Classification
 from quarterturn.methods.classifier_options import ClassifierOptions
-from quarterturn.pages.classifier_tables import MEASURES, start_words
+from quarterturn.pages.classifier_tables import MEASURES, overlap_words
 from quarterturn.pages.tables import percent
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
@@ -94,7 +94,7 @@ class ClassifierTraining(TrainingJob[Classification]):
             found = count_trained_on(self.run.start, self.examples.test, str(self.run.data))
             self.trained_on.update(found)
         _introduce(self.run, self.examples, self.runtime, training)
-        if words := start_words(self.trained_on):
+        if words := overlap_words(*self.trained_on.values()) if self.trained_on else "":
             logger.info(words)
 
     @property

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from quarterturn.comparing.groups import Group, ProbedRun, group_runs, shared_protocols
+from quarterturn.comparing.groups import ProbedRun, group_runs, shared_protocols
 from quarterturn.comparing.options import CompareOptions
 from quarterturn.comparing.tables import comparison_table, training_table
 from quarterturn.config.options import take_options
@@ -15,7 +14,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.pages.tables import show
 from quarterturn.runs.output_file import check_out
-from quarterturn.runs.results import MEASURES
+from quarterturn.runs.records import ComparedGroup, Comparison, to_json
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +23,7 @@ def compare(
     runs: Sequence[Path | str],
     options: CompareOptions | None = None,
     **fields: Any,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare runs by their probes, and classifiers by their tests.
 
     Runs that differ only in their seed are one group, with mean, spread and n. A table holds
@@ -54,15 +53,16 @@ def compare(
     probed = [ProbedRun.open(run) for run in paths]
     groups = group_runs(probed)
     protocols = shared_protocols(probed, mixed=options.mixed)
-    result = {
-        "groups": [
-            {"label": g.label, "origin": g.origin, "runs": [str(p.run.path) for p in g.runs]}
-            for g in groups
-        ],
-        "protocols": protocols,
-        "figures": {name: _figures(groups, name) for name in protocols},
-    }
-    write_json(path, result)
+    result = Comparison(
+        groups=tuple(
+            ComparedGroup(g.label, g.origin, tuple(str(p.run.path) for p in g.runs)) for g in groups
+        ),
+        protocols=protocols,
+        scores=tuple(
+            score for name in protocols for group in groups for score in group.scores(name)
+        ),
+    )
+    write_json(path, to_json(result))
     for name, protocol in protocols.items():
         show(comparison_table(groups, name, protocol, options.measure))
     show(training_table(groups))
@@ -76,13 +76,6 @@ def compare(
         )
     logger.info(f"written: {path}")
     return result
-
-
-def _figures(groups: Sequence[Group], protocol: str) -> dict[str, Any]:
-    return {
-        group.label: {measure: group.figures(protocol, measure) for measure in MEASURES}
-        for group in groups
-    }
 
 
 def _next_file(folder: Path) -> Path:

@@ -15,12 +15,25 @@ from typing import Any
 
 from quarterturn.config import MachineConfig
 from quarterturn.config.validation import field_types
+from quarterturn.data.data_argument import short_name
 from quarterturn.errors import ConfigError
 from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.methods.registry import METHODS
 from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import RESULTS, Run
-from quarterturn.runs.results import CLASSIFIER, MEASURES, protocol_id, read_results
+from quarterturn.runs.probes import read_results
+from quarterturn.runs.protocols import CLASSIFIER, protocol_id
+from quarterturn.runs.records import (
+    MEASURES,
+    ClassifierResult,
+    GroupScore,
+    GroupStatistic,
+    ProbeResult,
+    Score,
+    ScoreName,
+    Statistic,
+    from_json,
+)
 
 VIEW = ("eval_crop", "mean", "std")
 """Settings that an untrained backbone's features depend on, beside its name and image size."""
@@ -37,7 +50,7 @@ class ProbedRun:
     """
 
     run: Run
-    probes: dict[str, dict[str, Any]]
+    probes: dict[str, ProbeResult]
     left_out: list[str]
 
     @classmethod
@@ -56,9 +69,9 @@ class ProbedRun:
                 f"first: quarterturn {run.kind} --resume {run.path}"
             )
         results, left_out = read_results(run, weights)
-        probes: dict[str, dict[str, Any]] = {}
+        probes: dict[str, ProbeResult] = {}
         for file, result in results.items():
-            name = result["protocol_id"]
+            name = result.protocol_id
             if name in probes:
                 raise ConfigError(
                     f"{run.path} has two results of protocol {name}: {file.name} and another; "
@@ -82,26 +95,28 @@ class Group:
     runs: list[ProbedRun]
     origin: str = "trained"
 
-    def figures(self, protocol: str, measure: str) -> dict[str, dict[str, Any]]:
-        """Mean, spread and n over the group's runs that have this protocol.
+    def scores(self, protocol: str) -> list[GroupScore]:
+        """Mean and spread over the group's runs that have this protocol.
 
-        Returns:
-            ``"<part>/<classifier>/<view>"`` to ``{"mean", "spread", "n", "by_seed"}``. Each run
-            counts once, by its mean over the probe's own seeds.
+        Each run counts once, by its mean over the probe's own seeds.
         """
-        values: dict[str, dict[int, float | None]] = {}
+        by_name: dict[ScoreName, dict[int, Score]] = {}
         for probed in self.runs:
             if protocol in probed.probes:
-                for name, found in probed.probes[protocol]["figures"].items():
-                    origin, rest = name.split("/", 1)
-                    # Probes of the first version had fewer measures.
-                    if origin == self.origin and measure in found:
-                        seed = probed.run.config.run.seed
-                        values.setdefault(rest, {})[seed] = found[measure]["mean"]
-        return {
-            name: {**mean_and_spread([*by_seed.values()]), "n": len(by_seed), "by_seed": by_seed}
-            for name, by_seed in values.items()
-        }
+                for score in probed.probes[protocol].scores:
+                    if score.origin == self.origin:
+                        by_name.setdefault(score.name, {})[probed.run.config.run.seed] = score
+        return [
+            GroupScore(
+                group=self.label,
+                protocol=protocol,
+                part=name.part,
+                classifier=name.classifier,
+                view=name.view,
+                measures={measure: _over_runs(scores, measure) for measure in MEASURES},
+            )
+            for name, scores in by_name.items()
+        ]
 
 
 def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
@@ -128,10 +143,10 @@ def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
         for label, mates in zip(_labels(by_settings), by_settings.values(), strict=True)
     ]
     both = any(
-        name.startswith("untrained/")
+        score.origin == "untrained"
         for probed in runs
         for result in probed.probes.values()
-        for name in result["figures"]
+        for score in result.scores
     )
     if both and not any(probed.run.untrained for probed in runs):
         by_backbone: dict[str, tuple[str, list[ProbedRun]]] = {}
@@ -158,9 +173,7 @@ def shared_protocols(
     Raises:
         ConfigError: There is none; says what the runs' protocols differ in.
     """
-    protocols = {
-        name: result["protocol"] for probed in runs for name, result in probed.probes.items()
-    }
+    protocols = {name: result.protocol for probed in runs for name, result in probed.probes.items()}
     for probed in runs:
         if not probed.probes:
             raise ConfigError(
@@ -181,24 +194,47 @@ def shared_protocols(
     return shared
 
 
-def _own_test(run: Run) -> dict[str, dict[str, Any]]:
-    """The figures of a classifier's last epoch, in the form of a probe of its logits."""
-    results = run.read_json(RESULTS) if run.kind == "finetune" else {}
-    if "protocol" not in results:  # of an earlier version, or none
-        return {}
-    protocol, figures = results["protocol"], results["figures"]
-    found = {
-        "protocol": protocol,
-        "test": results["test"],
-        "test_images_learned_from": results.get("test_images_learned_from", 0),
-        "test_images_learned_with_labels": results.get("test_images_learned_with_labels", 0),
-        "figures": {
-            f"trained/logits/{CLASSIFIER}/upright": {
-                measure: {"mean": figures[measure]} for measure in MEASURES
-            }
-        },
+def _over_runs(scores: dict[int, Score], measure: str) -> GroupStatistic:
+    """One measure over runs; scores of early versions, which had fewer measures, do not count."""
+    by_seed = {
+        seed: score.measures[measure].mean
+        for seed, score in scores.items()
+        if measure in score.measures
     }
-    return {protocol_id(protocol): found}
+    return GroupStatistic(**mean_and_spread([*by_seed.values()]), by_seed=by_seed)
+
+
+def _own_test(run: Run) -> dict[str, ProbeResult]:
+    """The figures of a classifier's last epoch, in the form of a probe of its logits."""
+    stored = run.read_json(RESULTS) if run.kind == "finetune" else {}
+    if "protocol" not in stored:  # of an earlier version, or none
+        return {}
+    result = from_json(stored, ClassifierResult)
+    assert result.protocol is not None
+    assert run.data is not None
+    name, epochs = protocol_id(result.protocol), run.config.run.epochs
+    score = Score(
+        origin="trained",
+        part="logits",
+        classifier=CLASSIFIER,
+        view="upright",
+        measures={measure: Statistic(result.figures[measure]) for measure in MEASURES},
+    )
+    test = ProbeResult(
+        run=str(run.path),
+        epochs=epochs,
+        epochs_done=epochs,
+        data=run.data,
+        name=short_name(run.data),
+        test=result.test,
+        weights="",
+        protocol=result.protocol,
+        protocol_id=name,
+        scores=(score,),
+        test_images_learned_from=result.test_images_learned_from,
+        test_images_learned_with_labels=result.test_images_learned_with_labels,
+    )
+    return {name: test}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -249,7 +285,7 @@ def _brief(value: Any) -> str:
 
 def _disagreements(runs: Sequence[ProbedRun]) -> list[str]:
     """For each run the last of its protocols, by what not all have in common."""
-    last = [[*probed.probes.values()][-1]["protocol"] for probed in runs]
+    last = [[*probed.probes.values()][-1].protocol for probed in runs]
     varying = [name for name in last[0] if any(p.get(name) != last[0][name] for p in last)]
     return [
         f"  {probed.run.path}: " + ", ".join(f"{name} {protocol.get(name)}" for name in varying)

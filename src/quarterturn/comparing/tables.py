@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from quarterturn.comparing.groups import Group
-from quarterturn.metrics import mean_and_spread
-from quarterturn.pages.probe_tables import by_labels, learned_from, with_spread
+from quarterturn.pages.probe_tables import by_labels, training_images, with_spread
 from quarterturn.pages.tables import Cell, Table
-from quarterturn.runs.results import CLASSIFIER
+from quarterturn.runs.protocols import CLASSIFIER
+from quarterturn.runs.records import GroupStatistic, ProbeResult, column_of, statistic
 
 TITLES = {
     "top1": "top-1 accuracy",
@@ -27,20 +27,21 @@ def comparison_table(
     groups: Sequence[Group], protocol_id: str, protocol: dict[str, Any], measure: str
 ) -> Table:
     """Groups and parts of their features by classifiers and views, for one protocol."""
-    found = {group.label: group.figures(protocol_id, measure) for group in groups}
+    scores = [score for group in groups for score in group.scores(protocol_id)]
     words = next(
-        p.probes[protocol_id]["test"] for g in groups for p in g.runs if protocol_id in p.probes
+        p.probes[protocol_id].test for g in groups for p in g.runs if protocol_id in p.probes
     )
-    names = [name.split("/", 1) for figures in found.values() for name in figures]
-    columns = list(dict.fromkeys(rest for _, rest in names))
+    columns = list(dict.fromkeys(column_of(score.classifier, score.view) for score in scores))
+    by_row: dict[tuple[str, str], dict[str, GroupStatistic]] = {}
+    for score in scores:
+        row = by_row.setdefault((score.group, score.part), {})
+        row[column_of(score.classifier, score.view)] = score.measures[measure]
     rows: list[list[Cell]] = []
-    for label, figures in found.items():
-        for part in dict.fromkeys(name.split("/", 1)[0] for name in figures):
-            cells = [figures.get(f"{part}/{column}") for column in columns]
-            numbers = sorted({cell["n"] for cell in cells if cell is not None})
-            n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-            shown = [None if cell is None else with_spread(cell) for cell in cells]
-            rows.append([label, part, n, *shown])
+    for (label, part), row in by_row.items():
+        numbers = sorted({statistic.n for statistic in row.values()})
+        n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        shown = [with_spread(row[column]) if column in row else None for column in columns]
+        rows.append([label, part, n, *shown])
     repeats = f"its mean over {len(protocol['seeds'])} seeds of the probe"
     if protocol["name"] == "few-shot":
         repeats += f" and {protocol['draws']} draws for each"
@@ -49,34 +50,33 @@ def comparison_table(
         repeats, title = "its last epoch", f"Classifiers {protocol_id}"
     return Table(
         f"{title}: {TITLES[measure]}",
-        ["runs", "features", "n", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
+        ["runs", "features", "n", *columns],
         rows,
         note=(
-            f"in %; {learned_from(protocol, columns)}, "
+            f"in %; {training_images(protocol, scores)}, "
             f"{protocol['test_images']:,} test images: {words}; each run by "
             f"{repeats}; ± is the standard deviation over n runs "
-            "that differ in their seed alone" + _learned_from(groups, protocol_id)
+            "that differ only in their seed" + _overlaps(groups, protocol_id)
         ),
     )
 
 
-def _learned_from(groups: Sequence[Group], protocol_id: str) -> str:
-    """A warning where some runs have learned from test images; of each group the worst one."""
-    told = []
+def _overlaps(groups: Sequence[Group], protocol_id: str) -> str:
+    """A warning where runs were trained on test images; of each group the worst one."""
+    warnings = []
     for group in groups:
         found = [p.probes[protocol_id] for p in group.runs if protocol_id in p.probes]
         if group.origin == "trained" and found:
             worst = max(found, key=_with_labels_first)
-            number = worst["test_images_learned_from"]
-            if number:
-                words = by_labels(number, worst.get("test_images_learned_with_labels"))
-                told.append(f"{group.label} has learned from {words}")
-    return "".join(f"; {words}" for words in told)
+            overlap = worst.test_images_learned_from
+            if overlap:
+                words = by_labels(overlap, worst.test_images_learned_with_labels)
+                warnings.append(f"{group.label} was trained on {words}")
+    return "".join(f"; {words}" for words in warnings)
 
 
-def _with_labels_first(result: dict[str, Any]) -> tuple[int, int]:
-    with_labels = result.get("test_images_learned_with_labels")
-    return with_labels or 0, result["test_images_learned_from"] or 0
+def _with_labels_first(result: ProbeResult) -> tuple[int, int]:
+    return result.test_images_learned_with_labels or 0, result.test_images_learned_from or 0
 
 
 def training_table(groups: Sequence[Group]) -> Table:
@@ -88,12 +88,12 @@ def training_table(groups: Sequence[Group]) -> Table:
             continue
         train = [(p.run.read_metrics("train") or [{}])[-1] for p in group.runs]
         last = [(p.run.read_metrics("diagnostics") or [{}])[-1] for p in group.runs]
-        seconds = mean_and_spread([line.get("elapsed_s") for line in train])["mean"]
+        seconds = statistic([line.get("elapsed_s") for line in train]).mean
         row: list[Cell] = [group.label, len(group.runs), run.config.run.epochs]
         row.append(None if seconds is None else seconds / 60)
-        row.append(mean_and_spread([line.get("loss") for line in train])["mean"])
+        row.append(statistic([line.get("loss") for line in train]).mean)
         for measure in ("rotation_accuracy", "leakage_fresh_head", "spread"):
-            row.append(with_spread(mean_and_spread([line.get(measure) for line in last])))
+            row.append(with_spread(statistic([line.get(measure) for line in last])))
         rows.append(row)
     return Table(
         "Trainings",

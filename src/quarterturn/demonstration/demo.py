@@ -272,8 +272,7 @@ def _measure(
             device=runtime.device,
         )
         for name, metrics in one.run(representation):
-            part, classifier, view = name.split("/")
-            found[part][_CLASSIFIERS[classifier] + _VIEWS[view]] = metrics["top1"]
+            found[name.part][_CLASSIFIERS[name.classifier] + _VIEWS[name.view]] = metrics["top1"]
     return found
 
 

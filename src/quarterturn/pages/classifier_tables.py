@@ -7,6 +7,13 @@ from typing import Any
 
 from quarterturn.pages.probe_tables import by_labels, with_spread
 from quarterturn.pages.tables import Cell, Table
+from quarterturn.runs.records import (
+    BestEpoch,
+    BestEpochs,
+    ClassifierResult,
+    SeedsSummary,
+    Statistic,
+)
 
 MEASURES = {
     "top1": "top-1",
@@ -22,45 +29,37 @@ MEASURES = {
 """Figures by their keys, with the headings of their columns."""
 
 
-def figures_table(results: dict[str, Any]) -> Table:
-    """The last epoch, and the best one where an older protocol asks for it.
-
-    Args:
-        results: A run's ``results.json``.
-    """
-    rows: list[list[Cell]] = [
-        [f"last epoch ({results['epoch']})", *_cells(results["figures"])],
-    ]
-    learned = start_words(results)
-    note = _rule(results, [results["figures"]["n"]])
-    by_class = results["figures"]["per_class"]
+def figures_table(result: ClassifierResult) -> Table:
+    """The last epoch, and the best one where an older protocol asks for it."""
+    figures = result.figures
+    rows: list[list[Cell]] = [[f"last epoch ({result.epoch})", *_cells(figures)]]
+    note = _rule(result, [figures["n"]])
+    by_class = figures["per_class"]
     if untested := [name for name, accuracy in by_class.items() if accuracy is None]:
         note += (
             f"; {len(untested)} of {len(by_class)} classes have no test image, and are in no "
             f"figure: {', '.join(untested[:10])}"
         )
-    note += f"; {learned}" if learned else ""
-    if best := results.get("best_epoch"):
-        rows.append([f"best epoch ({best['epoch']}), paper protocol", *_cells(best["figures"])])
+    overlap = overlap_words(result.test_images_learned_from, result.test_images_learned_with_labels)
+    note += f"; {overlap}" if overlap else ""
+    if best := result.best_epoch:
+        rows.append([f"best epoch ({best.epoch}), paper protocol", *_cells(best.figures)])
         note += _best_words(best)
     return Table("On test images", ["", *MEASURES.values()], rows, note=note)
 
 
-def classes_table(results: dict[str, Any]) -> Table:
+def classes_table(result: ClassifierResult) -> Table:
     """Every class with its training images, its accuracy, and what it is most taken for."""
-    figures = results["figures"]
-    names = list(figures["per_class"])
+    names, confusion = result.class_names, result.figures["confusion"]
     rows: list[list[Cell]] = []
-    for c, (name, accuracy) in enumerate(figures["per_class"].items()):
-        mistaken = [
-            count if other != c else 0 for other, count in enumerate(figures["confusion"][c])
-        ]
+    for c, (name, accuracy) in enumerate(result.figures["per_class"].items()):
+        mistaken = [count if other != c else 0 for other, count in enumerate(confusion[c])]
         most = max(range(len(names)), key=mistaken.__getitem__)
-        share = mistaken[most] / max(1, sum(figures["confusion"][c]))
+        share = mistaken[most] / max(1, sum(confusion[c]))
         rows.append(
             [
                 name,
-                results["class_counts"][c],
+                result.class_counts[c],
                 accuracy,
                 names[most] if mistaken[most] else None,
                 share if mistaken[most] else None,
@@ -74,23 +73,17 @@ def classes_table(results: dict[str, Any]) -> Table:
     )
 
 
-def seeds_table(summary: dict[str, Any]) -> Table:
-    """Mean and spread over several trainings.
+def seeds_table(summary: SeedsSummary) -> Table:
+    """Mean and spread over several trainings."""
 
-    Args:
-        summary: The ``results.json`` beside the runs.
-    """
-
-    def cells(figures: dict[str, Any]) -> list[Cell]:
+    def cells(figures: dict[str, Statistic]) -> list[Cell]:
         return [with_spread(figures[name]) or "none" for name in MEASURES]
 
-    seeds = summary["seeds"]
-    rows: list[list[Cell]] = [["last epoch", len(seeds), *cells(summary["figures"])]]
-    note = "in %; mean ± standard deviation over the trainings; " + _rule(
-        summary, summary["tested"]
-    )
-    if best := summary.get("best_epoch"):
-        rows.append(["best epoch, paper protocol", len(seeds), *cells(best["figures"])])
+    seeds = summary.seeds
+    rows: list[list[Cell]] = [["last epoch", len(seeds), *cells(summary.figures)]]
+    note = "in %; mean ± standard deviation over the trainings; " + _rule(summary, summary.tested)
+    if best := summary.best_epoch:
+        rows.append(["best epoch, paper protocol", len(seeds), *cells(best.figures)])
         note += _best_words(best)
     return Table(
         f"On test images, over seeds {seeds[0]} to {seeds[-1]}",
@@ -100,20 +93,18 @@ def seeds_table(summary: dict[str, Any]) -> Table:
     )
 
 
-def start_words(results: dict[str, Any]) -> str:
-    """What the run that a training began with had learned of the test images; empty if nothing.
+def overlap_words(overlap: int | None, with_labels: int | None) -> str:
+    """How many test images the run that a training started from was trained on; empty if none.
 
     Args:
-        results: A run's ``results.json``, or the part of it that
-            `quarterturn.runs.training_images.count_trained_on` makes.
+        overlap: As `quarterturn.runs.training_images` counts them; None where that is not known.
+        with_labels: Those of them whose label was read.
     """
-    learned = results.get("test_images_learned_from", 0)
-    if learned is None:
-        return "whether the run it began with has learned from the test images is not known"
-    if not learned:
+    if overlap is None:
+        return "whether the run it started from was trained on the test images is not known"
+    if not overlap:
         return ""
-    words = by_labels(learned, results["test_images_learned_with_labels"])
-    return f"the run it began with has learned from {words}"
+    return f"the run it started from was trained on {by_labels(overlap, with_labels)}"
 
 
 def _cells(figures: dict[str, Any]) -> list[Cell]:
@@ -123,20 +114,20 @@ def _cells(figures: dict[str, Any]) -> list[Cell]:
     ]
 
 
-def _rule(results: dict[str, Any], tested: Sequence[int]) -> str:
+def _rule(result: ClassifierResult | SeedsSummary, tested: Sequence[int]) -> str:
     """What the figures are of: how many test images (of each training), and which groups."""
     least, most = min(tested), max(tested)
     number = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     return (
-        f"{number} test images: {results['test']}; many: classes of more than {results['many']} "
-        f"training images, few: of fewer than {results['few']}; sd: standard deviation of the "
+        f"{number} test images: {result.test}; many: classes of more than {result.many} "
+        f"training images, few: of fewer than {result.few}; sd: standard deviation of the "
         "accuracy over the classes, and over many, medium and few; calibration error: expected, in "
         "15 bins"
     )
 
 
-def _best_words(best: dict[str, Any]) -> str:
+def _best_words(best: BestEpoch | BestEpochs) -> str:
     return (
-        f"; the best of {best['evaluated_epochs']} evaluated epochs is chosen by top-1 on the test "
-        "images themselves, as older papers do: too high, for comparison with them alone"
+        f"; the best of {best.evaluated_epochs} evaluated epochs is chosen by top-1 on the test "
+        "images themselves, as older papers do: it is too high, and only for comparison with them"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -11,42 +12,76 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from quarterturn.pages.figures import INK, STYLE, WIDTH_INCHES, Figure, to_png
 from quarterturn.pages.tables import percent
+from quarterturn.runs.records import GroupStatistic, ProbeResult, Statistic, images_per_class
 
-LINE_STYLES = {"trained": "-", "untrained": ":"}
+
+@dataclass(frozen=True)
+class FewShotLine:
+    """Top-1 of one representation over K.
+
+    Attributes:
+        label: In the legend.
+        colour: Lines that share it have one colour; an untrained backbone that of the trained one.
+        dotted: Drawn dotted, as an untrained backbone is.
+        view: How test images were shown; each view has a panel.
+        images_per_class: Ascending K.
+        mean: Of each K.
+        spread: Of each K; None of a single draw.
+    """
+
+    label: str
+    colour: str
+    dotted: bool
+    view: str
+    images_per_class: list[int]
+    mean: list[float | None]
+    spread: list[float | None]
 
 
-def few_shot_curve(result: dict[str, Any], name: str) -> Figure:
-    """Top-1 over K, upright beside turned: a colour for each part, dotted where it is untrained.
+def lines_of_probe(result: ProbeResult) -> list[FewShotLine]:
+    """A line for each part of the features and view of a probe by the protocol ``few-shot``."""
+    points: dict[tuple[str, str, str], dict[int, Statistic]] = {}
+    for score in result.scores:
+        line = points.setdefault((score.origin, score.part, score.view), {})
+        line[images_per_class(score.classifier)] = score.measures["top1"]
+    return [
+        few_shot_line(
+            found, label=f"{origin}: {part}", colour=part, dotted=origin != "trained", view=view
+        )
+        for (origin, part, view), found in points.items()
+    ]
+
+
+def few_shot_line(
+    points: dict[int, Statistic] | dict[int, GroupStatistic],
+    *,
+    label: str,
+    colour: str,
+    dotted: bool,
+    view: str,
+) -> FewShotLine:
+    """A line through K to top-1."""
+    found = [points[k] for k in sorted(points)]
+    mean, spread = [p.mean for p in found], [p.spread for p in found]
+    return FewShotLine(label, colour, dotted, view, sorted(points), mean, spread)
+
+
+def few_shot_curve(lines: Sequence[FewShotLine], name: str) -> Figure:
+    """Top-1 over K: a panel for each view.
 
     Args:
-        result: A probe's result by the protocol ``few-shot``.
+        lines: At least one.
         name: The figure's file stem.
     """
-    curves: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
-    for key, measures in result["figures"].items():
-        origin, part, classifier, view = key.split("/")
-        shots = int(classifier.removeprefix("few-shot-"))
-        curves.setdefault(view, {}).setdefault(f"{origin}: {part}", {})[shots] = measures["top1"]
-    data = {
-        view: {
-            features: {
-                "images_per_class": sorted(points),
-                "mean": [points[k]["mean"] for k in sorted(points)],
-                "spread": [points[k]["spread"] for k in sorted(points)],
-            }
-            for features, points in lines.items()
-        }
-        for view, lines in curves.items()
-    }
+    views = list(dict.fromkeys(line.view for line in lines))
     with matplotlib.rc_context(STYLE):
         drawing = Drawing(figsize=(WIDTH_INCHES * 1.3, 3.4))
         drawing.set_layout_engine("constrained")
-        for axes, (view, lines) in zip(
-            drawing.subplots(1, len(data), sharey=True, squeeze=False)[0], data.items(), strict=True
-        ):
-            _draw(axes, lines)
+        panels = drawing.subplots(1, len(views), sharey=True, squeeze=False)[0]
+        for axes, view in zip(panels, views, strict=True):
+            _draw(axes, [line for line in lines if line.view == view], _colours(lines))
             axes.set_title(f"top-1, {view} test images")
-        handles, labels = axes.get_legend_handles_labels()
+        handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(
             handles,
             labels,
@@ -58,47 +93,55 @@ def few_shot_curve(result: dict[str, Any], name: str) -> Figure:
         )
         png = to_png(drawing)
     last = [
-        f"{features} {percent(line['mean'][-1])} with {line['images_per_class'][-1]} a class"
-        for features, line in next(iter(data.values())).items()
+        f"{line.label} {percent(line.mean[-1])} with {line.images_per_class[-1]} a class"
+        for line in lines
+        if line.view == views[0] and line.mean[-1] is not None
     ]
     return Figure(
         name,
         "Few-shot",
-        "Logistic regression on K labelled images of each class: mean over the draws, and in the "
-        "band one standard deviation to both sides.",
+        "Logistic regression on K labelled images of each class: the mean, and in the band one "
+        "standard deviation to both sides.",
         png,
-        data,
-        f"Curves of {', '.join(data)} test images. {'; '.join(last)}",
+        {"lines": [asdict(line) for line in lines]},
+        f"Curves of {', '.join(views)} test images. {'; '.join(last)}",
     )
 
 
-def _draw(axes: Axes, lines: dict[str, dict[str, list[Any]]]) -> None:
-    parts = list(dict.fromkeys(features.split(": ", 1)[1] for features in lines))
+def _colours(lines: Iterable[FewShotLine]) -> dict[str, str]:
     colours = matplotlib.colormaps["tab10"].colors  # type: ignore[attr-defined]
-    for features, line in lines.items():
-        origin, part = features.split(": ", 1)
-        colour, shots = colours[parts.index(part) % len(colours)], line["images_per_class"]
+    names = dict.fromkeys(line.colour for line in lines)
+    return {name: colours[i % len(colours)] for i, name in enumerate(names)}
+
+
+def _draw(axes: Axes, lines: Sequence[FewShotLine], colours: dict[str, str]) -> None:
+    for line in lines:
+        known = [
+            (k, mean, spread or 0.0)  # one draw has no spread
+            for k, mean, spread in zip(line.images_per_class, line.mean, line.spread, strict=True)
+            if mean is not None
+        ]
+        shots = [k for k, _, _ in known]
+        colour = colours[line.colour]
         axes.plot(
             shots,
-            line["mean"],
+            [mean for _, mean, _ in known],
             color=colour,
-            linestyle=LINE_STYLES[origin],
+            linestyle=":" if line.dotted else "-",
             marker="o",
             markersize=3.2,
-            label=features,
+            label=line.label,
         )
-        spread = [value or 0.0 for value in line["spread"]]  # one draw has none
-        pairs = list(zip(line["mean"], spread, strict=True))
         axes.fill_between(
             shots,
-            [m - s for m, s in pairs],
-            [m + s for m, s in pairs],
+            [mean - spread for _, mean, spread in known],
+            [mean + spread for _, mean, spread in known],
             color=colour,
             alpha=0.12,
             linewidth=0,
         )
     axes.set_xscale("log")
-    axes.set_xticks(sorted({k for line in lines.values() for k in line["images_per_class"]}))
+    axes.set_xticks(sorted({k for line in lines for k in line.images_per_class}))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:g}"))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from quarterturn.pages.tables import Cell, Table
+from quarterturn.runs.records import (
+    GroupScore,
+    GroupStatistic,
+    ProbeResult,
+    Score,
+    ScoreName,
+    Statistic,
+    images_per_class,
+)
 
 GROUPS = ("many", "medium", "few")
 LAST_COLUMNS = {
@@ -15,49 +24,43 @@ LAST_COLUMNS = {
 }
 
 
-def main_table(result: dict[str, Any]) -> Table:
+def main_table(result: ProbeResult) -> Table:
     """The table that shows a result by its protocol."""
-    few_shot = result["protocol"]["name"] == "few-shot"
-    return few_shot_table(result) if few_shot else probe_table(result)
+    return few_shot_table(result) if _is_few_shot(result) else probe_table(result)
 
 
-def tables_of(result: dict[str, Any]) -> list[Table]:
+def tables_of(result: ProbeResult) -> list[Table]:
     """The main table, and the groups' where there are several; few-shot classes are all alike."""
-    groups = None if result["protocol"]["name"] == "few-shot" else groups_table(result)
+    groups = None if _is_few_shot(result) else groups_table(result)
     return [main_table(result)] + ([] if groups is None else [groups])
 
 
-def probe_table(result: dict[str, Any]) -> Table:
+def probe_table(result: ProbeResult) -> Table:
     """Representations by classifiers and views, top-1 with balanced accuracy beside it."""
-    figures, protocol = result["figures"], result["protocol"]
-    columns = list(dict.fromkeys(classifier_and_view(name) for name in figures))
-    rows: list[list[Cell]] = []
-    for origin, part in dict.fromkeys(tuple(name.split("/", 2)[:2]) for name in figures):
-        cells: list[Cell] = [f"{origin}: {part}"]
-        for column in columns:
-            found = figures.get(f"{origin}/{part}/{column}")
-            cells.append(None if found is None else _top1_and_balanced(found))
-        rows.append(cells)
+    protocol = result.protocol
+    columns = list(dict.fromkeys(name.column for name in result.names))
+    rows: dict[str, dict[str, Cell]] = {}
+    for score in result.scores:
+        rows.setdefault(score.name.features, {})[score.name.column] = _top1_and_balanced(score)
     name = protocol["name"]
     return Table(
         "Probes on frozen features" if name == "frozen-features" else f"Probes by {name}",
-        ["features", *(c.replace("/upright", "").replace("/", " ") for c in columns)],
-        rows,
+        ["features", *columns],
+        [[features, *map(cells.get, columns)] for features, cells in rows.items()],
         note=(
-            f"top-1 (balanced) accuracy in %; {learned_from(protocol, columns)}; "
+            f"top-1 (balanced) accuracy in %; {training_images(protocol, result.names)}; "
             f"{_tested(result)}; n = {len(protocol['seeds'])} seeds{_circumstances(result)}"
         ),
     )
 
 
-def few_shot_table(result: dict[str, Any]) -> Table:
+def few_shot_table(result: ProbeResult) -> Table:
     """Representations and views by K, the number of labelled images of each class; top-1."""
-    figures, protocol = result["figures"], result["protocol"]
-    cells: dict[tuple[str, str, str], dict[int, Cell]] = {}
-    for name, found in figures.items():
-        origin, part, classifier, view = name.split("/")
-        row = cells.setdefault((origin, part, view), {})
-        row[int(classifier.removeprefix("few-shot-"))] = with_spread(found["top1"])
+    protocol = result.protocol
+    cells: dict[tuple[str, str], dict[int, Cell]] = {}
+    for score in result.scores:
+        row = cells.setdefault((score.name.features, score.view), {})
+        row[images_per_class(score.classifier)] = with_spread(score.measures["top1"])
     shots = sorted({k for row in cells.values() for k in row})
     draws, seeds = protocol["draws"], len(protocol["seeds"])
     note = (
@@ -65,32 +68,28 @@ def few_shot_table(result: dict[str, Any]) -> Table:
         f"; {_tested(result)}; ± is the standard deviation over n = {draws * seeds} draws of the "
         f"labelled images, {draws} for each of {seeds} seeds; every class has K"
     )
-    if left_out := result.get("left_out"):
-        note += f"; left out: {left_out}"
+    if result.left_out:
+        note += f"; left out: {result.left_out}"
     return Table(
         "Few-shot: by the number K of labelled images of each class",
         ["features", "view", *map(str, shots)],
-        [
-            [f"{origin}: {part}", view, *map(row.get, shots)]
-            for (origin, part, view), row in cells.items()
-        ],
+        [[features, view, *map(row.get, shots)] for (features, view), row in cells.items()],
         note=note + _circumstances(result),
     )
 
 
-def groups_table(result: dict[str, Any]) -> Table | None:
+def groups_table(result: ProbeResult) -> Table | None:
     """Accuracy over classes with many, medium and few training images; None where all are one."""
-    figures, protocol = result["figures"], result["protocol"]
-    used = [g for g in GROUPS if any(f[g]["mean"] is not None for f in figures.values())]
+    protocol = result.protocol
+    used = [g for g in GROUPS if any(s.measures[g].mean is not None for s in result.scores)]
     if len(used) < 2:
         return None
     rows: list[list[Cell]] = []
-    for name, found in figures.items():
-        origin, part, rest = name.split("/", 2)
-        cells: list[Cell] = [f"{origin}: {part}", rest.replace("/upright", "").replace("/", " ")]
-        cells += [with_spread(found[group]) or "none" for group in GROUPS]
+    for score in result.scores:
+        cells: list[Cell] = [score.name.features, score.name.column]
+        cells += [with_spread(score.measures[group]) or "none" for group in GROUPS]
         # Probes of the first version had no standard deviations.
-        last = [found.get(measure, {"mean": None}) for measure in LAST_COLUMNS]
+        last = [score.measures.get(measure, Statistic(None)) for measure in LAST_COLUMNS]
         rows.append([*cells, *(with_spread(value) for value in last)])
     return Table(
         "By the number of training images of a class",
@@ -104,67 +103,68 @@ def groups_table(result: dict[str, Any]) -> Table | None:
     )
 
 
-def learned_from(protocol: dict[str, Any], columns: Sequence[str]) -> str:
-    """How many images the classifiers learned from.
+def training_images(protocol: dict[str, Any], names: Iterable[ScoreName | GroupScore]) -> str:
+    """How many images the classifiers were trained on.
 
     Args:
         protocol: Of the probe.
-        columns: ``<classifier>/<view>``. Of a trained one that had the first K images of each class
-            the name ends in K.
+        names: Of the scores. The name of a trained classifier that had the first K images of each
+            class ends in K.
     """
     words = f"{protocol['training_images']:,} upright training images"
     trained = protocol.get("head")
-    if trained and any(column.split("/")[0] != trained for column in columns):
+    if trained and any(name.classifier != trained for name in names):
         words += f", {trained}-K of the first K of each class"
     return words
 
 
-def classifier_and_view(name: str) -> str:
-    """``knn-20/turned`` of ``trained/invariant/knn-20/turned``."""
-    return name.split("/", 2)[2]
-
-
-def with_spread(measure: dict[str, Any]) -> str | None:
+def with_spread(statistic: Statistic | GroupStatistic) -> str | None:
     """``55.1 ± 0.4``, in percent; None where there is no figure."""
-    if measure["mean"] is None:
+    if statistic.mean is None:
         return None
-    spread = "" if measure["spread"] is None else f" ± {100 * measure['spread']:.1f}"
-    return f"{100 * measure['mean']:.1f}{spread}"
+    spread = "" if statistic.spread is None else f" ± {100 * statistic.spread:.1f}"
+    return f"{100 * statistic.mean:.1f}{spread}"
 
 
-def by_labels(learned: int, with_labels: int | None) -> str:
+def by_labels(overlap: int, with_labels: int | None) -> str:
     """``12 of the test images, 5 of them with labels``.
 
     Args:
-        learned: Test images that a run has learned from, at least one.
-        with_labels: Those of which it has read the label as well; None where that is not known, as
-            in results of earlier versions.
+        overlap: Test images that a run was trained on, at least one.
+        with_labels: Those whose label it read too; None where that is not known, as in results of
+            earlier versions.
     """
-    words = f"{learned:,} of the test images"
+    words = f"{overlap:,} of the test images"
     if with_labels is None:
         return words
-    if with_labels in (0, learned):
+    if with_labels in (0, overlap):
         return f"{words}, {'with' if with_labels else 'without'} labels"
     return f"{words}, {with_labels:,} of them with labels"
 
 
-def _tested(result: dict[str, Any]) -> str:
-    return f"{result['protocol']['test_images']:,} test images: {result['test']}"
+def _is_few_shot(result: ProbeResult) -> bool:
+    return result.protocol["name"] == "few-shot"
 
 
-def _circumstances(result: dict[str, Any]) -> str:
+def _tested(result: ProbeResult) -> str:
+    return f"{result.protocol['test_images']:,} test images: {result.test}"
+
+
+def _circumstances(result: ProbeResult) -> str:
     """How far the run was trained, and what it has seen of the test images, where that matters."""
     note = ""
-    if result["epochs_done"] < result["epochs"]:
-        note = f"; trained for {result['epochs_done']:.3g} of {result['epochs']} epochs so far"
-    learned = result["test_images_learned_from"]
-    if learned is None:
-        note += "; whether the run has learned from them is not known, its data is gone"
-    elif learned:
-        words = by_labels(learned, result.get("test_images_learned_with_labels"))
-        note += f"; the run has learned from {words}"
+    if result.epochs_done < result.epochs:
+        note = f"; trained for {result.epochs_done:.3g} of {result.epochs} epochs so far"
+    overlap = result.test_images_learned_from
+    if overlap is None:
+        note += "; whether the run was trained on them is not known, its data is gone"
+    elif overlap:
+        words = by_labels(overlap, result.test_images_learned_with_labels)
+        note += f"; the run was trained on {words}"
     return note
 
 
-def _top1_and_balanced(found: dict[str, Any]) -> str:
-    return f"{with_spread(found['top1'])} ({100 * found['balanced']['mean']:.1f})"
+def _top1_and_balanced(score: Score) -> str:
+    balanced = score.measures["balanced"].mean
+    assert balanced is not None  # every test has images
+    return f"{with_spread(score.measures['top1'])} ({100 * balanced:.1f})"

@@ -17,6 +17,7 @@ from quarterturn.features.extraction import LabelledFeatures
 from quarterturn.probing.few_shot import draw, few_shot_classifier
 from quarterturn.probing.knn import knn_predict
 from quarterturn.probing.linear import linear_classifier
+from quarterturn.runs.records import few_shot_name
 
 CHUNK = 4096
 """Images that scikit-learn predicts at a time: it copies their features."""
@@ -67,7 +68,7 @@ def few_shot(
     )
     fitted, strength = few_shot_classifier(train.values[rows], train.labels[rows])
     counts = np.full(num_classes, shots)
-    return Classifier(counts, _in_chunks(f"few-shot-{shots}", fitted), {"C": strength})
+    return Classifier(counts, _in_chunks(few_shot_name(shots), fitted), {"C": strength})
 
 
 def _class_counts(train: LabelledFeatures, num_classes: int) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.metrics import FEW, MANY
 from quarterturn.probing.linear import MAX_ITERATIONS
 from quarterturn.randomness import hash64
-from quarterturn.runs.results import protocol_of
+from quarterturn.runs.protocols import protocol_of
 
 SHOTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 """Values of K, where every class has so many images."""

@@ -35,7 +35,8 @@ from quarterturn.probing.classifiers import Classifier, few_shot, linear, neares
 from quarterturn.probing.few_shot import DRAWS
 from quarterturn.probing.knn import TEMPERATURE
 from quarterturn.probing.linear import MAX_ITERATIONS
-from quarterturn.runs.results import protocol_of
+from quarterturn.runs.protocols import protocol_of
+from quarterturn.runs.records import ScoreName
 
 Parts = dict[str, Features]
 LabelledParts = dict[str, LabelledFeatures]
@@ -65,6 +66,7 @@ class Probe:
             augmentation that knows the symmetry, for baselines.
         device: Where the model is.
         workers: Processes that decode files.
+        origin: Of the features, for the names of the scores.
         store: Where features of networks are kept on disk; in memory without.
     """
 
@@ -81,15 +83,15 @@ class Probe:
     turn_training: bool = False
     device: torch.device | str = "cpu"
     workers: int = 0
+    origin: str = "trained"
     store: FeatureCache | None = None
 
-    def run(self, representation: Representation) -> Iterator[tuple[str, dict[str, Any]]]:
+    def run(self, representation: Representation) -> Iterator[tuple[ScoreName, dict[str, Any]]]:
         """Probe a representation.
 
         Yields:
-            ``"<part>/<classifier>/<view>"``, such as ``"invariant/knn-20/turned"``, and the
-            metrics of `quarterturn.metrics.classification_metrics`; of ``few-shot-5`` and its kin,
-            those of each draw.
+            The name of a score and the metrics of `quarterturn.metrics.classification_metrics`; of
+            ``few-shot-5`` and its kin, those of each draw.
         """
         known = labelled(self._training_features(representation))
         upright = labelled(self.extract(self.test, representation))
@@ -115,7 +117,7 @@ class Probe:
         representation: Representation,
         fitted: dict[str, list[Classifier]],
         upright: LabelledParts,
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    ) -> Iterator[tuple[ScoreName, dict[str, Any]]]:
         """`run`, where the classifiers and the features of the upright test images are at hand."""
         turns = random_turns(len(self.test), self.seed)
         turned = labelled(self.extract(self.test, representation, turns))
@@ -131,7 +133,8 @@ class Probe:
                         many=self.many,
                         few=self.few,
                     )
-                    yield f"{part}/{name}/{view}", {**metrics, **classifier.chosen}
+                    score = ScoreName(self.origin, part, name, view)
+                    yield score, {**metrics, **classifier.chosen}
 
     def _training_features(self, representation: Representation) -> Parts:
         if not self.turn_training:
@@ -167,7 +170,7 @@ def probe_over_seeds(
     crop: DataConfig,
     seeds: Sequence[int],
     **options: Any,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[ScoreName, list[dict[str, Any]]]:
     """Probe a representation for several seeds, doing once what does not depend on them.
 
     Args:
@@ -184,7 +187,7 @@ def probe_over_seeds(
     whole = Probe(split.train, split.tests, crop, **options)
     all_known = whole.extract(split.train, representation)
     all_tests = all_known if split.test is None else whole.extract(split.test, representation)
-    measured: dict[str, list[dict[str, Any]]] = {}
+    measured: dict[ScoreName, list[dict[str, Any]]] = {}
     fitted: dict[str, list[Classifier]] | None = None
     for seed in seeds:
         train, held = split.parts(seed)

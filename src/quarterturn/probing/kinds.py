@@ -24,7 +24,8 @@ from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seed
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
 from quarterturn.progress import stage
 from quarterturn.runs import Run
-from quarterturn.runs.results import protocol_id
+from quarterturn.runs.protocols import protocol_id
+from quarterturn.runs.records import ScoreName
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Measured:
     """What a probe has found, and what to do when that is written."""
 
     protocol: dict[str, Any]
-    figures: dict[str, list[dict[str, Any]]]
+    scores: dict[ScoreName, list[dict[str, Any]]]
     left_out: str = ""
     finish: Callable[[], None] = lambda: None
 
@@ -97,14 +98,15 @@ def fitted(
         require_memory(learned, models["trained"], crop, FEW_SHOT_COPIES)
     elif kind != "knn":
         require_memory(protocol["training_images"], models["trained"], crop)
-    figures: dict[str, list[dict[str, Any]]] = {}
+    scores: dict[ScoreName, list[dict[str, Any]]] = {}
     for origin, model in models.items():
         with stage(f"{origin} backbone"):
-            by_name = probe_over_seeds(
+            scores |= probe_over_seeds(
                 model,
                 split,
                 crop,
                 seeds,
+                origin=origin,
                 kinds=KINDS[kind],
                 shots=shots,
                 draws=draws,
@@ -113,8 +115,7 @@ def fitted(
                 workers=task.workers,
                 store=task.store,
             )
-        figures |= {f"{origin}/{name}": values for name, values in by_name.items()}
-    return Measured(protocol, figures, left_out)
+    return Measured(protocol, scores, left_out)
 
 
 def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) -> Measured:
@@ -131,8 +132,8 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
     )
     kept = [heads.kept(network) for network in task.networks.values()]
     task.tell_room([model for model in kept if model is not None], seeds)
-    figures: dict[str, list[dict[str, Any]]] = {}
+    scores: dict[ScoreName, list[dict[str, Any]]] = {}
     for origin, network in task.networks.items():
         with stage(f"{origin} backbone", total=len(seeds)):
-            figures |= heads.run(network, origin, seeds)
-    return Measured(protocol, figures, finish=heads.finish)
+            scores |= heads.run(network, origin, seeds)
+    return Measured(protocol, scores, finish=heads.finish)

@@ -15,7 +15,7 @@ from quarterturn.features.network_features import NetworkFeatures, weights_finge
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.metrics import FEW, MANY
-from quarterturn.pages.few_shot_curve import few_shot_curve
+from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.probe_tables import tables_of
 from quarterturn.pages.tables import show
@@ -25,7 +25,8 @@ from quarterturn.probing.kinds import KINDS, ProbeTask, fitted, trained
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
-from quarterturn.runs.results import probe_result, write_result
+from quarterturn.runs.probes import probe_result, write_result
+from quarterturn.runs.records import ProbeResult, read_record
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def probe(
     device: str = "auto",
     workers: int = 2,
     download: bool = False,
-) -> dict[str, Any]:
+) -> ProbeResult:
     """Probe a run's features, and those of the untrained backbone beside them.
 
     Features are extracted once and kept, memory-mapped, in ``RUN/features``; deleting that folder
@@ -107,9 +108,10 @@ def probe(
         download: Fetch a named data set that is not there.
 
     Returns:
-        What is written to ``RUN/probes/``: protocol, and for each representation and measure its
-        mean, spread and values over the seeds (and, of ``fewshot``, over all draws of all of them).
-        Figures of an earlier probe of the same weights by the same protocol are kept beside them.
+        What is written to ``RUN/probes/``: the protocol and, for each part of the features,
+        classifier and view, the measures with mean, spread and values over the seeds (for
+        ``fewshot``, over all draws of all seeds). The file also keeps the scores of earlier probes
+        of the same weights by the same protocol.
 
     Raises:
         DataError: No labels, or test classes that training lacks.
@@ -177,16 +179,21 @@ def probe(
                 recipe = recipe.with_settings(layers=layers)
             measured = trained(task, seen, preset or kind, recipe.with_settings(workers=workers))
     result = probe_result(
-        opened, split, measured.protocol, measured.figures, data=data, test=test, weights=weights
+        opened,
+        split,
+        measured.protocol,
+        measured.scores,
+        data=data,
+        test=test,
+        weights=weights,
+        left_out=measured.left_out,
     )
-    if measured.left_out:
-        result["left_out"] = measured.left_out
     path = write_result(opened, result)
     measured.finish()
     if kind == "fewshot":
         # With the figures of earlier probes, which the file keeps.
-        whole = opened.read_json(f"probes/{path.name}")
-        save_figure(opened.figures, few_shot_curve(whole, path.stem))
+        whole = read_record(path, ProbeResult)
+        save_figure(opened.figures, few_shot_curve(lines_of_probe(whole), path.stem))
     for table in tables_of(result):
         show(table)
     written = {"written": path}

@@ -33,7 +33,8 @@ from quarterturn.probing.heads_training import (
     Numbers,
     kept_representation,
 )
-from quarterturn.runs.results import protocol_id, protocol_of
+from quarterturn.runs.protocols import protocol_id, protocol_of
+from quarterturn.runs.records import ScoreName
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class HeadsProbe:
 
     def run(
         self, network: Network, origin: str, seeds: Sequence[int]
-    ) -> dict[str, list[dict[str, Any]]]:
+    ) -> dict[ScoreName, list[dict[str, Any]]]:
         """Probe a network.
 
         Args:
@@ -111,7 +112,7 @@ class HeadsProbe:
                 and of the parts where the data has no test part.
 
         Returns:
-            ``"<origin>/<features>/<classifier>/<view>"`` to the metrics of
+            The name of each score to the metrics of
             `quarterturn.metrics.classification_metrics`, one for each seed.
 
         Raises:
@@ -121,7 +122,7 @@ class HeadsProbe:
         images, labels = self.split.train, self.split.train.labels
         assert labels is not None
         training = self._training(network)
-        measured: dict[str, list[dict[str, Any]]] = {}
+        measured: dict[ScoreName, list[dict[str, Any]]] = {}
         for seed in seeds:
             train, held = self.split.parts(seed)
             turned = random_turns(len(held), seed)
@@ -138,8 +139,8 @@ class HeadsProbe:
                             many=self.many,
                             few=self.few,
                         )
-                        key = f"{origin}/{name}/{classifier}/{view}"
-                        measured.setdefault(key, []).append(metrics)
+                        score = ScoreName(origin, name, classifier, view)
+                        measured.setdefault(score, []).append(metrics)
         return measured
 
     def kept(self, network: Network) -> NetworkFeatures | None:

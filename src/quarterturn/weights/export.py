@@ -14,7 +14,7 @@ from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.files import put_in_place, write_json
 from quarterturn.pages.tables import Table, show
 from quarterturn.runs import Run
-from quarterturn.runs.results import read_results
+from quarterturn.runs.probes import read_results
 from quarterturn.weights.check import Exported, clouds, require_close
 from quarterturn.weights.formats import FORMATS
 from quarterturn.weights.model_card import MARK, model_card

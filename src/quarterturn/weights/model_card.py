@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 from quarterturn.data.data_argument import short_name
 from quarterturn.methods.base import Network
 from quarterturn.pages.probe_tables import main_table
 from quarterturn.runs import Run
+from quarterturn.runs.records import ProbeResult
 from quarterturn.weights.check import Exported
 
 MARK = "Written by `quarterturn export`."
@@ -22,7 +22,7 @@ def model_card(
     exported: Exported,
     *,
     weights: str,
-    probes: Sequence[dict[str, Any]] = (),
+    probes: Sequence[ProbeResult] = (),
     licence: str | None = None,
 ) -> str:
     """A model card in Markdown.
@@ -91,10 +91,10 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
     return facts
 
 
-def _probe(result: dict[str, Any]) -> list[str]:
+def _probe(result: ProbeResult) -> list[str]:
     table = main_table(result)
     return [
-        f"On {result['name']}, by {result['protocol']['name']}; {table.note}:",
+        f"On {result.name}, by {result.protocol['name']}; {table.note}:",
         _markdown(table.columns, table.cells()),
     ]
 

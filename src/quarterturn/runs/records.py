@@ -1,0 +1,443 @@
+"""What was measured, as typed records, and their one form on disk.
+
+Every score has a name of four parts, never a joined string: whose features (``origin``), which of
+them (``part``), what read the classes off them (``classifier``) and how the test images were shown
+(``view``). Files of the former form, in which the four were joined by slashes, are read here too,
+and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+FORMAT = 2
+"""Of the files; the first one joined a score's name by slashes."""
+
+MEASURES = (
+    "top1",
+    "balanced",
+    "worst_class",
+    "many",
+    "medium",
+    "few",
+    "std_over_classes",
+    "std_over_groups",
+)
+"""Accuracies, and two standard deviations of them, that every score has."""
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A figure over repeats.
+
+    Attributes:
+        mean: None where there is no figure, such as the accuracy of a group without classes.
+        spread: Standard deviation, with n - 1; None for a single repeat.
+        values: One for each repeat; empty in files of the former form that did not keep them.
+    """
+
+    mean: float | None
+    spread: float | None = None
+    values: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoreName:
+    """What a score is of.
+
+    Attributes:
+        origin: Whose features: ``trained`` or ``untrained``.
+        part: Which features: ``rotation``, ``invariant``, ``both``, ``whole``, or a layer.
+        classifier: What was trained on them: ``knn-20``, ``linear``, ``few-shot-5`` ...
+        view: How test images were shown: ``upright`` or ``turned``.
+    """
+
+    origin: str
+    part: str
+    classifier: str
+    view: str
+
+    @property
+    def features(self) -> str:
+        """``trained: invariant``."""
+        return f"{self.origin}: {self.part}"
+
+    @property
+    def column(self) -> str:
+        """``knn-20`` for upright test images, and ``knn-20 turned``."""
+        return column_of(self.classifier, self.view)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a classifier did on one part of the features; the first four are its name.
+
+    Attributes:
+        origin: See `ScoreName`, as for the next three.
+        part: See there.
+        classifier: See there.
+        view: See there.
+        measures: `MEASURES` over the repeats; those of early versions lack the standard deviations.
+        repeats: All metrics of each seed and draw, by `quarterturn.metrics.classification_metrics`.
+    """
+
+    origin: str
+    part: str
+    classifier: str
+    view: str
+    measures: dict[str, Statistic]
+    repeats: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def name(self) -> ScoreName:
+        """The four parts of its name."""
+        return ScoreName(self.origin, self.part, self.classifier, self.view)
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What a probe found, as it is stored in ``RUN/probes/``.
+
+    Attributes:
+        run: The run.
+        epochs: Epochs that the run was to be trained for.
+        epochs_done: Epochs that it had been trained for.
+        data: DATA as the user wrote it.
+        name: Its short name.
+        test: In words, where the test images are from.
+        weights: Fingerprint of the probed weights.
+        protocol: All that scores must have in common to stand in one table.
+        protocol_id: Its short hash.
+        scores: The scores.
+        test_images_learned_from: Test images that the run has been trained on; None if not known.
+        test_images_learned_with_labels: Those of them whose label was read; None if not known.
+        left_out: Words on classifiers that were asked for and could not be trained.
+    """
+
+    run: str
+    epochs: int
+    epochs_done: float
+    data: str
+    name: str
+    test: str
+    weights: str
+    protocol: dict[str, Any]
+    protocol_id: str
+    scores: tuple[Score, ...]
+    test_images_learned_from: int | None = 0
+    test_images_learned_with_labels: int | None = None
+    left_out: str = ""
+
+    def score(self, origin: str, part: str, classifier: str, view: str = "upright") -> Score:
+        """The score of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        name = ScoreName(origin, part, classifier, view)
+        for score in self.scores:
+            if score.name == name:
+                return score
+        raise KeyError(name)
+
+    @property
+    def names(self) -> list[ScoreName]:
+        """The names of all scores, in their order."""
+        return [score.name for score in self.scores]
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The best epoch by top-1 on the test images themselves, as older protocols report it.
+
+    Attributes:
+        epoch: Which one.
+        evaluated_epochs: How many it was chosen from.
+        figures: Its metrics.
+    """
+
+    epoch: int
+    evaluated_epochs: int
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ClassifierResult:
+    """A classifier's test, as it is stored in ``RUN/results.json``.
+
+    Attributes:
+        epoch: The epoch that was tested, the last.
+        figures: Those of `quarterturn.classifying.evaluation.classifier_metrics`: its metrics,
+            accuracy by class and the confusion matrix, row by true class.
+        class_counts: (C,) training images of each class.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer are ``few``.
+        test: In words, where the test images are from.
+        protocol: What figures must have in common to compare; None in files of early versions.
+        best_epoch: Of the protocol ``paper`` only.
+        test_images_learned_from: Test images that the run that the training started from has been
+            trained on; None if not known, 0 from scratch.
+        test_images_learned_with_labels: Those of them whose label was read; None if not known.
+    """
+
+    epoch: int
+    figures: dict[str, Any]
+    class_counts: tuple[int, ...]
+    many: int
+    few: int
+    test: str
+    protocol: dict[str, Any] | None = None
+    best_epoch: BestEpoch | None = None
+    test_images_learned_from: int | None = 0
+    test_images_learned_with_labels: int | None = 0
+
+    @property
+    def class_names(self) -> list[str]:
+        """The C classes."""
+        return list(self.figures["per_class"])
+
+
+@dataclass(frozen=True)
+class GroupStatistic:
+    """A figure over runs that differ only in their seed.
+
+    Attributes:
+        mean: None where a run has no figure.
+        spread: Standard deviation, with n - 1; None for a single run.
+        by_seed: The run's seed to its own mean over the repeats of the probe.
+    """
+
+    mean: float | None
+    spread: float | None
+    by_seed: dict[int, float | None]
+
+    @property
+    def n(self) -> int:
+        """Runs."""
+        return len(self.by_seed)
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """The score of a group of runs under one protocol.
+
+    Attributes:
+        group: The group's label.
+        protocol: The protocol's short hash.
+        part: See `ScoreName`, as for the next two.
+        classifier: See there.
+        view: See there.
+        measures: `MEASURES` over the runs.
+    """
+
+    group: str
+    protocol: str
+    part: str
+    classifier: str
+    view: str
+    measures: dict[str, GroupStatistic]
+
+
+@dataclass(frozen=True)
+class ComparedGroup:
+    """Runs that differ only in their seed.
+
+    Attributes:
+        label: What sets them apart from other groups.
+        origin: Whose features count: ``trained`` or ``untrained``.
+        runs: The run directories.
+    """
+
+    label: str
+    origin: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side, as ``quarterturn compare`` stores them.
+
+    Attributes:
+        groups: The groups.
+        protocols: Short hash to protocol.
+        scores: Of every group under every protocol.
+    """
+
+    groups: tuple[ComparedGroup, ...]
+    protocols: dict[str, dict[str, Any]]
+    scores: tuple[GroupScore, ...]
+
+    def of(self, group: str, protocol: str) -> list[GroupScore]:
+        """The scores of one group under one protocol."""
+        return [s for s in self.scores if (s.group, s.protocol) == (group, protocol)]
+
+
+@dataclass(frozen=True)
+class SeedsSummary:
+    """Several trainings of a classifier, as stored in the ``results.json`` beside them.
+
+    Attributes:
+        seeds: Their seeds.
+        figures: Measure to statistic over the trainings.
+        tested: Test images of each.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer are ``few``.
+        test: In words, where the test images are from.
+        best_epoch: Of the protocol ``paper`` only: measure to statistic, and from how many epochs.
+    """
+
+    seeds: tuple[int, ...]
+    figures: dict[str, Statistic]
+    tested: tuple[int, ...]
+    many: int
+    few: int
+    test: str
+    best_epoch: BestEpochs | None = None
+
+
+@dataclass(frozen=True)
+class BestEpochs:
+    """The best epochs of several trainings; see `BestEpoch`.
+
+    Attributes:
+        epochs: One for each training.
+        evaluated_epochs: How many each was chosen from.
+        figures: Measure to statistic over the trainings.
+    """
+
+    epochs: tuple[int, ...]
+    evaluated_epochs: int
+    figures: dict[str, Statistic] = field(default_factory=dict)
+
+
+def column_of(classifier: str, view: str) -> str:
+    """Heading of a column: the view is named where test images are not upright."""
+    return classifier if view == "upright" else f"{classifier} {view}"
+
+
+def few_shot_name(images_per_class: int) -> str:
+    """Name of the classifier trained on K images of each class."""
+    return f"few-shot-{images_per_class}"
+
+
+def images_per_class(classifier: str) -> int:
+    """K of a classifier named by `few_shot_name`."""
+    return int(classifier.removeprefix(few_shot_name(0)[:-1]))
+
+
+def statistic(values: Sequence[float | None]) -> Statistic:
+    """Mean and spread of repeated figures; neither where one of them is missing."""
+    from quarterturn.metrics import mean_and_spread  # loads torch
+
+    return Statistic(**mean_and_spread(values), values=tuple(values))
+
+
+def summarise(
+    measured: Mapping[ScoreName, Sequence[dict[str, Any]]],
+) -> tuple[Score, ...]:
+    """Scores with mean and spread over their repeats.
+
+    Args:
+        measured: Name to `quarterturn.metrics.classification_metrics`, one for each seed and draw.
+    """
+    return tuple(
+        Score(
+            **asdict(name),
+            measures={m: statistic([metrics[m] for metrics in repeats]) for m in MEASURES},
+            repeats=tuple(repeats),
+        )
+        for name, repeats in measured.items()
+    )
+
+
+def merged(earlier: Iterable[Score], later: Iterable[Score]) -> tuple[Score, ...]:
+    """All scores; of two of one name the later one, in the earlier one's place."""
+    by_name = {score.name: score for score in earlier}
+    by_name.update((score.name, score) for score in later)
+    return tuple(by_name.values())
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as plain JSON values, with the format's number first."""
+    return {"format": FORMAT, **_converter().unstructure(record)}
+
+
+def from_json(stored: dict[str, Any], kind: type[Record]) -> Record:
+    """The record that was stored, in this form or the former one.
+
+    Raises:
+        ValueError: It does not have the fields of such a record, or was written by a later version.
+    """
+    if not isinstance(stored, dict):
+        raise ValueError(f"expected an object, found {type(stored).__name__}")
+    version = stored.get("format", 1)
+    if version > FORMAT:
+        raise ValueError(f"format {version} was written by a later version of quarterturn")
+    if version == 1:
+        stored = _upgraded(stored)
+    try:
+        return _converter().structure(stored, kind)
+    except Exception as error:  # cattrs raises groups of errors, one for each field
+        raise ValueError("; ".join(_reasons(error))) from error
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """The record in a file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no such record.
+    """
+    return from_json(json.loads(path.read_text()), kind)
+
+
+def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:
+    """The former form: ``figures`` by ``<origin>/<part>/<classifier>/<view>``, with ``by_seed``."""
+    figures = stored.get("figures")
+    if not isinstance(figures, dict) or not any("/" in name for name in figures):
+        return stored  # a classifier's: its form has not changed
+    scores = []
+    for name, found in figures.items():
+        # Layers have no slash in their name, so the four are the first two and the last two.
+        origin, part, classifier, view = name.split("/")
+        repeats = found.get("by_seed", [])
+        scores.append(
+            {
+                "origin": origin,
+                "part": part,
+                "classifier": classifier,
+                "view": view,
+                "measures": {
+                    m: {**found[m], "values": [metrics.get(m) for metrics in repeats]}
+                    for m in MEASURES
+                    if m in found
+                },
+                "repeats": repeats,
+            }
+        )
+    return {**stored, "scores": scores}
+
+
+@cache
+def _converter() -> Converter:
+    """Dataclasses to and from JSON; loaded on first use, so that importing this costs nothing."""
+    from cattrs.preconf.json import make_converter
+
+    return make_converter()
+
+
+def _reasons(error: Exception) -> list[str]:
+    from cattrs import transform_error
+
+    return [re.sub(r" @ \$", " at ", reason) for reason in transform_error(error)]
