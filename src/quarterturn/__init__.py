@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from quarterturn.classifying.finetune import finetune, resume_finetune
     from quarterturn.classifying.predict import predict
     from quarterturn.collection.embed import embed
+    from quarterturn.comparing.compare import compare
+    from quarterturn.comparing.report import report
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.demonstration.demo import demo
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
@@ -41,6 +43,7 @@ _HOME = {
     "LDAMLoss": "losses.ldam",
     "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
+    "compare": "comparing.compare",
     "demo": "demonstration.demo",
     "effective_number_weights": "losses.weights",
     "embed": "collection.embed",
@@ -59,6 +62,7 @@ _HOME = {
     "pretrain": "pretraining.pretrain",
     "probe": "probing.probe",
     "pu_weights": "losses.rotation",
+    "report": "comparing.report",
     "resume": "pretraining.pretrain",
     "resume_finetune": "classifying.finetune",
     "rotate4": "rotation",
@@ -75,6 +79,7 @@ __all__ = [
     "LDAMLoss",
     "LogitAdjustedLoss",
     "QuarterturnError",
+    "compare",
     "demo",
     "effective_number_weights",
     "embed",
@@ -93,6 +98,7 @@ __all__ = [
     "pretrain",
     "probe",
     "pu_weights",
+    "report",
     "resume",
     "resume_finetune",
     "rotate4",

@@ -155,10 +155,10 @@ def test_reports_test_images_seen_in_pretraining(
     settings = {**FAST, "preset": "cifar10-classifier", "image_size": 12, "crop_padding": 1}
     settings |= {"backbone": "convnet", "epochs": 1}
     (first,) = finetune(data, out=tmp_path / "first", **settings)
-    assert "test_images_learned_from" not in results_of(first)
+    assert results_of(first)["test_images_learned_from"] == 0
     settings.pop("image_size"), settings.pop("backbone")
     (second,) = finetune(data, start=first.path, out=tmp_path / "second", seed=1, **settings)
-    split = open_training_data(data, first.config)
+    split = open_training_data(data, first.config.data)
     shared = len(np.intersect1d(split.parts(0)[0], split.parts(1)[1]))
     assert 0 < shared < 20
     found = results_of(second)
@@ -177,9 +177,10 @@ def test_several_seeds_have_mean_and_spread(tmp_path: Path, capsys) -> None:
     tops = [results_of(run)["figures"]["top1"] for run in runs]
     summary = json.loads((tmp_path / "runs" / "results.json").read_text())
     assert summary["seeds"] == [3, 4]
-    assert summary["figures"]["top1"] == pytest.approx(
-        {"mean": np.mean(tops), "spread": np.std(tops, ddof=1)}
-    )
+    found = summary["figures"]["top1"]
+    assert found["values"] == tops
+    assert found["mean"] == pytest.approx(np.mean(tops))
+    assert found["spread"] == pytest.approx(np.std(tops, ddof=1))
     assert summary["tested"] == [160, 160]
     shown = capsys.readouterr().out
     assert "over seeds 3 to 4" in shown
@@ -312,7 +313,7 @@ def test_wiring_of_groups_adjustment_and_resampling(
     few, medium, many = figures["per_class"].values()
     assert (figures["few"], figures["medium"], figures["many"]) == (few, medium, many)
 
-    split = TrainTestSplit.of(open_training_data(str(tiny["data"]), run.config), 0).train
+    split = TrainTestSplit.of(open_training_data(str(tiny["data"]), run.config.data), 0).train
     by_class = [given[0].batches.chances.numpy()[split.labels == c].sum() for c in range(3)]
     np.testing.assert_allclose(by_class / sum(by_class), np.full(3, 1 / 3), rtol=1e-6)
 

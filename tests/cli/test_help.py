@@ -13,6 +13,7 @@ TRAINING = ["out", "preset", "overwrite", "resume"]
 RUN = ["epochs", "batch_size", "seed", "learning_rate", *COMPUTE]
 COMMON = {
     "demo": [*OUT, "limit", "seed"],
+    "report": [],
     "pretrain": [*TRAINING, "image_size", "limit", "backbone", "method", *RUN, "upright", "folds"],
     "upright": [*TRAINING, "format", "folds", "image_size", "limit", "backbone", *RUN],
     "orient": [*OUT, "write", "write_all", "agnostic", "confidence", *COMPUTE],

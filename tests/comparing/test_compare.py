@@ -17,6 +17,7 @@ from quarterturn.files import write_json
 from quarterturn.pages.probe_tables import probe_table
 from quarterturn.runs import Run
 from quarterturn.runs.records import Comparison, GroupStatistic, ProbeResult, read_record
+from tests.pages.elements import Elements
 
 SETTINGS = {
     "epochs": 1,
@@ -257,6 +258,21 @@ def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, 
     assert "1 to 2" in terminal.readouterr().out
 
 
+def test_a_page_has_tables_and_curves_and_no_paths(runs: dict[str, Run], tmp_path: Path) -> None:
+    out = tmp_path / "x.html"
+    result = compare(paths(runs, "a0", "a1", "r0"), out=out)
+    assert read_record(tmp_path / "x.json", Comparison) == result
+    text = out.read_text()
+    page = Elements(text)
+    assert [image["alt"].startswith("Curves of 3 runs in 2 groups") for image in page.all("img")]
+    assert {"decoupling convnet", "rotnet convnet", "untrained convnet, 16 px"} <= set(page.cells)
+    assert "Trainings" in text
+    assert str(runs["a0"].path.parent) not in text
+    assert "<script" not in text
+    with pytest.raises(ConfigError, match="exists"):
+        compare(paths(runs, "a0"), out=out)
+
+
 @pytest.fixture(scope="module")
 def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two seeds of LDAM and one of cross-entropy, on the same digits."""
@@ -311,6 +327,9 @@ def test_an_unfinished_classifier_is_told_how_to_finish(
 
 
 def test_a_file_that_cannot_be_written_is_refused_first(runs: dict[str, Run], tmp_path: Path):
-    for out, words in [("x.txt", r"must end in \.json"), ("no/x.json", "there is no directory")]:
+    for out, words in [
+        ("x.txt", r"must end in \.json or \.html"),
+        ("no/x.json", "there is no directory"),
+    ]:
         with pytest.raises(ConfigError, match=words):
             compare(paths(runs, "a0"), out=tmp_path / out)

@@ -305,7 +305,7 @@ def in_short(train: Callable[[], Run]) -> tuple[Run, list[dict[str, torch.Tensor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "keep", keep)
-        patch.setattr(command, "write_run_report", lambda run, **_: report_of(run).touch())
+        patch.setattr(command, "refresh_report", lambda run: report_of(run).touch())
         return train(), weights
 
 

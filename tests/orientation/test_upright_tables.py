@@ -95,8 +95,8 @@ def test_the_collection_in_a_row(images, table):
     shown = collection_table(scores)
     cells = dict(zip(shown.columns, shown.cells()[0], strict=True))
     assert cells["images"] == "38"
-    assert cells["agnostic"] == f"{100 * scores['agnostic_share']:.1f} %"
-    assert cells["mean agnostic"] == f"{scores['agnostic']:.4g}"
+    assert cells["no clear up"] == f"{100 * scores['agnostic_share']:.1f} %"
+    assert cells["mean score"] == f"{scores['agnostic']:.4g}"
     assert cells["mean half-turn"] == f"{scores['half_turn']:.4g}"
     for degrees, number in scores["turn_to_upright"].items():
         assert cells[f"upright after {degrees}°"] == str(number)
@@ -127,8 +127,8 @@ def test_class_means_are_a_loop_over_the_images(images, table):
     assert shown.columns == [
         "class",
         "images",
-        "agnostic",
-        "mean agnostic",
+        "no clear up",
+        "mean score",
         "mean half-turn",
         "probably turned",
     ]

@@ -127,7 +127,7 @@ def test_rotation_switches_and_the_imbalance_picture_are_written(
 
     # What every report of pretrain shows of the collection, and the same as csv.
     page = (out / "report.html").read_text()
-    assert "60 of the 60 images that were learned from" in page
+    assert "60 of the 60 images, in clusters" in page
     with open(out / "imbalance.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 60

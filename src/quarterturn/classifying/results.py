@@ -10,6 +10,7 @@ from quarterturn.classifying.evaluation import classifier_metrics, classify
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
+from quarterturn.features.gallery import save_gallery
 from quarterturn.files import write_json
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.classifier_options import ClassifierOptions
@@ -20,10 +21,11 @@ from quarterturn.pages.classifier_tables import (
     figures_table,
     seeds_table,
 )
-from quarterturn.pages.run_report import write_run_report
+from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
-from quarterturn.runs import RESULTS, Run, command_line, write_items
+from quarterturn.runs import RESULTS, Run, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.facts import write_facts
 from quarterturn.runs.protocols import classifier_protocol
 from quarterturn.runs.records import (
     BestEpoch,
@@ -113,17 +115,15 @@ def conclude(
     )
     write_image_list(run, examples, failed)
     tables = [figures_table(result), classes_table(result)]
-    write_run_report(
+    write_facts(
         run,
-        source_lines=[*examples.split.source.summary(), examples.words()],
-        unreadable=examples.split.source.unreadable | failed,
-        tables=tables,
+        data=[*examples.split.source.summary(), examples.words()],
         warnings=options_without_effect(run.config),
-        images=examples.test,
-        network=run.load_network(),
-        command=command_line(),
     )
-    write_json(run.path / RESULTS, to_json(result))  # last: with it the run is finished
+    with never_fatal("the pictures of the page", run):
+        save_gallery(run, run.load_network(), examples.test)
+    write_json(run.path / RESULTS, to_json(result))  # with it the run is finished
+    refresh_report(run)
     for table in tables:
         show(table)
     unreadable = examples.split.source.unreadable | failed

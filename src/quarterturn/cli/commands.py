@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from quarterturn.classifying.options import FinetuneOptions, PredictOptions
 from quarterturn.collection.options import EmbedOptions, NeighborsOptions
-from quarterturn.comparing.options import CompareOptions
+from quarterturn.comparing.options import CompareOptions, ReportOptions
 from quarterturn.demonstration.options import DemoOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
 from quarterturn.presets import (
@@ -159,6 +159,7 @@ COMMANDS = {
             ),
         ),
     ),
+    "report": Command("quarterturn.comparing.report:report", ReportOptions, (RUN,)),
     "export": Command("quarterturn.weights.export:export", ExportOptions, (RUN,)),
     "import": Command(
         "quarterturn.weights.import_checkpoint:import_checkpoint",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from quarterturn.comparing.groups import ProbedRun, group_runs, shared_protocols
 from quarterturn.comparing.options import CompareOptions
+from quarterturn.comparing.page import comparison_page
 from quarterturn.comparing.tables import comparison_table, training_table
 from quarterturn.config.options import take_options
 from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
+from quarterturn.pages.page import write_page
 from quarterturn.pages.tables import show
+from quarterturn.runs.facts import folders_of
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.records import ComparedGroup, Comparison, to_json
 
@@ -49,7 +53,10 @@ def compare(
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"a run is named twice among {', '.join(map(str, paths))}")
     path = _next_file(paths[0].resolve().parent) if options.out is None else options.out
-    check_out(path, [".json"], overwrite=options.overwrite)
+    as_page = path.suffix == ".html"
+    check_out(
+        path, [".json", ".html"], overwrite=options.overwrite, beside=[".json"] if as_page else []
+    )
     probed = [ProbedRun.open(run) for run in paths]
     groups = group_runs(probed)
     protocols = shared_protocols(probed, mixed=options.mixed)
@@ -62,20 +69,33 @@ def compare(
             score for name in protocols for group in groups for score in group.scores(name)
         ),
     )
-    write_json(path, to_json(result))
-    for name, protocol in protocols.items():
-        show(comparison_table(groups, name, protocol, options.measure))
-    show(training_table(groups))
-    for line in [line for run in probed for line in run.left_out]:
-        logger.info(f"left out: {line}")
-    unshared = {name for run in probed for name in run.probes} - set(protocols)
-    if unshared:
-        logger.info(
+    write_json(path.with_suffix(".json"), to_json(result))
+    tables = [
+        *(
+            comparison_table(groups, name, protocol, options.measure)
+            for name, protocol in protocols.items()
+        ),
+        training_table(groups),
+    ]
+    left_out = [f"left out: {line}" for run in probed for line in run.left_out]
+    if unshared := {name for run in probed for name in run.probes} - set(protocols):
+        left_out.append(
             f"left out: probes by {len(unshared)} other protocols, which not all runs share; "
             "--mixed shows them"
         )
+    for table in tables:
+        show(table)
+    for line in left_out:
+        logger.info(line)
+    if as_page:
+        write_page(path, comparison_page(groups, protocols, tables, left_out), folders(probed))
     logger.info(f"written: {path}")
     return result
+
+
+def folders(runs: Sequence[ProbedRun]) -> list[str]:
+    """Absolute paths that the page may not show, longest first."""
+    return sorted({path for each in runs for path in folders_of(each.run)}, key=len, reverse=True)
 
 
 def _next_file(folder: Path) -> Path:

@@ -31,4 +31,10 @@ class CompareOptions(OverwriteOptions):
     mixed: Annotated[bool, COMMON] = False
     """Show a table for each protocol of any run, instead of those that all runs share."""
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
-    """A .json file for the figures; comparison-<n>.json beside the first run by default."""
+    """A .html page, with the figures in a .json file beside it, or only the latter;
+    comparison-<n>.json beside the first run by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Make the page of a run again, from what its directory holds."""

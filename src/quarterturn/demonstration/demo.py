@@ -23,20 +23,22 @@ from quarterturn.demonstration.options import DemoOptions
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
+from quarterturn.features.gallery import save_gallery
 from quarterturn.features.network_features import NetworkFeatures, Pixels
 from quarterturn.files import write_json
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.build import build_method, build_network
 from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.configuration import Config
-from quarterturn.pages.run_report import write_run_report
+from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import Table, format_cell, show
 from quarterturn.presets.unlabelled import demo_folder, digits
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
 from quarterturn.probing.fitted import Probe, Representation, finds_itself
 from quarterturn.progress import duration, stage
-from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.facts import write_facts
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 from quarterturn.runs.start import fit_batch_size, starting
 
@@ -116,20 +118,16 @@ def demo(
     write_items(path / "items.csv", source, images.train, images.test, {})
     diagnostics = run.read_metrics("diagnostics")
     warning = collapse_warning(diagnostics[-1]) if diagnostics else None
-    page = write_run_report(
-        run,
-        source_lines=[*source.summary(), images.description],
-        unreadable=source.unreadable,
-        tables=[table],
-        warnings=[warning] if warning else [],
-        images=images.test,
-        network=run.load_network(),
-        command=command_line(),
+    write_facts(
+        run, data=[*source.summary(), images.description], warnings=[warning] if warning else []
     )
+    with never_fatal("the pictures of the page", run):
+        save_gallery(run, run.load_network(), images.test)
+    refresh_report(run)
     show(table)
     log_closing(
         f"every method compared in {duration(elapsed_s)}",
-        {"report": page, "run": path},
+        {"report": run.path / "report.html", "run": path},
         [
             ("pretrain", data),
             ("neighbors", path, "IMAGE"),

@@ -1,10 +1,7 @@
-"""Thumbnails: the centre crop that the network sees, upright or turned."""
+"""Thumbnails: the centre crop that the network sees, upright."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from PIL import Image
 
@@ -15,15 +12,6 @@ from quarterturn.data.imageset import ImageSet
 
 THUMBNAIL_SIDE = 128
 """Pixels; shown at about 96, so that fine screens have something to show."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image of the set, upright, by the centre crop that the network sees."""
-
-    index: int
-    name: str
-    image: Image.Image
 
 
 def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
@@ -43,8 +31,3 @@ def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
     small = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     enlarged = side * max(1, round(THUMBNAIL_SIDE / side))
     return small.resize((enlarged, enlarged), Image.Resampling.NEAREST)
-
-
-def turn_picture(image: Image.Image, turn: int) -> Image.Image:
-    """A picture after quarter turns counter-clockwise, as `quarterturn.rotation` counts them."""
-    return Image.fromarray(np.ascontiguousarray(np.rot90(np.asarray(image), turn)))

@@ -12,28 +12,21 @@ from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
-from quarterturn.files import write_json
 from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.orientation.ablation import Variant, gather_table, list_variants
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.networks import cross_fit
-from quarterturn.orientation.scores import agnostic_warning
 from quarterturn.orientation.scores_csv import write_scores
-from quarterturn.orientation.upright_report import write_upright_report
+from quarterturn.orientation.upright_findings import store_findings
 from quarterturn.orientation.upright_table import FILE, UprightTable, write_dat
-from quarterturn.orientation.upright_tables import (
-    classes_table,
-    collection_scores,
-    collection_table,
-    measures_table,
-)
+from quarterturn.pages.report import refresh_report
 from quarterturn.pages.tables import Table, show
 from quarterturn.presets import default_rotnet_preset
 from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
-from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.start import resumed_runtime, select_for_all, starting
 
@@ -186,34 +179,23 @@ def _conclude(
     failed: dict[str, str],
 ) -> None:
     """Write the summary and the report, and say what is in them."""
-    scores, classes = collection_scores(table), classes_table(images.chosen, table)
-    measures, collection = measures_table(variants), collection_table(scores)
-    tables = [measures, collection, *([classes] if classes else [])]
-    stored = {"tables": [each.to_dict() for each in tables], "scores": scores}
-    write_json(run.path / "summary.json", stored)
-    warning = agnostic_warning(table.agnostic[table.scored])
-    page = write_upright_report(
+    found = store_findings(
         run,
         images.chosen,
         table,
         variants,
-        tables=[each for each in tables if each is not collection],  # the page has it in words
-        source_lines=[
-            *images.source.summary(),
-            f"{scores['images']:,} images were scored; {_labels_read(images)}",
-        ],
-        unreadable=images.source.unreadable | failed,
-        warnings=[warning] if warning else [],
-        command=command_line(),
+        data=images.source.summary(),
+        labels_read=_labels_read(images),
     )
-    show(measures)
-    show(collection)
-    if classes is not None:
-        show(_first_classes(classes))
+    refresh_report(run)
+    show(found.measures)
+    show(found.collection)
+    if found.classes is not None:
+        show(_first_classes(found.classes))
     log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
-    if warning:
-        logger.warning(warning)
-    logger.info(f"report: {page}")
+    if found.warning:
+        logger.warning(found.warning)
+    logger.info(f"report: {run.path / 'report.html'}")
 
 
 def _first_classes(classes: Table) -> Table:

@@ -51,24 +51,23 @@ def agnostic_histogram(agnostic: Floats) -> Figure:
         axes.bar(edges[:-1], counts, width=0.9 / HISTOGRAM_BINS, align="edge", color=colours)
         axes.axvline(AGNOSTIC, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         axes.set_title("images")
-        axes.set_xlabel("agnostic score")
+        axes.set_xlabel("score: from a clear up to no clear up")
         axes.set_xlim(0, 1)
         png = to_png(drawing)
     return Figure(
         "agnostic",
-        "Agnostic scores",
-        f"Left of the dashed line which way is up can be told; right of it, from {AGNOSTIC}, there "
-        'is no "up". Two heaps far apart are a collection of two kinds; one heap near the line '
-        "means that the networks have learned too little to tell.",
+        "How clear the up is",
+        f"Left of the dashed line the networks tell which way is up; right of it, from {AGNOSTIC}, "
+        "there is no clear up. Two heaps far apart are a collection of two kinds; one heap near "
+        "the line means that the networks have learned too little to tell.",
         png,
         {"edges": edges.tolist(), "counts": counts.tolist(), "threshold": AGNOSTIC},
-        f"Histogram of {len(agnostic):,} agnostic scores, of which {percent(share)} are "
-        f"{AGNOSTIC} or more",
+        f"Histogram of {len(agnostic):,} scores, of which {percent(share)} are {AGNOSTIC} or more",
     )
 
 
 def reliability_diagram(variants: Sequence[Variant]) -> Figure:
-    """How often the turns are told rightly at each confidence, before and after the temperature.
+    """Rotation accuracy at each confidence, before and after the temperature.
 
     Args:
         variants: See `quarterturn.orientation.ablation.list_variants`.
@@ -108,7 +107,7 @@ def reliability_diagram(variants: Sequence[Variant]) -> Figure:
                 marker=marker,
                 label=label,
             )
-        axes.set_title("turn told correctly (% of copies)")
+        axes.set_title("rotation accuracy (% of copies)")
         axes.set_xlabel("confidence")
         axes.set(xlim=(CHANCE - 0.02, 1.02), ylim=(0, 1.02))
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))

@@ -21,7 +21,7 @@ from quarterturn.orientation.temperature import rotation_nll
 from quarterturn.orientation.upright_table import UprightTable
 from quarterturn.pages.tables import Cell, Table
 
-PLAIN = ("mean agnostic", "mean half-turn")
+PLAIN = ("mean score", "mean half-turn")
 
 
 def turns_told(variant: Variant) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -60,7 +60,7 @@ def measures_table(variants: Sequence[Variant]) -> Table:
             "rotation accuracy",
             "nll (nats)",
             "calibration error",
-            "mean agnostic",
+            "mean score",
         ],
         rows,
         note=(
@@ -70,7 +70,7 @@ def measures_table(variants: Sequence[Variant]) -> Table:
             "by their centre crop and at the temperature: they differ by the optimism that "
             "cross-fitting removes"
         ),
-        plain=("nll (nats)", "mean agnostic"),
+        plain=("nll (nats)", "mean score"),
     )
 
 
@@ -100,7 +100,7 @@ def collection_table(scores: dict[str, Any]) -> Table:
     turned = scores["turn_to_upright"]
     return Table(
         "The collection",
-        ["images", "agnostic", *PLAIN, *(f"upright after {degrees}°" for degrees in turned)],
+        ["images", "no clear up", *PLAIN, *(f"upright after {degrees}°" for degrees in turned)],
         [
             [
                 scores["images"],
@@ -110,7 +110,7 @@ def collection_table(scores: dict[str, Any]) -> Table:
                 *turned.values(),
             ]
         ],
-        note=f"{_AGNOSTIC_IS}; the last three columns count the images that are probably stored "
+        note=f"{_NO_CLEAR_UP}; the last three columns count the images that are probably stored "
         "turned, by the turn, counter-clockwise, that brings them upright"
         + (f"; {scores['unreadable']:,} could not be read" if scores["unreadable"] else ""),
         plain=PLAIN,
@@ -139,12 +139,12 @@ def classes_table(images: ImageSet, table: UprightTable) -> Table | None:
             ]
         )
     return Table(
-        "Classes, the most agnostic first",
-        ["class", "images", "agnostic", *PLAIN, "probably turned"],
+        "Classes, those with the least clear up first",
+        ["class", "images", "no clear up", *PLAIN, "probably turned"],
         rows,
-        note=f"{_AGNOSTIC_IS}; labels are read for these means alone",
+        note=f"{_NO_CLEAR_UP}; labels are read only for these means",
         plain=PLAIN,
     )
 
 
-_AGNOSTIC_IS = f"agnostic: the share of the images with an agnostic score of {AGNOSTIC} or more"
+_NO_CLEAR_UP = f"no clear up: the share of the images with a score of {AGNOSTIC} or more"

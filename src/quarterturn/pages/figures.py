@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,7 @@ class Figure:
         png: The picture.
         data: What was drawn, as plain JSON values.
         alt: What a reader who cannot see it should know.
+        wide: Takes a row of its own on a page.
     """
 
     name: str
@@ -75,14 +77,25 @@ class Figure:
     png: bytes
     data: dict[str, Any] = field(repr=False)
     alt: str = ""
+    wide: bool = False
 
 
 def save_figure(folder: Path, figure: Figure) -> None:
     """Write ``<name>.png`` and ``<name>.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / f"{figure.name}.png", figure.png)
-    about = {"title": figure.title, "caption": figure.caption, "data": figure.data}
+    about = {name: getattr(figure, name) for name in ("title", "caption", "alt", "wide", "data")}
     write_json(folder / f"{figure.name}.json", about)
+
+
+def load_figure(folder: Path, name: str) -> Figure | None:
+    """The figure that `save_figure` has written; None where there is none, or half of it."""
+    try:
+        about = json.loads((folder / f"{name}.json").read_text("utf-8"))
+        png = (folder / f"{name}.png").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return Figure(name=name, png=png, **about)
 
 
 def to_png(drawing: Drawing) -> bytes:
@@ -179,7 +192,7 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
         for key, label, colour, style in turns:
             _curve(axes, epochs, series[key], colour, style=style, marker="o", label=label)
         axes.axhline(CHANCE, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
-        axes.set_title("turn told correctly (% of held-out copies)")
+        axes.set_title("rotation accuracy (% of held-out copies)")
         axes.set_ylim(0, 1.02)
         axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -223,6 +236,44 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
         ),
         {"epochs_done": epochs, "chance": CHANCE, **series},
         f"Curves over the epochs. At the end: {', '.join(shown)}",
+    )
+
+
+def evaluation_curves(lines: Lines) -> Figure | None:
+    """A classifier's accuracies on test images, over the epochs.
+
+    Args:
+        lines: The ``evaluation`` lines of metrics.jsonl.
+
+    Returns:
+        None where it was tested once at most: that is in the tables.
+    """
+    if len(lines) < 2:
+        return None
+    epochs = [line["epoch"] for line in lines]
+    shown = [
+        ("top1", "accuracy", COLOURS["rotation"]),
+        ("balanced", "balanced accuracy", COLOURS["instance"]),
+        ("worst_class", "worst class", COLOURS["invariance"]),
+    ]
+    series = {key: [line.get(key) for line in lines] for key, _, _ in shown}
+
+    def draw(_: int, axes: Axes) -> None:
+        for key, label, colour in shown:
+            _curve(axes, epochs, series[key], colour, marker="o", label=label)
+        axes.set_title("on test images")
+        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="lower right")
+
+    return Figure(
+        "evaluation",
+        "Accuracy over the epochs",
+        "The figures that count are those of the last epoch: no test image chooses one.",
+        _render(draw, 1, height=2.2),
+        {"epochs_done": epochs, **series},
+        f"Curves over {epochs[-1]} epochs: accuracy from {percent(lines[0]['top1'])} to "
+        f"{percent(lines[-1]['top1'])}",
     )
 
 

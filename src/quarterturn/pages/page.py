@@ -1,128 +1,207 @@
-"""One HTML file that holds a whole report and needs nothing else: no network, no script."""
+"""One HTML file that holds a whole page and needs nothing else: no network, no script."""
 
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from PIL import Image
+from markupsafe import Markup, escape
 
-from quarterturn.features.gallery import Gallery
 from quarterturn.files import write_bytes
-from quarterturn.orientation.upright_sheets import BARS, Sheet
 from quarterturn.pages.figures import Figure
 from quarterturn.pages.tables import Table, number, percent
-from quarterturn.pages.words import PARTS, Measure
-from quarterturn.pretraining.imbalance_sheet import ImbalanceSheet
+from quarterturn.pages.words import BARS, PARTS, Measure, meaning_of
+from quarterturn.runs.facts import without_folders
+from quarterturn.runs.pictures import FOLDER, CollectionPictures, Gallery, Picture, Sheet
 
 LONG_LIST = 5
 """A list of files longer than this is folded."""
 
 
 @dataclass(frozen=True)
-class Headings:
-    """What the sections are called that a page of any command has; by default, of a training.
+class ImagesSection:
+    """What the images are like, and what was found first; what is empty is left out.
 
     Attributes:
-        facts: Above what the data held.
-        results: Above the measures and the tables.
-        measured: A sentence between them: where the measures are from.
-        figures: Above the charts.
+        facts: What was read, left out and ignored, a line each.
+        unreadable: Image files that could not be read, with the reason.
+        measures: Figures of the collection, each explained.
+        figures: Charts of the collection.
+        collection: Kinds of images, rare ones, near-duplicates.
+        sheets: Pictures in groups, with their upright probabilities.
+        tables: Further figures.
     """
 
-    facts: str = "What it was trained on"
-    results: str = "What it learned"
-    measured: str = (
-        "Measured on images that were held out of the training, without labels, after the last "
-        "epoch."
-    )
-    figures: str = "How the training went"
+    facts: Sequence[str] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
+    measures: Sequence[Measure] = ()
+    figures: Sequence[Figure] = ()
+    collection: CollectionPictures | None = None
+    sheets: Sequence[Sheet] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class ResultsSection:
+    """How well it works.
+
+    Attributes:
+        measured: A sentence on where the measures are from.
+        measures: Figures of merit, each explained.
+        tables: Results.
+        figures: Charts of results.
+    """
+
+    measured: str = ""
+    measures: Sequence[Measure] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    """How it was trained, for whoever wants to know; folded.
+
+    Attributes:
+        measures: What the training did to the features, each explained.
+        tables: Further figures.
+        figures: Curves over the epochs.
+        times: How long it took: name and value.
+        settings: Group to name to value.
+        environment: Versions, device and so on; perhaps nested.
+        command: The command line.
+        words: Words of the page, each with its meaning.
+    """
+
+    measures: Sequence[Measure] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    times: Sequence[tuple[str, str]] = ()
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    words: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the page says, from its top to its end; what is empty is left out.
+    """The page of a run, from its top to its end.
 
     Attributes:
         title: Heading, and the browser's title.
-        date: When it was written.
-        command: The command line that made it.
+        date: When the run was finished; empty where that is not known.
         summary: Sentences of the first paragraph.
         warnings: What the reader must not overlook.
-        headings: What its sections are called.
-        facts: What was read, left out and ignored, a line each.
-        unreadable: Image files that could not be read, with the reason.
-        measures: Figures of merit, each explained.
-        tables: Results.
-        words: Words that the page uses, each explained.
-        figures: Charts.
+        images: What the images are like.
+        results: How well it works.
         gallery: Pictures, and what the network says of them.
-        sheets: Pictures in groups, with their upright probabilities.
-        imbalance: How unevenly the collection is spread.
-        times: How long it took: name and value.
-        settings: Group to name to value.
-        environment: Versions, device and so on; perhaps nested.
+        training: How it was trained.
+    """
+
+    title: str
+    date: str = ""
+    summary: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    images: ImagesSection = ImagesSection()
+    results: ResultsSection = ResultsSection()
+    gallery: Gallery | None = None
+    training: TrainingSection = TrainingSection()
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """Runs side by side.
+
+    Attributes:
+        title: Heading, and the browser's title.
+        date: When it was made.
+        summary: Sentences of the first paragraph.
+        tables: Scores by protocol, and the trainings.
+        figures: Curves of all runs.
+        words: Words of the tables, each with its meaning.
+        notes: What was left out, a line each.
     """
 
     title: str
     date: str
-    command: str
-    summary: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    headings: Headings = Headings()
-    facts: Sequence[str] = ()
-    unreadable: dict[str, str] = field(default_factory=dict)
-    measures: Sequence[Measure] = ()
-    tables: Sequence[Table] = ()
+    summary: Sequence[str]
+    tables: Sequence[Table]
+    figures: Sequence[Figure]
     words: Sequence[tuple[str, str]] = ()
-    figures: Sequence[Figure] = ()
-    gallery: Gallery | None = None
-    sheets: Sequence[Sheet] = ()
-    imbalance: ImbalanceSheet | None = None
-    times: Sequence[tuple[str, str]] = ()
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
-def write_page(path: Path, page: Page) -> None:
-    """Write the page, atomically."""
+def write_page(path: Path, page: Page | ComparisonPage, known: Sequence[str] = ()) -> None:
+    """Write a page, atomically.
+
+    Args:
+        path: The file; pictures are read from the folder ``pictures`` beside it.
+        page: What it says.
+        known: Paths that are not to be shown, as for `quarterturn.runs.facts.without_folders`.
+    """
     # File names on Linux need not be Unicode; what is not shows as a question mark.
-    write_bytes(path, render(page).encode(errors="replace"))
+    write_bytes(path, render(page, path.parent / FOLDER, known).encode(errors="replace"))
 
 
-def render(page: Page) -> str:
-    """The page as HTML. Everything that comes from the page is escaped."""
+def render(
+    page: Page | ComparisonPage, pictures: Path = Path(FOLDER), known: Sequence[str] = ()
+) -> str:
+    """A page as HTML.
+
+    Everything that comes from the page is escaped, and absolute paths are cut to their last name,
+    at one place each: when a value is put into the template.
+
+    Args:
+        page: What it says.
+        pictures: Folder of its pictures.
+        known: Paths that are not to be shown.
+    """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("quarterturn.pages"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown(known),
     )
     environment.filters.update(
-        percent=percent, number=number, png=png_uri, picture=picture_uri, setting=format_setting
+        percent=percent, number=number, png=png_uri, setting=format_setting, explained=explained
     )
-    source = resources.files("quarterturn.pages").joinpath("template.html").read_text("utf-8")
-    return environment.from_string(source).render(
-        page=page, part_names=PARTS, long_list=LONG_LIST, degrees=[0, 90, 180, 270], bars=BARS
+    environment.globals.update(
+        part_names=PARTS,
+        long_list=LONG_LIST,
+        degrees=[0, 90, 180, 270],
+        bars=BARS,
+        picture_uri=lambda picture: picture_uri(pictures, picture),
     )
+    name = "comparison.html" if isinstance(page, ComparisonPage) else "run.html"
+    return environment.get_template(name).render(page=page)
 
 
-def png_uri(png: bytes) -> str:
+def png_uri(png: bytes) -> Markup:
     """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return _data_uri(png, "png")
 
 
-def picture_uri(image: Image.Image) -> str:
-    """A picture as a data URI: PNG for a few flat pixels, JPEG for a photo, what is smaller."""
-    as_png, as_jpeg = io.BytesIO(), io.BytesIO()
-    image.save(as_png, "PNG", optimize=True)
-    image.save(as_jpeg, "JPEG", quality=85)
-    if as_png.tell() <= as_jpeg.tell():
-        return png_uri(as_png.getvalue())
-    return "data:image/jpeg;base64," + base64.b64encode(as_jpeg.getvalue()).decode()
+def picture_uri(folder: Path, picture: Picture) -> Markup:
+    """A stored picture as a data URI; empty where its file is gone."""
+    file = folder / Path(picture.file).name
+    try:
+        return _data_uri(file.read_bytes(), "png" if file.suffix == ".png" else "jpeg")
+    except OSError:
+        return Markup("data:,")
+
+
+def explained(text: str) -> Markup:
+    """A heading or name with its meaning as a tooltip, where it is a word of the field."""
+    meaning = meaning_of(text)
+    if meaning is None:
+        return escape(text)
+    return Markup('<abbr tabindex="0" title="{}">{}</abbr>').format(meaning, text)
 
 
 def format_setting(value: object) -> str:
@@ -136,3 +215,17 @@ def format_setting(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(format_setting(item) for item in value) or "none"
     return str(value)
+
+
+def _data_uri(contents: bytes, kind: str) -> Markup:
+    # Markup: nothing in it needs escaping, and it is no text in which to look for paths.
+    return Markup(f"data:image/{kind};base64,{base64.b64encode(contents).decode()}")
+
+
+def _shown(known: Sequence[str]) -> Callable[[object], object]:
+    def without_paths(value: object) -> object:
+        if isinstance(value, str) and not isinstance(value, Markup):
+            return without_folders(value, known)
+        return value
+
+    return without_paths

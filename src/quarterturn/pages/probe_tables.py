@@ -24,14 +24,19 @@ LAST_COLUMNS = {
 }
 
 
+def is_few_shot(result: ProbeResult) -> bool:
+    """Whether a probe's classifiers were trained on a few images of each class."""
+    return result.protocol["name"] == "few-shot"
+
+
 def main_table(result: ProbeResult) -> Table:
     """The table that shows a result by its protocol."""
-    return few_shot_table(result) if _is_few_shot(result) else probe_table(result)
+    return few_shot_table(result) if is_few_shot(result) else probe_table(result)
 
 
 def tables_of(result: ProbeResult) -> list[Table]:
     """The main table, and the groups' where there are several; few-shot classes are all alike."""
-    groups = None if _is_few_shot(result) else groups_table(result)
+    groups = None if is_few_shot(result) else groups_table(result)
     return [main_table(result)] + ([] if groups is None else [groups])
 
 
@@ -140,10 +145,6 @@ def by_labels(overlap: int, with_labels: int | None) -> str:
     if with_labels in (0, overlap):
         return f"{words}, {'with' if with_labels else 'without'} labels"
     return f"{words}, {with_labels:,} of them with labels"
-
-
-def _is_few_shot(result: ProbeResult) -> bool:
-    return result.protocol["name"] == "few-shot"
 
 
 def _tested(result: ProbeResult) -> str:

@@ -70,6 +70,11 @@ class Table:
             "plain": list(self.plain),
         }
 
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Table:
+        """The table that `to_dict` has made."""
+        return cls(**{**stored, "plain": tuple(stored.get("plain", ()))})
+
     def __rich__(self) -> rich.table.Table:
         """The table as rich prints it on a terminal."""
         # Text objects, not strings: rich would take square brackets in a file name for markup.

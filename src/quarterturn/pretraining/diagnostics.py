@@ -6,6 +6,7 @@ Shapes: n images in R = 4 copies; D feature width; E embedding width.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.features.extraction import extract
 from quarterturn.methods.base import Network
 from quarterturn.metrics import effective_rank, embedding_spread
+from quarterturn.pages.tables import Cell, Table
 from quarterturn.probing.linear import linear_classifier
 
 FRESH_HEAD_ITERATIONS = 100
@@ -127,4 +129,25 @@ def collapse_warning(values: dict[str, float]) -> str | None:
         f"spread evenly; collapsed below {COLLAPSED_SPREAD}), {rank:.1f} directions in use "
         f"(collapsed below {COLLAPSED_RANK}). --instance-loss infonce, a lower --learning-rate or "
         "--weight-decay, or a larger --instance-weight may help"
+    )
+
+
+def diagnostics_table(last: dict[str, Any], num_held_out: int) -> Table:
+    """The last diagnostics of a run in words.
+
+    Args:
+        last: A ``diagnostics`` line of metrics.jsonl.
+        num_held_out: Images that they were measured on.
+    """
+    rows: list[list[Cell]] = [
+        ["rotation accuracy, by the rotation half", last.get("rotation_accuracy"), "25 %"],
+        ["the same head on the invariant half", last.get("leakage_same_head"), "25 %"],
+        ["a fresh linear head on the invariant half", last.get("leakage_fresh_head"), "25 %"],
+        ["spread of the embeddings (100 % is even)", last.get("spread"), "0 %"],
+    ]
+    return Table(
+        title="Diagnostics",
+        columns=["measure", "value", "chance or collapse"],
+        rows=[row for row in rows if row[1] is not None],
+        note=f"on {num_held_out:,} held-out images, without labels",
     )

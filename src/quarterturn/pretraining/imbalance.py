@@ -80,6 +80,15 @@ class ImbalancePicture:
         """Places among the n, rarest first."""
         return np.argsort(-self.rarity, kind="stable")
 
+    def typical(self, kind: int) -> NDArray[np.int64]:
+        """Places among the n of the images of one cluster, those closest to their neighbours first.
+
+        Args:
+            kind: Number of the cluster.
+        """
+        mine = np.flatnonzero(self.cluster == kind)
+        return mine[np.argsort(self.rarity[mine], kind="stable")]
+
     def write(self, path: Path) -> None:
         """Write every image with its cluster, rarity and most alike other image, as csv."""
         rows = []

@@ -11,24 +11,23 @@ import torch
 from torch import Tensor
 
 from quarterturn.data.data_argument import locate
-from quarterturn.data.imageset import ImageSet
 from quarterturn.data.selection import Selection
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
+from quarterturn.features.gallery import save_gallery
 from quarterturn.files import write_json
-from quarterturn.methods.base import Method, Network
+from quarterturn.methods.base import Method
 from quarterturn.methods.build import build_method, check_network
 from quarterturn.methods.configuration import Config
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
-from quarterturn.pages.run_report import diagnostics_table, write_run_report
+from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.presets import default_preset, fold_recipe
 from quarterturn.presets import preset as preset_named
-from quarterturn.pretraining.diagnostics import collapse_warning, diagnose
-from quarterturn.pretraining.imbalance import imbalance_picture
-from quarterturn.pretraining.imbalance_sheet import ImbalanceSheet, imbalance_sheet
+from quarterturn.pretraining.collection_pictures import save_collection
+from quarterturn.pretraining.diagnostics import collapse_warning, diagnose, diagnostics_table
 from quarterturn.pretraining.noise_aware import (
     agnostic_for,
     agnostic_warnings,
@@ -37,8 +36,9 @@ from quarterturn.pretraining.noise_aware import (
     upright_passes,
 )
 from quarterturn.progress import stage
-from quarterturn.runs import Run, command_line, next_directory, write_items
+from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.facts import write_facts
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 from quarterturn.runs.start import fit_batch_size, resumed_runtime, select_for_all, starting
 from quarterturn.runs.without_effect import options_without_effect
@@ -289,22 +289,20 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
     table = diagnostics_table(last, held)
     write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
     collapsed = collapse_warning(last)
-    network = run.load_network()
-    write_run_report(
+    labels_read = _labels_read(run.config, images) or "no labels were read"
+    write_facts(
         run,
-        source_lines=[
+        data=[
             *images.source.summary(),
-            f"{len(images.train):,} images were learned from; "
-            f"{_labels_read(run.config, images) or 'no labels were read'}",
+            f"{len(images.train):,} images to learn from; {labels_read}",
         ],
-        unreadable=images.source.unreadable | failed,
-        tables=[],  # the page shows the diagnostics in words of its own
         warnings=[*_warnings(run, images), *([collapsed] if collapsed else [])],
-        images=images.held_out if images.held_out is not None else images.train,
-        network=network,
-        command=command_line(),
-        imbalance=_imbalance(run, network, images.train),
     )
+    with never_fatal("the pictures of the page", run):
+        network = run.load_network()
+        save_collection(run, network, images.train)
+        save_gallery(run, network, images.held_out or images.train)
+    refresh_report(run)
     if last:
         show(table)
     log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
@@ -317,24 +315,6 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
             ("embed", run.path, "--out", run.path / "features.npz"),
         ],
     )
-
-
-def _imbalance(run: Run, network: Network, images: ImageSet) -> ImbalanceSheet | None:
-    """How unevenly the images are spread, written as csv as well; None where none can be read."""
-    config = run.config
-    try:
-        found = imbalance_picture(
-            network,
-            images,
-            config.data,
-            num_clusters=config.imbalance.num_clusters,
-            seed=config.run.seed,
-            workers=config.machine.workers,
-        )
-    except DataError:  # the files are gone; a finished training is to have its page all the same
-        return None
-    found.write(run.path / "imbalance.csv")
-    return imbalance_sheet(found, images, config.data)
 
 
 def _write_items(run: Run, images: Selection, failed: dict[str, str]) -> None:

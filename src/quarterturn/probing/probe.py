@@ -18,6 +18,7 @@ from quarterturn.metrics import FEW, MANY
 from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.probe_tables import tables_of
+from quarterturn.pages.report import refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.presets.protocols import protocol_for
 from quarterturn.probing.few_shot import DRAWS, SHOTS
@@ -190,6 +191,7 @@ def probe(
     )
     path = write_result(opened, result)
     measured.finish()
+    refresh_report(opened)
     if kind == "fewshot":
         # With the figures of earlier probes, which the file keeps.
         whole = read_record(path, ProbeResult)

@@ -90,6 +90,21 @@ def write_result(run: Run, result: ProbeResult) -> Path:
     return path
 
 
+def latest_results(run: Run) -> dict[str, ProbeResult]:
+    """The results about the weights that were probed last, without loading any network.
+
+    Returns:
+        File stem to result, oldest first; files of versions that cannot be read are left out.
+    """
+    found = []
+    for file in sorted((run.path / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime):
+        try:
+            found.append((file.stem, read_record(file, ProbeResult)))
+        except ValueError:
+            continue
+    return {stem: r for stem, r in found if r.weights == found[-1][1].weights}
+
+
 def read_results(run: Run, weights: str) -> tuple[dict[Path, ProbeResult], list[str]]:
     """The results in a run's ``probes/`` that are about its present weights.
 

@@ -1,0 +1,86 @@
+"""The page of runs side by side: tables and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from quarterturn.comparing.groups import Group
+from quarterturn.pages.comparison_curves import comparison_curves, run_curves
+from quarterturn.pages.few_shot_curve import FewShotLine, few_shot_curve, few_shot_line
+from quarterturn.pages.figures import Figure
+from quarterturn.pages.page import ComparisonPage
+from quarterturn.pages.tables import Table
+from quarterturn.pages.words import glossary
+from quarterturn.runs.records import GroupStatistic, images_per_class
+
+
+def comparison_page(
+    groups: Sequence[Group],
+    protocols: dict[str, dict[str, object]],
+    tables: Sequence[Table],
+    notes: Sequence[str],
+) -> ComparisonPage:
+    """What the page says.
+
+    Args:
+        groups: Runs that differ only in their seed.
+        protocols: Short hash to protocol.
+        tables: Scores by protocol, and the trainings.
+        notes: What was left out, a line each.
+    """
+    runs = sum(len(group.runs) for group in groups if group.origin == "trained")
+    return ComparisonPage(
+        title=f"{runs} {'run' if runs == 1 else 'runs'} side by side",
+        date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        summary=[
+            "Scores of one protocol stand in one table; those of different protocols do not "
+            "compare. Runs that differ only in their seed are one group.",
+        ],
+        tables=tables,
+        figures=[*_few_shot(groups, protocols), *_over_epochs(groups)],
+        words=glossary(tables),
+        notes=notes,
+    )
+
+
+def _over_epochs(groups: Sequence[Group]) -> list[Figure]:
+    figure = comparison_curves(
+        [
+            run_curves(
+                group.label,
+                probed.run.read_metrics("train"),
+                probed.run.read_metrics("diagnostics") + probed.run.read_metrics("evaluation"),
+            )
+            for group in groups
+            if group.origin == "trained"
+            for probed in group.runs
+        ]
+    )
+    return [] if figure is None else [figure]
+
+
+def _few_shot(groups: Sequence[Group], protocols: dict[str, dict[str, object]]) -> list[Figure]:
+    """A figure for each protocol of few-shot classifiers: a line for each group and part."""
+    figures = []
+    for name, protocol in protocols.items():
+        if protocol["name"] != "few-shot":
+            continue
+        lines: list[FewShotLine] = []
+        for group in groups:
+            points: dict[tuple[str, str], dict[int, GroupStatistic]] = {}
+            for score in group.scores(name):
+                line = points.setdefault((score.part, score.view), {})
+                line[images_per_class(score.classifier)] = score.measures["top1"]
+            lines += [
+                few_shot_line(
+                    found,
+                    label=f"{group.label}: {part}",
+                    colour=f"{group.label}: {part}",
+                    dotted=group.origin != "trained",
+                    view=view,
+                )
+                for (part, view), found in points.items()
+            ]
+        figures.append(few_shot_curve(lines, f"few-shot-{name}"))
+    return figures

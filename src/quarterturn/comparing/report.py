@@ -1,0 +1,32 @@
+"""``quarterturn report``: the page of a run, made again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from quarterturn.pages.report import write_report
+from quarterturn.runs import Run, seed_runs
+
+logger = logging.getLogger(__name__)
+
+
+def report(run: Path | str) -> Path:
+    """Make the page of a run again, from what its directory holds.
+
+    Runs of earlier versions have a page too, without what they did not keep.
+
+    Args:
+        run: The run directory, or that of several seeds, each of which has its page made.
+
+    Returns:
+        The page; of several seeds that of the first.
+
+    Raises:
+        CheckpointError: There is no such run.
+    """
+    runs = seed_runs(Path(run)) or [Run.open(run)]
+    pages = [write_report(each) for each in runs]
+    for page in pages:
+        logger.info("report: %s", page)
+    return pages[0]

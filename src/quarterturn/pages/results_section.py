@@ -1,0 +1,74 @@
+"""The second part of a page: how well the network works."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from quarterturn.pages.classifier_tables import classes_table, figures_table
+from quarterturn.pages.confusion import class_bars, confusion_matrix
+from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
+from quarterturn.pages.figures import Figure, load_figure
+from quarterturn.pages.images_section import SUMMARY
+from quarterturn.pages.page import ResultsSection
+from quarterturn.pages.probe_tables import is_few_shot, tables_of
+from quarterturn.pages.tables import Table
+from quarterturn.pages.words import (
+    Measure,
+    classifier_measures,
+    out_of_fold_measures,
+    probe_measures,
+    rotation_measures,
+)
+from quarterturn.runs import RESULTS, Run
+from quarterturn.runs.probes import latest_results
+from quarterturn.runs.records import ClassifierResult, ProbeResult, from_json
+
+RELIABILITY = "reliability"
+HELD_OUT = "Rotation is measured on held-out images, without labels, after the last epoch."
+
+
+def results_section(run: Run, diagnostics: Sequence[dict[str, Any]]) -> ResultsSection:
+    """The section of a run's page.
+
+    Args:
+        run: The run.
+        diagnostics: Its ``diagnostics`` lines.
+    """
+    if run.kind == "upright":
+        return _of_upright(run)
+    measures = rotation_measures(diagnostics[-1] if diagnostics else {})
+    measured = HELD_OUT if measures else ""
+    tables, figures = [], []
+    stored = run.read_json(RESULTS)
+    if run.kind == "finetune" and stored:
+        result = from_json(stored, ClassifierResult)
+        measures = classifier_measures(result)
+        tables += [figures_table(result), classes_table(result)]
+        figures += [confusion_matrix(result), class_bars(result)]
+    elif "table" in stored:  # of the demonstration
+        tables.append(Table.from_dict(stored["table"]))
+    of_probes = [_of_probe(*found) for found in latest_results(run).items()]
+    for some_measures, some_tables, some_figures in of_probes:
+        measures += some_measures
+        tables += some_tables
+        figures += some_figures
+    return ResultsSection(measured, measures, tables, figures)
+
+
+def _of_probe(name: str, result: ProbeResult) -> tuple[list[Measure], list[Table], list[Figure]]:
+    if is_few_shot(result):
+        return [], tables_of(result), [few_shot_curve(lines_of_probe(result), name)]
+    return probe_measures(result), tables_of(result), []
+
+
+def _of_upright(run: Run) -> ResultsSection:
+    summary = run.read_json(SUMMARY)
+    in_use = summary.get("in_use")  # runs of the first version did not keep it
+    figure = load_figure(run.figures, RELIABILITY)
+    return ResultsSection(
+        "Each image was scored by a network that has not seen it, without labels.",
+        [] if in_use is None else out_of_fold_measures(in_use),
+        [Table.from_dict(table) for table in summary["tables"][:1]],
+        [] if figure is None else [figure],
+    )
