@@ -201,9 +201,9 @@ class TestUpright:
         assert not (tmp_path / "run").exists()
 
     def test_another_format_is_refused(self, finished: Run, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="--format csv; expected npz or dat"):
+        with pytest.raises(ConfigError, match="--format is csv; expected npz or dat"):
             upright("digits", out=tmp_path / "u", format="csv", **FOLDS)
-        with pytest.raises(ConfigError, match="--format csv; expected npz or dat"):
+        with pytest.raises(ConfigError, match="--format is csv; expected npz or dat"):
             resume_upright(finished.path, format="csv")
         assert not (tmp_path / "u").exists()
 

@@ -209,10 +209,10 @@ def test_an_interrupted_command_goes_on(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("--preset imagenet", "unknown preset 'imagenet'; a probe has imagenet-linear, "),
-        ("--preset digits", "unknown preset 'digits'; a probe has imagenet-linear, "),
+        ("--preset imagenet", "unknown preset 'imagenet'; did you mean 'imagenet-linear'?"),
+        ("--preset digits", "unknown preset 'digits'; there are imagenet-linear, "),
         ("--preset imagenet-linear --kind linear", "give --kind linear or --preset imagenet-linea"),
-        ("--epochs 3 --test-crops 10", "of a --preset, and none is named: --epochs, --test-crops"),
+        ("--epochs 3 --test-crops 10", "only for a --preset, and none is given: --epochs, --test-"),
         ("--preset imagenet-linear", "no layers conv3, conv4, conv5; the backbone has conv1,"),
         ("--preset imagenet-linear --layers conv9", "no layers conv9; the backbone has conv1, "),
         ("--preset imagenet-nonlinear --layers fc", "rotation: a nonlinear head needs maps, and"),

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 
+from quarterturn.classifying.options import FinetuneOptions
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import ClassifierTraining
+from quarterturn.config.options import take_options_and_settings
 from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
@@ -17,7 +19,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.methods.build import build_network, check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
-from quarterturn.methods.configuration import Config
+from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.models.backbone import Backbone
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
@@ -37,14 +39,10 @@ logger = logging.getLogger(__name__)
 
 def finetune(
     data: Path | str,
+    options: FinetuneOptions | None = None,
     *,
-    start: Path | str | None = None,
-    out: Path | str | None = None,
-    preset: str | None = None,
     config: Config | None = None,
-    seeds: int = 1,
-    overwrite: bool = False,
-    **settings: Any,
+    **fields: Any,
 ) -> list[Run]:
     """Learn a classifier from labelled images.
 
@@ -53,17 +51,14 @@ def finetune(
 
     Args:
         data: DATA with labels.
-        start: A run whose backbone the training begins with; from scratch without. A preset then
-            shows images as that run saw them, unless settings say otherwise; a ``config`` is taken
-            as it is.
-        out: The run directory; by default ``runs/<data>-finetune-<n>``.
-        preset: Name of a recipe; by default ``digits-classifier``, ``cifar10-classifier`` or
-            ``folder-classifier``.
-        config: A whole configuration, in place of a preset. Its method is taken for ``classifier``.
-        seeds: How many trainings, from the configured seed on. Several get folders ``seed-<n>`` in
-            ``out``, and their mean and spread are written beside them.
-        overwrite: Delete earlier runs at ``out``, those of other seeds too.
-        **settings: Single settings by name, such as ``loss="ldam"``.
+        options: What the training begins with, how many there are, the run directory, and the
+            preset, which shows images as the run it begins with saw them, unless settings say
+            otherwise. Several trainings get folders ``seed-<n>`` in ``out``, and their mean and
+            spread are written beside them.
+        config: A whole configuration, in place of a preset. It is taken as it is, but for its
+            method, which is ``classifier``.
+        **fields: Fields of `FinetuneOptions`, in place of ``options`` or of some of its values,
+            and settings of the run without their groups: ``epochs=3, loss="ldam"``.
 
     Returns:
         The finished runs, one for each seed, each with ``results.json`` and ``report.html``.
@@ -71,16 +66,17 @@ def finetune(
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
     """
+    own, settings = take_options_and_settings(
+        FinetuneOptions, options, fields, setting_names() - {"method"}
+    )
     data = str(data)
-    pretrained = None if start is None else Run.open(start)
-    base = config or preset_named(preset or default_classifier_preset(data))
+    pretrained = None if own.start is None else Run.open(own.start)
+    base = config or preset_named(own.preset or default_classifier_preset(data))
     if config is None and pretrained is not None:
         base = seen_as_by(pretrained.config, base)
     config = base.with_settings(**settings, method="classifier")
     config.check()
     check_network(config)
-    if seeds < 1:
-        raise ConfigError(f"--seeds is {seeds}; expected 1 or more")
     if pretrained is not None:
         _check_backbone(pretrained, config)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
@@ -89,15 +85,15 @@ def finetune(
     try:
         index = None if pretrained is None else pretrained.index
         split = _open(data, config, runtime, index)
-        path = Path(out) if out is not None else next_directory(f"{split.source.name}-finetune")
+        path = own.out or next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         runs: list[Run] = []
         # All are made before the first is trained, so that --resume knows how many there are.
-        for seed in range(config.run.seed, config.run.seed + seeds):
+        for seed in range(config.run.seed, config.run.seed + own.seeds):
             seeded = config.with_settings(seed=seed)
             train = _examples(split, seeded).train
             run = Run(
-                path if seeds == 1 else seed_directory(path, seed),
+                path if own.seeds == 1 else seed_directory(path, seed),
                 locate(data),
                 fit_batch_size(seeded, len(train), runtime),
                 train.fingerprint(),
@@ -107,13 +103,13 @@ def finetune(
                 labels_fingerprint=split.labels_fingerprint(),
             )
             runs.append(run)
-        if runtime.is_main and seeds > 1:
-            prepare_seeds(path, overwrite=overwrite, needed=runs[0].needed)
+        if runtime.is_main and own.seeds > 1:
+            prepare_seeds(path, overwrite=own.overwrite, needed=runs[0].needed)
 
         def write_first(draft: Run) -> None:
             write_image_list(draft, _examples(split, draft.config), {})
 
-        with starting(runs, runtime, split.source, write_first, overwrite=overwrite):
+        with starting(runs, runtime, split.source, write_first, overwrite=own.overwrite):
             _train_all(path, runs, split, runtime)
         return runs
     finally:

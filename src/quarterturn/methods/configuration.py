@@ -208,6 +208,12 @@ class Config:
         return {group.name: getattr(self, group.name) for group in dataclasses.fields(self)}
 
 
+def setting_names() -> set[str]:
+    """The settings that a configuration can have, whatever its method."""
+    methods = {name for options in METHODS.values() for name in field_types(options)}
+    return methods | Config().settings().keys()
+
+
 def method_named(name: str) -> type[MethodOptions]:
     """The options of a method by its name.
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.config import NoiseAwareConfig
+from quarterturn.config.options import take_options, take_options_and_settings
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
-from quarterturn.methods.configuration import Config
+from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.orientation.ablation import Variant, gather_table, list_variants
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.networks import cross_fit
+from quarterturn.orientation.options import UprightOptions
 from quarterturn.orientation.scores_csv import write_scores
 from quarterturn.orientation.upright_findings import store_findings
 from quarterturn.orientation.upright_table import FILE, UprightTable, write_dat
@@ -32,20 +34,16 @@ from quarterturn.runs.start import resumed_runtime, select_for_all, starting
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("npz", "dat")
 MOST_CLASSES = 20
 """Classes on the terminal; the page and summary.json have them all."""
 
 
 def upright(
     data: Path | str,
+    options: UprightOptions | None = None,
     *,
-    out: Path | str | None = None,
-    preset: str | None = None,
     config: Config | None = None,
-    format: str = "npz",
-    overwrite: bool = False,
-    **settings: Any,
+    **fields: Any,
 ) -> Run:
     """Estimate, out of sample, how probably each image in each of its four turns looks upright.
 
@@ -55,12 +53,10 @@ def upright(
 
     Args:
         data: DATA; its training images are scored, what ``limit`` and ``long_tail`` leave of them.
-        out: The run directory; by default ``runs/<data>-upright-<n>``.
-        preset: Name of the networks' recipe; ``digits`` or ``folder-rotnet`` by default.
+        options: The run directory, the networks' preset, and the files to write.
         config: A whole configuration, in place of a preset. Its method is taken for ``rotnet``.
-        format: ``npz``, or ``dat`` for the original's text file as well.
-        overwrite: Delete an earlier run at ``out``.
-        **settings: Single settings by name, such as ``folds=2``.
+        **fields: Fields of `UprightOptions`, in place of ``options`` or of some of its values,
+            and settings of the run without their groups: ``epochs=3, folds=2``.
 
     Returns:
         The finished run, with ``upright.npz``, ``scores.csv`` and ``report.html``.
@@ -68,8 +64,11 @@ def upright(
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
     """
+    own, settings = take_options_and_settings(
+        UprightOptions, options, fields, setting_names() - {"method"}
+    )
     data = str(data)
-    base = config or preset_named(preset or default_rotnet_preset(data))
+    base = config or preset_named(own.preset or default_rotnet_preset(data))
     # Of a method's settings none means anything here; the command line has none either.
     config = replace(
         base.with_settings(**settings), method=RotNetOptions(), noise_aware=NoiseAwareConfig()
@@ -78,20 +77,19 @@ def upright(
     if config.run.epochs == 0:
         raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")
     check_network(config)
-    _check_format(format)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     try:
         images = select_for_all(data, config, runtime)
         # The copies among them are counted later; that takes longer.
         require_enough(len(images.chosen), config.upright.folds)
-        path = Path(out) if out is not None else next_directory(f"{images.source.name}-upright")
+        path = own.out or next_directory(f"{images.source.name}-upright")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
         with (
-            starting([run], runtime, images.source, lambda draft: None, overwrite=overwrite),
+            starting([run], runtime, images.source, lambda draft: None, overwrite=own.overwrite),
             stage("upright", total=100),
         ):
-            make_probabilities(run, images, runtime, format=format)
+            make_probabilities(run, images, runtime, format=own.format)
         _log_closing(run)
         return run
     finally:
@@ -115,7 +113,7 @@ def resume_upright(
     Raises:
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
-    _check_format(format)
+    take_options(UprightOptions, None, {"format": format})
     run = Run.open(path)
     run.require_kind("upright")
     run = run.with_machine_of(config)
@@ -228,8 +226,3 @@ def _introduce(run: Run, images: Selection) -> None:
 def _undecoded(table: UprightTable) -> dict[str, str]:
     scored = set(table.scored.tolist())
     return {name: "could not be decoded" for i, name in enumerate(table.names) if i not in scored}
-
-
-def _check_format(format: str) -> None:
-    if format not in FORMATS:
-        raise ConfigError(f"--format {format}; expected {' or '.join(FORMATS)}")

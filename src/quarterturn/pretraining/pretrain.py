@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quarterturn.config.options import take_options_and_settings
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.loop import Training
@@ -19,7 +20,7 @@ from quarterturn.features.gallery import save_gallery
 from quarterturn.files import write_json
 from quarterturn.methods.base import Method
 from quarterturn.methods.build import build_method, check_network
-from quarterturn.methods.configuration import Config
+from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.pages.report import never_fatal, refresh_report
@@ -35,6 +36,7 @@ from quarterturn.pretraining.noise_aware import (
     upright_file,
     upright_passes,
 )
+from quarterturn.pretraining.options import PretrainOptions
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
@@ -48,12 +50,10 @@ logger = logging.getLogger(__name__)
 
 def pretrain(
     data: Path | str,
+    options: PretrainOptions | None = None,
     *,
-    out: Path | str | None = None,
-    preset: str | None = None,
     config: Config | None = None,
-    overwrite: bool = False,
-    **settings: Any,
+    **fields: Any,
 ) -> Run:
     """Learn a representation from unlabelled images.
 
@@ -61,11 +61,10 @@ def pretrain(
         data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT, such as
             ``imagenet:ROOT`` or ``stl10-unlabeled:ROOT``. Labels are not read, but to cut a long
             tail where ``long_tail`` asks, and to count classes where ``counts="labels"`` does.
-        out: The run directory; by default ``runs/<data>-<n>``.
-        preset: Name of a recipe; by default one that fits the data.
+        options: The run directory, and the preset.
         config: A whole configuration, in place of a preset.
-        overwrite: Delete an earlier run at ``out``.
-        **settings: Single settings by name, such as ``epochs=3``.
+        **fields: Fields of `PretrainOptions`, in place of ``options`` or of some of its values,
+            and settings of the run without their groups: ``epochs=3, method="rotnet"``.
 
     Returns:
         The finished run.
@@ -73,8 +72,9 @@ def pretrain(
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
     """
+    own, settings = take_options_and_settings(PretrainOptions, options, fields, setting_names())
     data = str(data)
-    base = config or preset_named(preset or default_preset(data))
+    base = config or preset_named(own.preset or default_preset(data))
     config = base.with_settings(**settings)
     config.check()
     if config.method.command != "pretrain":
@@ -104,14 +104,14 @@ def pretrain(
                 "needs none"
             )
         config = fit_batch_size(config, len(images.train), runtime)
-        path = Path(out) if out is not None else next_directory(images.source.name)
+        path = own.out or next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(path, locate(data), config, images.train.fingerprint())
 
         def write_first(draft: Run) -> None:
             _write_items(draft, images, {})
 
-        with starting([run], runtime, images.source, write_first, overwrite=overwrite):
+        with starting([run], runtime, images.source, write_first, overwrite=own.overwrite):
             _train(run, images, runtime)
         return run
     finally:
