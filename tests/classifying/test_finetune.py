@@ -199,7 +199,7 @@ def tiny(tmp_path: Path) -> dict:
     return {"data": data, **settings, "epochs": 1, "device": "cpu"}
 
 
-def test_several_seeds_go_on_and_begin_what_was_not_begun(tmp_path: Path, tiny: dict) -> None:
+def test_several_seeds_resume_and_start_missing_ones(tmp_path: Path, tiny: dict) -> None:
     out = tmp_path / "runs"
     runs = finetune(out=out, seeds=3, seed=1, **tiny)
     summary = (out / "results.json").read_bytes()
@@ -249,7 +249,7 @@ def test_the_run_that_it_begins_with_is_not_overwritten(tmp_path: Path, tiny: di
     assert all(run.checkpoint.exists() for run in (first, *runs))
 
 
-def test_a_run_that_cannot_be_begun_with_leaves_no_directory(tmp_path: Path, tiny: dict) -> None:
+def test_an_unusable_start_leaves_no_directory(tmp_path: Path, tiny: dict) -> None:
     begun = Run(tmp_path / "begun", "digits", preset("digits"), "abc")
     begun.create()
     with pytest.raises(CheckpointError, match="no checkpoint at"):
@@ -318,7 +318,7 @@ def test_wiring_of_groups_adjustment_and_resampling(
     np.testing.assert_allclose(by_class / sum(by_class), np.full(3, 1 / 3), rtol=1e-6)
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path: Path) -> None:
     words = (
         "finetune",
         "digits",
@@ -402,7 +402,7 @@ def test_counts_unreadable_test_images_and_stops_at_too_many(
         assert "truncated" in status[name]
 
 
-def test_a_class_that_is_not_tested_is_told_of(tmp_path: Path, tiny: dict) -> None:
+def test_reports_classes_without_test_images(tmp_path: Path, tiny: dict) -> None:
     tiny["data"] = write_npz(tmp_path / "b.npz", np.array([0] * 30 + [1] * 30 + [2] * 2))
     (run,) = finetune(out=tmp_path / "run", **tiny)
     assert results_of(run)["figures"]["per_class"]["2"] is None
@@ -410,7 +410,7 @@ def test_a_class_that_is_not_tested_is_told_of(tmp_path: Path, tiny: dict) -> No
     assert words in " ".join((run.path / "report.html").read_text().split())
 
 
-def test_begun_and_not_trained_is_not_called_untrained(tmp_path: Path, tiny: dict) -> None:
+def test_a_start_without_epochs_is_not_called_untrained(tmp_path: Path, tiny: dict) -> None:
     (first,) = finetune(out=tmp_path / "first", **tiny)
     (made,) = finetune(out=tmp_path / "made", start=first.path, **{**tiny, "epochs": 0})
     assert not made.untrained
@@ -419,7 +419,7 @@ def test_begun_and_not_trained_is_not_called_untrained(tmp_path: Path, tiny: dic
     assert "what its random weights give" not in page
 
 
-def test_an_unfinished_start_is_told_of(
+def test_reports_an_unfinished_start(
     tmp_path: Path, tiny: dict, terminal: pytest.CaptureFixture[str]
 ) -> None:
     (first,) = finetune(out=tmp_path / "first", **tiny)

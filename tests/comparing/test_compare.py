@@ -246,7 +246,7 @@ def test_two_results_of_one_protocol_are_refused(runs: dict[str, Run], tmp_path:
         ProbedRun.open(copied)
 
 
-def test_unequal_numbers_of_runs_are_told(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
+def test_reports_unequal_numbers_of_runs(runs: dict[str, Run], tmp_path: Path, terminal) -> None:
     """One of two seeds was probed by a linear classifier as well."""
     copied = [tmp_path / name for name in ("a0", "a1")]
     for path in copied:
@@ -315,7 +315,7 @@ def test_classifiers_of_other_test_images_are_not_compared(
         compare([classifiers[0], other.path], out=tmp_path / "x.json")
 
 
-def test_an_unfinished_classifier_is_told_how_to_finish(
+def test_an_unfinished_classifier_names_the_command_to_finish(
     classifiers: list[Path], tmp_path: Path
 ) -> None:
     shutil.copytree(classifiers[0], tmp_path / "run")

@@ -47,7 +47,7 @@ def test_groups_are_rows_with_their_spread_over_runs() -> None:
     assert table.note.endswith("differ only in their seed")
 
 
-def test_test_images_learned_from_are_told_of_each_group() -> None:
+def test_reports_seen_test_images_of_each_group() -> None:
     earlier = {"test_images_learned_from": 9}  # a result that does not tell of labels
     groups = [
         Group("plain", [probed(0, 0.5, **learned(7, 0)), probed(1, 0.5, **learned(3, 0))]),

@@ -154,7 +154,7 @@ class TestLimit:
         train, held = split.parts(0)
         assert (len(train), len(held)) == (12, 12)
 
-    def test_that_leaves_a_class_untrained_is_told(self, tmp_path):
+    def test_reports_a_class_left_without_images(self, tmp_path):
         data = archive(tmp_path / "x.npz", train=[0, 1] * 50 + [2], test=[0, 1, 2] * 4)
         assert open_labelled(data, limit=20).description.endswith(
             "; --limit leaves no training image of 1 of the classes tested"

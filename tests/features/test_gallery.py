@@ -142,7 +142,7 @@ def test_images_that_look_turned_are_surest_first(copies):
     assert look_turned(replace(copies, probabilities=None)) == ()
 
 
-def test_a_network_without_rotation_head_has_neighbors_alone(digits, config, run):
+def test_a_network_without_rotation_head_has_only_neighbors(digits, config, run):
     network = build_network(config.with_settings(method="instance"))
     gallery = save_gallery(run, network, digits)
     assert not gallery.four_turns

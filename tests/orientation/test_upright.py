@@ -95,7 +95,7 @@ class TestUpright:
         assert not list(finished.path.rglob("*.partial"))
         assert not (finished.path / "upright.dat").exists()
 
-    def test_an_existing_directory_is_left_alone(self, finished: Run) -> None:
+    def test_an_existing_directory_is_not_touched(self, finished: Run) -> None:
         before = stamps(finished.path)
         with pytest.raises(ConfigError, match="exists; choose another --out"):
             upright("digits", out=finished.path, **FOLDS)
@@ -163,7 +163,7 @@ class TestUpright:
         assert "epochs: 5 -> 1" in said
         assert "folds: 3 -> 2" in said
 
-    def test_each_command_goes_on_with_its_own_runs(self, finished: Run, tmp_path: Path) -> None:
+    def test_each_command_resumes_only_its_own_runs(self, finished: Run, tmp_path: Path) -> None:
         before = stamps(finished.path)
         other = Run(tmp_path / "other", "digits", finished.config, finished.fingerprint)
         other.create()
@@ -217,7 +217,7 @@ class TestUpright:
             tables.append(UprightTable.read(run.path / "upright.npz"))
         np.testing.assert_array_equal(tables[0].probabilities, tables[1].probabilities)
 
-    def test_a_named_data_set_is_fetched_when_asked_alone(
+    def test_a_named_data_set_is_fetched_only_on_request(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         fetched: list[Path] = []
@@ -237,7 +237,7 @@ class TestUpright:
 
 
 class TestFiles:
-    def test_what_cannot_be_read_is_told_of(self, photos: Path, tmp_path: Path) -> None:
+    def test_reports_what_cannot_be_read(self, photos: Path, tmp_path: Path) -> None:
         data = shutil.copytree(photos, tmp_path / "photos")
         names = ["blue/03.png", "red/11.png"]
         for name in names:
@@ -423,7 +423,7 @@ class TestPretrain:
         go_on(tmp_path / "cut")
         assert_same_checkpoint(tmp_path / "cut", whole.path)
 
-    def test_half_a_copy_is_made_anew(self, finished: Run, tmp_path: Path) -> None:
+    def test_half_a_copy_is_made_again(self, finished: Run, tmp_path: Path) -> None:
         run = tmp_path / "run"
 
         def copy_half(source: Path, target: Path) -> None:
@@ -473,7 +473,7 @@ class TestAuto:
         by_file = train(tmp_path / "r", **{**AUTO, "upright": str(alone.path)})
         assert_same_checkpoint(by_file.path, whole.path)
 
-    def test_reads_no_labels_where_upright_alone_does(self, whole: Run, finished: Run) -> None:
+    def test_reads_no_labels_where_only_upright_does(self, whole: Run, finished: Run) -> None:
         def first_line(run: Path) -> str:
             return (run / "scores.csv").read_text().splitlines()[1]
 
@@ -496,7 +496,7 @@ class TestAuto:
             "each), 8 passes over the images in all; the training itself (convnet at 16 px) makes 2"
         ) in said  # three quarters of nine tenths, 4 times 3 epochs: 8.1
 
-    def test_an_interrupted_run_goes_on_wherever_it_was(self, whole: Run, tmp_path: Path) -> None:
+    def test_an_interrupted_run_resumes_at_any_stage(self, whole: Run, tmp_path: Path) -> None:
         run = tmp_path / "cut"
         # A fold has two steps, and the training eight.
         for begin, step in [
@@ -521,7 +521,7 @@ class TestAuto:
         assert stamps(whole.path) == before
 
     @pytest.mark.parametrize("there", [[], ["config.json"]])
-    def test_a_folder_that_was_only_begun(
+    def test_a_folder_that_was_only_started(
         self, there: list[str], whole: Run, tmp_path: Path
     ) -> None:
         run = tmp_path / "cut"

@@ -49,7 +49,7 @@ CLUSTERED = {
 }
 
 
-def test_an_interrupted_run_goes_on_with_its_clusters(
+def test_an_interrupted_run_resumes_with_its_clusters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, parted, plain = tmp_path / "whole", tmp_path / "parted", loop.training_step
@@ -78,7 +78,7 @@ def test_an_interrupted_run_goes_on_with_its_clusters(
     assert sum(second["weights"]) == pytest.approx(np.count_nonzero(second["counts"]))
 
 
-def test_labels_that_are_counted_are_told_of(
+def test_reports_that_labels_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(tmp_path / "run")]
@@ -136,7 +136,7 @@ def test_rotation_switches_and_the_imbalance_picture_are_written(
     assert len(sizes) == 10
 
 
-def test_a_collection_of_one_group_is_told_of(
+def test_reports_a_collection_of_one_group(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_upright(tmp_path / "upright.npz", np.linspace(0, 0.4, 60, dtype=np.float32))

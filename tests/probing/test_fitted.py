@@ -124,7 +124,7 @@ class TestViews:
         for classifier in ("knn-20", "linear"):
             assert found[ScoreName("trained", "pixels", classifier, "turned")]["top1"] > 0.9
 
-    def test_training_sees_upright_images_alone_unless_asked(self, crop):
+    def test_training_sees_only_upright_images_by_default(self, crop):
         train, test = patterned(40, 0), patterned(10, 1)
         upright = torch.from_numpy(train.pixels).permute(0, 3, 1, 2) / 127.5 - 1
         for turn_training in (False, True):

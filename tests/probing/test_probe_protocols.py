@@ -180,7 +180,7 @@ def test_ten_crops_are_another_protocol(convnet: Run) -> None:
     assert one.scores != ten.scores
 
 
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_command_resumes(
     convnet: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     words = f"digits {SHORT} --preset imagenet-linear --layers conv1 --no-untrained"

@@ -293,7 +293,7 @@ class TestInterrupted:
 
     @pytest.mark.parametrize("augment", [True, False])
     @pytest.mark.parametrize("steps", [1, 5, 12, 19])  # twelve make a training
-    def test_goes_on_to_the_same_figures(self, make_probe, network, interrupt, augment, steps):
+    def test_resumes_to_the_same_figures(self, make_probe, network, interrupt, augment, steps):
         settings = {"augment": augment, "checkpoint_every": 3}
         expected = make_probe(**settings).run(network, "trained", [0, 1])
         probe = make_probe(**settings)
@@ -305,7 +305,7 @@ class TestInterrupted:
         probe.finish()
         assert not probe.folder.exists()
 
-    def test_does_not_begin_anew(self, make_probe, network, interrupt):
+    def test_does_not_start_over(self, make_probe, network, interrupt):
         probe = make_probe(checkpoint_every=3)
         interrupt(7)
         with pytest.raises(KeyboardInterrupt):
