@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quarterturn.classifying.finetune import finetune, resume_finetune
     from quarterturn.classifying.predict import predict
     from quarterturn.collection.embed import embed
+    from quarterturn.collection.neighbors import neighbors
     from quarterturn.comparing.compare import compare
     from quarterturn.comparing.report import report
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
@@ -57,6 +58,7 @@ _HOME = {
     "long_tail_counts": "data.long_tail",
     "long_tail_indices": "data.long_tail",
     "nce_loss": "losses.instance",
+    "neighbors": "collection.neighbors",
     "orient": "orientation.orient",
     "predict": "classifying.predict",
     "pretrain": "pretraining.pretrain",
@@ -93,6 +95,7 @@ __all__ = [
     "long_tail_counts",
     "long_tail_indices",
     "nce_loss",
+    "neighbors",
     "orient",
     "predict",
     "pretrain",

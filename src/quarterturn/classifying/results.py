@@ -169,6 +169,6 @@ def summarise_seeds(path: Path, runs: list[Run]) -> None:
 
 
 def write_image_list(run: Run, examples: TrainTestSplit, failed: dict[str, str]) -> None:
-    """Write ``items.csv``: every image file, and what became of it."""
+    """Write ``items.csv``: every image file with its status."""
     held_out = examples.test if examples.split.test is None else None
     write_items(run.path / "items.csv", examples.split.source, examples.train, held_out, failed)

@@ -30,7 +30,7 @@ DATA_WORDS = (
 
 @dataclass(frozen=True)
 class Positional:
-    """A word that is told by its place.
+    """A word that is known by its place.
 
     Attributes:
         metavar: What it is called in ``--help``.

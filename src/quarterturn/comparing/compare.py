@@ -31,7 +31,7 @@ def compare(
     """Compare runs by their probes, and classifiers by their tests.
 
     Runs that differ only in their seed are one group, with mean, spread and n. A table holds
-    figures of one protocol alone.
+    figures of only one protocol.
 
     Args:
         runs: Run directories that have been probed, or that ``finetune`` has made.

@@ -102,12 +102,12 @@ def resume_upright(
     config: Config | None = None,
     format: str = "npz",
 ) -> Run:
-    """Go on with an interrupted run, fold by fold; a finished one is left as it is.
+    """Resume an interrupted run, fold by fold; a finished one is left as it is.
 
     Args:
         path: The run directory.
         config: The settings that the user asks for; they may differ from the run's in the
-            machine's alone.
+            machine's own.
         format: As for `upright`.
 
     Raises:
@@ -149,7 +149,7 @@ def make_probabilities(
     *,
     format: str = "npz",
 ) -> None:
-    """Cross-fit, or go on with it, and write what a run of it holds."""
+    """Cross-fit, or resume it, and write what a run of it holds."""
     if (run.path / FILE).exists() and (format == "npz" or (run.path / "upright.dat").exists()):
         logger.info(f"{run.path} is finished: nothing to do")
         return

@@ -1,4 +1,4 @@
-"""Charts of a classifier's test: which classes are taken for which, and how well each is told."""
+"""Charts of a classifier's test: what is taken for what, and the accuracy of each class."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def diagnose(
     was_training = network.training
     network.eval()
     try:
-        # All of it before anything is yielded: whoever asks goes on with the network as it was,
+        # All of it before anything is yielded: whoever asks continues with the network as it was,
         # and with gradients.
         measured = list(_measure(network, images, crop, device, workers, failed))
     finally:

@@ -25,10 +25,10 @@ from quarterturn.methods.base import Network
 from quarterturn.randomness import permutation
 
 MOST = 50_000
-"""Images that are looked at; of a larger collection so many are drawn, since each is compared with
+"""Images that are looked at; of a larger collection N are drawn, since each is compared with
 each: minutes on a processor."""
 NEIGHBORS = 10
-"""An image is rare when even its nearest so many are unlike it."""
+"""An image is rare if even this many nearest neighbours are unlike it."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
     """The probabilities that a pretraining run asks for; they are kept in its directory.
 
     Args:
-        run: The run; with ``auto``, its folder ``upright`` gets a run of cross-fitting, which goes
-            on where it was interrupted.
+        run: The run; with ``auto``, its folder ``upright`` gets a run of cross-fitting, which
+            resumes where it was interrupted.
         images: Its images.
         runtime: Device, precision, processes.
 

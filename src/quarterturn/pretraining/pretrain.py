@@ -124,7 +124,7 @@ def resume(path: Path | str, *, config: Config | None = None) -> Run:
     Args:
         path: The run directory.
         config: The settings that the user asks for; they may differ from the run's in the
-            machine's alone.
+            machine's own.
 
     Returns:
         The finished run. A run that was finished before is left as it is.
@@ -136,7 +136,7 @@ def resume(path: Path | str, *, config: Config | None = None) -> Run:
     data = run.data
     if data is None:
         raise ConfigError(
-            f"the weights of {path} were imported: there is no training to go on with. Begin a new "
+            f"the weights of {path} were imported: there is no training to resume. Begin a new "
             "run with quarterturn pretrain DATA"
         )
     run.require_kind("pretrain")
@@ -255,7 +255,7 @@ def _labels_read(config: Config, images: Selection) -> str:
 
 
 def _warnings(run: Run, images: Selection) -> list[str]:
-    """What was asked for and changes nothing."""
+    """Warnings about options that have no effect."""
     return [*options_without_effect(run.config), *agnostic_warnings(run, images)]
 
 

@@ -1,6 +1,6 @@
 """Classifiers trained on layers of a frozen backbone, by a protocol of the literature.
 
-They go through the training loop as any method does, and an interrupted training goes on where it
+They go through the training loop as any method does, and an interrupted training resumes where it
 was. The last epoch counts; no test image chooses anything.
 """
 
@@ -45,13 +45,13 @@ def heads_protocol(
     """What figures of trained classifiers must have in common; see `protocol_of`.
 
     The side and the scale of the pixels are the run's own, and which layers and numbers of images
-    were asked for is told by the figures' names; neither is among it.
+    were asked for is in the figures' names; neither is among it.
     """
     data, heads, run = recipe.data, recipe.method_as(ProbeHeadsOptions), recipe.run
     settings = asdict(heads)
     del settings["layers"], settings["images_per_class"]
     optimizer = asdict(recipe.optimizer)
-    del optimizer["noise_aware_from"], optimizer["noise_aware_rate"]  # of the pretext task alone
+    del optimizer["noise_aware_from"], optimizer["noise_aware_rate"]  # of the pretext task only
     crops = ("crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip", "eval_crop")
     return protocol_of(
         name,

@@ -37,7 +37,7 @@ def export(
 
     Args:
         run: The run directory.
-        options: Which format, where to, and what that format may be told; ``format`` has no
+        options: Which format, where to, and the format's own options; ``format`` has no
             default.
         **fields: Fields of `ExportOptions`, in place of ``options`` or of some of its values.
 
