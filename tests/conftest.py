@@ -7,10 +7,14 @@ import os
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 pytest_plugins = [
     f"tests.fixtures.{topic}" for topic in ("images", "narration", "networks", "runs")
 ]
+
+settings.register_profile("here", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("here")  # the same cases each time, and no limit that a busy machine misses
 
 MOST_WORKERS = 8  # each takes a gigabyte of memory
 

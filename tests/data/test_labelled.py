@@ -277,7 +277,7 @@ class TestWithoutLabels:
         ("folders", "words"),
         [
             ({"ant": 5, "bee": 5, ".": 2}, r"2 images lie beside its sub-folders, such as 00\.png"),
-            ({"train/ant": 5, "train/bee": 5}, "all its images are in one sub-folder, 'train'"),
+            ({"home/ant": 5, "home/bee": 5}, "all its images are in one sub-folder, 'home'"),
             ({".": 9}, "expected a sub-folder for each class"),
         ],
     )

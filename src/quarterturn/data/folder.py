@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.image_file import HEIC, READABLE
 from quarterturn.data.indexed_files import IndexedFiles, index_files
+from quarterturn.data.split_folders import are_split_names, is_folder, split_of
 
 
 def index_folder(root: Path, index: HeaderIndex) -> IndexedFiles:
     """The image files below a folder, named by their relative paths.
 
-    Top-level sub-folders are classes if there are at least two and all images are in one.
+    Top-level sub-folders are classes if there are at least two and all images are in one. Where the
+    only one is named as a split, its own sub-folders are.
 
     Args:
         root: The folder.
@@ -40,14 +42,22 @@ def list_images(root: Path) -> tuple[list[str], Counter[str]]:
     names, ignored = [], Counter[str]()
     for below, files in _walk(root):
         for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
-                ignored["hidden"] += 1
-            elif suffix in READABLE or suffix in HEIC:
+            if is_image_name(name):
                 names.append(below + name)
+            elif name.startswith("."):
+                ignored["hidden"] += 1
             else:
-                ignored[suffix or "(no suffix)"] += 1
+                ignored[_suffix(name) or "(no suffix)"] += 1
     return names, ignored
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is taken as an image by its name: a known suffix, and not hidden."""
+    return not name.startswith(".") and (_suffix(name) in READABLE or _suffix(name) in HEIC)
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
@@ -59,11 +69,11 @@ def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     """
     with os.scandir(root) as scanned:
         entries = sorted(scanned, key=lambda entry: entry.name)
-    yield "", [entry.name for entry in entries if not entry.is_dir()]
+    yield "", [entry.name for entry in entries if not is_folder(entry)]
     above = _with_parents(os.path.realpath(root))
     start = len(os.path.join(root, ""))
     for entry in entries:
-        if entry.name.startswith(".") or not entry.is_dir():
+        if entry.name.startswith(".") or not is_folder(entry):
             continue
         if os.path.realpath(entry.path) in above:
             continue
@@ -95,13 +105,17 @@ def _with_parents(folder: str) -> set[str]:
 
 
 def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str], str]:
-    """Top-level sub-folders as classes, if there are at least two and all images are in one.
+    """Sub-folders as classes, if there are at least two and all images are in one.
 
     Returns:
         Labels, class names, and "". Without classes None, no names, and why.
     """
-    tops = [top if below else None for top, _, below in (n.partition(os.sep) for n in names)]
+    tops = _first_parts(names)
     class_names = sorted({top for top in tops if top is not None})
+    if len(class_names) == 1 and None not in tops and split_of(class_names[0]) is not None:
+        # A split by itself, such as train/ of a download: its classes are one level down.
+        tops = _first_parts([name.partition(os.sep)[2] for name in names])
+        class_names = sorted({top for top in tops if top is not None})
     if class_names and None in tops:
         beside = names[tops.index(None)]
         reason = f"{tops.count(None):,} images lie beside its sub-folders, such as {beside}"
@@ -109,5 +123,16 @@ def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str
     if len(class_names) < 2:
         reason = f"all its images are in one sub-folder, {class_names[0]!r}" if class_names else ""
         return None, [], reason
+    if are_split_names(class_names):
+        reason = (
+            f"its sub-folders {', '.join(map(repr, class_names))} are named as splits, not as "
+            "classes; expected 'train' and another split, with a sub-folder for each class inside"
+        )
+        return None, [], reason
     number = {name: i for i, name in enumerate(class_names)}
     return np.array([number[top] for top in tops if top is not None]), class_names, ""
+
+
+def _first_parts(names: Sequence[str]) -> list[str | None]:
+    """The top-level folder of each name; None for a file that lies beside the folders."""
+    return [top if below else None for top, _, below in (n.partition(os.sep) for n in names)]

@@ -19,6 +19,7 @@ from quarterturn.data.class_matching import (
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source, open_source
+from quarterturn.data.split_folders import are_split_names
 from quarterturn.data.subsets import (
     cut_long_tail,
     limit_images,
@@ -215,6 +216,11 @@ def _require_labels(images: ImageSet, data: str) -> None:
                 images.unlabelled
                 or "expected a sub-folder for each class, or labels in the .npz or .csv file"
             )
+        )
+    if are_split_names(images.class_names):
+        raise DataError(
+            f"{data} has the classes {', '.join(map(repr, images.class_names))}, which are names "
+            "of splits; expected the names of classes"
         )
     if len(np.unique(images.labels)) < 2:
         raise DataError(f"{data} has images of only one class; expected at least two")

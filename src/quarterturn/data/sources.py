@@ -14,12 +14,13 @@ from pathlib import Path
 
 from quarterturn.data.arrays import read_digits, read_npz
 from quarterturn.data.data_argument import DIGITS, locate, split_name
-from quarterturn.data.folder import index_folder
+from quarterturn.data.folder import index_folder, is_image_name, list_images
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.indexed_files import IndexedFiles
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
+from quarterturn.data.split_folders import find_split_folders
 from quarterturn.data.unreadable import check_unreadable, list_unreadable
 from quarterturn.errors import DataError
 
@@ -37,6 +38,8 @@ class Source:
         test: The test split (``test``, else ``val``), or None.
         test_name: The name of that split.
         unused: Splits used neither for training nor for testing, such as ``val`` beside ``test``.
+        beside: Images that lie beside the folders of the splits, counted by top-level folder; those
+            in none under "".
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are not images, counted by suffix.
         num_heic: HEIC files left out because the extra that reads them is not installed.
@@ -49,6 +52,7 @@ class Source:
     test: ImageSet | None = None
     test_name: str = ""
     unused: dict[str, ImageSet] = field(default_factory=dict)
+    beside: Counter[str] = field(default_factory=Counter)
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
@@ -109,6 +113,9 @@ class Source:
             f"{len(images):,} images in the split {split!r}, which is not used"
             for split, images in self.unused.items()
         ]
+        if self.beside:
+            places = [f"{n:,} in {folder or 'no folder'}" for folder, n in self.beside.items()]
+            lines.append(f"images beside the splits, which are not used: {', '.join(places)}")
         if self.ignored:
             kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(self.ignored.items()))
             lines.append(f"ignored files that are not images: {kinds}")
@@ -174,8 +181,10 @@ def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
         return _source_of_splits(DIGITS, read_digits())
     path = Path(data).expanduser()
     if path.is_dir():
-        name = path.resolve().name or "images"
-        return _source_of_files(name, _index_splits(path, headers), headers)
+        splits, beside = _index_splits(path, headers)
+        source = _source_of_files(path.resolve().name or "images", splits, headers)
+        source.beside = beside
+        return source
     if path.suffix.lower() == ".csv":
         manifest = index_manifest(path, headers)
         source = _source_of_files(path.stem, manifest.splits, headers)
@@ -218,9 +227,15 @@ def _source_of_files(name: str, splits: Mapping[str, IndexedFiles], index: Heade
     return source
 
 
-def _index_splits(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
-    """The splits of a folder; all images are ``train`` if there is no other split beside it."""
-    splits = [split for split in ("train", "val", "test") if (root / split).is_dir()]
-    if "train" not in splits or len(splits) == 1:
-        return {"train": index_folder(root, index)}
-    return {split: index_folder(root / split, index) for split in splits}
+def _index_splits(root: Path, index: HeaderIndex) -> tuple[dict[str, IndexedFiles], Counter[str]]:
+    """The splits of a folder, and the images beside them, counted by folder.
+
+    All images are ``train`` if there is no other split beside it.
+    """
+    found = find_split_folders(root)
+    if not found.folders:
+        return {"train": index_folder(root, index)}, Counter()
+    splits = {split: index_folder(root / name, index) for split, name in found.folders.items()}
+    beside = Counter({f"{name}/": len(list_images(root / name)[0]) for name in found.others})
+    beside[""] = sum(is_image_name(name) for name in os.listdir(root) if (root / name).is_file())
+    return splits, +beside  # without those that hold no images
