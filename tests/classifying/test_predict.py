@@ -113,7 +113,7 @@ def test_what_cannot_be_read_is_listed(
     words = ["predict", str(run.path), str(folder), "--device", "cpu", "--workers", "0"]
     assert main([*words, "--out", str(tmp_path / "a.csv")]) == 0
     told = capsys.readouterr().err
-    assert "unreadable files left out: 2" in told
+    assert "2 image files could not be read:" in told
     assert "07.png: " in told
     assert "08.png: " in told
     assert len(read(tmp_path / "a.csv")) == 58
@@ -141,7 +141,7 @@ def test_writes_every_split_under_distinct_names(
     words = [command, str(run.path), str(data), "--device", "cpu", "--workers", "0"]
     assert main([*words, "--out", str(out)]) == 0
     told = capsys.readouterr().err
-    assert "unreadable files left out: 3" in told
+    assert "3 image files could not be read:" in told
     assert all(f"{split}/red/07.png: " in told for split in ("train", "val", "test"))
     assert Counter(row["split"] for row in read(out)) == {"train": 59, "val": 59, "test": 59}
     assert main([*words, "--max-bad-fraction", "0.016", "--out", str(tmp_path / "b.csv")]) == 2

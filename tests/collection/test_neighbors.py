@@ -82,7 +82,9 @@ def test_what_is_printed_is_what_is_written(
     with Image.open(stem.with_suffix(".png")) as sheet:
         assert sheet.width > 900
     printed = terminal.readouterr()
-    assert str(stem.with_suffix(".png")) in printed.err
+    words = " ".join(printed.err.split())
+    assert f"contact sheet: {stem}.png its data: {stem}.json next: quarterturn neighbors" in words
+    assert f"neighbors {digits_run.path} {result['neighbors'][0]['name']} " in words
     assert "the image itself, in train, is left out" in " ".join(printed.out.split())
     lines = [line for line in printed.out.splitlines() if "digit-" in line][1:]
     assert len(lines) == 10

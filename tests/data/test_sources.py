@@ -82,7 +82,7 @@ class TestMessyFolder:
             "68 images in My photos",
             "ignored files that are not images: 1 (no suffix), 1 .txt, 2 hidden",
             "left out: 1 HEIC files; read them with: pip install 'quarterturn[heic]'",
-            "1 image files cannot be read and are left out:",
+            "left out: 1 image file that cannot be read:",
             "  empty.jpg: the file is empty",
         ]
 

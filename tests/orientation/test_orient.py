@@ -97,7 +97,9 @@ def test_the_table_is_what_is_written(run: Run, terminal: pytest.CaptureFixture[
     words = " ".join(printed.out.split())
     assert "agnostic score 0.5 or more; unsure: a probability below 0.6" in words
     assert "copies" not in words
-    assert str(run.path / "orient-") in printed.err
+    said = " ".join(printed.err.split())
+    assert f"which way is up in 10 images, by {run.path} turns: {run.path / 'orient-'}" in said
+    assert f"quarterturn orient {run.path} {run.data} --write {run.path / 'upright-copies'}" in said
 
 
 def test_turned_copies_are_written_apart(

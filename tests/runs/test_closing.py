@@ -47,6 +47,11 @@ def test_unreadable_files_are_counted(caplog, number, message):
     assert caplog.records[0].levelname == "WARNING"
 
 
+def test_unreadable_files_are_listed_where_no_file_lists_them(caplog):
+    log_unreadable({"a.jpg": "damaged", "b.jpg": "empty"})
+    assert caplog.messages == ["2 image files could not be read:\n  a.jpg: damaged\n  b.jpg: empty"]
+
+
 def test_nothing_is_said_where_all_files_are_read(caplog):
     log_unreadable({}, Path("items.csv"))
     assert caplog.messages == []

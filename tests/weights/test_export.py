@@ -187,6 +187,7 @@ def test_the_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert "Differences from quarterturn" in said.out
     assert "rotation_head" in said.out
     assert "load_backbone" in said.err
+    assert f"next: quarterturn export {run.path} --format onnx" in " ".join(said.err.split())
     file = run.path / "exports" / "safetensors" / "convnet.safetensors"
     assert load_backbone(file).layers == ("conv1", "conv2", "conv3", "fc")
     words = ["export", str(run.path), "--format", "onnx", "--layers", "conv9"]

@@ -129,6 +129,7 @@ def test_the_command(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr().err
     assert "RotNet's Network-in-Network of 3 blocks: all 56 tensors" in said.replace("\n", " ")
     assert "heads: rotation head" in said
+    assert f"next: quarterturn probe {tmp_path / 'run'} DATA" in " ".join(said.split())
     assert "mean 0.4914, 0.4824, 0.4467" in said.replace("\n", " ")
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["data"] is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,9 @@ from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
-from quarterturn.runs.closing import log_closing
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.start import warn_unfinished
-
-logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -74,9 +71,9 @@ def predict(
             network, images, crop, device=runtime.device, workers=options.workers, failed=failed
         )
 
-    every, left_out = run_on_all_splits(source, find, options.max_bad_fraction)
+    by_split, unreadable = run_on_all_splits("predict", source, find, options.max_bad_fraction)
     rows: list[list[object]] = []
-    for split, found in every.items():
+    for split, found in by_split.items():
         names = [source.all_splits[split].names[i] for i in found.indices]
         for name, likely in zip(
             names,
@@ -86,15 +83,14 @@ def predict(
             rows.append([name, split, *likely])
     _write(out, rows, min(options.top_k, len(opened.class_names)))
     warn_unfinished(opened)
-    if left_out:
-        logger.warning("\n".join(left_out))
+    log_unreadable(unreadable)
     log_closing(
         f"{len(rows):,} images, {len(opened.class_names)} classes",
-        {"written": out},
+        {"labels": out},
         [
             ("embed", opened.path, data, "--out", out.with_suffix(".npz")),
             ("export", opened.path, "--format", "safetensors"),
-            ("finetune", "DATA", "--from", opened.path),
+            ("probe", opened.path, opened.data_or_own(None)),
         ],
     )
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from quarterturn.features.network_features import choose_part
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import atomic_write, write_csv
 from quarterturn.runs import Run
-from quarterturn.runs.closing import log_closing
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
-
-logger = logging.getLogger(__name__)
 
 SUFFIXES = (".npz", ".csv")
 
@@ -77,18 +74,20 @@ def embed(
             images, crop, model, device=runtime.device, workers=options.workers, failed=failed
         )
 
-    by_split, left_out = run_on_all_splits(source, extract_split, options.max_bad_fraction)
+    by_split, unreadable = run_on_all_splits(
+        "embed", source, extract_split, options.max_bad_fraction
+    )
     embeddings = _join_splits(by_split, source.all_splits)
     embeddings.write(out)
-    if left_out:
-        logger.warning("\n".join(left_out))
+    log_unreadable(unreadable)
     num_images, width = embeddings.values.shape
+    collection = [] if data is None else ["--data", data]
     log_closing(
         f"{num_images:,} images, {width} features each ({options.layer or part})",
-        {"written": out},
+        {"features": out},
         [
-            ("neighbors", opened.path, "IMAGE"),
-            ("probe", opened.path, "DATA"),
+            ("neighbors", opened.path, embeddings.names[0], *collection),
+            ("probe", opened.path, opened.data_or_own(data)),
             ("export", opened.path, "--format", "safetensors"),
         ],
     )

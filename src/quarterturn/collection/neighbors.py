@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from quarterturn.config import DataConfig
 from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import open_source
+from quarterturn.data.sources import Source, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
@@ -24,11 +23,11 @@ from quarterturn.features.nearest_neighbors import nearest_in_splits
 from quarterturn.features.network_features import NetworkFeatures, choose_part
 from quarterturn.features.pictures import thumbnail
 from quarterturn.pages.figures import save_figure
-from quarterturn.pages.tables import printable, show
+from quarterturn.pages.tables import show
+from quarterturn.progress import stage
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
-
-logger = logging.getLogger(__name__)
 
 
 def neighbors(
@@ -70,14 +69,16 @@ def neighbors(
     runtime = Runtime(options.device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), options.half, options.layer)
     cache = FeatureCache(opened.path / "features")
-    gallery = {
-        split: cached_features(
-            images, crop, model, cache, device=runtime.device, workers=options.workers
-        )[part]
-        for split, images in source.splits.items()
-    }
-    values = _features_of(query, gallery, crop, model, part, runtime)
-    nearest = nearest_in_splits(gallery, values, options.k, excluded=query.places)
+    gallery = {}
+    with stage("neighbors", total=source.num_indexed):
+        for split, images in source.splits.items():
+            by_part = cached_features(
+                images, crop, model, cache, device=runtime.device, workers=options.workers
+            )
+            gallery[split] = by_part[part]
+        values = _features_of(query, gallery, crop, model, part, runtime)
+        nearest = nearest_in_splits(gallery, values, options.k, excluded=query.places)
+    unreadable = _unreadable(source, gallery)
     searched = sum(len(features.indices) for features in gallery.values())
     result = {
         "run": str(opened.path),
@@ -87,7 +88,7 @@ def neighbors(
         "features": options.layer or part,
         "left_out": sorted({split for split, _ in query.places}),
         "searched": searched,
-        "unreadable": source.num_indexed + len(source.unreadable) - searched,
+        "unreadable": len(unreadable),
         "neighbors": [
             {
                 "rank": rank,
@@ -104,8 +105,32 @@ def neighbors(
     out = options.out or opened.figures / f"neighbors-{_stem(query)}.png"
     save_figure(out.parent, contact_sheet(out.stem, result, pictures))
     show(neighbors_table(result))
-    logger.info(f"written: {printable(str(out))}")
+    log_unreadable(unreadable)
+    collection = [] if options.data is None else ["--data", data]
+    words = "1 image" if searched == 1 else f"{searched:,} images"
+    log_closing(
+        f"the {len(nearest)} nearest of {words} to {query.name} ({options.layer or part})",
+        {"contact sheet": out, "its data": out.with_suffix(".json")},
+        [
+            *(
+                ("neighbors", opened.path, source.splits[near.split].names[near.index], *collection)
+                for near in nearest[:1]
+            ),
+            ("embed", opened.path, data, "--out", opened.path / "features.npz"),
+            ("export", opened.path, "--format", "safetensors"),
+        ],
+    )
     return result
+
+
+def _unreadable(source: Source, gallery: dict[str, Features]) -> dict[str, str]:
+    """The files that are in no gallery, with the reason."""
+    undecoded = {
+        source.file_of(split, images.names[index]): "could not be decoded"
+        for split, images in source.splits.items()
+        for index in np.setdiff1d(np.arange(len(images)), gallery[split].indices).tolist()
+    }
+    return source.unreadable | undecoded
 
 
 def _features_of(

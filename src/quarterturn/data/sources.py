@@ -21,7 +21,7 @@ from quarterturn.data.indexed_files import IndexedFiles
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.split_folders import find_split_folders
-from quarterturn.data.unreadable import check_unreadable, list_unreadable
+from quarterturn.data.unreadable import check_unreadable, count_files, list_unreadable
 from quarterturn.errors import DataError
 
 MIN_IMAGES = 8
@@ -127,7 +127,7 @@ class Source:
                 "pip install 'quarterturn[heic]'"
             )
         if self.unreadable:
-            lines.append(f"{len(self.unreadable)} image files cannot be read and are left out:")
+            lines.append(f"left out: {count_files(len(self.unreadable))} that cannot be read:")
             lines += list_unreadable(self.unreadable)
         return lines
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from quarterturn.errors import DataError
 
 MAX_LISTED = 20
@@ -21,15 +23,20 @@ def check_unreadable(unreadable: dict[str, str], num_readable: int, max_fraction
     total = len(unreadable) + num_readable
     if total and len(unreadable) / total > max_fraction:
         raise DataError(
-            f"{len(unreadable)} of {total} image files cannot be read "
+            f"{len(unreadable):,} of {count_files(total)} cannot be read "
             f"({len(unreadable) / total:.1%}; the limit --max-bad-fraction is "
             f"{max_fraction:.1%}):\n" + "\n".join(list_unreadable(unreadable))
         )
 
 
-def list_unreadable(unreadable: dict[str, str], max_listed: int = MAX_LISTED) -> list[str]:
+def count_files(number: int) -> str:
+    """``1 image file`` or ``1,200 image files``."""
+    return "1 image file" if number == 1 else f"{number:,} image files"
+
+
+def list_unreadable(unreadable: Mapping[str, str], max_listed: int = MAX_LISTED) -> list[str]:
     """One line per file with its reason, for the first files, and how many more there are."""
     lines = [f"  {name}: {reason}" for name, reason in list(unreadable.items())[:max_listed]]
     if len(unreadable) > max_listed:
-        lines.append(f"  ... and {len(unreadable) - max_listed} more")
+        lines.append(f"  ... and {len(unreadable) - max_listed:,} more")
     return lines

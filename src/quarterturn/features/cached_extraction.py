@@ -13,6 +13,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.features.cache import Entry, EntryWriter, FeatureCache
 from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.progress import stage
 
 
 def is_complete(images: ImageSet, cache: FeatureCache, key: str) -> bool:
@@ -74,6 +75,9 @@ def cached_features(
             batch_size=batch_size,
             writer=_ByLayer(wanted, writers),
         )
+    else:
+        with stage("features", total=len(images), weight=len(images)) as bar:
+            bar.skip(len(images))
     found: dict[str, Features] = {}
     for layer in model.layers:
         numbers, arrays = cache.read(keys[layer])

@@ -170,7 +170,7 @@ def _batches(
     failed = {} if failed is None else failed
     num_read = 0
     try:
-        with stage("features", total=len(images)) as bar:
+        with stage("features", total=len(images), weight=len(images)) as bar:
             for batch in evaluation_batches(
                 images,
                 crop,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
-from quarterturn.data.unreadable import check_unreadable, list_unreadable
+from quarterturn.data.unreadable import check_unreadable
+from quarterturn.progress import stage
 
 
 class _HasIndices(Protocol):
@@ -23,30 +24,32 @@ Result = TypeVar("Result", bound=_HasIndices)
 
 
 def run_on_all_splits(
+    name: str,
     source: Source,
     run: Callable[[ImageSet, dict[int, str]], Result],
     max_bad_fraction: float,
-) -> tuple[dict[str, Result], list[str]]:
+) -> tuple[dict[str, Result], dict[str, str]]:
     """Run a function over the images of all splits, used and unused.
 
     Args:
+        name: What is being done, beside the progress bar.
         source: The images.
         run: Takes the images of a split, and a dictionary to fill with those that cannot be
             decoded.
         max_bad_fraction: Largest share of files that may be unreadable, over all splits.
 
     Returns:
-        Split to result, and lines on the files that were left out.
+        Split to result, and the files that could not be read, with the reasons.
 
     Raises:
         DataError: Too many files cannot be read.
     """
     results, unreadable = {}, dict(source.unreadable)
-    for split, images in source.all_splits.items():
-        failed: dict[int, str] = {}
-        results[split] = run(images, failed)
-        unreadable |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
+    with stage(name, total=sum(map(len, source.all_splits.values()))):
+        for split, images in source.all_splits.items():
+            failed: dict[int, str] = {}
+            results[split] = run(images, failed)
+            unreadable |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
     num_read = sum(len(result.indices) for result in results.values())
     check_unreadable(unreadable, num_read, max_bad_fraction)
-    lines = [f"unreadable files left out: {len(unreadable)}", *list_unreadable(unreadable)]
-    return results, lines if unreadable else []
+    return results, unreadable

@@ -213,8 +213,7 @@ class FoldTraining(TrainingJob[Method]):
 
     def conclude(self, training: Training[Method]) -> None:
         """Score the held-out images, and write what comes out."""
-        with stage("scores", weight=15):
-            outcome = _score(self.run, training.method.network, self.collection, self.fold)
+        outcome = _score(self.run, training.method.network, self.collection, self.fold)
         outcome.write(self.run.path / OUTCOME)
 
 
@@ -241,16 +240,18 @@ def _score(run: Run, network: Network, images: ImageSet, fold: Fold) -> FoldOutc
     views = list_views(crop, run.config.upright.view_crops)
     device = next(network.parameters()).device
     there: Any = {"device": device, "workers": run.config.machine.workers, "failed": {}}
-    held_out = images.subset(fold.held_out)
-    _, last_logits = view_logits(network, held_out, crop, views[:1], **there)
-    # The weights at the early stop take the place of the last ones; the training is over.
-    network.load_state_dict(run.load_network(stopped_checkpoint(run)).state_dict())
-    read, logits = view_logits(network, held_out, crop, views, **there)
-    validation = images.subset(fold.validation)
-    _, validation_logits = view_logits(network, validation, crop, views, **there)
+    held_out, validation = images.subset(fold.held_out), images.subset(fold.validation)
     drawn = permutation(len(fold.train), run.config.run.seed, "in fold")[:MOST_IN_FOLD]
     seen = fold.train[np.sort(drawn.numpy())]
-    seen_read, seen_logits = view_logits(network, images.subset(seen), crop, views[:1], **there)
+    in_one_view = len(held_out) + len(seen)
+    in_all_views = len(held_out) + len(validation)
+    with stage("scores", total=in_one_view + len(views) * in_all_views, weight=15):
+        _, last_logits = view_logits(network, held_out, crop, views[:1], **there)
+        # The weights at the early stop take the place of the last ones; the training is over.
+        network.load_state_dict(run.load_network(stopped_checkpoint(run)).state_dict())
+        read, logits = view_logits(network, held_out, crop, views, **there)
+        _, validation_logits = view_logits(network, validation, crop, views, **there)
+        seen_read, seen_logits = view_logits(network, images.subset(seen), crop, views[:1], **there)
     return FoldOutcome(
         fold.held_out[read],
         logits,

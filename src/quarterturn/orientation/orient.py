@@ -23,7 +23,9 @@ from quarterturn.orientation.orient_tables import orient_table
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
 from quarterturn.orientation.turns import TURN, UNREADABLE, Turns, write_turns
 from quarterturn.pages.tables import printable, show
+from quarterturn.progress import stage
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
 
 logger = logging.getLogger(__name__)
@@ -71,23 +73,24 @@ def orient(
     if options.write is not None:
         copies = UprightCopies.beside(data, source, options.write, overwrite=options.overwrite)
     runtime = Runtime(options.device, "32-true")
-    turns, learned_is_known = orient_images(
-        by,
-        source.splits,
-        data,
-        in_sample=options.in_sample,
-        device=runtime.device,
-        workers=options.workers,
-    )
-    verdicts = {
-        split: found.verdicts(options.agnostic, options.confidence)
-        for split, found in turns.items()
-    }
     path = options.out or opened.path / f"orient-{short_name(data)}.csv"
-    write_turns(path, source, turns, verdicts)
     written = None
-    if copies is not None:
-        written = _write_copies(copies, source, turns, verdicts, write_all=options.write_all)
+    with stage("orient", total=source.num_indexed * (1 if copies is None else 2)):
+        turns, learned_is_known = orient_images(
+            by,
+            source.splits,
+            data,
+            in_sample=options.in_sample,
+            device=runtime.device,
+            workers=options.workers,
+        )
+        verdicts = {
+            split: found.verdicts(options.agnostic, options.confidence)
+            for split, found in turns.items()
+        }
+        write_turns(path, source, turns, verdicts)
+        if copies is not None:
+            written = _write_copies(copies, source, turns, verdicts, write_all=options.write_all)
     result = {
         "run": str(opened.path),
         "oriented_by": str(by.path),
@@ -102,12 +105,41 @@ def orient(
     }
     write_json(path.with_suffix(".json"), result)
     show(orient_table(result))
-    lines = [f"written: {path}"]
     if written is not None and written["left_out"]:
-        lines += ["left out, since they cannot be turned without loss:"]
-        lines += list_unreadable(written["left_out"])
-    logger.info(printable("\n".join(lines)))
+        lines = ["left out, since they cannot be turned without loss:"]
+        logger.info(printable("\n".join([*lines, *list_unreadable(written["left_out"])])))
+    log_unreadable(_unreadable(source, verdicts), path)
+    _log_closing(by, source, data, path, copies)
     return result
+
+
+def _unreadable(source: Source, verdicts: Verdicts) -> dict[str, str]:
+    undecoded = {
+        source.file_of(split, images.names[i]): "could not be decoded"
+        for split, images in source.splits.items()
+        for i, verdict in enumerate(verdicts[split])
+        if verdict == UNREADABLE
+    }
+    return source.unreadable | undecoded
+
+
+def _log_closing(
+    by: Run, source: Source, data: str, path: Path, copies: UprightCopies | None
+) -> None:
+    files = {"turns": path}
+    commands: list[tuple[object, ...]] = []
+    if copies is not None:
+        files["upright copies"] = copies.folder
+        commands.append(("pretrain", copies.folder))
+    elif isinstance(source.train, FileImages):
+        commands.append(("orient", by.path, data, "--write", by.path / "upright-copies"))
+    if by.kind == "upright":
+        commands += [("pretrain", data, "--upright", by.path)]
+        commands += [("upright", "--resume", by.path, "--format", "dat")]
+    else:
+        commands += [("upright", data), ("neighbors", by.path, source.train.names[0])]
+    count = source.num_indexed + len(source.unreadable)
+    log_closing(f"which way is up in {count:,} images, by {by.path}", files, commands)
 
 
 def _counts(
@@ -142,14 +174,17 @@ def _write_copies(
     for split, images in source.splits.items():
         assert isinstance(images, FileImages)
         is_to_turn = np.isin(verdicts[split], list(TURN.values()))
-        for i, verdict in enumerate(verdicts[split]):
-            if verdict == UNREADABLE or not (write_all or is_to_turn[i]):
-                continue
-            quarter_turns = int(turns[split].to_upright[i]) if is_to_turn[i] else 0
-            try:
-                copies.write(images.path(i), quarter_turns)
-            except CannotTurnError as error:
-                written["left_out"][str(images.path(i))] = str(error)
-            else:
-                written["turned" if is_to_turn[i] else "copied"] += 1
+        is_to_copy = np.array(verdicts[split]) != UNREADABLE
+        if not write_all:
+            is_to_copy &= is_to_turn
+        with stage("upright copies", total=int(is_to_copy.sum()), weight=len(images)) as bar:
+            for i in np.flatnonzero(is_to_copy).tolist():
+                quarter_turns = int(turns[split].to_upright[i]) if is_to_turn[i] else 0
+                try:
+                    copies.write(images.path(i), quarter_turns)
+                except CannotTurnError as error:
+                    written["left_out"][str(images.path(i))] = str(error)
+                else:
+                    written["turned" if is_to_turn[i] else "copied"] += 1
+                bar.advance()
     return written

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.views import list_views
+from quarterturn.data.views import View, list_views
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.orientation.calibration import Calibration, choose_calibration
@@ -24,6 +24,7 @@ from quarterturn.orientation.scores import Floats, stored_turns
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.orientation.upright_table import FILE, NOT_SCORED, UprightTable
 from quarterturn.orientation.view_logits import view_logits
+from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.training_images import training_names
 
@@ -135,17 +136,22 @@ def _by_folds(
         folds = [Run.open(fold_run(run.path, i)) for i in range(run.config.upright.folds)]
         outcomes = [FoldOutcome.read(of_fold.path / OUTCOME) for of_fold in folds]
         calibration = choose_calibration(outcomes, run.config.data)
-        for number, of_fold in enumerate(folds):
-            to_score = np.flatnonzero(~known & ((fold == NOT_SCORED) | (fold == number)))
-            if len(to_score) == 0:
-                continue
-            network = of_fold.load_network(stopped_checkpoint(of_fold)).to(there["device"])
-            read, predicted, scores = _score(
-                run, network, images.subset(to_score), calibration, **there
-            )
-            probabilities[to_score[read]] += predicted
-            agnostic[to_score[read]] += scores
-            num_networks[to_score[read]] += 1
+        to_score = [
+            np.flatnonzero(~known & ((fold == NOT_SCORED) | (fold == number)))
+            for number in range(len(folds))
+        ]
+        num_passes = sum(map(len, to_score)) * len(_views_in_use(run, calibration))
+        with stage("folds", total=num_passes, weight=len(images)):
+            for of_fold, rows_of_fold in zip(folds, to_score, strict=True):
+                if len(rows_of_fold) == 0:
+                    continue
+                network = of_fold.load_network(stopped_checkpoint(of_fold)).to(there["device"])
+                read, predicted, scores = _score(
+                    run, network, images.subset(rows_of_fold), calibration, **there
+                )
+                probabilities[rows_of_fold[read]] += predicted
+                agnostic[rows_of_fold[read]] += scores
+                num_networks[rows_of_fold[read]] += 1
     divisor = np.where(num_networks > 0, num_networks, np.nan)
     scored = [NEW if of == NOT_SCORED else OUT_OF_FOLD for of in fold]
     return Turns(stored_turns(probabilities / divisor[:, None, None]), agnostic / divisor, scored)
@@ -165,7 +171,8 @@ def _by_one(
     stored, agnostic = np.full((len(images), 4), np.nan), np.full(len(images), np.nan)
     num_views = len(list_views(run.config.data, 1))
     plain = Calibration("as it is", list(range(num_views)), 1.0, math.nan)
-    read, predicted, scores = _score(run, network, images, plain, **there)
+    with stage("scores", total=len(images) * num_views, weight=len(images)):
+        read, predicted, scores = _score(run, network, images, plain, **there)
     stored[read], agnostic[read] = stored_turns(predicted), scores
     return Turns(stored, agnostic, [NEW if name is None else IN_SAMPLE for name in names])
 
@@ -178,7 +185,12 @@ def _score(
     Callers average the agnostic scores of several networks, like those of several views: the
     entropy of a mean is higher, and not comparable with the stored scores of one network.
     """
-    views = list_views(run.config.data, run.config.upright.view_crops)
-    views = views[: 1 + max(calibration.views)]  # later ones are not used
+    views = _views_in_use(run, calibration)
     read, logits = view_logits(network, images, run.config.data, views, **there)
     return read, *calibration.apply(logits)
+
+
+def _views_in_use(run: Run, calibration: Calibration) -> list[View]:
+    """The views up to the last one that the calibration averages."""
+    views = list_views(run.config.data, run.config.upright.view_crops)
+    return views[: 1 + max(calibration.views)]

@@ -17,6 +17,7 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.views import View
 from quarterturn.methods.base import Network
+from quarterturn.progress import stage
 
 BATCH_SIZE = 64
 """Images per batch; each is four copies."""
@@ -55,25 +56,28 @@ def view_logits(
     was_training = network.training
     network.eval()
     by_view, numbers = [], []
-    for view in views:
-        seen, logits = [], [torch.empty(0, 4, 4)]
-        for batch in evaluation_batches(
-            images,
-            crop,
-            batch_size=BATCH_SIZE,
-            device=device,
-            workers=workers,
-            failed=failed,
-            view=view.crops,
-        ):
-            features = network.features_of_turns(batch.images)
-            logits.append(network.rotation_logits(features).float().cpu())
-            seen.append(batch.indices.cpu().numpy())
-        of_view = torch.cat(logits)
-        if view.mirrored:
-            of_view = of_view[:, IN_THE_MIRROR][:, :, IN_THE_MIRROR]
-        by_view.append(of_view)
-        numbers.append(np.concatenate([np.empty(0, dtype=np.int64), *seen]))
+    num_passes = len(images) * len(views)
+    with stage("image views", total=num_passes, weight=num_passes) as bar:
+        for view in views:
+            seen, logits = [], [torch.empty(0, 4, 4)]
+            for batch in evaluation_batches(
+                images,
+                crop,
+                batch_size=BATCH_SIZE,
+                device=device,
+                workers=workers,
+                failed=failed,
+                view=view.crops,
+            ):
+                features = network.features_of_turns(batch.images)
+                logits.append(network.rotation_logits(features).float().cpu())
+                seen.append(batch.indices.cpu().numpy())
+                bar.advance(len(batch))
+            of_view = torch.cat(logits)
+            if view.mirrored:
+                of_view = of_view[:, IN_THE_MIRROR][:, :, IN_THE_MIRROR]
+            by_view.append(of_view)
+            numbers.append(np.concatenate([np.empty(0, dtype=np.int64), *seen]))
     network.train(was_training)
     # A file that was readable for one view may be gone for the next.
     in_all = reduce(np.intersect1d, numbers)

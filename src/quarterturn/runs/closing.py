@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from quarterturn.data.unreadable import count_files, list_unreadable
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,14 +40,15 @@ def log_unreadable(unreadable: Mapping[str, str], listed_in: Path | None = None)
 
     Args:
         unreadable: All such files that the command met, with the reasons.
-        listed_in: The file that lists them.
+        listed_in: The file that lists them; without one the message lists the first.
     """
     if not unreadable:
         return
-    number = len(unreadable)
-    files = "1 image file" if number == 1 else f"{number:,} image files"
-    where = "" if listed_in is None else f"; {_printable(listed_in)} lists them"
-    logger.warning(f"{files} could not be read{where}")
+    count = f"{count_files(len(unreadable))} could not be read"
+    if listed_in is not None:
+        logger.warning(_printable(f"{count}; {listed_in} lists them"))
+    else:
+        logger.warning(_printable("\n".join([f"{count}:", *list_unreadable(unreadable)])))
 
 
 def _printable(words: object) -> str:

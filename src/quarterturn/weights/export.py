@@ -14,6 +14,7 @@ from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.files import put_in_place, write_json
 from quarterturn.pages.tables import Table, show
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.probes import read_results
 from quarterturn.weights.check import Exported, clouds, require_close
 from quarterturn.weights.formats import FORMATS
@@ -95,8 +96,19 @@ def export(
     (opened.path / "exports").mkdir(exist_ok=True)
     write_json(opened.path / "exports" / f"{options.format}.json", result)
     show(_table(exported))
-    for line in (*exported.notes, f"written: {path}, {card}", exported.loading):
+    for line in (*exported.notes, exported.loading):
         logger.info(line)
+    other = "onnx" if options.format == "safetensors" else "safetensors"
+    own_data = opened.data or "DATA"
+    log_closing(
+        f"{opened.path} in the format of {exported.consumer}",
+        {"weights": path, "model card": card},
+        [
+            ("export", opened.path, "--format", other),
+            ("probe", opened.path, own_data),
+            ("embed", opened.path, own_data, "--out", opened.path / "features.npz"),
+        ],
+    )
     return result
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from quarterturn.config.options import take_options
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.runs import Run
+from quarterturn.runs.closing import log_closing
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
 from quarterturn.weights.options import ImportOptions
@@ -53,12 +54,21 @@ def import_checkpoint(
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
     with run.draft(overwrite=options.overwrite) as draft:
         save_checkpoint(draft.checkpoint, state)
-    for line in _summary(run, weights):
+    for line in _summary(weights):
         logger.info(line)
+    log_closing(
+        f"a run of the weights in {weights.imported.file}",
+        {"run": run.path},
+        [
+            ("probe", run.path, "DATA"),
+            ("embed", run.path, "DATA", "--out", run.path / "features.npz"),
+            ("export", run.path, "--format", "safetensors"),
+        ],
+    )
     return run
 
 
-def _summary(run: Run, weights: Weights) -> list[str]:
+def _summary(weights: Weights) -> list[str]:
     config, heads = weights.config, weights.imported.heads
     lines = [
         f"{weights.imported.layout}: all {len(weights.network.state_dict())} tensors that "
@@ -68,7 +78,6 @@ def _summary(run: Run, weights: Weights) -> list[str]:
     ]
     if weights.left_out:
         lines.append(f"left out, since there is no such head: {', '.join(weights.left_out)}")
-    lines.append(f"run directory {run.path}; now: quarterturn probe {run.path} DATA")
     return lines
 
 
