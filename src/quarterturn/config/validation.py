@@ -81,8 +81,8 @@ def field_types(kind: Any) -> dict[str, Any]:
 def converted(value: Any, kind: Any) -> Any:
     """A value in the form that its type asks for, where that takes no guess.
 
-    JSON knows no tuples, NumPy has numbers of its own, and a path may be given as words. What fits
-    nowhere is returned as it is, for `check_settings` to refuse.
+    JSON knows no tuples, NumPy has numbers of its own, and a path may be given as words, or DATA
+    as a path. What fits nowhere is returned as it is, for `check_settings` to refuse.
     """
     kind, _ = _parts(kind)
     options = [option for option in _alternatives(kind) if option is not NoneType]
@@ -95,6 +95,8 @@ def converted(value: Any, kind: Any) -> Any:
         return tuple(map(converted, value, elements)) if fits else tuple(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
+    if kind is str and isinstance(value, Path):
+        return str(value)  # DATA may be a path
     if kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
         return int(value)
     if kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
