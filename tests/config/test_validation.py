@@ -74,6 +74,7 @@ def test_a_number_too_large_names_the_limit():
         ("shots", np.array([1, 2]), None),
         ("layers", ["conv1"], ("conv1",)),
         ("out", "runs/x", Path("runs/x")),
+        ("name", Path("runs/x"), "runs/x"),
         ("epochs", np.int64(3), 3),
         ("rate", 1, 1.0),
         ("rate", True, True),

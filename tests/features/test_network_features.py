@@ -175,11 +175,6 @@ class TestLayers:
         with pytest.raises(ConfigError, match=told):
             NetworkFeatures(DecoupledNetwork(backbone, 4), asked)
 
-    @pytest.mark.parametrize("grid", [0, -1])
-    def test_a_grid_of_nothing_is_refused(self, backbone, grid):
-        with pytest.raises(ConfigError, match=f"--grid is {grid}; expected at least 1"):
-            NetworkFeatures(DecoupledNetwork(backbone, 4), grid=grid)
-
     def test_a_network_with_parts_of_its_own(self, backbone, views):
         class Named(Network):
             def parts(self, features: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -119,7 +119,9 @@ def test_clusters_survive_a_checkpoint(rng):
     fresh.load_state_dict(balance.state_dict())
     indices = torch.arange(17)
     for found, expected in zip(
-        fresh.of_images(indices, 1), balance.of_images(indices, 1), strict=True
+        fresh.image_margins_and_weights(indices, 1),
+        balance.image_margins_and_weights(indices, 1),
+        strict=True,
     ):
         assert torch.equal(found, expected)
 
@@ -129,10 +131,10 @@ def test_weights_come_late_and_margins_at_once():
     semantic = SemanticBalance(SETTINGS, num_clusters=2, every=1, labels=labels)
     balance = PretextBalance(semantic=semantic, start=0.5)
     indices = torch.tensor([3, 0])
-    margins, weights = balance.of_images(indices, 0.49)
+    margins, weights = balance.image_margins_and_weights(indices, 0.49)
     assert margins.tolist() == pytest.approx([0.5, 0.5 * 3**-0.25])
     assert weights is None
-    _, weights = balance.of_images(indices, 0.5)
+    _, weights = balance.image_margins_and_weights(indices, 0.5)
     assert torch.equal(weights, effective_number_weights([3, 1], 0.99)[labels[indices]])
 
 

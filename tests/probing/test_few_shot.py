@@ -142,11 +142,6 @@ class TestShots:
         with pytest.raises(ConfigError, match="--shots 5, 9: the class 'c' has 4 training images"):
             usable_shots(split, [0], (9, 5))
 
-    @pytest.mark.parametrize("shots", [(), (0, 1), (-2,)])
-    def test_what_is_no_number_of_images(self, split, shots):
-        with pytest.raises(ConfigError, match="expected numbers from 1 on"):
-            usable_shots(split, [0], shots)
-
     def test_the_draws_depend_on_the_protocol_but_not_on_k(self, split):
         one, other = (few_shot_protocol(split, [0, 1], draws=d, grid=1) for d in (5, 6))
         assert (one["name"], one["draws"], other["draws"]) == ("few-shot", 5, 6)

@@ -132,15 +132,15 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"format": "keras"}, "--format is 'keras'; expected one of safetensors, torchvision"),
+        ({"format": "keras"}, "--format is keras; expected safetensors, torchvision"),
         ({"format": "onnx", "out": "x.pth"}, r"must end in \.onnx"),
         ({"format": "onnx", "out": "nowhere/x.onnx"}, "there is no directory nowhere"),
         ({"format": "timm", "layers": ["fc"]}, "--layers is for --format onnx, not timm"),
         ({"format": "onnx", "num_classes": 3}, "for --format torchvision and timm, not onnx"),
-        ({"format": "timm", "num_classes": 0}, "--num-classes is 0; expected at least 1"),
+        ({"format": "timm", "num_classes": 0}, "--num-classes is 0; expected 1 or more"),
         ({"format": "onnx", "input": "rgb"}, "--input is for --format caffe, not onnx"),
         ({"format": "onnx", "rescale": True}, "--rescale is for --format caffe"),
-        ({"format": "caffe", "input": "grey"}, "--input is 'grey'; expected rgb or bgr255"),
+        ({"format": "caffe", "input": "grey"}, "--input is grey; expected rgb or bgr255"),
         ({"format": "caffe", "sample": "digits"}, "--sample is for --rescale"),
         ({"format": "caffe"}, "--format caffe takes only alexnet, and this is convnet"),
         ({"format": "torchvision"}, "torchvision has no network like this convnet"),

@@ -93,8 +93,8 @@ def _training_call(
             f"--resume RUN takes {', '.join(refused)} from the run: leave "
             f"{'it' if len(refused) == 1 else 'them'} out"
         )
-    kept = {n: v for n, v in own.items() if f"--{n}" in _WITH_RESUME}
-    return Call(command.training.resume, (resumed,), {"config": config, **kept})
+    passed_on = {n: v for n, v in own.items() if f"--{n}" in _WITH_RESUME}
+    return Call(command.training.resume, (resumed,), {"config": config, **passed_on})
 
 
 _FLAGS = {"start": "--from"}

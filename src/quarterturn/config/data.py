@@ -40,10 +40,10 @@ class DataConfig(SampleOptions, BadFileOptions):
     crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     """A random crop's width over height lies between these."""
     crop_padding: CountOrZero = 0
-    """Instead of random resized crops, pad the centre square by N black pixels and crop it
+    """In place of random resized crops, pad the centre square by N black pixels and crop it
     back at a random place, as is usual on CIFAR; 0 for random resized crops."""
     crop_fraction: Fraction = 0.0
-    """Instead of random resized crops, a square of this fraction of the short side at a random
+    """In place of random resized crops, a square of this fraction of the short side at a random
     place: 0.875 is the usual resize to 256 and crop of 224; 0 for random resized crops."""
     flip: bool = True
     """Mirror half of the crops, left to right."""

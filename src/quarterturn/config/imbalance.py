@@ -32,7 +32,7 @@ class BalanceConfig:
     """That epoch by number, counted from 0, in place of the fraction."""
 
     def start(self, epochs: int) -> float:
-        """Where deferred weights begin in a run of num_epochs, as a fraction of them."""
+        """Where deferred weights begin in a run of that many epochs, as a fraction of them."""
         if self.reweight_from_epoch is None:
             return self.reweight_from
         return self.reweight_from_epoch / max(1, epochs)
@@ -43,25 +43,25 @@ class ImbalanceConfig:
     """Imbalance handled without labels, each kind by its switch, by margins and late weights."""
 
     balance_turns: bool = False
-    """The four turns, unequal by what looks upright in several of them, in the rotation loss; needs
-    --upright. The rotation head then takes cosines, times --scale, as LDAM does."""
+    """Balance the four turns in the rotation loss, which images without an "up" make unequal; needs
+    --upright. The rotation head then gives cosines, times --scale, as LDAM's does."""
     balance_agnostic: bool = False
-    """Images without an "up" against the others, in the rotation loss; needs --upright, and takes
-    cosines too."""
+    """Balance images without an "up" against the others in the rotation loss; needs --upright, and
+    gives cosines too."""
     agnostic_threshold: Fraction = 0.5
-    """Agnostic score from which an image counts as having no "up"."""
+    """Images with this agnostic score or more count as having no "up"."""
     balance_semantic: bool = False
-    """Kinds of images, by clusters of their embeddings, in the invariance and instance losses."""
+    """Balance kinds of images in the invariance and instance losses."""
     counts: Literal["clusters", "labels"] = "clusters"
-    """What those kinds are; labels are read, and it is said so, where you ask for them."""
+    """What those kinds are: clusters of embeddings, or labels, whose use is reported."""
     num_clusters: Annotated[int, Bounds(at_least=2)] = 10
-    """How many clusters."""
+    """Number of clusters."""
     cluster_every: Count = 5
-    """Epochs between one clustering and the next; there are none before the first."""
+    """Epochs from one clustering to the next; before the first there are no kinds."""
 
     @property
-    def of_rotation(self) -> bool:
-        """Whether the rotation loss is balanced, which takes cosines."""
+    def balances_rotation(self) -> bool:
+        """Whether the rotation loss is balanced, for which its head gives cosines."""
         return self.balance_turns or self.balance_agnostic
 
     @property

@@ -23,7 +23,6 @@ from quarterturn.data.crops import (
 )
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
-from quarterturn.errors import ConfigError
 
 Draw = Callable[[Tensor, Tensor, int], Crops]
 """(n, 2) sizes, (n,) draws and an epoch to crops. It must be picklable for the workers.
@@ -130,12 +129,7 @@ def decoding_loader(
         side: S.
         workers: Processes; 0 decodes in this one.
         device: Device that the batches will be copied to; memory is pinned for CUDA.
-
-    Raises:
-        ConfigError: ``workers`` is negative.
     """
-    if workers < 0:
-        raise ConfigError(f"--workers is {workers}; expected 0 or more")
     return DataLoader(
         _CroppedFiles(images, draw, side),
         batch_sampler=EpochSampler(),

@@ -157,8 +157,6 @@ def open_labelled(
         tests, description = open_source(test, **options).train, test
     whole, notes, cut_later = source.train, "", None
     if long_tail is not None:
-        if not 0 < long_tail <= 1:
-            raise ConfigError(f"--long-tail is {long_tail}; expected above 0, up to 1")
         if tests is None:
             cut_later = (long_tail, long_tail_kind)
         else:

@@ -62,8 +62,6 @@ class NetworkFeatures(nn.Module):
             raise ConfigError(
                 f"no layers {', '.join(unknown) or 'named'}; the backbone has {', '.join(offered)}"
             )
-        if grid < 1:
-            raise ConfigError(f"--grid is {grid}; expected at least 1")
         # Convolutions are a fifth faster on CPUs in this memory format; shapes do not change.
         self.network = network.to(memory_format=torch.channels_last)
         self.grid, self.pool = grid, pool

@@ -36,7 +36,7 @@ class PretextBalance:
     semantic: SemanticBalance | None = None
     start: float = 0.0
 
-    def of_rotation(self, indices: Tensor, progress: float) -> dict[str, Any]:
+    def rotation_arguments(self, indices: Tensor, progress: float) -> dict[str, Any]:
         """Keywords of `quarterturn.losses.rotation.rotation_loss` for a batch."""
         if self.rotation is None:
             return {}
@@ -46,7 +46,9 @@ class PretextBalance:
             "balance": late_weights(self.rotation.weights(indices), self.start, progress),
         }
 
-    def of_images(self, indices: Tensor, progress: float) -> tuple[Tensor | None, Tensor | None]:
+    def image_margins_and_weights(
+        self, indices: Tensor, progress: float
+    ) -> tuple[Tensor | None, Tensor | None]:
         """(B,) margins and (B,) weights of a batch's images by their kind, where there are any."""
         if self.semantic is None or self.semantic.balance is None:
             return None, None
@@ -57,9 +59,9 @@ class PretextBalance:
 
     def amounts(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
         """Sums of a batch's weights, of the terms whose mean is divided by them."""
-        of_copies = self.of_rotation(indices, progress).get("balance")
-        _, of_kind = self.of_images(indices, progress)
-        weights = {"rotation": of_copies, "invariance": of_kind, "instance": of_kind}
+        copy_weights = self.rotation_arguments(indices, progress).get("balance")
+        _, image_weights = self.image_margins_and_weights(indices, progress)
+        weights = {"rotation": copy_weights, "invariance": image_weights, "instance": image_weights}
         return {name: of.float().sum() for name, of in weights.items() if of is not None}
 
     def before_epoch(self, epoch: int, epochs: int, rows: Tensor | None) -> dict[str, Any]:
@@ -81,7 +83,9 @@ class PretextBalance:
             known = {"turns": self.rotation.turns, "agnostic": self.rotation.groups}
         if self.semantic is not None:
             known["semantic"] = self.semantic.balance
-        return {name: balance.told(now) for name, balance in known.items() if balance is not None}
+        return {
+            name: balance.to_record(now) for name, balance in known.items() if balance is not None
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps; nothing where no clusters are made."""
@@ -122,7 +126,7 @@ def build_balance(
         groups = Balance.of(torch.bincount(group_of, minlength=2), settings, device)
         group_of = group_of.to(device)
     rotation = semantic = None
-    if switches.of_rotation:
+    if switches.balances_rotation:
         rotation = RotationBalance(settings.scale, turns, groups, group_of)
     if switches.balance_semantic:
         if switches.reads_labels and labels is None:

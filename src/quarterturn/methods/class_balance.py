@@ -51,7 +51,7 @@ class Balance:
             effective_number_weights(counts, settings.beta, leave_out_empty=True).to(device),
         )
 
-    def told(self, in_force: bool) -> dict[str, Any]:
+    def to_record(self, in_force: bool) -> dict[str, Any]:
         """Plain values for the log."""
         weights = self.weights.tolist() if in_force else None
         return {

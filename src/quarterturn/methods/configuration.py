@@ -68,7 +68,7 @@ class Config:
     @property
     def rotation_scale(self) -> float | None:
         """What multiplies the cosines of a balanced rotation head; None for a linear head."""
-        return self.balance.scale if self.imbalance.of_rotation else None
+        return self.balance.scale if self.imbalance.balances_rotation else None
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Nested plain values, as written to ``config.json``."""
@@ -178,9 +178,9 @@ class Config:
             upright,
             f"none with --method {method.name}, which has no rotation loss",
         )
-        if imbalance.of_rotation and not method.has_rotation_loss:
+        if imbalance.balances_rotation and not method.has_rotation_loss:
             raise ConfigError(f"--method {method.name} has no rotation loss to balance")
-        if imbalance.of_rotation and upright == "none":
+        if imbalance.balances_rotation and upright == "none":
             raise ConfigError(
                 "--balance-turns and --balance-agnostic need to know what has an up: give "
                 "--upright auto, or what quarterturn upright has made"

@@ -111,17 +111,17 @@ class Decoupling(Method):
         logits, invariant, embedding = network(batch.images)
         weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
         assert self.discrimination is not None
-        margins, of_kind = self.balance.of_images(batch.indices, progress)
+        margins, image_weights = self.balance.image_margins_and_weights(batch.indices, progress)
         instance, normalizer = self.discrimination.loss(
-            embedding, batch.indices, step, margins, of_kind
+            embedding, batch.indices, step, margins, image_weights
         )
         terms = {
             "rotation": rotation_loss(
                 logits,
                 None if weights is None else weights[batch.indices],
-                **self.balance.of_rotation(batch.indices, progress),
+                **self.balance.rotation_arguments(batch.indices, progress),
             ),
-            "invariance": invariance_loss(invariant, of_kind),
+            "invariance": invariance_loss(invariant, image_weights),
             "instance": instance,
         }
         return StepOutput(terms, embedding.detach(), normalizer)

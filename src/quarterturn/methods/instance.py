@@ -50,8 +50,10 @@ class Instance(Method):
         """The instance loss of a batch."""
         embedding = network(batch.images)
         assert self.discrimination is not None
-        of_images = self.balance.of_images(batch.indices, progress)
-        loss, normalizer = self.discrimination.loss(embedding, batch.indices, step, *of_images)
+        margins_and_weights = self.balance.image_margins_and_weights(batch.indices, progress)
+        loss, normalizer = self.discrimination.loss(
+            embedding, batch.indices, step, *margins_and_weights
+        )
         return StepOutput({"instance": loss}, embedding.detach(), normalizer)
 
 

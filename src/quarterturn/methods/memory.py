@@ -1,4 +1,4 @@
-"""How much memory a training step will need, told before the first one is made.
+"""How much memory a training step will need, estimated before training.
 
 Shapes: B images in the part of a batch that goes through the network at once; S their side.
 """
@@ -165,12 +165,12 @@ def _network_memory(
     would keep is counted.
     """
     saved: dict[int, int] = {}
-    kept: list[Tensor] = []  # alive until the end, so that no storage's number is given twice
+    alive: list[Tensor] = []  # until the end, so that no storage's number is given twice
 
     def pack(tensor: Tensor) -> Tensor:
         storage: Any = tensor.untyped_storage()
         saved[storage._cdata] = storage.nbytes()
-        kept.append(tensor)
+        alive.append(tensor)
         return tensor
 
     with FakeTensorMode():

@@ -24,7 +24,7 @@ class ProbeHeadsOptions(MethodOptions):
     """linear; nonlinear, the rest of AlexNet; multilayer and convolutional, RotNet's on CIFAR. See
     `quarterturn.models.probe_heads`."""
     layers: tuple[str, ...] = ()
-    """Layers of the backbone, each with a head of its own; the last where none is named."""
+    """Layers of the backbone, each with a head of its own; by default the last."""
     extra_conv: tuple[str, ...] = ()
     """Layers whose nonlinear head begins with one more 3x3 convolution."""
     num_features: Count = 9000
@@ -35,7 +35,7 @@ class ProbeHeadsOptions(MethodOptions):
     """Test on the centre crop, or on the mean over it, the corners, and all five mirrored."""
     images_per_class: tuple[Count, ...] = ()
     """Learn from the first N images of each class in file order, one training for each
-    number; from all where none is named."""
+    number; from all by default."""
     images_per_epoch: Count | None = None
     """Images shown in an epoch, each as often as any other; every image once by default."""
 

@@ -69,9 +69,11 @@ class RotNet(Method):
     ) -> StepOutput:
         """The rotation loss of a batch."""
         weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
-        of_batch = None if weights is None else weights[batch.indices]
-        balance = self.balance.of_rotation(batch.indices, progress)
-        return StepOutput({"rotation": rotation_loss(network(batch.images), of_batch, **balance)})
+        batch_weights = None if weights is None else weights[batch.indices]
+        balance = self.balance.rotation_arguments(batch.indices, progress)
+        return StepOutput(
+            {"rotation": rotation_loss(network(batch.images), batch_weights, **balance)}
+        )
 
 
 def build_network(config: Config, backbone: Backbone, num_classes: int) -> RotationNetwork:

@@ -85,13 +85,13 @@ def preset(name: str) -> Config:
 
 
 def default_rotnet_preset(data: str) -> str:
-    """The preset of the networks that tell what is upright, when none is named."""
+    """The preset of the rotation networks for ``DATA`` where none is given."""
     name = default_preset(data)
     return {"folder": "folder-rotnet", "imagenet-alexnet": "imagenet-rotnet"}.get(name, name)
 
 
 def default_preset(data: str) -> str:
-    """The preset that fits ``DATA`` when none is named."""
+    """The preset that fits ``DATA`` where none is given."""
     if data.startswith(("cifar10:", "cifar100:")):
         return "cifar10-resnet18"
     if data.startswith("imagenet:"):
@@ -100,7 +100,7 @@ def default_preset(data: str) -> str:
 
 
 def default_classifier_preset(data: str) -> str:
-    """The preset of a classifier of ``DATA`` when none is named."""
+    """The preset of a classifier of ``DATA`` where none is given."""
     kind = default_preset(data).split("-")[0]
     return f"{kind}-classifier" if f"{kind}-classifier" in PRESETS else "folder-classifier"
 

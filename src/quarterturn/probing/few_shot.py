@@ -94,10 +94,8 @@ def usable_shots(
         The K, ascending, and words on those that are left out; empty where none are.
 
     Raises:
-        ConfigError: K that are no numbers of images, or none that every class has.
+        ConfigError: No K that every class has.
     """
-    if not shots or min(shots) < 1:
-        raise ConfigError(f"--shots {' '.join(map(str, shots))}: expected numbers from 1 on")
     labels, names = split.train.labels, split.train.class_names
     assert labels is not None
     counts = np.min(

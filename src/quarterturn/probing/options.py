@@ -13,6 +13,7 @@ from quarterturn.config.shared import (
     DownloadOptions,
     SampleOptions,
 )
+from quarterturn.config.validation import require
 from quarterturn.errors import ConfigError
 
 
@@ -66,6 +67,7 @@ class ProbeOptions(SampleOptions, ClassSizeOptions, ComputeOptions, DownloadOpti
         super().check()
         if self.kind != "fewshot" and (self.shots is not None or self.draws is not None):
             raise ConfigError("--shots and --draws are only for --kind fewshot")
+        require(self.shots != (), "shots", "empty", "one K or more")
         if self.preset is not None and self.kind != "all":
             raise ConfigError(f"give --kind {self.kind} or --preset {self.preset}, not both")
         if self.preset is None and self.kind != "nonlinear":
