@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -30,6 +31,17 @@ def pytest_xdist_auto_num_workers() -> int:
 def _one_thread() -> None:
     """On tensors this small a second thread costs more than it gives."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """A run makes hundreds of files; no test can see whether they outlast a power failure.
+
+    That they are flushed, and when, is what `tests/test_files.py` asserts.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -309,14 +309,10 @@ def test_a_named_data_set_is_fetched_only_on_request(
 
     monkeypatch.chdir("/")
     result = probe(tmp_path / run.path, run.data, kind="knn", seeds=1, download=True)
-    assert result["test_images_learned_from"] == 0
-    assert result["protocol"]["training_images"] == 20
-    assert (
-        tmp_path
-        / run.path
-        / "probes"
-        / f"cifar10-sets-frozen-features-{result['protocol_id']}.json"
-    ).exists()
+    assert result.test_images_learned_from == 0
+    assert result.protocol["training_images"] == 20
+    file = f"cifar10-sets-frozen-features-{result.protocol_id}.json"
+    assert (tmp_path / run.path / "probes" / file).exists()
     assert len(fetched) == 1
 
 
