@@ -1,6 +1,6 @@
 """Runs side by side: those that differ only in their seed make one group.
 
-Of a run of ``pretrain`` its probes are compared; of one of ``finetune`` its test too.
+A run of ``pretrain`` is compared by its probes; one of ``finetune`` by its test too.
 
 Figures of different protocols never meet in one table.
 """

@@ -16,7 +16,7 @@ from quarterturn.metrics import expected_calibration_error, reliability_bins
 from quarterturn.orientation.ablation import STOPPED, Variant
 from quarterturn.orientation.calibration import SCALED
 from quarterturn.orientation.scores import AGNOSTIC, Floats
-from quarterturn.orientation.upright_tables import turns_told
+from quarterturn.orientation.upright_tables import predicted_turns
 from quarterturn.pages.figures import (
     CHANCE,
     COLOURS,
@@ -79,7 +79,7 @@ def reliability_diagram(variants: Sequence[Variant]) -> Figure:
     ]
     data, errors = {}, {}
     for when, variant, _, _ in series:
-        confidences, right = turns_told(variant)
+        confidences, right = predicted_turns(variant)
         bins = reliability_bins(confidences, right)
         filled = bins.counts > 0
         errors[when] = expected_calibration_error(confidences, right)

@@ -24,15 +24,15 @@ from quarterturn.pages.tables import Cell, Table
 PLAIN = ("mean score", "mean half-turn")
 
 
-def turns_told(variant: Variant) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def predicted_turns(variant: Variant) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(4 N',) confidence in the predicted turn of each copy, and whether it is right."""
     right = variant.probabilities.argmax(axis=2) == np.arange(4)
     return variant.probabilities.max(axis=2).ravel(), right.ravel()
 
 
 def measure_variant(variant: Variant) -> dict[str, float]:
-    """How well a variant predicts the turns of its images."""
-    confidences, right = turns_told(variant)
+    """How well the turns of a variant's images are predicted."""
+    confidences, right = predicted_turns(variant)
     return {
         "images": len(variant.numbers),
         "rotation_accuracy": float(right.mean()),

@@ -1,4 +1,4 @@
-"""Charts of a classifier's test: what is taken for what, and the accuracy of each class."""
+"""Charts of a classifier's test: which classes are taken for which, and the accuracy of each."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def class_bars(result: ClassifierResult) -> Figure:
     values = [accuracy[name] for name in names]
     groups = [_group(count, result) for count in counts]
     with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(WIDTH_INCHES * 1.3, 3.2), layout="constrained")
+        drawing = Drawing(figsize=(WIDTH_INCHES * 1.3, 3.5), layout="constrained")
         axes = drawing.add_subplot()
         places = np.arange(len(names))
         for group, colour in GROUP_COLOURS.items():
@@ -88,14 +88,8 @@ def class_bars(result: ClassifierResult) -> Figure:
         labels = [f"{_short(name)} ({count:,})" for name, count in zip(names, counts, strict=True)]
         step = _step(len(names))
         axes.set_xticks(places[::step], labels[::step], rotation=90, fontsize=_size(len(names)))
-        axes.legend(
-            frameon=False,
-            fontsize=8.5,
-            labelcolor=INK,
-            ncols=4,
-            loc="lower right",
-            bbox_to_anchor=(1.0, 1.06),
-            borderaxespad=0,
+        drawing.legend(
+            loc="outside lower left", frameon=False, fontsize=8.5, labelcolor=INK, ncols=4
         )
         png = to_png(drawing)
     worst = result.figures["worst_class_name"]

@@ -105,6 +105,7 @@ def few_shot_curve(lines: Sequence[FewShotLine], name: str) -> Figure:
         png,
         {"lines": [asdict(line) for line in lines]},
         f"Curves of {', '.join(views)} test images. {'; '.join(last)}",
+        wide=True,
     )
 
 

@@ -148,7 +148,7 @@ def classifier_measures(result: ClassifierResult) -> list[Measure]:
         Measure(
             "Worst class",
             percent(figures["worst_class"]),
-            f"Accuracy of the class recognised worst, {figures['worst_class_name']}.",
+            f"The lowest accuracy of a class: that of {figures['worst_class_name']}.",
         ),
     ]
     if (error := figures.get("calibration_error")) is not None:
@@ -271,7 +271,7 @@ _TERMS = [
     ),
     (r"top-1", "top-1", "Share of the test images whose class is right."),
     (r"balanced", "balanced", "Mean of the classes' accuracies: every class counts the same."),
-    (r"worst class", "worst class", "Accuracy of the class recognised worst."),
+    (r"worst class", "worst class", "The lowest accuracy of a class."),
     (r"sd classes", "sd classes", "Standard deviation of the accuracy over the classes."),
     (r"sd groups", "sd groups", "Standard deviation of the accuracy over many, medium and few."),
     (r"many$", "many", "Classes with many training images; the note says how many."),

@@ -1,4 +1,4 @@
-"""How unevenly a collection is spread over kinds of images, told without labels.
+"""How unevenly a collection is spread over kinds of images, without reading labels.
 
 Shapes: n images that were looked at; d feature width; C clusters.
 """
@@ -25,10 +25,10 @@ from quarterturn.methods.base import Network
 from quarterturn.randomness import permutation
 
 MOST = 50_000
-"""Images that are looked at; of a larger collection N are drawn, since each is compared with
+"""Images that are looked at, drawn from a larger collection, since each is compared with
 each: minutes on a processor."""
 NEIGHBORS = 10
-"""An image is rare if even this many nearest neighbours are unlike it."""
+"""An image is rare when even its N nearest are unlike it."""
 
 
 @dataclass(frozen=True)
