@@ -99,7 +99,7 @@ def test_imports_are_compared_as_trained_networks(tmp_path: Path, photos: Path) 
         probe(run.path, photos, kind="knn", seeds=1, untrained=False, workers=0)
     runs = [tmp_path / "1", tmp_path / "2"]
     result = compare(runs, out=tmp_path / "comparison.json")
-    labels = [group["label"] for group in result["groups"]]
+    labels = [group.label for group in result.groups]
     assert [label.rsplit(" ", 1)[0] for label in labels[:2]] == [
         "rotnet nin3, imported 1.pth",
         "rotnet nin3, imported 2.pth",

@@ -3,7 +3,7 @@
 K images of each class are drawn without replacement, several times, and logistic regression learns
 from their frozen features: the low-shot curves of Goyal et al. (ICCV 2019). Here a draw is an order
 of each class's images, of which every K takes the first K: the labels of a larger K hold those of a
-smaller one, as when somebody goes on labelling.
+smaller one, as when somebody labels more images.
 
 Shapes: n training images; m labelled ones, K of each of C classes; D feature width.
 """
@@ -31,7 +31,7 @@ from quarterturn.randomness import hash64
 from quarterturn.runs.protocols import protocol_of
 
 SHOTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-"""Values of K; one counts where every class has K images."""
+"""Values of K, where every class has K images."""
 DRAWS = 5
 """For each seed."""
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
@@ -58,7 +58,7 @@ def few_shot_protocol(
         split: Images and labels.
         seeds: Of turns, held-out parts and draws.
         draws: Draws for each seed.
-        grid: Squares a side that maps are averaged over.
+        grid: Side of the grid that maps are averaged over.
         many: Classes with more images than this among the K are ``many``, so all or none.
         few: Classes with fewer are ``few``.
     """
@@ -81,7 +81,7 @@ def few_shot_protocol(
 def usable_shots(
     split: LabelledData, seeds: Sequence[int], shots: Sequence[int]
 ) -> tuple[tuple[int, ...], str]:
-    """Those K of which every class has K training images, whatever the seed.
+    """Those K for which every class has K training images, whichever the seed.
 
     With fewer images of some classes than of others, figures of one K would not compare.
 
@@ -107,7 +107,7 @@ def usable_shots(
     why = f"the class {names[smallest]!r} has {counts[smallest]:,} training images"
     if not usable:
         raise ConfigError(
-            f"--shots {beyond}: {why}; expected a K of which every class has so many. Give fewer "
+            f"--shots {beyond}: {why}; expected at most as many as each class has. Give fewer "
             "--shots, or more of --limit"
         )
     return usable, beyond and f"K = {beyond}: {why}"

@@ -62,7 +62,7 @@ class Probe:
         seed: Fixes the test images' turns, and the draws.
         many: Classes with more training images than this are ``many``.
         few: Classes with fewer training images than this are ``few``; the others ``medium``.
-        turn_training: Train on every training image in its four turns instead of upright only:
+        turn_training: Learn from every training image in its four turns instead of only upright:
             augmentation that knows the symmetry, for baselines.
         device: Where the model is.
         workers: Processes that decode files.
@@ -210,7 +210,7 @@ def frozen_features_protocol(
     Args:
         split: Images and labels.
         seeds: Of turns and held-out parts.
-        grid: Squares a side that maps are averaged over.
+        grid: Side of the grid that maps are averaged over.
         many: Classes with more training images are ``many``.
         few: Classes with fewer are ``few``.
     """
