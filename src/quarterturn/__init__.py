@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quarterturn.losses.logit_adjustment import LogitAdjustedLoss
     from quarterturn.losses.rotation import pu_weights, rotation_loss
     from quarterturn.losses.weights import effective_number_weights
+    from quarterturn.methods.configuration import Config
     from quarterturn.models.bank import InstanceBank
     from quarterturn.orientation.orient import orient
     from quarterturn.orientation.upright import upright
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "CheckpointError": "errors",
+    "Config": "methods.configuration",
     "ConfigError": "errors",
     "DataError": "errors",
     "FocalLoss": "losses.focal",
@@ -74,6 +76,7 @@ _HOME = {
 
 __all__ = [
     "CheckpointError",
+    "Config",
     "ConfigError",
     "DataError",
     "FocalLoss",

@@ -154,6 +154,10 @@ class TestResume:
         assert main(["pretrain", "--resume", str(run[0]), "--epochs", "9"]) == 2
         assert "epochs: 9 -> 7" in capsys.readouterr().err
 
+    def test_refuses_another_method(self, run, capsys):
+        assert main(["pretrain", "--resume", str(run[0]), "--method", "rotnet"]) == 2
+        assert "method: rotnet -> decoupling" in capsys.readouterr().err
+
     @pytest.mark.parametrize(
         ("command", "words", "named"),
         [

@@ -59,11 +59,13 @@ class Training:
         resume: The function that takes up an interrupted run, as ``module:name``.
         default_preset: Names the recipe by DATA, where none is given.
         method: The method that it trains; None where ``--method`` says so.
+        resume_options: Fields of the options that ``resume`` takes too.
     """
 
     resume: str
     default_preset: Callable[[str], str]
     method: str | None = None
+    resume_options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,12 @@ COMMANDS = {
         "quarterturn.orientation.upright:upright",
         UprightOptions,
         (DATA,),
-        Training("quarterturn.orientation.upright:resume_upright", default_rotnet_preset, "rotnet"),
+        Training(
+            "quarterturn.orientation.upright:resume_upright",
+            default_rotnet_preset,
+            "rotnet",
+            ("format",),
+        ),
         "resume with: quarterturn upright --resume RUN",
     ),
     "orient": Command(

@@ -115,8 +115,12 @@ def entries(command: Command, config: Config | None, *, any_method: bool) -> Ite
 
 def method_help(command: Command) -> str:
     """The methods that a command trains, each with its title."""
-    (name,) = {command.function.rpartition(":")[2]}
-    found = [f"{n} ({o.title})" for n, o in METHODS.items() if o.command == name]
+    _, _, function = command.function.partition(":")
+    found = [
+        f"{name} ({options.title})"
+        for name, options in METHODS.items()
+        if options.command == function
+    ]
     return f"{', '.join(found)}; each has options of its own."
 
 

@@ -18,6 +18,8 @@ import tyro
 
 from quarterturn.cli.commands import COMMANDS, Command
 from quarterturn.cli.flags import POSITIONAL, dataclass_of, entries, flat
+from quarterturn.config.options import flag_of
+from quarterturn.config.validation import field_types, flag
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config, unknown_setting
 from quarterturn.presets import preset, seen_as_by
@@ -74,32 +76,50 @@ def parse(words: list[str]) -> Call:
 def _training_call(
     command: Command, config: Config, positionals: tuple[Any, ...], parsed: dict[str, Any]
 ) -> Call:
+    """The call of a training, or of the function that resumes one.
+
+    Args:
+        command: The command.
+        config: The values of the settings before those that were given.
+        positionals: DATA, or None.
+        parsed: Options and settings by name.
+    """
     assert command.training is not None
     resumed = parsed.pop("resume")
-    own = {f.name: parsed.pop(f.name) for f in fields(command.options)}
-    given_preset = own.pop("preset")
-    config = config.with_settings(**{n: v for n, v in parsed.items() if n != "method"})
-    if resumed is None:
-        if positionals[0] is None:
-            expected = command.positionals[0].help.rstrip(".")
-            raise ConfigError(f"expected DATA: {expected[0].lower()}{expected[1:]}")
-        return Call(command.function, positionals, {"config": config, **own})
-    defaults = {f.name: f.default for f in fields(command.options)}
-    words = {"DATA": positionals[0], "--preset": given_preset}
-    words |= {_FLAGS.get(n, f"--{n}"): v for n, v in own.items() if v != defaults[n]}
-    refused = [word for word, value in words.items() if value and word not in _WITH_RESUME]
-    if refused:
+    own = {field.name: parsed.pop(field.name) for field in fields(command.options)}
+    parsed.pop("method", None)  # `config` has its options already
+    config = config.with_settings(**parsed)
+    if resumed is not None:
+        _check_resume(command, positionals[0], own)
+        passed_on = {name: own[name] for name in command.training.resume_options}
+        return Call(command.training.resume, (resumed,), {"config": config, **passed_on})
+    if positionals[0] is None:
+        expected = command.positionals[0].help.rstrip(".")
+        raise ConfigError(f"expected DATA: {expected[0].lower()}{expected[1:]}")
+    del own["preset"]  # likewise
+    return Call(command.function, positionals, {"config": config, **own})
+
+
+def _check_resume(command: Command, data: str | None, own: dict[str, Any]) -> None:
+    """Refuse what a run that is resumed has already.
+
+    Raises:
+        ConfigError: DATA or options of the command are given.
+    """
+    assert command.training is not None
+    kinds = field_types(command.options)
+    defaults = {field.name: field.default for field in fields(command.options)}
+    given = ["DATA"] if data is not None else []
+    given += [
+        flag(flag_of(kinds[name]).name or name)
+        for name, value in own.items()
+        if value != defaults[name] and name not in command.training.resume_options
+    ]
+    if given:
         raise ConfigError(
-            f"--resume RUN takes {', '.join(refused)} from the run: leave "
-            f"{'it' if len(refused) == 1 else 'them'} out"
+            f"--resume RUN takes {', '.join(given)} from the run: leave "
+            f"{'it' if len(given) == 1 else 'them'} out"
         )
-    passed_on = {n: v for n, v in own.items() if f"--{n}" in _WITH_RESUME}
-    return Call(command.training.resume, (resumed,), {"config": config, **passed_on})
-
-
-_FLAGS = {"start": "--from"}
-_WITH_RESUME = ("--format",)
-"""Options of a command itself that its ``--resume`` takes too."""
 
 
 def _defaults(command: Command, words: list[str]) -> Config:
@@ -110,13 +130,14 @@ def _defaults(command: Command, words: list[str]) -> Config:
     """
     training = command.training
     assert training is not None
+    method = _option(words, "--method")
     if run := _run_config(words, "--resume"):
-        return run
+        return run.with_settings(method=method) if method else run  # another one is refused later
     name = _option(words, "--preset") or training.default_preset(_data(command, words) or "")
     config = preset(name)
     if start := _run_config(words, "--from"):
         config = seen_as_by(start, config)
-    method = training.method or _option(words, "--method")
+    method = training.method or method
     return config.with_settings(method=method) if method else config
 
 
