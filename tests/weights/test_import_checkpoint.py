@@ -72,7 +72,7 @@ def test_what_a_run_can_do(imported: Run, photos: Path, tmp_path: Path) -> None:
 def test_what_it_cannot(imported: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no images came with them: give DATA"):
         embed(imported.path, out=tmp_path / "x.npz")
-    with pytest.raises(ConfigError, match="no training to go on with"):
+    with pytest.raises(ConfigError, match="no training to resume"):
         resume(imported.path)
 
 
