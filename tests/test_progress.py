@@ -14,6 +14,7 @@ from quarterturn.progress import (
     TerminalProgress,
     duration,
     reporting,
+    skip,
     stage,
 )
 
@@ -192,3 +193,16 @@ def test_bars_go_away_when_a_stage_fails():
 )
 def test_durations_as_people_say_them(seconds: float, words: str):
     assert duration(seconds) == words
+
+
+def test_skipped_stages_count_without_speed(clock):
+    reporter = ProgressReporter(clock)
+    with reporting(reporter), stage("probe", total=100):
+        skip("features", 40)
+        assert reporter.fraction == pytest.approx(0.4)
+        with stage("classifiers", total=3, weight=30) as bar:
+            for _ in range(3):
+                clock.now += 1
+                bar.advance()
+            # 30 of 100 in 3 s, so the last 30 take as long.
+            assert reporter.left_s == pytest.approx(3)

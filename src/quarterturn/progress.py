@@ -326,6 +326,12 @@ def stage(name: str, total: float | None = None, *, weight: float = 1) -> Iterat
         yield opened
 
 
+def skip(name: str, weight: float) -> None:
+    """Count a stage that has nothing to do, without taking it for speed; as for `stage`."""
+    with stage(name, total=weight, weight=weight) as nothing:
+        nothing.skip(weight)
+
+
 def duration(seconds: float) -> str:
     """Seconds as people say them: ``42 s``, ``7 min``, ``3.5 h``, ``12 days``."""
     if seconds < 90:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,10 @@ def test_runs_of_earlier_versions_know_no_labels(tmp_path: Path) -> None:
     opened = Run.open(run.path)
     assert opened.labels_fingerprint is None
     opened.require_labels("456")  # nothing to compare with, so any will do
+
+
+def test_torch_free_modules_of_runs_load_no_torch():
+    code = (
+        "import sys, quarterturn.runs, quarterturn.runs.closing; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import torch
 
 from quarterturn.classifying.options import FinetuneOptions
 from quarterturn.classifying.results import summarise_seeds, write_image_list
-from quarterturn.classifying.training import ClassifierTraining
+from quarterturn.classifying.training import REPORT_SHARE, ClassifierTraining
 from quarterturn.config.options import take_options_and_settings
 from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
@@ -25,12 +25,14 @@ from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
 from quarterturn.runs import (
+    RESULTS,
     Run,
     next_directory,
     prepare_seeds,
     seed_directory,
     seed_runs,
 )
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import train
 from quarterturn.runs.start import fit_batch_size, resumed_runtime, starting, warn_unfinished
 
@@ -156,11 +158,26 @@ def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[R
 
 def _train_all(path: Path, runs: list[Run], split: LabelledData, runtime: Runtime) -> None:
     """Train each run, and write the summary of several beside them."""
-    with stage("finetune", total=len(runs)):
+    with stage("finetune", total=(1 + REPORT_SHARE) * len(runs)):
         for run in runs:
             train(ClassifierTraining.of(run, _examples(split, run.config), runtime))
-    if runs[0].path != path and runtime.is_main:
-        summarise_seeds(path, runs)
+    files = {"report": runs[0].path / "report.html", "run": path}
+    if runs[0].path != path:
+        if runtime.is_main:
+            summarise_seeds(path, runs)
+        files = {f"report of {run.path.name}": run.path / "report.html" for run in runs}
+        files["mean and spread"] = path / RESULTS
+    first = runs[0]
+    log_closing(
+        f"classifier of {len(first.class_names):,} classes"
+        + ("" if len(runs) == 1 else f", {len(runs)} seeds"),
+        files,
+        [
+            ("predict", first.path, first.data, "--out", first.path / "labels.csv"),
+            ("probe", first.path, first.data),
+            ("compare", *(run.path for run in runs)),
+        ],
+    )
 
 
 def _open(data: str, config: Config, runtime: Runtime, index: Path | None) -> LabelledData:

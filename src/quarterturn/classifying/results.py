@@ -24,7 +24,7 @@ from quarterturn.pages.classifier_tables import (
 from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, write_items
-from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.protocols import classifier_protocol
 from quarterturn.runs.records import (
@@ -128,16 +128,6 @@ def conclude(
         show(table)
     unreadable = examples.split.source.unreadable | failed
     log_unreadable(unreadable, run.path / "items.csv")
-    log_closing(
-        f"classifier of {len(examples.train.class_names):,} classes, trained on "
-        f"{len(examples.train):,} images",
-        {"report": run.path / "report.html", "run": run.path},
-        [
-            ("predict", run.path, "DATA", "--out", "labels.csv"),
-            ("probe", run.path, run.data),
-            ("compare", run.path, "RUN"),
-        ],
-    )
 
 
 def summarise_seeds(path: Path, runs: list[Run]) -> None:

@@ -18,12 +18,16 @@ from quarterturn.methods.classifier import Classification
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.pages.classifier_tables import MEASURES, overlap_words
 from quarterturn.pages.tables import percent
+from quarterturn.progress import stage
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 
 logger = logging.getLogger(__name__)
+
+REPORT_SHARE = 0.1
+"""Time of the last test, the pictures and the page, as a share of the training's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +126,9 @@ class ClassifierTraining(TrainingJob[Classification]):
     def conclude(self, training: Training[Classification]) -> None:
         """Write figures, tables and the page."""
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
-        figures = self.last or self._test(training)
-        conclude(self.run, self.examples, figures, self.unreadable, self.trained_on)
+        with stage("report", weight=REPORT_SHARE):
+            figures = self.last or self._test(training)
+            conclude(self.run, self.examples, figures, self.unreadable, self.trained_on)
 
     def _test(self, training: Training[Classification]) -> dict[str, Any]:
         return tested(training.method, self.examples, self.config, self.runtime, self.unreadable)

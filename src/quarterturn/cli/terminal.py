@@ -61,7 +61,10 @@ def narrated() -> Iterator[None]:
     stderr = _console(stderr=True)
     narration = NarrationHandler(console=stderr)
     narration.addFilter(lambda record: record.name != RESULTS)
-    results = ResultsHandler(_console(stderr=False))
+    stdout = _console(stderr=False)
+    # On one terminal, tables have to appear above the bars, which only their own console can do.
+    shared = stdout.is_terminal and stderr.is_terminal
+    results = ResultsHandler(stderr if shared else stdout)
     bars = TerminalProgress(stderr) if stderr.is_terminal else LineProgress()
     with ExitStack() as stack:
         stack.enter_context(_handling("quarterturn", narration))

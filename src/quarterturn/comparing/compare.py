@@ -16,6 +16,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.files import write_json
 from quarterturn.pages.page import write_page
 from quarterturn.pages.tables import show
+from quarterturn.runs.closing import log_closing
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.records import ComparedGroup, Comparison, to_json
@@ -89,7 +90,17 @@ def compare(
         logger.info(line)
     if as_page:
         write_page(path, comparison_page(groups, protocols, tables, left_out), folders(probed))
-    logger.info(f"written: {path}")
+    figures = path.with_suffix(".json")
+    files = {"page": path, "figures": figures} if as_page else {"figures": figures}
+    again = ["compare", *paths, *(["--mixed"] if options.mixed else [])]
+    as_html = [*again, "--out", path.with_suffix(".html"), "--overwrite"]
+    other = "balanced" if options.measure == "top1" else "top1"
+    commands = [
+        [*again, "--measure", other],
+        ["report", paths[0]] if as_page else as_html,
+        ["export", paths[0], "--format", "safetensors"],
+    ]
+    log_closing(f"{len(paths)} {'run' if len(paths) == 1 else 'runs'} compared", files, commands)
     return result
 
 

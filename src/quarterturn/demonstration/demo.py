@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 PHOTOS = 1000
 K = 20
+MEASURING_SHARE = 0.1
+"""Time of one row's probes, as a share of a training's."""
 
 Cells = dict[str, float | None]
 COLUMNS = [
@@ -100,11 +102,11 @@ def demo(
     config = fit_batch_size(config, len(images.train), runtime)
     path = options.out or next_directory(f"{source.name}-demo")
     run = Run(path, locate(data), config, images.train.fingerprint())
-    trainings = 3 if images.train.labels is None else 4
+    trainings, measurings = (3, 5) if images.train.labels is None else (4, 7)
     rows: dict[str, Cells] = {}
     with (
         starting([run], runtime, source, lambda draft: None, overwrite=options.overwrite),
-        stage("demo", total=trainings),
+        stage("demo", total=trainings + MEASURING_SHARE * measurings),
     ):
         for name, cells in _measure_all(run, images, runtime):
             rows[name] = cells
@@ -121,16 +123,17 @@ def demo(
     write_facts(
         run, data=[*source.summary(), images.description], warnings=[warning] if warning else []
     )
-    with never_fatal("the pictures of the page", run):
-        save_gallery(run, run.load_network(), images.test)
-    refresh_report(run)
+    with stage("report"):
+        with never_fatal("the pictures of the page", run):
+            save_gallery(run, run.load_network(), images.test)
+        refresh_report(run)
     show(table)
     log_closing(
         f"every method compared in {duration(elapsed_s)}",
         {"report": run.path / "report.html", "run": path},
         [
             ("pretrain", data),
-            ("neighbors", path, "IMAGE"),
+            ("neighbors", path, images.test.names[0]),
             ("export", path, "--format", "safetensors"),
         ],
     )
@@ -142,7 +145,8 @@ def _measure_all(run: Run, images: DemoImages, runtime: Runtime) -> Iterator[tup
     config = run.config
 
     def measure(representation: Representation, *, turn_training: bool = False) -> dict[str, Cells]:
-        return _measure(representation, images, config, runtime, turn_training=turn_training)
+        with stage("measures", weight=MEASURING_SHARE):
+            return _measure(representation, images, config, runtime, turn_training=turn_training)
 
     def rows_of(network: Network, name: str, seconds: float | None) -> Iterator[tuple[str, Cells]]:
         accuracy = None

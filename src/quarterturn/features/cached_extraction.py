@@ -13,7 +13,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.features.cache import Entry, EntryWriter, FeatureCache
 from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.network_features import NetworkFeatures
-from quarterturn.progress import stage
+from quarterturn.progress import skip
 
 
 def is_complete(images: ImageSet, cache: FeatureCache, key: str) -> bool:
@@ -76,8 +76,7 @@ def cached_features(
             writer=_ByLayer(wanted, writers),
         )
     else:
-        with stage("features", total=len(images), weight=len(images)) as bar:
-            bar.skip(len(images))
+        skip("features", len(images))
     found: dict[str, Features] = {}
     for layer in model.layers:
         numbers, arrays = cache.read(keys[layer])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from quarterturn.config import BalanceConfig
 from quarterturn.methods.class_balance import Balance
+from quarterturn.progress import stage
 
 
 class SemanticBalance:
@@ -59,7 +60,9 @@ class SemanticBalance:
             return False
         number = min(self.num_clusters, len(rows))
         clusters = MiniBatchKMeans(number, random_state=self.seed, n_init=3)
-        self._set(torch.from_numpy(clusters.fit_predict(rows.cpu().numpy())).long())
+        with stage("clusters", weight=0):  # its time is within that of the epochs
+            numbers = clusters.fit_predict(rows.cpu().numpy())
+        self._set(torch.from_numpy(numbers).long())
         return True
 
     def _set(self, class_of: Tensor) -> None:

@@ -138,6 +138,8 @@ def _log_closing(
         commands += [("upright", "--resume", by.path, "--format", "dat")]
     else:
         commands += [("upright", data), ("neighbors", by.path, source.train.names[0])]
+    if len(commands) < 3:
+        commands.append(("demo", data))
     count = source.num_indexed + len(source.unreadable)
     log_closing(f"which way is up in {count:,} images, by {by.path}", files, commands)
 

@@ -133,7 +133,12 @@ def _log_closing(run: Run) -> None:
     file = run.path / FILE
     log_closing(
         "upright probabilities of every image, by networks that had not seen it",
-        {"probabilities": file, "scores": run.path / "scores.csv", "run": run.path},
+        {
+            "report": run.path / "report.html",
+            "probabilities": file,
+            "scores": run.path / "scores.csv",
+            "run": run.path,
+        },
         [
             ("orient", run.path),
             ("pretrain", run.data, "--upright", run.path),
@@ -165,7 +170,8 @@ def make_probabilities(
     write_scores(run.path / "scores.csv", chosen, table)
     if format == "dat":
         write_dat(run.path / "upright.dat", table.p_upright)
-    _conclude(run, images, table, list_variants(outcomes, run.config.data), failed)
+    with stage("report", weight=10):
+        _conclude(run, images, table, list_variants(outcomes, run.config.data), failed)
     table.write(run.path / FILE)  # last: with it the run is finished
 
 
@@ -193,7 +199,6 @@ def _conclude(
     log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
     if found.warning:
         logger.warning(found.warning)
-    logger.info(f"report: {run.path / 'report.html'}")
 
 
 def _first_classes(classes: Table) -> Table:

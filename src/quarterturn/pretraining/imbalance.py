@@ -22,6 +22,7 @@ from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.features.network_features import choose_part
 from quarterturn.files import write_csv
 from quarterturn.methods.base import Network
+from quarterturn.progress import stage
 from quarterturn.randomness import permutation
 
 MOST = 50_000
@@ -142,8 +143,10 @@ def imbalance_picture(
     indices = drawn[found.indices]
     rows = F.normalize(torch.from_numpy(found.values), dim=1)
     clusters = MiniBatchKMeans(min(num_clusters, len(rows)), random_state=seed, n_init=3)
-    cluster, sizes = _by_size(clusters.fit_predict(rows.numpy()))
-    rarity, nearest, cosine = _neighborhood(found.values)
+    with stage("clusters"):
+        cluster, sizes = _by_size(clusters.fit_predict(rows.numpy()))
+    with stage("nearest images"):
+        rarity, nearest, cosine = _neighborhood(found.values)
     names = [images.names[i] for i in indices]
     return ImbalancePicture(names, indices, cluster, sizes, rarity, nearest, cosine, of=len(images))
 

@@ -24,7 +24,8 @@ from quarterturn.orientation.upright import make_probabilities
 from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_of
 from quarterturn.presets import fold_recipe
 from quarterturn.progress import stage
-from quarterturn.runs import Run, environment
+from quarterturn.runs import Run
+from quarterturn.runs.environment import environment
 
 logger = logging.getLogger(__name__)
 

@@ -170,6 +170,15 @@ def _train(run: Run, images: Selection, runtime: Runtime) -> None:
                 p_upright=p_upright,
             )
         )
+    log_closing(
+        f"trained on {len(images.train):,} images for {epochs:,} epochs",
+        {"report": run.path / "report.html", "run": run.path},
+        [
+            ("probe", run.path, run.data),
+            ("neighbors", run.path, images.train.names[0]),
+            ("embed", run.path, "--out", run.path / "features.npz"),
+        ],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,15 +315,6 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
     if last:
         show(table)
     log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
-    log_closing(
-        f"trained on {len(images.train):,} images for {run.config.run.epochs:,} epochs",
-        {"report": run.path / "report.html", "run": run.path},
-        [
-            ("probe", run.path, run.data),
-            ("neighbors", run.path, "IMAGE"),
-            ("embed", run.path, "--out", run.path / "features.npz"),
-        ],
-    )
 
 
 def _write_items(run: Run, images: Selection, failed: dict[str, str]) -> None:

@@ -35,6 +35,7 @@ from quarterturn.probing.classifiers import Classifier, few_shot, linear, neares
 from quarterturn.probing.few_shot import DRAWS
 from quarterturn.probing.knn import TEMPERATURE
 from quarterturn.probing.linear import MAX_ITERATIONS
+from quarterturn.progress import skip, stage
 from quarterturn.runs.protocols import protocol_of
 from quarterturn.runs.records import ScoreName
 
@@ -99,7 +100,18 @@ class Probe:
 
     def fit(self, known: LabelledParts) -> dict[str, list[Classifier]]:
         """The classifiers of each part."""
-        return {part: [*self._classifiers(features)] for part, features in known.items()}
+        few_shot_only = self.kinds == ("fewshot",)
+        name, per_part = "few-shot draws", len(self.shots) * self.draws
+        if not few_shot_only:
+            name, per_part = "classifiers", len(self.kinds)
+        found: dict[str, list[Classifier]] = {}
+        with stage(name, total=per_part * len(known), weight=len(self.train)) as bar:
+            for part, features in known.items():
+                found[part] = []
+                for classifier in self._classifiers(features):
+                    found[part].append(classifier)
+                    bar.advance()
+        return found
 
     def _classifiers(self, train: LabelledFeatures) -> Iterator[Classifier]:
         num_classes = len(self.train.class_names)
@@ -121,20 +133,23 @@ class Probe:
         """`run`, where the classifiers and the features of the upright test images are at hand."""
         turns = random_turns(len(self.test), self.seed)
         turned = labelled(self.extract(self.test, representation, turns))
-        for part, classifiers in fitted.items():
-            views = {"upright": upright[part], "turned": turned[part]}
-            for classifier, (view, test) in itertools.product(classifiers, views.items()):
-                for name, predicted in classifier.predict(test.values).items():
-                    metrics = classification_metrics(
-                        predicted,
-                        test.labels,
-                        self.train.class_names,
-                        classifier.class_counts,
-                        many=self.many,
-                        few=self.few,
-                    )
-                    score = ScoreName(self.origin, part, name, view)
-                    yield score, {**metrics, **classifier.chosen}
+        num_passes = 2 * sum(map(len, fitted.values()))
+        with stage("scores", total=num_passes, weight=len(self.test)) as bar:
+            for part, classifiers in fitted.items():
+                views = {"upright": upright[part], "turned": turned[part]}
+                for classifier, (view, test) in itertools.product(classifiers, views.items()):
+                    for name, predicted in classifier.predict(test.values).items():
+                        metrics = classification_metrics(
+                            predicted,
+                            test.labels,
+                            self.train.class_names,
+                            classifier.class_counts,
+                            many=self.many,
+                            few=self.few,
+                        )
+                        score = ScoreName(self.origin, part, name, view)
+                        yield score, {**metrics, **classifier.chosen}
+                    bar.advance()
 
     def _training_features(self, representation: Representation) -> Parts:
         if not self.turn_training:
@@ -162,6 +177,14 @@ class Probe:
 def labelled(parts: Parts) -> LabelledParts:
     """All of the features, with their labels."""
     return {part: features.of(features.indices) for part, features in parts.items()}
+
+
+def images_passed(split: LabelledData, seeds: Sequence[int]) -> int:
+    """The work of `probe_over_seeds`, in images: of feature passes, fits and predictions."""
+    upright = len(split.train) + (0 if split.test is None else len(split.test))
+    return upright + sum(
+        len(train) + 2 * len(held) for train, held in (split.parts(seed) for seed in seeds)
+    )
 
 
 def probe_over_seeds(
@@ -196,6 +219,8 @@ def probe_over_seeds(
         )
         if fitted is None or split.test is None or "fewshot" in whole.kinds:
             fitted = one.fit({part: found.of(train) for part, found in all_known.items()})
+        else:
+            skip("classifiers", len(train))
         upright = {part: found.of(held) for part, found in all_tests.items()}
         for name, value in one.compare(representation, fitted, upright):
             measured.setdefault(name, []).append(value)

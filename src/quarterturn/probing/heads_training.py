@@ -36,6 +36,7 @@ from quarterturn.methods.frozen_features import (
 )
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.models.probe_heads import MaxPoolTo
+from quarterturn.progress import stage
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 
 Numbers = NDArray[np.int64]
@@ -248,15 +249,16 @@ class HeadsOnFeatures(HeadsTraining):
         return {name: (np.concatenate(parts), labels) for name, parts in said.items()}
 
     def _extract(self, images: ImageSet, turns: Tensor | None = None) -> dict[str, Features]:
-        return cached_features(
-            images,
-            self.recipe.data,
-            self._representation,
-            self.store,
-            turns=turns,
-            device=self.runtime.device,
-            workers=self.recipe.machine.workers,
-        )
+        with stage("frozen layers", total=len(images), weight=0.1):
+            return cached_features(
+                images,
+                self.recipe.data,
+                self._representation,
+                self.store,
+                turns=turns,
+                device=self.runtime.device,
+                workers=self.recipe.machine.workers,
+            )
 
 
 class _Probabilities(nn.Module):

@@ -20,7 +20,7 @@ from quarterturn.features.space_needed import (
 from quarterturn.methods.base import Network
 from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import few_shot_protocol, usable_shots
-from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
+from quarterturn.probing.fitted import frozen_features_protocol, images_passed, probe_over_seeds
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
 from quarterturn.progress import stage
 from quarterturn.runs import Run
@@ -100,7 +100,7 @@ def fitted(
         require_memory(protocol["training_images"], models["trained"], crop)
     scores: dict[ScoreName, list[dict[str, Any]]] = {}
     for origin, model in models.items():
-        with stage(f"{origin} backbone"):
+        with stage(f"{origin} backbone", total=images_passed(split, seeds)):
             scores |= probe_over_seeds(
                 model,
                 split,
@@ -134,6 +134,8 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
     task.tell_room([model for model in kept if model is not None], seeds)
     scores: dict[ScoreName, list[dict[str, Any]]] = {}
     for origin, network in task.networks.items():
-        with stage(f"{origin} backbone", total=len(seeds)):
+        # Each training is 1, its two tests and their features 0.3.
+        num_trainings = len(seeds) * max(1, len(heads.heads.images_per_class or ()))
+        with stage(f"{origin} backbone", total=1.3 * num_trainings):
             scores |= heads.run(network, origin, seeds)
     return Measured(protocol, scores, finish=heads.finish)

@@ -134,16 +134,17 @@ def probe(
         save_figure(opened.figures, few_shot_curve(lines_of_probe(whole), path.stem))
     for table in tables_of(result):
         show(table)
-    written = {"written": path}
+    written = {"scores": path, "report": opened.path / "report.html"}
+    other = "linear" if options.kind == "fewshot" else "fewshot"
     if options.kind == "fewshot":
         written["curve"] = opened.figures / f"{path.stem}.png"
     log_closing(
         f"probed {opened.path} on {data}",
         written,
         [
-            ("probe", opened.path, data, "--kind", "fewshot"),
+            ("probe", opened.path, data, "--kind", other),
             ("finetune", data, "--from", opened.path),
-            ("compare", opened.path, "RUN"),
+            ("compare", opened.path),
         ],
     )
     return result

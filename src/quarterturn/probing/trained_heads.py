@@ -33,6 +33,7 @@ from quarterturn.probing.heads_training import (
     Numbers,
     kept_representation,
 )
+from quarterturn.progress import stage
 from quarterturn.runs.protocols import protocol_id, protocol_of
 from quarterturn.runs.records import ScoreName
 
@@ -130,7 +131,9 @@ class HeadsProbe:
                 trained = training.train(chosen, seed, f"{origin}-{classifier}-seed-{seed}")
                 counts = np.bincount(labels[chosen], minlength=len(images.class_names))
                 for view, turns in {"upright": None, "turned": turned}.items():
-                    for name, (said, truth) in training.predict(trained, held, turns).items():
+                    with stage(f"{view} test images", weight=0.1):
+                        predicted = training.predict(trained, held, turns)
+                    for name, (said, truth) in predicted.items():
                         metrics = classification_metrics(
                             said.argmax(axis=1),
                             truth,

@@ -13,6 +13,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.files import put_in_place, write_json
 from quarterturn.pages.tables import Table, show
+from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.probes import read_results
@@ -68,9 +69,10 @@ def export(
     images = clouds(opened.config.data)
     # On the same file system as the result, so that moving files into place is atomic.
     beside = path.parent if path.parent.is_dir() else opened.path
-    with TemporaryDirectory(dir=beside, prefix=".export-") as folder:
+    with stage("export", total=2), TemporaryDirectory(dir=beside, prefix=".export-") as folder:
         written = Path(folder) / path.name
-        exported = FORMATS[options.format].write(opened, network, written, images, **given)
+        with stage(options.format):
+            exported = FORMATS[options.format].write(opened, network, written, images, **given)
         require_close(exported, options.tolerance)
         weights = weights_fingerprint(network)
         results, _ = read_results(opened, weights)
