@@ -31,7 +31,7 @@ def comparison_page(
     """
     runs = sum(len(group.runs) for group in groups if group.origin == "trained")
     return ComparisonPage(
-        title=f"{runs} {'run' if runs == 1 else 'runs'} side by side",
+        title=f"Comparison of {runs} {'run' if runs == 1 else 'runs'}",
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         summary=[
             "Scores of one protocol stand in one table; those of different protocols do not "

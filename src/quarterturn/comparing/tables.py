@@ -42,7 +42,8 @@ def comparison_table(
         n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
         shown = [with_spread(row[column]) if column in row else None for column in columns]
         rows.append([label, part, n, *shown])
-    repeats = f"its mean over {len(protocol['seeds'])} seeds of the probe"
+    seeds = len(protocol["seeds"])
+    repeats = f"its mean over {seeds} {'seed' if seeds == 1 else 'seeds'} of the probe"
     if protocol["name"] == "few-shot":
         repeats += f" and {protocol['draws']} draws for each"
     title = f"Probes by protocol {protocol['name']} {protocol_id}"

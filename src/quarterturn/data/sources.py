@@ -106,7 +106,7 @@ class Source:
         """What was read, left out and ignored, one line each."""
         lines = [f"{len(self.train):,} images in {self.name}"]
         if self.train.class_names:
-            lines[0] += f" ({len(self.train.class_names)} sub-folders or classes)"
+            lines[0] += f" ({len(self.train.class_names)} classes)"
         if self.test is not None:
             lines.append(f"{len(self.test):,} images in the split {self.test_name!r}")
         lines += [

@@ -288,7 +288,7 @@ def _table(rows: dict[str, Cells], images: DemoImages) -> Table:
     if images.train.labels is not None:
         note += f"kNN (k = {K}) and linear: top-1, learned upright, tested upright and turned. "
     note += (
-        "rotation: quarter turns told on test images; finds itself: a turned test image is nearest "
+        "rotation: rotation accuracy on test images; finds itself: a turned test image is nearest "
         "to its own upright view"
     )
     return Table(

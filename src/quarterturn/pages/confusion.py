@@ -46,7 +46,7 @@ def confusion_matrix(result: ClassifierResult) -> Figure:
     true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
     worst = (
         f"The most frequent mistake: {result.class_names[true]} taken for "
-        f"{result.class_names[predicted]}, {mistakes.max():,} times."
+        f"{result.class_names[predicted]} ({mistakes.max():,} of its test images)."
         if mistakes.any()
         else "There is no mistake."
     )

@@ -130,10 +130,10 @@ def _summary(run: Run, train: Sequence[dict[str, Any]]) -> list[str]:
             f"says what its random weights give on crops of {side} by {side} pixels."
         ]
     epochs = train[-1]["epoch"] + 1
-    labels = "from labels" if method.reads_labels else "without labels"
+    labels = "with labels" if method.reads_labels else "without labels"
     return [
-        f"A {backbone} learned {labels} by {method.title} for {epochs:,} "
+        f"A {backbone} trained {labels} by {method.title} for {epochs:,} "
         f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
         f"{duration(train[-1]['elapsed_s'])}.",
-        sentence(f"By this method {method.meaning}."),
+        sentence(f"With this method, {method.meaning}."),
     ]

@@ -262,7 +262,7 @@ _TERMS = [
     (
         r".*\buntrained",
         "untrained",
-        "The network with random weights: what its mere architecture is worth.",
+        "The network with random weights: what the architecture itself is worth.",
     ),
     (
         r".*\bsupervised",
