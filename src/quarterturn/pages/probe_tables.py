@@ -54,7 +54,7 @@ def probe_table(result: ProbeResult) -> Table:
         [[features, *map(cells.get, columns)] for features, cells in rows.items()],
         note=(
             f"top-1 (balanced) accuracy in %; {training_images(protocol, result.names)}; "
-            f"{_tested(result)}; n = {len(protocol['seeds'])} seeds{_circumstances(result)}"
+            f"{_tested(result)}; n = {_seeds(protocol)}{_circumstances(result)}"
         ),
     )
 
@@ -71,7 +71,7 @@ def few_shot_table(result: ProbeResult) -> Table:
     note = (
         "top-1 accuracy in %; logistic regression, C chosen among the labelled images (1 for K = 1)"
         f"; {_tested(result)}; ± is the standard deviation over n = {draws * seeds} draws of the "
-        f"labelled images, {draws} for each of {seeds} seeds; every class has K"
+        f"labelled images, {draws} for each of {_seeds(protocol)}; every class has K"
     )
     if result.left_out:
         note += f"; left out: {result.left_out}"
@@ -103,7 +103,7 @@ def groups_table(result: ProbeResult) -> Table | None:
         note=(
             f"mean accuracy of the classes in %; many: more than {protocol['many']} training "
             f"images, few: fewer than {protocol['few']}; sd: standard deviation over the classes, "
-            f"and over many, medium and few; n = {len(protocol['seeds'])} seeds"
+            f"and over many, medium and few; n = {_seeds(protocol)}"
         ),
     )
 
@@ -145,6 +145,11 @@ def by_labels(overlap: int, with_labels: int | None) -> str:
     if with_labels in (0, overlap):
         return f"{words}, {'with' if with_labels else 'without'} labels"
     return f"{words}, {with_labels:,} of them with labels"
+
+
+def _seeds(protocol: dict[str, Any]) -> str:
+    n = len(protocol["seeds"])
+    return f"{n} {'seed' if n == 1 else 'seeds'}"
 
 
 def _tested(result: ProbeResult) -> str:

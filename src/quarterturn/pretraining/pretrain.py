@@ -171,7 +171,8 @@ def _train(run: Run, images: Selection, runtime: Runtime) -> None:
             )
         )
     log_closing(
-        f"trained on {len(images.train):,} images for {epochs:,} epochs",
+        f"trained on {len(images.train):,} images for {epochs:,} "
+        f"{'epoch' if epochs == 1 else 'epochs'}",
         {"report": run.path / "report.html", "run": run.path},
         [
             ("probe", run.path, run.data),
