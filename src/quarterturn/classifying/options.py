@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar
 from quarterturn.config.bounds import Count, PositiveOrZero
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
-    BadFileOptions,
     ComputeOptions,
     OverwriteOptions,
+    RunFileOptions,
     TrainingOptions,
 )
 
@@ -38,7 +38,7 @@ class FinetuneOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(OverwriteOptions, BadFileOptions, ComputeOptions):
+class PredictOptions(OverwriteOptions, RunFileOptions, ComputeOptions):
     """Label images by a classifier that finetune has made."""
 
     out: Annotated[Path, Flag(metavar="FILE", common=True)]

@@ -61,17 +61,22 @@ def predict(
     assert isinstance(network, ClassifierNetwork)
     if options.post_hoc_adjustment is not None:
         network.post_hoc_adjustment = options.post_hoc_adjustment
-    crop = replace(opened.config.data, max_bad_fraction=options.max_bad_fraction)
+    reading = options.reading_as(opened.config.data)
+    crop = replace(opened.config.data, **reading)
     source = open_source(
-        str(data), index=opened.index, max_bad_fraction=options.max_bad_fraction, min_images=1
+        str(data),
+        index=opened.index,
+        min_images=1,
+        **reading,
     )
+    source.log_summary(uses_all=True)
 
     def find(images: ImageSet, failed: dict[int, str]) -> Classified:
         return classify(
             network, images, crop, device=runtime.device, workers=options.workers, failed=failed
         )
 
-    by_split, unreadable = run_on_all_splits("predict", source, find, options.max_bad_fraction)
+    by_split, unreadable = run_on_all_splits("predict", source, find, crop.max_bad_fraction)
     rows: list[list[object]] = []
     for split, found in by_split.items():
         names = [source.all_splits[split].names[i] for i in found.indices]

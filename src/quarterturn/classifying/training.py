@@ -139,8 +139,7 @@ def _introduce(
 ) -> None:
     """Say what is about to happen."""
     config, settings = run.config, run.config.method_as(ClassifierOptions)
-    for line in examples.split.source.summary():
-        logger.info(line)
+    examples.split.source.log_summary()
     begun = "from scratch" if run.start is None else f"from {run.start}"
     parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
     rules = f"re-weighting {settings.reweight}, resampling {settings.resample}"

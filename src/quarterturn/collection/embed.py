@@ -61,22 +61,22 @@ def embed(
     def model(images: Tensor) -> Tensor:
         return features(images)[part]
 
-    crop = replace(opened.config.data, max_bad_fraction=options.max_bad_fraction)
+    reading = options.reading_as(opened.config.data)
+    crop = replace(opened.config.data, **reading)
     source = open_source(
         opened.data_or_own(data),
         index=opened.index,
-        max_bad_fraction=options.max_bad_fraction,
         min_images=1,
+        **reading,
     )
+    source.log_summary(uses_all=True)
 
     def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
         return extract(
             images, crop, model, device=runtime.device, workers=options.workers, failed=failed
         )
 
-    by_split, unreadable = run_on_all_splits(
-        "embed", source, extract_split, options.max_bad_fraction
-    )
+    by_split, unreadable = run_on_all_splits("embed", source, extract_split, crop.max_bad_fraction)
     embeddings = _join_splits(by_split, source.all_splits)
     embeddings.write(out)
     log_unreadable(unreadable)

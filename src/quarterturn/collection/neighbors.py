@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,11 @@ def neighbors(
     if options.out is not None:
         check_out(options.out, [".png"], overwrite=options.overwrite, beside=[".json"])
     opened = Run.open(run)
-    crop = opened.config.data
+    reading = options.reading_as(opened.config.data)
+    crop = replace(opened.config.data, **reading)
     data = opened.data_or_own(options.data)
-    source = open_source(
-        data, index=opened.index, max_bad_fraction=crop.max_bad_fraction, min_images=1
-    )
+    source = open_source(data, index=opened.index, min_images=1, **reading)
+    source.log_summary()
     query = find_image(source, str(image))
     runtime = Runtime(options.device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), options.half, options.layer)

@@ -9,15 +9,15 @@ from typing import Annotated
 from quarterturn.config.bounds import Count
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
-    BadFileOptions,
     ComputeOptions,
     FeatureOptions,
     OverwriteOptions,
+    RunFileOptions,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOptions(FeatureOptions, OverwriteOptions, BadFileOptions, ComputeOptions):
+class EmbedOptions(FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions):
     """Write the features of every image to a file."""
 
     out: Annotated[Path, Flag(metavar="FILE", common=True)]
@@ -25,7 +25,7 @@ class EmbedOptions(FeatureOptions, OverwriteOptions, BadFileOptions, ComputeOpti
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeighborsOptions(FeatureOptions, OverwriteOptions, ComputeOptions):
+class NeighborsOptions(FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions):
     """Find the images of a collection that are most like one image."""
 
     data: Annotated[str | None, Flag(metavar="DATA", common=True)] = None

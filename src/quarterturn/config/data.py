@@ -14,7 +14,7 @@ from quarterturn.config.bounds import (
     PositiveFraction,
 )
 from quarterturn.config.options import COMMON
-from quarterturn.config.shared import BadFileOptions, SampleOptions
+from quarterturn.config.shared import ImageFileOptions, SampleOptions
 from quarterturn.config.validation import require
 
 Resampling = Literal["none", "balanced", "effective-number"]
@@ -24,7 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class DataConfig(SampleOptions, BadFileOptions):
+class DataConfig(SampleOptions, ImageFileOptions):
     """Which images, and how they are cropped."""
 
     holdout: FractionBelowOne = 0.05

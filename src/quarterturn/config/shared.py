@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from quarterturn.config.bounds import CountOrZero, Fraction, ImageCount, PositiveFraction
+from quarterturn.config.bounds import Count, CountOrZero, Fraction, ImageCount, PositiveFraction
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.validation import require
 
@@ -40,12 +40,45 @@ class OverwriteOptions:
     names."""
 
 
+MAX_PIXELS = 178_956_970
+"""Where Pillow refuses an image as a decompression bomb."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class BadFileOptions:
-    """How many files may fail."""
+class ImageFileOptions:
+    """How image files are read, and how many may fail."""
 
     max_bad_fraction: Fraction = 0.05
     """Stop when more than this fraction of the image files cannot be read."""
+    max_pixels: Count = MAX_PIXELS
+    """Leave out images with more pixels; by default those that Pillow takes for a bomb."""
+    white: Count | None = None
+    """The value shown as white in 16-bit grey files, such as 4095 for 12 bits; by default the
+    highest value of a sample of the files, rounded up to 10, 12, 14 or 16 bits."""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """These options as keywords of `quarterturn.data.sources.open_source`."""
+        names = ("max_bad_fraction", "max_pixels", "white")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFileOptions:
+    """How image files are read for a run that is there; by default as the run reads them."""
+
+    max_bad_fraction: Fraction | None = None
+    """Stop when more than this fraction of the image files cannot be read; the run's by default."""
+    max_pixels: Count | None = None
+    """Leave out images with more pixels; by default those that the run leaves out."""
+    white: Count | None = None
+    """The value shown as white in 16-bit grey files; the run's --white by default, or else the
+    highest value of a sample of the files, rounded up to 10, 12, 14 or 16 bits."""
+
+    def reading_as(self, run: ImageFileOptions) -> dict[str, Any]:
+        """Keywords of `quarterturn.data.sources.open_source`: these options, or else the run's."""
+        given = {name: getattr(self, name) for name in run.reading}
+        return run.reading | {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,14 @@ from torch import Tensor
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import Normalise
 from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
-from quarterturn.data.image_file import UnreadableImageError, read_image, read_size, upright_rgb
+from quarterturn.data.image_file import (
+    Decoding,
+    UnreadableImageError,
+    read_image,
+    read_size,
+    upright_rgb,
+)
+from quarterturn.data.wide_values import Levels
 from quarterturn.errors import DataError
 
 
@@ -28,6 +35,9 @@ class EvaluationTransform:
 
     def __init__(self, crop: DataConfig) -> None:
         self.crop = crop
+        # A white point found in a sample belongs to that collection, not to any image.
+        levels = None if crop.white is None else Levels(0, crop.white, is_given=True)
+        self._decoding = Decoding(levels, crop.max_pixels)
 
     def __call__(self, image: Image.Image | Path | str) -> Tensor:
         """An image to (3, S, S) float32.
@@ -37,14 +47,14 @@ class EvaluationTransform:
         """
         side = self.crop.image_size
         if isinstance(image, Image.Image):
-            pixels = upright_rgb(image)
+            pixels = upright_rgb(image, self._decoding.levels)
             size = (pixels.height, pixels.width)
             box = self._box(size)
         else:
             try:
                 size = read_size(Path(image))
                 box = self._box(size)
-                pixels = read_image(Path(image), shrink=shrink_for(box, side))
+                pixels = read_image(Path(image), shrink_for(box, side), self._decoding)
             except UnreadableImageError as error:
                 raise DataError(f"{image} cannot be read as an image: {error}") from error
         cropped = crop_file_image(pixels, size, box, False, side)

@@ -19,7 +19,15 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from quarterturn.data.image_file import UnreadableImageError, read_image, read_size
+from quarterturn.config.shared import MAX_PIXELS
+from quarterturn.data.image_file import (
+    Decoding,
+    UnreadableImageError,
+    irregular,
+    read_image,
+    read_size,
+    too_large,
+)
 from quarterturn.errors import OutputError
 from quarterturn.files import atomic_write
 from quarterturn.progress import stage
@@ -57,7 +65,7 @@ class FileFacts:
         paths: Absolute paths.
         table: (n, 5) int64: size in bytes; modification time and time of the last change to the
             directory entry, in nanoseconds; upright height and width. Height and width are 0 for a
-            file that is no image, and all columns for a missing file.
+            file that is no image, and all columns for one that is missing or not regular.
         reasons: File number to why there is no image.
     """
 
@@ -80,10 +88,18 @@ class HeaderIndex:
         data: The collection, as `quarterturn.data.data_argument.locate` has it.
         folder: Folder where an earlier opening may have stored its index; None for none.
         verify: Decode every new file in full, not only its header.
+        max_pixels: Larger images are refused, and never decoded.
     """
 
-    def __init__(self, data: str, folder: Path | None = None, *, verify: bool = False) -> None:
-        self.verify = verify
+    def __init__(
+        self,
+        data: str,
+        folder: Path | None = None,
+        *,
+        verify: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.verify, self.max_pixels = verify, max_pixels
         # A newer Pillow may read files that an older one could not.
         self._about = f"{FORMAT} {PIL.__version__} {verify} {data}"
         key = f"{verify} {data}".encode(errors="surrogateescape")
@@ -179,8 +195,8 @@ class HeaderIndex:
     def _size(self, path: str) -> tuple[int, int] | str:
         try:
             size = read_size(Path(path))
-            if self.verify:
-                read_image(Path(path))
+            if self.verify and too_large(*size, self.max_pixels) is None:
+                read_image(Path(path), decoding=Decoding(max_pixels=self.max_pixels))
             return size
         except UnreadableImageError as error:
             return str(error)
@@ -201,6 +217,8 @@ def _stat(path: str) -> tuple[int, int, int] | str:
         stat = os.stat(path)
     except OSError as error:
         return error.strerror or "cannot be opened"
+    if (reason := irregular(stat)) is not None:
+        return reason  # never opened: a pipe would wait for ever
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import stat
 import struct
+import threading
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL import (
+    ExifTags,
+    Image,
+    ImageFile,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
+
+from quarterturn.config.shared import MAX_PIXELS
+from quarterturn.data.wide_values import Levels, to_8bit
 
 READABLE = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2"}
+    | ({".avif"} if find_spec("PIL._avif") else set())  # Pillow 11.3 and newer, as a rule
 )
 """Suffixes of readable image files, in lower case."""
+
+UNSUPPORTED = (
+    frozenset({".avif", ".jxl", ".psd", ".tga", ".exr", ".dcm", ".j2k", ".jpf"})
+    | frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"})
+) - READABLE
+"""Suffixes of image files that are not read here, in lower case."""
+
+NOT_A_FILE = "not a regular file"
 
 HEIC = frozenset({".heic", ".heif", ".hif"})
 """Suffixes of image files that need the extra ``heic``."""
@@ -50,6 +77,93 @@ class UnreadableImageError(Exception):
     """A file that is not a complete image; the message is only the reason."""
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How the files of a collection are decoded.
+
+    Attributes:
+        levels: Black and white point of 16-bit values; None for those of each file by itself.
+        max_pixels: Larger images are refused.
+    """
+
+    levels: Levels | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+AS_THEY_ARE = Decoding()
+"""Each file by itself, up to the default size."""
+
+
+class _QuietPillow:
+    """Pillow without its own limit of pixels and its warnings while files are open here.
+
+    Its limit, one for the whole process, warns about images that are allowed here, and refuses what
+    ``--max-pixels`` allows. Its warnings are about damaged metadata in readable images. Both are as
+    before once no thread has a file open.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._limit: int | None = None
+        self._warnings = warnings.catch_warnings()
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        with self._lock:
+            if self._depth == 0:
+                self._warnings = warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter("ignore")
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._depth += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    Image.MAX_IMAGE_PIXELS = self._limit
+                    self._warnings.__exit__(None, None, None)
+
+
+_quiet_pillow = _QuietPillow()
+
+
+@contextmanager
+def open_image(path: Path, max_pixels: int | None = None) -> Iterator[ImageFile.ImageFile]:
+    """Open an image file, of which Pillow reads the header.
+
+    Args:
+        path: The file.
+        max_pixels: Refuse larger images; None for no limit.
+
+    Raises:
+        UnreadableImageError: It is no regular file, such as a pipe, which would never end; or has
+            too many pixels. Pillow's own errors, for a damaged file, are `FAILURES`.
+    """
+    if (reason := irregular(os.stat(path))) is not None:
+        raise UnreadableImageError(reason)
+    with _quiet_pillow.entered(), Image.open(path) as image:
+        if max_pixels is not None and (reason := too_large(*image.size, max_pixels)):
+            raise UnreadableImageError(reason)
+        yield image
+
+
+def irregular(about: os.stat_result) -> str | None:
+    """Why something is no file to read from, such as a folder, pipe, socket or device."""
+    if stat.S_ISREG(about.st_mode):
+        return None
+    return os.strerror(errno.EISDIR) if stat.S_ISDIR(about.st_mode) else NOT_A_FILE
+
+
+def too_large(width: int, height: int, max_pixels: int) -> str | None:
+    """Why an image is refused for its size; None if it is not."""
+    if width * height <= max_pixels:
+        return None
+    return f"{width:,} x {height:,} pixels are more than --max-pixels {max_pixels}"
+
+
 def read_size(path: Path) -> tuple[int, int]:
     """Upright (height, width) in pixels, from the file's header.
 
@@ -57,7 +171,7 @@ def read_size(path: Path) -> tuple[int, int]:
         UnreadableImageError: The header is not that of an image.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 # Pillow has already swapped the two of a sideways TIFF; these are as stored.
@@ -70,7 +184,7 @@ def read_size(path: Path) -> tuple[int, int]:
         raise UnreadableImageError(reason_of(path, error)) from error
 
 
-def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
+def read_image(path: Path, shrink: float = 1.0, decoding: Decoding = Decoding()) -> Image.Image:
     """Decode a file to an upright 8-bit RGB image.
 
     The EXIF orientation is applied. Grey, palette, CMYK and other modes are converted; transparent
@@ -80,34 +194,35 @@ def read_image(path: Path, shrink: float = 1.0) -> Image.Image:
         path: The file.
         shrink: Largest factor by which each side of the result may be smaller than the original.
             JPEGs are then decoded at 1/2, 1/4 or 1/8 of their size, which is much faster.
+        decoding: Levels of 16-bit values, and the largest image.
 
     Raises:
-        UnreadableImageError: The file is truncated, damaged, or no image.
+        UnreadableImageError: The file is truncated, damaged, too large, or no image.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, decoding.max_pixels) as image:
             if shrink > 1:
                 width, height = image.size
                 image.draft(image.mode, (math.ceil(width / shrink), math.ceil(height / shrink)))
             image.load()
-            return upright_rgb(image)
+            return upright_rgb(image, decoding.levels)
     except FAILURES as error:
         raise UnreadableImageError(reason_of(path, error)) from error
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
+def upright_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     """Any Pillow image as RGB, with its EXIF orientation applied."""
     # Not ImageOps.exif_transpose: it rewrites the metadata, and fails if they are damaged although
     # the image is intact.
     transpose = TO_UPRIGHT.get(orientation_of(image))
-    rgb = to_rgb(image)
+    rgb = to_rgb(image, levels)
     return rgb if transpose is None else rgb.transpose(transpose)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     """Any Pillow image as RGB, without applying its EXIF orientation."""
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8bit(np.asarray(image))).convert("RGB")
+        return to_8bit(image, levels).convert("RGB")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
@@ -133,20 +248,6 @@ def orientation_of(image: Image.Image) -> int:
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
-def _to_8bit(values: np.ndarray) -> np.ndarray:
-    """Scale wide integers and floats to 0..255.
-
-    16-bit values are divided by 257, so that 65535 becomes 255. Wider integers, and floats beyond
-    [0, 1], have no standard white level: their maximum becomes 255. Values that are not finite,
-    which mark missing measurements, become 0.
-    """
-    values = np.where(np.isfinite(values), values, 0)
-    largest = float(values.max(initial=0))
-    standard_white = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    white = max(standard_white, largest)
-    return np.round(np.clip(values, 0, None) * (255.0 / white)).astype(np.uint8)
-
-
 # Errors that Pillow raises on damaged or hostile files; they have no common base class.
 FAILURES = (
     OSError,
@@ -165,10 +266,33 @@ FAILURES = (
 def reason_of(path: Path, error: Exception) -> str:
     """Why a file cannot be read, without the folders of its path."""
     try:
-        if path.stat().st_size == 0:
-            return "the file is empty"
+        about = os.stat(path)
     except OSError as cannot_stat:
         return cannot_stat.strerror or "cannot be opened"
+    if (reason := irregular(about)) is not None:
+        return reason
+    if about.st_size == 0:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError) and (known := _known_format(path)):
+        return known
     # Pillow formats the path with %r, which may escape some characters.
     shown, name = repr(str(path))[1:-1], repr(path.name)[1:-1]
     return str(error).replace(shown, name).replace(str(path), path.name) or type(error).__name__
+
+
+def _known_format(path: Path) -> str | None:
+    """The format of an image that Pillow does not know, whatever the file is called."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return None
+    if head[4:8] == b"ftyp":
+        brands = head[8 : int.from_bytes(head[:4], "big")]
+        if b"avif" in brands or b"avis" in brands:
+            return "an AVIF file; it is read by Pillow 11.3 or newer"
+        if head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+            return "a HEIC file under another name; to read it: pip install 'quarterturn[heic]'"
+    if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "a JPEG XL file; convert it to PNG, TIFF or JPEG"
+    return None

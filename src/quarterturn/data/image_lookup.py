@@ -10,7 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from quarterturn.data.image_file import HEIC, UnreadableImageError, heic_is_readable, read_size
+from quarterturn.data.image_file import (
+    AS_THEY_ARE,
+    HEIC,
+    UnreadableImageError,
+    heic_is_readable,
+    read_size,
+)
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.errors import DataError
@@ -70,7 +76,7 @@ def find_image(source: Source, image: str) -> FoundImage:
             places += [p for p in _places_of_file(source, images.path(index)) if p != places[0]]
         found = FoundImage(images.names[index], images, index, tuple(places))
     elif file.is_file():
-        found = FoundImage(image, _one_file(file), 0, ())
+        found = FoundImage(image, _one_file(file, source), 0, ())
     else:
         raise DataError(_unknown(source, image))
     try:
@@ -104,8 +110,10 @@ def _places_of_file(source: Source, file: Path) -> list[Place]:
     ]
 
 
-def _one_file(file: Path) -> FileImages:
+def _one_file(file: Path, like: Source) -> FileImages:
     """An image set of one file, to be read and cropped like the collection's."""
+    collection = like.train
+    decoding = collection.decoding if isinstance(collection, FileImages) else AS_THEY_ARE
     if not heic_is_readable() and file.suffix.lower() in HEIC:
         raise DataError(f"{file} is a HEIC file; to read it: pip install 'quarterturn[heic]'")
     try:
@@ -120,6 +128,7 @@ def _one_file(file: Path) -> FileImages:
         np.array([stat.st_size]),
         np.array([stat.st_mtime_ns]),
         np.array([stat.st_ctime_ns]),
+        decoding=decoding,
     )
 
 

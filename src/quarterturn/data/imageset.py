@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from quarterturn.data.image_file import read_image
+from quarterturn.data.image_file import AS_THEY_ARE, Decoding, read_image
+from quarterturn.data.wide_values import Levels
 
 
 class ImageSet(ABC):
@@ -116,6 +117,7 @@ class FileImages(ImageSet):
         modified_ns: (N,) modification time of each file in nanoseconds, which programs may set.
         changed_ns: (N,) time of the last change to the file or its metadata, which no program can
             set.
+        decoding: How they are decoded.
     """
 
     root: Path
@@ -127,6 +129,7 @@ class FileImages(ImageSet):
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
     unlabelled: str = ""
+    decoding: Decoding = AS_THEY_ARE
 
     def path(self, index: int) -> Path:
         """The file of image ``index``."""
@@ -134,7 +137,7 @@ class FileImages(ImageSet):
 
     def read(self, index: int, shrink: float = 1.0) -> Image.Image:
         """Decode image ``index``."""
-        return read_image(self.path(index), shrink)
+        return read_image(self.path(index), shrink, self.decoding)
 
     def subset(self, indices: NDArray[np.int64]) -> FileImages:
         """These images under new numbers."""
@@ -148,6 +151,7 @@ class FileImages(ImageSet):
             None if self.labels is None else self.labels[indices],
             self.class_names,
             self.unlabelled,
+            self.decoding,
         )
 
     def fingerprint(self) -> str:
@@ -166,6 +170,8 @@ class FileImages(ImageSet):
         digest = hashlib.sha256(str(self.root.resolve()).encode(errors="surrogateescape"))
         digest.update(np.ascontiguousarray(self.modified_ns).data)
         digest.update(np.ascontiguousarray(self.changed_ns).data)
+        if self.decoding.levels not in (None, Levels()):
+            digest.update(repr(self.decoding.levels).encode())
         return digest.hexdigest()[:16]
 
     def identity(self, index: int, data: str) -> str:

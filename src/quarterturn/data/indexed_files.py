@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from quarterturn.data.header_index import BYTES, CHANGED_NS, HEIGHT, MODIFIED_NS, WIDTH, HeaderIndex
-from quarterturn.data.image_file import HEIC, heic_is_readable
+from quarterturn.data.image_file import HEIC, Decoding, heic_is_readable, too_large
 from quarterturn.data.imageset import FileImages
 
 
@@ -44,7 +44,13 @@ def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> Indexed
     candidates = [name for name in names if not name.lower().endswith(left_out)]
     absolute_root = os.path.abspath(root)
     facts = index.inspect([os.path.join(absolute_root, name) for name in candidates])
-    readable = np.flatnonzero(facts.table[:, HEIGHT] > 0)
+    reasons, is_readable = dict(facts.reasons), facts.table[:, HEIGHT] > 0
+    pixels = facts.table[:, HEIGHT] * facts.table[:, WIDTH]
+    for number in np.flatnonzero(pixels > index.max_pixels).tolist():
+        height, width = facts.table[number, [HEIGHT, WIDTH]].tolist()
+        reasons[number] = too_large(width, height, index.max_pixels) or ""
+        is_readable[number] = False
+    readable = np.flatnonzero(is_readable)
     table = facts.table[readable]
     images = FileImages(
         root,
@@ -53,6 +59,7 @@ def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> Indexed
         table[:, BYTES].copy(),
         table[:, MODIFIED_NS].copy(),
         table[:, CHANGED_NS].copy(),
+        decoding=Decoding(max_pixels=index.max_pixels),
     )
-    unreadable = {candidates[number]: facts.reasons[number] for number in sorted(facts.reasons)}
+    unreadable = {candidates[number]: reasons[number] for number in sorted(reasons)}
     return IndexedFiles(images, unreadable, len(names) - len(candidates))

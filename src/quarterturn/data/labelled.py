@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.config.shared import MAX_PIXELS
 from quarterturn.data.class_matching import (
     keep_known_classes,
     match_classes,
@@ -44,6 +45,7 @@ class LabelledData:
         test_fraction: Share of each class to hold out if there is no test split.
         long_tail: Factor and kind of the long tail to cut the training images to once the test
             images are held out; None if ``train`` needs no cut.
+        sources: All sources that were opened.
     """
 
     train: ImageSet
@@ -52,6 +54,7 @@ class LabelledData:
     source: Source
     test_fraction: float = TEST_FRACTION
     long_tail: tuple[float, str] | None = None
+    sources: tuple[Source, ...] = ()
 
     def labels_fingerprint(self) -> str:
         """A short hash of all labels and class names: the same images may pose several tasks."""
@@ -106,6 +109,8 @@ def open_labelled(
     limit: int | None = None,
     test_fraction: float = TEST_FRACTION,
     max_bad_fraction: float = 0.05,
+    max_pixels: int = MAX_PIXELS,
+    white: int | None = None,
     verify: bool = False,
     empty_classes: bool = False,
     leave_out_unknown: bool = False,
@@ -126,6 +131,8 @@ def open_labelled(
         limit: Largest number of images of each part.
         test_fraction: Share of each class to hold out if there is no test split.
         max_bad_fraction: Largest share of image files that may be unreadable.
+        max_pixels: Larger images are refused.
+        white: White point of 16-bit files; see `open_source`.
         verify: Decode every file in full, not only its header.
         empty_classes: Accept test images of a class without training images.
         leave_out_unknown: Leave out test images whose class name no training class has, such as
@@ -142,11 +149,13 @@ def open_labelled(
         raise ConfigError("give --train or --test, not both: with both, DATA itself is not used")
     options: dict[str, Any] = {
         "max_bad_fraction": max_bad_fraction,
+        "max_pixels": max_pixels,
+        "white": white,
         "verify": verify,
         "download": download,
         "index": index,
     }
-    source = open_source(data, **options)
+    test_source = source = open_source(data, **options)
     tests, description = source.test, f"the split {source.test_name!r}"
     training_data = data
     if train is not None:
@@ -154,7 +163,8 @@ def open_labelled(
         description = f"{description} of {data}" if source.test_name else data
         source, training_data = open_source(train, **options), train
     if test is not None:
-        tests, description = open_source(test, **options).train, test
+        test_source = open_source(test, **options)
+        tests, description = test_source.train, test
     whole, notes, cut_later = source.train, "", None
     if long_tail is not None:
         if tests is None:
@@ -190,7 +200,10 @@ def open_labelled(
         assert tests is not None
         _refuse_shared(images.identities(locate(train)) & tests.identities(locate(data)))
         notes = f"; training images of {train}" + notes
-    return LabelledData(images, tests, description + notes, source, test_fraction, cut_later)
+    sources = (source,) if test_source is source else (source, test_source)
+    return LabelledData(
+        images, tests, description + notes, source, test_fraction, cut_later, sources
+    )
 
 
 def _refuse_shared(shared: set[str]) -> None:

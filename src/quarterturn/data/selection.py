@@ -65,7 +65,7 @@ def select_images(
     source = open_source(
         data,
         index=index,
-        max_bad_fraction=settings.max_bad_fraction,
+        **settings.reading,
         verify=settings.verify,
         download=download,
     )

@@ -6,23 +6,29 @@ NAME:ROOT for a well-known data set in the folder ROOT.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from quarterturn.config.shared import MAX_PIXELS
 from quarterturn.data.arrays import read_digits, read_npz
 from quarterturn.data.data_argument import DIGITS, locate, split_name
 from quarterturn.data.folder import index_folder, is_image_name, list_images
 from quarterturn.data.header_index import HeaderIndex
+from quarterturn.data.image_file import UNSUPPORTED, irregular
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.indexed_files import IndexedFiles
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.split_folders import find_split_folders
 from quarterturn.data.unreadable import check_unreadable, count_files, list_unreadable
+from quarterturn.data.white_point import find_levels
 from quarterturn.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 MIN_IMAGES = 8
 """Fewest images that a training accepts."""
@@ -85,6 +91,18 @@ class Source:
         roots = {images.root for images in all_images if isinstance(images, FileImages)}
         return os.path.join(split, name) if len(roots) > 1 else name
 
+    def set_white(self, white: int | None) -> None:
+        """Set the black and white point of 16-bit grey files, one for all splits.
+
+        Args:
+            white: The white point; None for that of a sample.
+        """
+        files = [images for images in self.all_splits.values() if isinstance(images, FileImages)]
+        paths = [str(images.root / name) for images in files for name in images.names]
+        levels = find_levels(paths, white) if paths else None
+        for images in files:
+            images.decoding = replace(images.decoding, levels=levels)
+
     def check_failures(
         self, failed: dict[str, str], num_used: int, max_bad_fraction: float
     ) -> None:
@@ -102,23 +120,38 @@ class Source:
         num_readable = self.num_indexed - len(failed)
         check_unreadable(self.unreadable | failed, num_readable, max_bad_fraction)
 
-    def summary(self) -> list[str]:
-        """What was read, left out and ignored, one line each."""
+    def log_summary(self, *, uses_all: bool = False) -> None:
+        """Log `summary`, as every command does that opens images."""
+        for line in self.summary(uses_all=uses_all):
+            logger.info(line)
+
+    def summary(self, *, uses_all: bool = False) -> list[str]:
+        """What was read, left out and ignored, one line each.
+
+        Args:
+            uses_all: Whether the command uses every split.
+        """
         lines = [f"{len(self.train):,} images in {self.name}"]
         if self.train.class_names:
             lines[0] += f" ({len(self.train.class_names)} classes)"
         if self.test is not None:
             lines.append(f"{len(self.test):,} images in the split {self.test_name!r}")
+        unused = ", which is not used"
         lines += [
-            f"{len(images):,} images in the split {split!r}, which is not used"
+            f"{len(images):,} images in the split {split!r}" + ("" if uses_all else unused)
             for split, images in self.unused.items()
         ]
         if self.beside:
             places = [f"{n:,} in {folder or 'no folder'}" for folder, n in self.beside.items()]
             lines.append(f"images beside the splits, which are not used: {', '.join(places)}")
-        if self.ignored:
-            kinds = ", ".join(f"{n} {suffix}" for suffix, n in sorted(self.ignored.items()))
-            lines.append(f"ignored files that are not images: {kinds}")
+        others = Counter({s: n for s, n in self.ignored.items() if s not in UNSUPPORTED})
+        if others:
+            lines.append(f"ignored files that are not images: {_kinds(others)}")
+        if images := self.ignored - others:
+            advice = "convert them to PNG, TIFF or JPEG"
+            if ".avif" in images:
+                advice += "; .avif is read by Pillow 11.3 or newer"
+            lines.append(f"left out images of formats not read here: {_kinds(images)}; {advice}")
         if self.ignored_columns:
             lines.append(f"ignored columns: {', '.join(self.ignored_columns)}")
         if self.num_heic:
@@ -132,11 +165,17 @@ class Source:
         return lines
 
 
+def _kinds(counts: Counter[str]) -> str:
+    return ", ".join(f"{n} {suffix}" for suffix, n in sorted(counts.items()))
+
+
 def open_source(
     data: str,
     *,
     index: Path | None = None,
     max_bad_fraction: float = 0.05,
+    max_pixels: int = MAX_PIXELS,
+    white: int | None = None,
     verify: bool = False,
     download: bool = False,
     min_images: int = MIN_IMAGES,
@@ -148,6 +187,8 @@ def open_source(
         index: A folder that keeps the headers of image files from one opening to the next; see
             `HeaderIndex`.
         max_bad_fraction: Largest share of image files that may be unreadable.
+        max_pixels: Larger images count as unreadable.
+        white: White point of 16-bit grey files; by default that of a sample of them.
         verify: Decode every file in full, not only its header.
         download: Fetch a named data set that is missing; nothing is downloaded otherwise.
         min_images: Fewest images to train on; 1 where nothing is trained.
@@ -156,7 +197,7 @@ def open_source(
         DataError: DATA does not exist, has too few images, or too many are unreadable.
     """
     named = split_name(data)
-    headers = HeaderIndex(locate(data), index, verify=verify)
+    headers = HeaderIndex(locate(data), index, verify=verify, max_pixels=max_pixels)
     reader = None if named is None else NAMED_SOURCES.get(named.name)
     if named is None or reader is None:
         source = _open_unnamed(data, headers)
@@ -166,6 +207,7 @@ def open_source(
         source = _source_of_files(named.name, reader.index_splits(named.root, headers), headers)
     if index is not None:
         source.keep_index(index)
+    source.set_white(white)
     source.check_failures({}, source.num_indexed, max_bad_fraction)
     if len(source.train) < min_images:
         raise DataError(
@@ -185,6 +227,8 @@ def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
         source = _source_of_files(path.resolve().name or "images", splits, headers)
         source.beside = beside
         return source
+    if path.exists() and (reason := irregular(os.stat(path))) is not None:
+        raise DataError(f"{path} is {reason}; expected a file or a folder")
     if path.suffix.lower() == ".csv":
         manifest = index_manifest(path, headers)
         source = _source_of_files(path.stem, manifest.splits, headers)

@@ -126,7 +126,7 @@ def open_training_data(
         long_tail_kind=settings.long_tail_kind,
         limit=settings.limit,
         test_fraction=settings.holdout,
-        max_bad_fraction=settings.max_bad_fraction,
+        **settings.reading,
         verify=settings.verify,
         empty_classes=True,
         leave_out_unknown=leave_out_unknown,

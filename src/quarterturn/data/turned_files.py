@@ -15,6 +15,7 @@ from quarterturn.data.image_file import (
     SIDEWAYS,
     TO_UPRIGHT,
     UnreadableImageError,
+    open_image,
     orientation_of,
     read_image,
     reason_of,
@@ -71,6 +72,8 @@ def write_turned(source: Path, target: Path, turns: int) -> None:
         copy = _turned(source, turns)
     except ExifError as error:
         raise CannotTurnError(str(error)) from error
+    except UnreadableImageError as error:
+        raise CannotTurnError(str(error)) from error
     except FAILURES as error:
         raise CannotTurnError(reason_of(source, error)) from error
     with replacing(target) as partial:
@@ -80,7 +83,7 @@ def write_turned(source: Path, target: Path, turns: int) -> None:
 
 
 def _turned(source: Path, turns: int) -> bytes:
-    with Image.open(source) as image:
+    with open_image(source) as image:
         if image.format in BY_ORIENTATION:
             orientation = turned_orientation(orientation_of(image), turns)
             return with_orientation(source.read_bytes(), orientation)

@@ -96,8 +96,7 @@ def demo(
     )
     if images.train.labels is not None and len(np.unique(images.train.labels)) < 2:
         raise DataError(f"all labels of {data} are the same: leave them out, or give more classes")
-    for line in source.summary():
-        logger.info(line)
+    source.log_summary()
     logger.info(images.description)
     config = fit_batch_size(config, len(images.train), runtime)
     path = options.out or next_directory(f"{source.name}-demo")

@@ -8,7 +8,12 @@ from typing import Annotated, ClassVar, Literal
 
 from quarterturn.config.bounds import Fraction
 from quarterturn.config.options import COMMON, Flag
-from quarterturn.config.shared import ComputeOptions, OverwriteOptions, TrainingOptions
+from quarterturn.config.shared import (
+    ComputeOptions,
+    OverwriteOptions,
+    RunFileOptions,
+    TrainingOptions,
+)
 from quarterturn.errors import ConfigError
 
 
@@ -23,7 +28,7 @@ class UprightOptions(TrainingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrientOptions(OverwriteOptions, ComputeOptions):
+class OrientOptions(OverwriteOptions, RunFileOptions, ComputeOptions):
     """Predict which way is up, image by image, and write upright copies if asked to."""
 
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None

@@ -66,9 +66,10 @@ def orient(
     source = open_source(
         data,
         index=opened.index,
-        max_bad_fraction=by.config.data.max_bad_fraction,
         min_images=1,
+        **options.reading_as(by.config.data),
     )
+    source.log_summary()
     copies = None
     if options.write is not None:
         copies = UprightCopies.beside(data, source, options.write, overwrite=options.overwrite)

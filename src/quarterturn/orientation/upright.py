@@ -218,8 +218,7 @@ def _labels_read(images: Selection) -> str:
 
 def _introduce(run: Run, images: Selection) -> None:
     config, number = run.config, len(images.chosen)
-    for line in images.source.summary():
-        logger.info(line)
+    images.source.log_summary()
     logger.info(
         f"{config.upright.folds} rotation networks ({config.model.backbone} at "
         f"{config.data.image_size} px), each trained for up to {config.run.epochs} epochs on what "

@@ -60,7 +60,7 @@ def fold_recipe(config: Config) -> Config:
             limit=config.data.limit,
             long_tail=config.data.long_tail,
             long_tail_kind=config.data.long_tail_kind,
-            max_bad_fraction=config.data.max_bad_fraction,
+            **config.data.reading,
             verify=config.data.verify,
         ),
         method=RotNetOptions(),

@@ -165,6 +165,6 @@ def protocol_for(name: str, run: Config) -> Config:
             eval_crop=own_crop,
             mean=view.mean,
             std=view.std,
-            max_bad_fraction=view.max_bad_fraction,
+            **view.reading,
         ),
     )

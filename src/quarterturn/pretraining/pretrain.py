@@ -272,8 +272,7 @@ def _warnings(run: Run, images: Selection) -> list[str]:
 def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training[Method]) -> None:
     """Say what is about to happen."""
     config = run.config
-    for line in images.source.summary():
-        logger.info(line)
+    images.source.log_summary()
     held = 0 if images.held_out is None else len(images.held_out)
     labels_read = _labels_read(config, images)
     parameters = sum(p.numel() for p in training.method.network.parameters())

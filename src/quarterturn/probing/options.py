@@ -11,6 +11,7 @@ from quarterturn.config.shared import (
     ClassSizeOptions,
     ComputeOptions,
     DownloadOptions,
+    RunFileOptions,
     SampleOptions,
 )
 from quarterturn.config.validation import require
@@ -18,7 +19,9 @@ from quarterturn.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeOptions(SampleOptions, ClassSizeOptions, ComputeOptions, DownloadOptions):
+class ProbeOptions(
+    SampleOptions, RunFileOptions, ClassSizeOptions, ComputeOptions, DownloadOptions
+):
     """Read labels off a run's frozen features by simple classifiers, upright and turned."""
 
     kind: Annotated[Literal["all", "knn", "linear", "nonlinear", "fewshot"], COMMON] = "all"

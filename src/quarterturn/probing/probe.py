@@ -88,10 +88,12 @@ def probe(
         long_tail=options.long_tail,
         long_tail_kind=options.long_tail_kind,
         limit=options.limit,
-        max_bad_fraction=opened.config.data.max_bad_fraction,
+        **options.reading_as(opened.config.data),
         download=options.download,
         index=opened.index,
     )
+    for source in split.sources:
+        source.log_summary()
     task = ProbeTask(
         opened,
         weights,

@@ -158,7 +158,8 @@ class Run:
     def with_machine_of(self, config: Config | None) -> Run:
         """This run with the machine's settings of another configuration.
 
-        How many files may fail is taken from there too: it changes no figure, and a run that
+        How many files may fail, and how large they may be, is taken from there too: it changes no
+        figure, and a run that
         was stopped by it could not be resumed otherwise.
 
         Args:
@@ -169,7 +170,11 @@ class Run:
         """
         if config is None:
             return self
-        data = replace(self.config.data, max_bad_fraction=config.data.max_bad_fraction)
+        data = replace(
+            self.config.data,
+            max_bad_fraction=config.data.max_bad_fraction,
+            max_pixels=config.data.max_pixels,
+        )
         resumed = replace(self.config, machine=config.machine, data=data)
         if changed := config.differences(resumed):
             raise ConfigError(

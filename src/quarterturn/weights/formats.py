@@ -70,7 +70,8 @@ def _write_caffe(
 def _sample(run: Run, data: Path | str | None) -> Tensor:
     """(n, 3, S, S) normalised images, spread evenly over all."""
     data = run.data_or_own(data, option="--sample")
-    source = open_source(data, index=run.index, max_bad_fraction=run.config.data.max_bad_fraction)
+    source = open_source(data, index=run.index, **run.config.data.reading)
+    source.log_summary()
     number = min(SAMPLE_SIZE, len(source.train))
     chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
     batches = evaluation_batches(source.train.subset(chosen), run.config.data)
