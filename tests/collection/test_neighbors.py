@@ -274,4 +274,4 @@ def test_the_command(digits_run: Run, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["neighbors", str(digits_run.path), name, "--k", "3", "--half", "both"]) == 0
     assert f"Nearest to {name} (0), both halves" in capsys.readouterr().out
     assert main(["neighbors", str(digits_run.path), "digit-9999"]) == 2
-    assert capsys.readouterr().err.startswith("quarterturn: no file 'digit-9999'")
+    assert "\nquarterturn: no file 'digit-9999'" in capsys.readouterr().err
