@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import quarterturn.engine.loop as loop
-import quarterturn.pretraining.pretrain as pretrain_command
+import quarterturn.runs.life_cycle as life_cycle
 from quarterturn.cli import main
 
 from .processes import as_group
@@ -58,7 +58,7 @@ def train_and_tell(rank: int, folder: str, more: list[str]) -> None:
         torch.save(told, f"{folder}/rank{rank}.pt")
 
     loop.training_step = training_step
-    pretrain_command.fit = fit
+    life_cycle.fit = fit
     assert main([*map(str, WORDS), *more, "--out", f"{folder}/run"]) == 0
 
 

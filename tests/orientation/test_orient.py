@@ -220,8 +220,8 @@ def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=match):
             orient(run.path, data, **options)
 
-    refused(r"--agnostic is 1\.5; expected a fraction from 0 to 1", agnostic=1.5)
-    refused("--confidence is -1; expected a fraction from 0 to 1", confidence=-1)
+    refused(r"--agnostic is 1\.5; expected from 0 to 1", agnostic=1.5)
+    refused("--confidence is -1.0; expected from 0 to 1", confidence=-1)
     refused("--write-all needs --write DIR", write_all=True)
     refused(r"must end in \.csv", out=tmp_path / "x.txt")
     refused("there is no directory", out=tmp_path / "none" / "x.csv")
