@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quarterturn import files
 from quarterturn.errors import OutputError
 from quarterturn.files import (
     atomic_write,
+    guarded,
     remove_abandoned,
     replacing,
+    unguarded,
     write_bytes,
     write_csv,
     write_json,
@@ -158,3 +162,25 @@ def test_what_killed_writers_left_is_removed(old: Path):
         path.touch()
     remove_abandoned(old)
     assert sorted(old.parent.iterdir()) == [other, old]
+
+
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path):
+    for name in ("x" * 250, "x" * 255, "é" * 127):
+        write_text(tmp_path / name, "whole")
+        assert (tmp_path / name).read_text() == "whole"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_cells_like_formulas_are_written_behind_an_apostrophe(tmp_path: Path):
+    cells = ["=HYPERLINK(1)", "+1a", "-cat.jpg", "@x", "'=x", "-0.5", "+1e-3", "plain", -3]
+    write_csv(tmp_path / "x.csv", ["name"], [[cell] for cell in cells])
+    assert (tmp_path / "x.csv").read_text().split() == [
+        *("name", "'=HYPERLINK(1)", "'+1a", "'-cat.jpg", "'@x", "''=x"),
+        *("-0.5", "+1e-3", "plain", "-3"),
+    ]
+
+
+@given(st.text(max_size=8) | st.text("'=+-@\t\r10.e", max_size=6))
+def test_guarded_cells_come_back(cell: str):
+    assert unguarded(guarded(cell)) == cell
+    assert not (str(guarded(cell)).startswith(("=", "@")))

@@ -12,6 +12,7 @@ import errno
 import glob
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -22,6 +23,8 @@ from quarterturn.errors import OutputError
 
 SUFFIX = ".partial"
 """Ending of files that are being written."""
+
+MAX_NAME_BYTES = 255
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -93,7 +96,10 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any
 
 def beside(path: Path) -> Path:
     """A free name in the same folder, which nobody else takes, for what will become ``path``."""
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
+    ending = f".{uuid.uuid4().hex[:12]}{SUFFIX}"
+    # A long name is cut, since file systems allow 255 bytes.
+    name = os.fsdecode(os.fsencode(path.name)[: MAX_NAME_BYTES - len(ending)])
+    return path.with_name(name + ending)
 
 
 def put_in_place(made: Path, path: Path) -> None:
@@ -135,6 +141,8 @@ def write_json(path: Path, values: Any) -> None:
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a heading and rows as comma-separated values, atomically; raises as `replacing` does.
 
+    Cells that a spreadsheet would take for formulas are `guarded`.
+
     Args:
         path: The file.
         header: Names of the columns.
@@ -143,7 +151,26 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     with atomic_write(path, "w") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([guarded(cell) for cell in row] for row in rows)
+
+
+def guarded(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: behind an apostrophe if it begins like one.
+
+    A file may be called ``=HYPERLINK(...)``. Numbers stay as they are.
+    """
+    if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell):
+        return "'" + cell
+    return cell
+
+
+def unguarded(cell: str) -> str:
+    """What `guarded` was given."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?(nan|inf)")
 
 
 def remove_abandoned(path: Path) -> None:

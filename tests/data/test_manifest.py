@@ -1,12 +1,18 @@
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quarterturn.data.data_argument import locate
+from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.labelled import open_labelled
+from quarterturn.data.manifest import index_manifest
 from quarterturn.data.sources import Source, open_source
 from quarterturn.errors import DataError
+from quarterturn.files import write_csv
 
 from .pictures import photo, save, save_photo, truncate
 
@@ -142,7 +148,7 @@ class TestColumns:
 
     @pytest.mark.parametrize(
         ("header", "found"),
-        [("file,label", "'file', 'label'"), ("path;label", "'path;label'"), ("", "nothing")],
+        [("file,label", "'file', 'label'"), ("path|label", "'path|label'"), ("", "nothing")],
     )
     def test_without_path(self, root, header, found):
         told = refusal(root, header, ["0.png,a"])
@@ -288,3 +294,50 @@ class TestLocate:
         located = locate("list.csv")
         monkeypatch.chdir("/")
         assert open_source(located).train.fingerprint() == before.fingerprint()
+
+
+class TestHandmade:
+    """What people and spreadsheets write."""
+
+    @pytest.mark.parametrize("separator", [",", ";", "\t"])
+    def test_separators_come_from_the_first_line(self, root, separator):
+        rows = [f"{i}.png{separator}{'cat' if i % 2 else 'dog'}" for i in NUMBERS]
+        train = opened(root, f"path{separator}label", rows).train
+        assert train.names == [f"{i}.png" for i in NUMBERS]
+        assert train.class_names == ["cat", "dog"]
+
+    def test_cells_may_hold_the_other_separators(self, root):
+        rows = [f"{i}.png,cat;small" if i % 2 else f"{i}.png,dog" for i in NUMBERS]
+        assert opened(root, "path,label", rows).train.class_names == ["cat;small", "dog"]
+
+    def test_too_many_cells_are_named_by_their_separator(self, root):
+        assert "quote cells that contain a semicolon" in refusal(root, "path;label", ["0.png;a;b"])
+
+    def test_blanks_around_paths_are_no_part_of_them(self, root):
+        rows = [f" {i}.png  , cat" for i in NUMBERS]
+        assert opened(root, "path,label", rows).train.names == [f"{i}.png" for i in NUMBERS]
+
+    def test_blanks_that_are_part_of_a_name_stay(self, root):
+        (root / "5.png").rename(root / " 5.png ")
+        rows = [f'" {i}.png "' if i == 5 else f"{i}.png" for i in NUMBERS]
+        assert " 5.png " in opened(root, "path", rows).train.names
+
+    def test_one_image_with_and_without_blanks_is_a_duplicate(self, root):
+        rows = [*(f"{i}.png" for i in NUMBERS), '"5.png "']
+        assert "lists images more than once" in refusal(root, "path", rows)
+
+    def test_a_csv_file_of_ours_is_a_manifest(self, root):
+        (root / "5.png").rename(root / "=5.png")
+        names = [f"{'=' if i == 5 else ''}{i}.png" for i in NUMBERS]
+        write_csv(root / "list.csv", ["path"], [[name] for name in names])
+        assert "'=5.png" in (root / "list.csv").read_text()
+        assert open_source(str(root / "list.csv")).train.names == names
+
+
+@settings(max_examples=20)
+@given(st.text(max_size=200) | st.text("path,label;\t\n\"' .png012", max_size=200))
+def test_any_text_is_read_or_refused_in_words(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.csv"
+    path.write_text("path,label\n" + text if len(text) % 2 else text, "utf-8", newline="")
+    with suppress(DataError):  # any other error fails
+        assert "train" in index_manifest(path, HeaderIndex(str(path))).splits

@@ -16,6 +16,8 @@ def test_only_more_than_the_limit_are_refused():
     assert str(caught.value).splitlines() == [
         "6 of 100 image files cannot be read (6.0%; the limit --max-bad-fraction is 5.0%):",
         *(f"  {i}.png: reason {i}" for i in range(6)),
+        "mend or remove them, or leave them out with a higher --max-bad-fraction; trainings "
+        "decode every file before they begin with --verify",
     ]
 
 

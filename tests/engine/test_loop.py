@@ -61,6 +61,7 @@ class Batches:
 
     steps_per_epoch = 3
     failed: dict[int, str] = {}  # noqa: RUF012
+    changed: set[int] = set()  # noqa: RUF012
 
     def note_failed(self, failed: dict[int, str]) -> None:
         assert failed == {}

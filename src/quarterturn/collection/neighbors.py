@@ -16,6 +16,7 @@ from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source, open_source
+from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
@@ -81,6 +82,7 @@ def neighbors(
         nearest = nearest_in_splits(gallery, values, options.k, excluded=query.places)
     unreadable = _unreadable(source, gallery)
     searched = sum(len(features.indices) for features in gallery.values())
+    check_unreadable(unreadable, searched, crop.max_bad_fraction)
     result = {
         "run": str(opened.path),
         "data": data,

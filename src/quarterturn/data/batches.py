@@ -19,7 +19,7 @@ from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader,
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sampling import epoch_order, resampled_order
 from quarterturn.data.sources import Source
-from quarterturn.data.unreadable import check_unreadable
+from quarterturn.data.unreadable import check_unreadable, warn_changed
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class TrainingBatches:
     Attributes:
         failed: Images that could not be decoded, by number, with the reason. They keep their
             numbers and are dropped from their batches.
+        changed: Images whose files have changed since they were indexed, as this process read them.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class TrainingBatches:
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(self.draws, batch_size, smallest=2 * world_size)
         self.failed: dict[int, str] = {}
+        self.changed: set[int] = set()
         self._source = source
         self._normalise = Normalise(crop, self.device)
         self._labels = torch.from_numpy(images.labels) if with_labels else None
@@ -159,6 +161,7 @@ class TrainingBatches:
         sampler.epoch, sampler.batches = epoch, shares
         for decoded in self._loader:
             self.note_failed(decoded.failed)
+            self.changed |= decoded.changed
             yield decoded.indices, decoded.crops
 
     def note_failed(self, failed: dict[int, str]) -> None:
@@ -227,13 +230,16 @@ def evaluation_batches(
         sampler.batches = [torch.arange(s.start, s.stop) for s in slices]
         decoded = loader
     normalise = Normalise(crop, device)
+    changed: set[int] = set()
     for part in decoded:
+        changed |= part.changed
         if failed is not None:
             failed.update(part.failed)
         if not len(part.indices):
             continue  # all files of the batch failed
         part_labels = None if labels is None else labels[part.indices].to(device)
         yield Batch(part.indices.to(device), normalise(part.crops.to(device)), part_labels)
+    warn_changed(images, changed)
 
 
 def _same_view(

@@ -45,6 +45,7 @@ class FeatureBatches:
         self.device, self.draws = torch.device(device), draws or len(labels)
         self.slices = batch_slices(self.draws, batch_size)
         self.failed: dict[int, str] = {}
+        self.changed: set[int] = set()
 
     @property
     def steps_per_epoch(self) -> int:

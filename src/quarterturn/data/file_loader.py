@@ -61,15 +61,17 @@ class Decoded:
         indices: (n,) numbers of the decoded images.
         crops: (n, 3, S, S) uint8.
         failed: Number of each image that could not be decoded, with the reason.
+        changed: Numbers of the decoded images whose files have changed since they were indexed.
     """
 
     indices: Tensor
     crops: Tensor
     failed: dict[int, str]
+    changed: frozenset[int] = frozenset()
 
     def pin_memory(self) -> Decoded:
         """Called by torch's loader for fast copies to a GPU."""
-        return Decoded(self.indices, self.crops.pin_memory(), self.failed)
+        return Decoded(self.indices, self.crops.pin_memory(), self.failed, self.changed)
 
 
 class EpochSampler:
@@ -88,12 +90,12 @@ class EpochSampler:
 
 
 class _CroppedFiles(Dataset):
-    """(epoch, draw) to the image's crop, or to the reason why it cannot be read."""
+    """(epoch, draw) to the image's crop, or why it cannot be read, and whether it has changed."""
 
     def __init__(self, images: ImageSet, draw: Draw, side: int) -> None:
         self.images, self.draw, self.side = images, draw, side
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, Tensor | str, bool]:
         epoch, draw = key
         index = draw % len(self.images)
         size = torch.from_numpy(self.images.sizes[index : index + 1])
@@ -101,20 +103,21 @@ class _CroppedFiles(Dataset):
         try:
             image = self.images.read(index, shrink=shrink_for(crops.boxes[0], self.side))
         except UnreadableImageError as error:
-            return index, str(error)
+            return index, str(error), False
         height, width = size[0].tolist()
         cropped = crop_file_image(
             image, (height, width), crops.boxes[0], bool(crops.flips[0]), self.side, crops.shift(0)
         )
-        return index, cropped
+        return index, cropped, self.images.has_changed(index)
 
 
-def _collate(items: list[tuple[int, Tensor | str]]) -> Decoded:
-    good = [(index, crop) for index, crop in items if isinstance(crop, Tensor)]
+def _collate(items: list[tuple[int, Tensor | str, bool]]) -> Decoded:
+    good = [(index, crop) for index, crop, _ in items if isinstance(crop, Tensor)]
     return Decoded(
         torch.tensor([index for index, _ in good], dtype=torch.int64),
         torch.stack([crop for _, crop in good]) if good else torch.empty(0, 3, 1, 1),
-        {index: reason for index, reason in items if isinstance(reason, str)},
+        {index: reason for index, reason, _ in items if isinstance(reason, str)},
+        frozenset(index for index, _, has_changed in items if has_changed),
     )
 
 

@@ -45,6 +45,10 @@ class ImageSet(ABC):
     def read(self, index: int, shrink: float = 1.0) -> Image.Image:
         """Image ``index``, upright, RGB; see `quarterturn.data.image_file.read_image`."""
 
+    def has_changed(self, index: int) -> bool:
+        """Whether the file of image ``index`` is another one than when it was indexed."""
+        return False
+
     @abstractmethod
     def subset(self, indices: NDArray[np.int64]) -> ImageSet:
         """The images ``indices`` under new numbers 0..n-1, in the given order."""
@@ -138,6 +142,15 @@ class FileImages(ImageSet):
     def read(self, index: int, shrink: float = 1.0) -> Image.Image:
         """Decode image ``index``."""
         return read_image(self.path(index), shrink, self.decoding)
+
+    def has_changed(self, index: int) -> bool:
+        """Whether its size or modification time differ from those that were first seen."""
+        try:
+            about = os.stat(self.path(index))
+        except OSError:
+            return True
+        seen = (self.num_bytes[index], self.modified_ns[index])
+        return (about.st_size, about.st_mtime_ns) != seen
 
     def subset(self, indices: NDArray[np.int64]) -> FileImages:
         """These images under new numbers."""

@@ -1,6 +1,7 @@
 """Image files listed in a ``.csv`` manifest: ``path[,label][,split]``.
 
-The first line names the columns, in any order. The images keep the order of the rows.
+The first line names the columns, in any order, between commas, semicolons or tabs. The images keep
+the order of the rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.indexed_files import IndexedFiles, index_files
 from quarterturn.errors import DataError
+from quarterturn.files import unguarded
 
+NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+"""Separators that are understood."""
 COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "val", "test")
 NO_SUCH_FILE = os.strerror(errno.ENOENT)
@@ -95,7 +99,9 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
     """The rows that are not blank, and the ignored columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            separator = _separator(file.readline())
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
             header = [name.strip() for name in next(reader, [])]
             lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except FileNotFoundError:
@@ -117,7 +123,8 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
     if uneven := [line for line, cells in lines if len(cells) != len(header)]:
         raise DataError(
             f"{path} has more or fewer cells than the {len(header)} of its first line on "
-            f"{_listed(uneven)}; quote cells that contain a comma"
+            f"{_listed(uneven)}; quote cells that contain a "
+            f"{NAMES[separator]}"
         )
 
     def column(name: str, default: str) -> list[str]:
@@ -127,7 +134,7 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
 
     labels, splits = column("label", ""), column("split", "train")
     rows = [
-        Row(line, name, label.strip(), split.strip())
+        Row(line, _as_stored(path.parent, name), label.strip(), split.strip())
         for (line, _), name, label, split in zip(
             lines, column("path", ""), labels, splits, strict=True
         )
@@ -135,6 +142,22 @@ def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
     if unnamed := [row.line for row in rows if not row.path.strip() or "\0" in row.path]:
         raise DataError(f"{path} has no file path on {_listed(unnamed)}")
     return rows, [name or "(unnamed)" for name in header if name not in COLUMNS]
+
+
+def _separator(first_line: str) -> str:
+    """Comma, semicolon or tab: the one that sets the name ``path`` apart in the first line."""
+    for separator in NAMES:
+        if "path" in (name.strip().strip('"') for name in first_line.split(separator)):
+            return separator
+    return ","
+
+
+def _as_stored(folder: Path, name: str) -> str:
+    """A path as written; if no such file is there, without blanks and a spreadsheet's guard."""
+    plain = unguarded(name.strip())
+    if plain == name or os.path.lexists(folder / name.replace("\0", "")):
+        return name
+    return plain
 
 
 def _check_split_names(path: Path, rows: list[Row]) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quarterturn.config.shared import MAX_PIXELS
-from quarterturn.data.arrays import read_digits, read_npz
 from quarterturn.data.data_argument import DIGITS, locate, split_name
+from quarterturn.data.digits import read_digits
 from quarterturn.data.folder import index_folder, is_image_name, list_images
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.image_file import UNSUPPORTED, irregular
@@ -23,6 +23,7 @@ from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.indexed_files import IndexedFiles
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
+from quarterturn.data.npz import read_npz
 from quarterturn.data.split_folders import find_split_folders
 from quarterturn.data.unreadable import check_unreadable, count_files, list_unreadable
 from quarterturn.data.white_point import find_levels

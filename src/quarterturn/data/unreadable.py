@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 
+from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 MAX_LISTED = 20
 
@@ -25,7 +29,27 @@ def check_unreadable(unreadable: dict[str, str], num_readable: int, max_fraction
         raise DataError(
             f"{len(unreadable):,} of {count_files(total)} cannot be read "
             f"({len(unreadable) / total:.1%}; the limit --max-bad-fraction is "
-            f"{max_fraction:.1%}):\n" + "\n".join(list_unreadable(unreadable))
+            f"{max_fraction:.1%}):\n" + "\n".join(list_unreadable(unreadable)) + f"\n{_ADVICE}"
+        )
+
+
+_ADVICE = (
+    "mend or remove them, or leave them out with a higher --max-bad-fraction; trainings decode "
+    "every file before they begin with --verify"
+)
+
+
+def warn_changed(images: ImageSet, changed: Collection[int]) -> None:
+    """Warn about files that have changed since they were indexed, and were read as they are now.
+
+    Args:
+        images: The images.
+        changed: Numbers of those that have changed.
+    """
+    if changed:
+        logger.warning(
+            f"{len(changed):,} of {count_files(len(images))} changed while they were read, such as "
+            f"{images.names[min(changed)]}: the results are of mixed contents"
         )
 
 

@@ -77,6 +77,8 @@ class Batches(Protocol):
 
     failed: dict[int, str]
     """Images that could not be decoded so far, with the reason."""
+    changed: set[int]
+    """Images that this process read from files which have changed since the training began."""
 
     @property
     def steps_per_epoch(self) -> int:

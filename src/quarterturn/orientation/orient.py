@@ -17,7 +17,8 @@ from quarterturn.data.turned_files import CannotTurnError
 from quarterturn.data.unreadable import list_unreadable
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.engine.runtime import Runtime
-from quarterturn.files import write_json
+from quarterturn.errors import OutputError
+from quarterturn.files import DISK_FULL, refusal, write_json
 from quarterturn.orientation.options import OrientOptions
 from quarterturn.orientation.orient_tables import orient_table
 from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
@@ -186,6 +187,11 @@ def _write_copies(
                 try:
                     copies.write(images.path(i), quarter_turns)
                 except CannotTurnError as error:
+                    written["left_out"][str(images.path(i))] = str(error)
+                except OutputError as error:
+                    cause = refusal(error)
+                    if cause is not None and cause.errno in DISK_FULL:
+                        raise  # all others would fail too
                     written["left_out"][str(images.path(i))] = str(error)
                 else:
                     written["turned" if is_to_turn[i] else "copied"] += 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
-from quarterturn.files import write_json
+from quarterturn.files import unguarded, write_json
 from quarterturn.runs.environment import command_line
 from quarterturn.runs.records import from_json, to_json
 from quarterturn.runs.run import Run
@@ -124,6 +124,6 @@ def _statuses(run: Path) -> list[tuple[str, str]]:
         with open(
             run / "items.csv", newline="", encoding="utf-8", errors="surrogateescape"
         ) as file:
-            return [(row["path"], row["status"]) for row in csv.DictReader(file)]
+            return [(unguarded(row["path"]), row["status"]) for row in csv.DictReader(file)]
     except FileNotFoundError:
         return []

@@ -20,6 +20,7 @@ from torch import Tensor
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
+from quarterturn.data.unreadable import warn_changed
 from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Batches, Training, fit
 from quarterturn.engine.optimizer import build_optimizer
@@ -190,7 +191,9 @@ def train(job: TrainingJob[M]) -> Training[M]:
     with training.telemetry:  # cuts the log back to the checkpoint, which `stops` then reads
         if not stops():
             fit(training)
+    changed = runtime.gather_objects(set(training.batches.changed))
     if runtime.is_main:
+        warn_changed(job.images, set().union(*changed))
         names = job.images.names
         job.unreadable.update({names[i]: why for i, why in training.batches.failed.items()})
         job.conclude(training)

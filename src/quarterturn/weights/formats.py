@@ -70,7 +70,9 @@ def _write_caffe(
 def _sample(run: Run, data: Path | str | None) -> Tensor:
     """(n, 3, S, S) normalised images, spread evenly over all."""
     data = run.data_or_own(data, option="--sample")
-    source = open_source(data, index=run.index, **run.config.data.reading)
+    source = open_source(
+        data, index=run.index, **run.config.data.reading | {"max_bad_fraction": 1.0}
+    )
     source.log_summary()
     number = min(SAMPLE_SIZE, len(source.train))
     chosen = np.linspace(0, len(source.train) - 1, number).astype(np.int64)
