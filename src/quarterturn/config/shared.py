@@ -65,7 +65,7 @@ class ImageFileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFileOptions:
-    """How image files are read for a run that is there; by default as the run reads them."""
+    """How image files are read; by default as the run reads them, or the recipe of a demo."""
 
     max_bad_fraction: Fraction | None = None
     """Stop when more than this fraction of the image files cannot be read; the run's by default."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,12 @@ def demo(
     """
     options = take_options(DemoOptions, options, fields)
     start, data = time.perf_counter(), str(data)
-    source = open_source(data)
     config = (config or (digits() if data == "digits" else demo_folder())).with_settings(
         seed=options.seed
     )
+    reading = options.reading_as(config.data)
+    config = replace(config, data=replace(config.data, **reading))
+    source = open_source(data, **reading)
     config.check()
     runtime = Runtime(config.machine.device, config.run.precision)
     images = split_images(

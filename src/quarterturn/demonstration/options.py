@@ -8,11 +8,11 @@ from typing import Annotated
 
 from quarterturn.config.bounds import ImageCount, Seed
 from quarterturn.config.options import COMMON, Flag
-from quarterturn.config.shared import OverwriteOptions
+from quarterturn.config.shared import OverwriteOptions, RunFileOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoOptions(OverwriteOptions):
+class DemoOptions(OverwriteOptions, RunFileOptions):
     """Train every method on digits, or on your own folder, and lay the figures side by side."""
 
     out: Annotated[Path | None, Flag(metavar="RUN", common=True)] = None
