@@ -1,4 +1,3 @@
-import inspect
 import sys
 from itertools import pairwise
 
@@ -8,6 +7,7 @@ import torchvision
 from torch import nn
 
 from quarterturn.config import ModelConfig
+from quarterturn.config.options import field_docs
 from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config
@@ -137,7 +137,7 @@ def test_a_timm_network_without_timm_says_what_to_install(build, monkeypatch):
 
 
 def test_the_setting_names_every_backbone():
-    words = inspect.getsource(ModelConfig).split('backbone: str = "resnet18"')[1].split('"""')[1]
+    words = field_docs(ModelConfig)["backbone"]
     assert words == ", ".join(BACKBONES) + ", or timm:NAME."
 
 
