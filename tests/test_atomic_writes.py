@@ -20,7 +20,7 @@ ALLOWED = {
     "engine/telemetry.py": "metrics.jsonl grows by lines and is cut back to the checkpoint",
     "features/cache.py": "an entry's folder is made beside and renamed when it is whole",
     "files.py": "it is the one way",
-    "pages/page.py": "draws an image into memory",
+    "runs/pictures.py": "draws an image into memory",
     "weights/caffe.py": "exports go to a folder of their own, are checked, and put in place",
     "weights/export.py": "see caffe",
     "weights/onnx.py": "see caffe",
