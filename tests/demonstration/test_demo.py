@@ -3,9 +3,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from quarterturn import demo
 from quarterturn.presets.unlabelled import demo_folder, digits
+from quarterturn.progress import ProgressReporter, Stage, reporting
 from quarterturn.runs import Run
+
+
+class Counted(ProgressReporter):
+    """Keeps the outermost stage of the demonstration, whose steps must add up."""
+
+    demo: Stage
+
+    def opened(self, stage: Stage) -> None:
+        if stage.name == "demo":
+            self.demo = stage
 
 
 def test_every_row_and_column_on_labelled_data(tmp_path: Path) -> None:
@@ -40,7 +53,10 @@ def test_a_folder_without_labels(photos: Path, tmp_path: Path) -> None:
     config = demo_folder().with_settings(
         epochs=1, image_size=24, num_noise=16, batch_size=16, device="cpu", workers=0
     )
-    run = demo(str(photos / "red"), out=tmp_path / "run", config=config)
+    counted = Counted()
+    with reporting(counted):
+        run = demo(str(photos / "red"), out=tmp_path / "run", config=config)
+    assert counted.demo.done == pytest.approx(counted.demo.total)
     results = json.loads((run.path / "results.json").read_text())
     assert "supervised, turned (ceiling): logits" not in results["rows"]
     half = results["rows"]["decoupled: invariant"]
