@@ -45,7 +45,8 @@ from quarterturn.pages.probe_tables import probe_table
 from quarterturn.presets import preset
 from quarterturn.probing.fitted import frozen_features_protocol, probe_over_seeds
 from quarterturn.runs.protocols import protocol_id
-from quarterturn.runs.records import ProbeResult, summarise, to_json
+from quarterturn.runs.record_files import to_json
+from quarterturn.runs.records import ProbeResult, summarise
 
 try:
     from lightly.loss import NTXentLoss

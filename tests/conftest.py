@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 
 pytest_plugins = [
-    f"tests.fixtures.{topic}" for topic in ("images", "narration", "networks", "runs")
+    f"tests.fixtures.{topic}" for topic in ("clocks", "images", "narration", "networks", "runs")
 ]
 
 settings.register_profile("here", deadline=None, derandomize=True, database=None, max_examples=50)

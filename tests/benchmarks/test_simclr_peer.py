@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarterturn.runs.records import ProbeResult, ScoreName, from_json
+from quarterturn.runs.record_files import from_json
+from quarterturn.runs.records import ProbeResult, ScoreName
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "simclr_peer.py"
 

@@ -16,7 +16,8 @@ from quarterturn.data.sources import open_source
 from quarterturn.files import write_json
 from quarterturn.pages.probe_tables import probe_table
 from quarterturn.runs import Run
-from quarterturn.runs.records import Comparison, GroupStatistic, ProbeResult, read_record
+from quarterturn.runs.record_files import read_record
+from quarterturn.runs.records import Comparison, GroupStatistic, ProbeResult
 from tests.pages.elements import Elements
 
 SETTINGS = {

@@ -12,21 +12,6 @@ from quarterturn.data.subsets import (
 from quarterturn.errors import DataError
 
 
-def numbered(n: int) -> ArrayImages:
-    """Images whose name, only pixel and label all say their number."""
-    numbers = np.arange(n)
-    pixels = np.stack([numbers % 256, numbers // 256, 0 * numbers], axis=1).astype(np.uint8)
-    return ArrayImages(pixels[:, None, None], [str(i) for i in numbers], numbers, ["class"])
-
-
-def numbers_of(images: ArrayImages) -> list[int]:
-    numbers = [int(name) for name in images.names]
-    assert images.labels.tolist() == numbers
-    assert (images.pixels[:, 0, 0] @ np.array([1, 256, 0])).tolist() == numbers
-    assert len(images.sizes) == len(numbers)
-    return numbers
-
-
 class TestLongTail:
     @pytest.fixture
     def data(self, tmp_path) -> str:

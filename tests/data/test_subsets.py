@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.subsets import (
     first_of_each_class,
     hold_out,
@@ -9,20 +8,7 @@ from quarterturn.data.subsets import (
     stratified_split,
 )
 
-
-def numbered(n: int) -> ArrayImages:
-    """Images whose name, only pixel and label all say their number."""
-    numbers = np.arange(n)
-    pixels = np.stack([numbers % 256, numbers // 256, 0 * numbers], axis=1).astype(np.uint8)
-    return ArrayImages(pixels[:, None, None], [str(i) for i in numbers], numbers, ["class"])
-
-
-def numbers_of(images: ArrayImages) -> list[int]:
-    numbers = [int(name) for name in images.names]
-    assert images.labels.tolist() == numbers
-    assert (images.pixels[:, 0, 0] @ np.array([1, 256, 0])).tolist() == numbers
-    assert len(images.sizes) == len(numbers)
-    return numbers
+from .numbered_images import numbered, numbers_of
 
 
 class TestLimit:

@@ -4,7 +4,8 @@ import json
 import pytest
 from PIL import Image
 
-from quarterturn.pages.figures import diagnostic_curves, loss_curves, save_figure
+from quarterturn.pages.figures import save_figure
+from quarterturn.pages.training_curves import diagnostic_curves, loss_curves
 
 from .metrics_lines import diagnostics_lines, train_lines
 

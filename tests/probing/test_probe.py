@@ -17,7 +17,8 @@ from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import stratified_split
 from quarterturn.runs import Run
-from quarterturn.runs.records import ProbeResult, ScoreName, read_record, to_json
+from quarterturn.runs.record_files import read_record, to_json
+from quarterturn.runs.records import ProbeResult, ScoreName
 
 
 def test_figures_for_halves_views_and_the_untrained_backbone(

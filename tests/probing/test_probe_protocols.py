@@ -14,7 +14,8 @@ from quarterturn.cli import main
 from quarterturn.comparing.compare import compare
 from quarterturn.presets.protocols import ALEXNET_LAYERS, PROTOCOLS, cifar10_semi_supervised
 from quarterturn.runs import Run
-from quarterturn.runs.records import ProbeResult, read_record
+from quarterturn.runs.record_files import read_record
+from quarterturn.runs.records import ProbeResult
 from tests.fixtures.runs import MakeRun
 
 from ..data.trees import write_devkit, write_places, write_train, write_val

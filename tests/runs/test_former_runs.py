@@ -12,7 +12,8 @@ import torch
 from quarterturn import probe
 from quarterturn.comparing.compare import compare
 from quarterturn.runs import Run
-from quarterturn.runs.records import ProbeResult, read_record
+from quarterturn.runs.record_files import read_record
+from quarterturn.runs.records import ProbeResult
 
 FORMER = Path(__file__).parent / "former"
 

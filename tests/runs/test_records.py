@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from quarterturn.runs.record_files import FORMAT, from_json, read_record, to_json
 from quarterturn.runs.records import (
-    FORMAT,
     BestEpoch,
     ClassifierResult,
     ProbeResult,
@@ -15,12 +15,9 @@ from quarterturn.runs.records import (
     ScoreName,
     Statistic,
     few_shot_name,
-    from_json,
     images_per_class,
     merged,
-    read_record,
     summarise,
-    to_json,
 )
 from tests.fixtures.probes import probe_result
 

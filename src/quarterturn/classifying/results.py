@@ -27,15 +27,14 @@ from quarterturn.runs import RESULTS, Run, write_items
 from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.protocols import classifier_protocol
+from quarterturn.runs.record_files import read_record, to_json
 from quarterturn.runs.records import (
     BestEpoch,
     BestEpochs,
     ClassifierResult,
     SeedsSummary,
     Statistic,
-    read_record,
     statistic,
-    to_json,
 )
 from quarterturn.runs.without_effect import options_without_effect
 

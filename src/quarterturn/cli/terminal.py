@@ -16,7 +16,8 @@ from rich.logging import RichHandler
 from rich.text import Text
 from rich.traceback import Traceback
 
-from quarterturn.progress import LineProgress, TerminalProgress, reporting
+from quarterturn.cli.progress_display import LineProgress, TerminalProgress
+from quarterturn.progress import reporting
 
 WIDTH = 160
 """Columns where the output is no terminal, so that a log keeps its lines whole."""

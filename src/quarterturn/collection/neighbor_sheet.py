@@ -9,8 +9,8 @@ from PIL import Image
 
 from quarterturn.pages.contact_sheet import SheetPicture, draw_sheet, with_label
 from quarterturn.pages.figures import Figure
+from quarterturn.pages.measures import PARTS
 from quarterturn.pages.tables import Cell, Table, printable
-from quarterturn.pages.words import PARTS
 
 MOST_SHOWN = 59
 """Neighbours on the sheet: with the query ten rows. The table has them all."""

@@ -19,7 +19,8 @@ from quarterturn.pages.tables import show
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.output_file import check_out
-from quarterturn.runs.records import ComparedGroup, Comparison, to_json
+from quarterturn.runs.record_files import to_json
+from quarterturn.runs.records import ComparedGroup, Comparison
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from quarterturn.metrics import mean_and_spread
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.probes import read_results
 from quarterturn.runs.protocols import CLASSIFIER, protocol_id
+from quarterturn.runs.record_files import from_json
 from quarterturn.runs.records import (
     MEASURES,
     ClassifierResult,
@@ -32,7 +33,6 @@ from quarterturn.runs.records import (
     Score,
     ScoreName,
     Statistic,
-    from_json,
 )
 
 VIEW = ("eval_crop", "mean", "std")

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import OverwriteOptions
+from quarterturn.runs.records import MeasureName
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(OverwriteOptions):
     """Lay runs side by side, by probes or as classifiers; seeds of one as mean and spread."""
 
-    measure: Annotated[
-        Literal[
-            "top1",
-            "balanced",
-            "worst_class",
-            "many",
-            "medium",
-            "few",
-            "std_over_classes",
-            "std_over_groups",
-        ],
-        COMMON,
-    ] = "top1"
+    measure: Annotated[MeasureName, COMMON] = "top1"
     """What the tables show; the file holds all."""
     mixed: Annotated[bool, COMMON] = False
     """Show a table for each protocol of any run, instead of those that all runs share."""

@@ -9,9 +9,9 @@ from quarterturn.comparing.groups import Group
 from quarterturn.pages.comparison_curves import comparison_curves, run_curves
 from quarterturn.pages.few_shot_curve import FewShotLine, few_shot_curve, few_shot_line
 from quarterturn.pages.figures import Figure
+from quarterturn.pages.glossary import glossary
 from quarterturn.pages.page import ComparisonPage
 from quarterturn.pages.tables import Table
-from quarterturn.pages.words import glossary
 from quarterturn.runs.records import GroupStatistic, images_per_class
 
 

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar, get_origin
 
 from quarterturn.config.validation import check_settings, converted, field_types, flag, unknown
@@ -59,7 +60,7 @@ def _docs_in(kind: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
-    for entry, below in zip(body.body, body.body[1:], strict=False):
+    for entry, below in pairwise(body.body):
         match entry, below:
             case (
                 ast.AnnAssign(target=ast.Name(id=name)),

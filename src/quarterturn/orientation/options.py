@@ -39,7 +39,7 @@ class OrientOptions(OverwriteOptions, RunFileOptions, ComputeOptions):
     write_all: Annotated[bool, COMMON] = False
     """Copy all other images to --write DIR too, as they are."""
     in_sample: bool = False
-    """Let a pretraining run orient images that it has learned from, too sure as it is of them."""
+    """Also orient images that a pretraining run was trained on; it is overconfident on those."""
     agnostic: Annotated[Fraction, COMMON] = 0.5
     """Images with this score or more have no clear up."""
     confidence: Annotated[Fraction, COMMON] = 0.8

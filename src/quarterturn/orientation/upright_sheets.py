@@ -15,10 +15,9 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.features.pictures import thumbnail
 from quarterturn.orientation.scores import probably_turned
 from quarterturn.orientation.upright_table import UprightTable
-from quarterturn.pages.contact_sheet import SheetPicture, draw_sheet, with_label
+from quarterturn.pages.contact_sheet import BARS, SheetPicture, draw_sheet, with_label
 from quarterturn.pages.figures import Figure, save_figure
 from quarterturn.pages.images_section import SHEETS
-from quarterturn.pages.words import BARS
 from quarterturn.runs import Run
 from quarterturn.runs.pictures import PictureFolder, ScoredPicture, Sheet, Sheets, write_pictures
 

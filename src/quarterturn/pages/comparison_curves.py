@@ -81,9 +81,9 @@ def comparison_curves(runs: Sequence[RunCurves]) -> Figure | None:
         drawing = Drawing(figsize=(WIDTH_INCHES * 1.5, 2.0 * rows + 0.3 * len(groups)))
         drawing.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
         panels = drawing.subplots(rows, columns, squeeze=False).ravel()
-        for axes in panels[len(keys) :]:
+        for axes in panels[len(keys) :]:  # an odd number of panels leaves one empty
             axes.remove()
-        for key, axes in zip(keys, panels, strict=False):
+        for key, axes in zip(keys, panels[: len(keys)], strict=True):
             _draw(axes, key, runs, colours.__getitem__)
         handles = [Line2D([], [], color=colours[group]) for group in groups]
         labels = [_short(group) for group in groups]

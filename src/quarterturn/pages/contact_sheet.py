@@ -24,6 +24,13 @@ MARGIN = 0.04
 LABEL_LENGTH = 14
 """Characters of a label that fit below a picture."""
 
+BARS = (
+    "The bars are the probabilities that the image looks upright as it is stored, and after a "
+    "turn by 90°, 180° and 270°, counter-clockwise. The coloured bar is the image as it is stored "
+    "or, if it is probably stored turned, the turn that brings it upright."
+)
+"""How to read what stands beneath each image of an upright run."""
+
 
 @dataclass(frozen=True)
 class SheetPicture:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from quarterturn.pages.figures import load_figure
+from quarterturn.pages.measures import upright_measures
 from quarterturn.pages.page import ImagesSection
 from quarterturn.pages.tables import Table
-from quarterturn.pages.words import upright_measures
 from quarterturn.runs import Run
 from quarterturn.runs.facts import Facts, unreadable_files
 from quarterturn.runs.pictures import CollectionPictures, Sheets, read_pictures

@@ -12,9 +12,11 @@ import jinja2
 from markupsafe import Markup, escape
 
 from quarterturn.files import write_bytes
+from quarterturn.pages.contact_sheet import BARS
 from quarterturn.pages.figures import Figure
+from quarterturn.pages.glossary import meaning_of
+from quarterturn.pages.measures import PARTS, Measure
 from quarterturn.pages.tables import Table, number, percent
-from quarterturn.pages.words import BARS, PARTS, Measure, meaning_of
 from quarterturn.runs.facts import without_folders
 from quarterturn.runs.pictures import FOLDER, CollectionPictures, Gallery, Picture, Sheet
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.pages.figures import save_figure
+from quarterturn.pages.glossary import glossary
 from quarterturn.pages.images_section import SUMMARY, images_section
 from quarterturn.pages.page import Page, write_page
 from quarterturn.pages.results_section import results_section
 from quarterturn.pages.training_section import training_section
-from quarterturn.pages.words import glossary
 from quarterturn.progress import duration
 from quarterturn.runs import Run
 from quarterturn.runs.facts import folders_of, read_facts

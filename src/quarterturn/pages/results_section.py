@@ -10,19 +10,20 @@ from quarterturn.pages.confusion import class_bars, confusion_matrix
 from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
 from quarterturn.pages.figures import Figure, load_figure
 from quarterturn.pages.images_section import SUMMARY
-from quarterturn.pages.page import ResultsSection
-from quarterturn.pages.probe_tables import is_few_shot, tables_of
-from quarterturn.pages.tables import Table
-from quarterturn.pages.words import (
+from quarterturn.pages.measures import (
     Measure,
     classifier_measures,
     out_of_fold_measures,
     probe_measures,
     rotation_measures,
 )
+from quarterturn.pages.page import ResultsSection
+from quarterturn.pages.probe_tables import is_few_shot, tables_of
+from quarterturn.pages.tables import Table
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.probes import latest_results
-from quarterturn.runs.records import ClassifierResult, ProbeResult, from_json
+from quarterturn.runs.record_files import from_json
+from quarterturn.runs.records import ClassifierResult, ProbeResult
 
 RELIABILITY = "reliability"
 HELD_OUT = "Rotation is measured on held-out images, without labels, after the last epoch."

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from quarterturn.pages.figures import diagnostic_curves, evaluation_curves, loss_curves
 from quarterturn.pages.images_section import SUMMARY
+from quarterturn.pages.measures import feature_measures
 from quarterturn.pages.page import TrainingSection
 from quarterturn.pages.tables import number
-from quarterturn.pages.words import feature_measures
+from quarterturn.pages.training_curves import diagnostic_curves, evaluation_curves, loss_curves
 from quarterturn.progress import duration
 from quarterturn.runs import Run
 from quarterturn.runs.facts import Facts

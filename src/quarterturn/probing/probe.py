@@ -27,7 +27,8 @@ from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.probes import probe_result, write_result
-from quarterturn.runs.records import ProbeResult, read_record
+from quarterturn.runs.record_files import read_record
+from quarterturn.runs.records import ProbeResult
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 from quarterturn.files import unguarded, write_json
 from quarterturn.runs.environment import command_line
-from quarterturn.runs.records import from_json, to_json
+from quarterturn.runs.record_files import from_json, to_json
 from quarterturn.runs.run import Run
 
 FILE = "facts.json"

@@ -15,7 +15,7 @@ from typing import TypeVar
 from PIL import Image
 
 from quarterturn.files import write_bytes, write_json
-from quarterturn.runs.records import from_json, to_json
+from quarterturn.runs.record_files import from_json, to_json
 
 FOLDER = "pictures"
 TURNS = range(4)

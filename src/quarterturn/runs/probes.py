@@ -16,15 +16,8 @@ from quarterturn.errors import CheckpointError
 from quarterturn.files import write_json
 from quarterturn.runs import Run
 from quarterturn.runs.protocols import protocol_id
-from quarterturn.runs.records import (
-    ProbeResult,
-    ScoreName,
-    from_json,
-    merged,
-    read_record,
-    summarise,
-    to_json,
-)
+from quarterturn.runs.record_files import from_json, read_record, to_json
+from quarterturn.runs.records import ProbeResult, ScoreName, merged, summarise
 from quarterturn.runs.training_images import count_trained_on
 
 FOLDER = "probes"

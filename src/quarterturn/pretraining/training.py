@@ -1,0 +1,175 @@
+"""One pretraining, with diagnostics on held-out images as it goes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from quarterturn.data.selection import Selection
+from quarterturn.engine.loop import Training
+from quarterturn.engine.runtime import Runtime
+from quarterturn.features.gallery import save_gallery
+from quarterturn.files import write_json
+from quarterturn.methods.base import Method
+from quarterturn.methods.build import build_method
+from quarterturn.methods.configuration import Config
+from quarterturn.pages.report import never_fatal, refresh_report
+from quarterturn.pages.tables import show
+from quarterturn.pretraining.collection_pictures import save_collection
+from quarterturn.pretraining.diagnostics import collapse_warning, diagnose, diagnostics_table
+from quarterturn.pretraining.noise_aware import agnostic_for, agnostic_warnings
+from quarterturn.progress import stage
+from quarterturn.runs import Run, write_items
+from quarterturn.runs.closing import log_unreadable
+from quarterturn.runs.facts import write_facts
+from quarterturn.runs.life_cycle import TrainingJob
+from quarterturn.runs.without_effect import options_without_effect
+
+logger = logging.getLogger(__name__)
+
+REPORT_SHARE = 0.1
+"""Time of the pictures and the page, as a share of the training's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(TrainingJob[Method]):
+    """Learns a representation without labels, and diagnoses it on images that are held out.
+
+    Attributes:
+        run: The run directory.
+        selection: Its images: those that are learned from, and those held out.
+        p_upright: (N, 4) probabilities for the noise-aware phase, or None.
+    """
+
+    run: Run
+    selection: Selection
+    p_upright: Tensor | None
+
+    estimates_memory = True
+
+    def build_method(self) -> Method:
+        """The method that the settings name."""
+        labels = None
+        if self.config.imbalance.reads_labels and self.images.labels is not None:
+            labels = torch.from_numpy(self.images.labels)
+        return build_method(
+            self.config,
+            len(self.images),
+            p_upright=self.p_upright,
+            agnostic=agnostic_for(self.run, self.selection),
+            labels=labels,
+            device=self.runtime.device,
+            mean_over_processes=self.runtime.mean,
+        )
+
+    def is_concluded(self) -> bool:
+        """The page comes last."""
+        return (self.run.path / "report.html").exists()
+
+    @property
+    def place(self) -> str:
+        """The run directory."""
+        return str(self.run.path)
+
+    def introduce(self, training: Training[Method]) -> None:
+        """Log the data, the network and the epochs to come."""
+        _introduce(self.run, self.selection, self.runtime, training)
+
+    def evaluate(self, training: Training[Method], epochs_done: int) -> None:
+        """Diagnose the features on held-out images."""
+        held_out = self.selection.held_out
+        if held_out is None or not self.config.run.diagnostics:
+            return
+        undecoded: dict[int, str] = {}
+        values = dict(
+            diagnose(
+                training.method.network,
+                held_out,
+                self.config.data,
+                device=self.runtime.device,
+                workers=self.config.machine.workers,
+                failed=undecoded,
+            )
+        )
+        self.unreadable.update(
+            {self.selection.file_of_held_out(i): why for i, why in undecoded.items()}
+        )
+        training.telemetry.record(
+            "diagnostics", step=training.step - 1, epoch=epochs_done, **values
+        )
+        if warning := collapse_warning(values):
+            logger.warning(warning)
+
+    def conclude(self, training: Training[Method]) -> None:
+        """Write tables, pictures and the page."""
+        with stage("report", weight=REPORT_SHARE * self.config.run.epochs):
+            _conclude(self.run, self.selection, self.unreadable)
+
+
+def _labels_read(config: Config, images: Selection) -> str:
+    """What labels are read for, in words; empty where they are not."""
+    counted = "labels were read to count classes (--counts labels)"
+    parts = [images.labels_read, counted if config.imbalance.reads_labels else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _warnings(run: Run, images: Selection) -> list[str]:
+    """Warnings about options that have no effect."""
+    return [*options_without_effect(run.config), *agnostic_warnings(run, images)]
+
+
+def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training[Method]) -> None:
+    """Say what is about to happen."""
+    config = run.config
+    images.source.log_summary()
+    held = 0 if images.held_out is None else len(images.held_out)
+    labels_read = _labels_read(config, images)
+    parameters = sum(p.numel() for p in training.method.network.parameters())
+    logger.info(
+        f"{config.method.name} with {config.model.backbone} ({parameters / 1e6:.1f} million "
+        f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
+        f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
+        f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
+        f"{runtime.device} in {runtime.precision}; run directory {run.path}"
+    )
+    if config.run.epochs == 0:
+        logger.info("0 epochs: nothing is trained; the run holds the untrained backbone")
+    for warning in _warnings(run, images):
+        logger.warning(warning)
+
+
+def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
+    """Write what a finished run holds beside its checkpoint, and say where it is."""
+    write_image_list(run, images, failed)
+    diagnostics = run.read_metrics("diagnostics")
+    last = diagnostics[-1] if diagnostics else {}
+    held = 0 if images.held_out is None else len(images.held_out)
+    table = diagnostics_table(last, held)
+    write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
+    collapsed = collapse_warning(last)
+    labels_read = _labels_read(run.config, images) or "no labels were read"
+    write_facts(
+        run,
+        data=[
+            *images.source.summary(),
+            f"{len(images.train):,} images to learn from; {labels_read}",
+        ],
+        warnings=[*_warnings(run, images), *([collapsed] if collapsed else [])],
+    )
+    with never_fatal("the pictures of the page", run):
+        network = run.load_network()
+        save_collection(run, network, images.train)
+        save_gallery(run, network, images.held_out or images.train)
+    refresh_report(run)
+    if table.rows:
+        show(table)
+    log_unreadable(images.source.unreadable | failed, run.path / "items.csv")
+
+
+def write_image_list(run: Run, images: Selection, failed: dict[str, str]) -> None:
+    """Write ``items.csv``: every image file with its status."""
+    held_out = images.held_out if images.held_out_of_train else None
+    write_items(run.path / "items.csv", images.source, images.train, held_out, failed)
