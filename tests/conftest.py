@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 pytest_plugins = [
     f"tests.fixtures.{topic}" for topic in ("clocks", "images", "narration", "networks", "runs")
@@ -51,6 +52,17 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_layout_of_figures() -> Iterator[None]:
+    """Placing the axes takes half the time of a figure, and each small run draws several.
+
+    What a test asserts of a figure is its data and its texts; where the axes lie is seen by eye.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
         yield
 
 

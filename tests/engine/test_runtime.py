@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,11 +110,29 @@ def test_the_compiler_is_the_one_that_torch_calls(
     assert runtime._has_compiler() == found
 
 
-@pytest.mark.skipif(not runtime._has_compiler(), reason="no C++ compiler")
-def test_a_compiled_step_is_another_but_for_rounding(
-    tiny_backbone: Backbone, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",  # the same graphs, and no compiler of C++
+        pytest.param(
+            "inductor",
+            marks=[
+                pytest.mark.slow,
+                pytest.mark.skipif(not runtime._has_compiler(), reason="no C++ compiler"),
+            ],
+        ),
+    ],
+)
+def test_a_compiled_step_differs_only_by_rounding(
+    backend: str,
+    tiny_backbone: Backbone,
+    batch: Batch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # compiled here and now
+    monkeypatch.setattr(runtime, "_has_compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
     settings = InstanceOptions(num_noise=8)
     ends = []
     for compile in (False, True):
