@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from quarterturn.losses.rotation import pu_weights, rotation_loss
     from quarterturn.losses.weights import effective_number_weights
     from quarterturn.methods.configuration import Config
+    from quarterturn.metrics.average_precision import average_precision
+    from quarterturn.metrics.detection import detection_average_precision
     from quarterturn.models.bank import InstanceBank
     from quarterturn.orientation.orient import orient
     from quarterturn.orientation.upright import upright
@@ -46,8 +48,10 @@ _HOME = {
     "LDAMLoss": "losses.ldam",
     "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
+    "average_precision": "metrics.average_precision",
     "compare": "comparing.compare",
     "demo": "demonstration.demo",
+    "detection_average_precision": "metrics.detection",
     "effective_number_weights": "losses.weights",
     "embed": "collection.embed",
     "export": "weights.export",
@@ -84,8 +88,10 @@ __all__ = [
     "LDAMLoss",
     "LogitAdjustedLoss",
     "QuarterturnError",
+    "average_precision",
     "compare",
     "demo",
+    "detection_average_precision",
     "effective_number_weights",
     "embed",
     "export",

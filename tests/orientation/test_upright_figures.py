@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quarterturn.metrics import expected_calibration_error
+from quarterturn.metrics.classification import expected_calibration_error
 from quarterturn.orientation.upright_figures import agnostic_histogram, reliability_diagram
 
 from .handmade_tables import random_table, variants_of

@@ -17,7 +17,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.features.extraction import extract
 from quarterturn.methods.classifier import ClassifierNetwork
-from quarterturn.metrics import (
+from quarterturn.metrics.classification import (
     FEW,
     MANY,
     classification_metrics,
@@ -99,8 +99,9 @@ def classifier_metrics(
         few: Classes with fewer are ``few``.
 
     Returns:
-        Those of `quarterturn.metrics.classification_metrics`, ``"calibration_error"`` (see
-        `expected_calibration_error`, in 15 bins), and ``"confusion"``, row by true class.
+        Those of `quarterturn.metrics.classification.classification_metrics`,
+        ``"calibration_error"`` (see `expected_calibration_error`, in 15 bins), and
+        ``"confusion"``, row by true class.
     """
     labels, probabilities = classified.labels, classified.probabilities
     assert labels is not None

@@ -19,7 +19,7 @@ from quarterturn.data.data_argument import short_name
 from quarterturn.errors import ConfigError
 from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.methods.registry import METHODS
-from quarterturn.metrics import mean_and_spread
+from quarterturn.metrics.classification import mean_and_spread
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.probes import read_results
 from quarterturn.runs.protocols import CLASSIFIER, protocol_id

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
-from quarterturn.metrics import expected_calibration_error, reliability_bins
+from quarterturn.metrics.classification import expected_calibration_error, reliability_bins
 from quarterturn.orientation.ablation import STOPPED, Variant
 from quarterturn.orientation.calibration import SCALED
 from quarterturn.orientation.scores import AGNOSTIC, Floats

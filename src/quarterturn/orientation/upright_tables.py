@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.metrics import expected_calibration_error
+from quarterturn.metrics.classification import expected_calibration_error
 from quarterturn.orientation.ablation import Variant
 from quarterturn.orientation.networks import MOST_IN_FOLD
 from quarterturn.orientation.scores import AGNOSTIC, half_turn_scores, probably_turned

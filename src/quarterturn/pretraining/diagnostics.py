@@ -16,7 +16,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.features.extraction import extract
 from quarterturn.methods.base import Network
-from quarterturn.metrics import effective_rank, embedding_spread
+from quarterturn.metrics.embeddings import effective_rank, embedding_spread
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.probing.linear import linear_classifier
 
@@ -52,7 +52,7 @@ def diagnose(
         paper's figure); 0.25 is chance.
         ``leakage_fresh_head``: accuracy of a new linear classifier on each copy's invariant half,
         trained on one half of the images and tested on the other.
-        ``spread`` and ``effective_rank`` of the embeddings; see `quarterturn.metrics`.
+        ``spread`` and ``effective_rank`` of the embeddings; see `quarterturn.metrics.embeddings`.
     """
     was_training = network.training
     network.eval()

@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from quarterturn.data.labelled import LabelledData
 from quarterturn.errors import ConfigError, DataError
-from quarterturn.metrics import FEW, MANY
+from quarterturn.metrics.classification import FEW, MANY
 from quarterturn.probing.linear import MAX_ITERATIONS
 from quarterturn.randomness import hash64
 from quarterturn.runs.protocols import protocol_of

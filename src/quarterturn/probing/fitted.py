@@ -30,7 +30,7 @@ from quarterturn.features.extraction import (
 )
 from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.features.network_features import NetworkFeatures
-from quarterturn.metrics import FEW, MANY, classification_metrics
+from quarterturn.metrics.classification import FEW, MANY, classification_metrics
 from quarterturn.probing.classifiers import Classifier, few_shot, linear, nearest_neighbours
 from quarterturn.probing.few_shot import DRAWS
 from quarterturn.probing.knn import TEMPERATURE
@@ -91,8 +91,9 @@ class Probe:
         """Probe a representation.
 
         Yields:
-            The name of a score and the metrics of `quarterturn.metrics.classification_metrics`; of
-            ``few-shot-5`` and its kin, those of each draw.
+            The name of a score and the metrics of
+            `quarterturn.metrics.classification.classification_metrics`; of ``few-shot-5`` and its
+            kin, those of each draw.
         """
         known = labelled(self._training_features(representation))
         upright = labelled(self.extract(self.test, representation))

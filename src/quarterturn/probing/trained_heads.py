@@ -25,7 +25,7 @@ from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.base import Network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
-from quarterturn.metrics import FEW, MANY, classification_metrics
+from quarterturn.metrics.classification import FEW, MANY, classification_metrics
 from quarterturn.probing.heads_training import (
     HeadsOnFeatures,
     HeadsOnImages,
@@ -114,7 +114,7 @@ class HeadsProbe:
 
         Returns:
             The name of each score to the metrics of
-            `quarterturn.metrics.classification_metrics`, one for each seed.
+            `quarterturn.metrics.classification.classification_metrics`, one for each seed.
 
         Raises:
             ConfigError: A layer that the backbone has not, or that a classifier does not fit.

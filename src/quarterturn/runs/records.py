@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from quarterturn.metrics.classification import mean_and_spread
+
 MeasureName = Literal[
     "top1",
     "balanced",
@@ -78,7 +80,8 @@ class Score:
         classifier: See there.
         view: See there.
         measures: `MEASURES` over the repeats; those of early versions lack the standard deviations.
-        repeats: All metrics of each seed and draw, by `quarterturn.metrics.classification_metrics`.
+        repeats: All metrics of each seed and draw, by
+            `quarterturn.metrics.classification.classification_metrics`.
     """
 
     origin: str
@@ -327,8 +330,6 @@ def images_per_class(classifier: str) -> int:
 
 def statistic(values: Sequence[float | None]) -> Statistic:
     """Mean and spread of repeated figures; neither where one of them is missing."""
-    from quarterturn.metrics import mean_and_spread  # loads torch
-
     return Statistic(**mean_and_spread(values), values=tuple(values))
 
 
@@ -338,7 +339,8 @@ def summarise(
     """Scores with mean and spread over their repeats.
 
     Args:
-        measured: Name to `quarterturn.metrics.classification_metrics`, one for each seed and draw.
+        measured: Name to `quarterturn.metrics.classification.classification_metrics`, one for
+            each seed and draw.
     """
     return tuple(
         Score(

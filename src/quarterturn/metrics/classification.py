@@ -1,6 +1,6 @@
-"""Metrics: from predictions and embeddings to plain numbers.
+"""Metrics of classifiers: from predictions to plain numbers.
 
-Shapes: n examples; C classes; b bins; E embedding width.
+Shapes: n examples; C classes; b bins.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.floating[Any]]
@@ -182,28 +180,3 @@ def expected_calibration_error(
     bins = reliability_bins(confidences, correct, num_bins)
     gaps = np.abs(bins.confidence - bins.accuracy)
     return float(np.nansum(gaps * bins.counts) / bins.counts.sum())
-
-
-def embedding_spread(embeddings: Tensor) -> float:
-    """Variance of unit vectors around their mean: 0 if all are equal, 1 if spread evenly.
-
-    Args:
-        embeddings: (n, E), normalised to length 1.
-    """
-    return float(1 - embeddings.double().mean(dim=0).square().sum())
-
-
-def effective_rank(embeddings: Tensor) -> float:
-    """Effective number of dimensions: exp of the entropy of the covariance's eigenvalues.
-
-    From 1 (all on a line) to E (Roy and Vetterli, EUSIPCO 2007, applied to the covariance).
-
-    Args:
-        embeddings: (n, E).
-    """
-    centred = (embeddings - embeddings.mean(dim=0)).double()
-    variances = torch.linalg.svdvals(centred).square()
-    if variances.sum() == 0:
-        return 1.0
-    shares = variances / variances.sum()
-    return float(torch.special.entr(shares).sum().exp())

@@ -1,0 +1,1 @@
+"""Metrics: from predictions, detections and embeddings to plain numbers."""
