@@ -10,11 +10,13 @@ from PIL import Image
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import Batch, TrainingBatches, batch_slices, evaluation_batches
-from quarterturn.data.crops import centre_crops, crop_file_image, placed_crops, shrink_for
+from quarterturn.data.crop_plans import placed_crops
+from quarterturn.data.crops import crop_file_image, shrink_for
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import Source, open_source
 from quarterturn.errors import DataError
 
+from .drawn_crops import centre_crops
 from .pictures import noise, save_photo, truncate
 
 CROP = DataConfig(image_size=16, max_bad_fraction=0.05)

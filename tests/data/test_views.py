@@ -1,7 +1,7 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import torch
 
 from quarterturn.config import DataConfig
 from quarterturn.data.views import View, list_views
@@ -37,7 +37,7 @@ class TestList:
             "bottom right": (height - side, width - side, side),
         }
         for view in views:
-            crops = view.crops(torch.tensor([[height, width]] * 3))
+            crops = view.crops(3).crops(np.array([[height, width]] * 3))
             top, left, side = corners[view.place]
             assert crops.boxes.tolist() == [[top, left, side, side]] * 3
             assert crops.flips.tolist() == [view.mirrored] * 3

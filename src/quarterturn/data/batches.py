@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crops import Crops, centre_crops, crop_batch
-from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader, random_crops
+from quarterturn.data.crop_plans import CropPlan, centre_crops, random_crops
+from quarterturn.data.crops import crop_batch
+from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader
 from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.data.plans import BatchPlan, ViewPlan
 from quarterturn.data.sampling import epoch_order, resampled_order
 from quarterturn.data.sources import Source
 from quarterturn.data.unreadable import check_unreadable, warn_changed
@@ -106,7 +110,6 @@ class TrainingBatches:
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
         self.chances, self.draws = chances, draws or len(images)
-        self._draw = partial(random_crops, crop=crop, seed=seed)
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(self.draws, batch_size, smallest=2 * world_size)
@@ -115,14 +118,11 @@ class TrainingBatches:
         self._source = source
         self._normalise = Normalise(crop, self.device)
         self._labels = torch.from_numpy(images.labels) if with_labels else None
-        self._sizes = torch.from_numpy(images.sizes)
         self._pixels: Tensor | None = None
         if isinstance(images, ArrayImages):
             self._pixels = torch.from_numpy(images.pixels).to(self.device)
         else:
-            self._loader = decoding_loader(
-                images, self._draw, crop.image_size, workers, self.device
-            )
+            self._loader = decoding_loader(images, workers, self.device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -135,34 +135,33 @@ class TrainingBatches:
         Raises:
             DataError: Too many files could not be decoded.
         """
-        if self.chances is None:
-            order = epoch_order(len(self.images), self.seed, epoch, self.draws)
-        else:
-            order = resampled_order(self.chances, self.seed, epoch)
-        shares = [order[s][self.rank :: self.world_size] for s in self.slices[first:]]
-        is_in_memory = self._pixels is not None
-        batches = self._from_memory if is_in_memory else self._from_files
         to_device: Any = {"device": self.device, "non_blocking": True}  # nothing here waits for it
-        for indices, crops in batches(epoch, shares):
+        for decoded in self._decoded(self._plans(epoch, first)):
+            self.note_failed(decoded.failed)
+            self.changed |= decoded.changed
+            indices, (crops,) = decoded.indices, decoded.views
             labels = None if self._labels is None else self._labels[indices].to(**to_device)
             yield Batch(indices.to(**to_device), self._normalise(crops.to(**to_device)), labels)
 
-    def _from_memory(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        assert self._pixels is not None
-        for draws in shares:
-            indices = draws % len(self.images)
-            crops = self._draw(self._sizes[indices], draws, epoch)
-            pixels = self._pixels[indices.to(self.device, non_blocking=True)]
-            yield indices, crop_batch(pixels, crops, self.crop.image_size)
+    def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
+        """This process's share of each batch, drawn as it is asked for."""
+        num_images = len(self.images)
+        if self.chances is None:
+            order = epoch_order(num_images, self.seed, epoch, self.draws)
+        else:
+            order = resampled_order(self.chances, self.seed, epoch)
+        for s in self.slices[first:]:
+            draws = order[s][self.rank :: self.world_size]
+            crops = random_crops(draws, epoch, crop=self.crop, seed=self.seed)
+            view = ViewPlan(self.crop.image_size, crops)
+            yield BatchPlan((draws % num_images).numpy(), (view,))
 
-    def _from_files(self, epoch: int, shares: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        sampler = self._loader.batch_sampler
-        assert isinstance(sampler, EpochSampler)
-        sampler.epoch, sampler.batches = epoch, shares
-        for decoded in self._loader:
-            self.note_failed(decoded.failed)
-            self.changed |= decoded.changed
-            yield decoded.indices, decoded.crops
+    def _decoded(self, plans: Iterator[BatchPlan]) -> Iterable[Decoded]:
+        if self._pixels is not None:
+            return cropped_arrays(self._pixels, self.images.sizes, plans)
+        assert isinstance(self._loader.sampler, EpochSampler)
+        self._loader.sampler.plans = plans
+        return self._loader
 
     def note_failed(self, failed: dict[int, str]) -> None:
         """Record images that could not be decoded, here or by another process.
@@ -189,7 +188,7 @@ def evaluation_batches(
     device: torch.device | str = "cpu",
     workers: int = 0,
     failed: dict[int, str] | None = None,
-    view: Callable[[Tensor], Crops] | None = None,
+    view: Callable[[int], CropPlan] | None = None,
 ) -> Iterator[Batch]:
     """The centre crops of all images, once and in order.
 
@@ -200,8 +199,8 @@ def evaluation_batches(
         device: Device of the batches.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.
-        view: (n, 2) sizes to crops, in place of the centre crops; such as a partial of
-            `placed_crops`.
+        view: A number of images to their crops, in place of the centre crops; such as a partial
+            of `placed_crops`.
 
     Yields:
         Batches, with labels if the images have them.
@@ -210,25 +209,17 @@ def evaluation_batches(
     view = view or partial(centre_crops, fraction=crop.eval_crop)
     slices = batch_slices(len(images), batch_size, smallest=1)
     labels = None if images.labels is None else torch.from_numpy(images.labels)
+    plans = (
+        BatchPlan(np.arange(s.start, s.stop), (ViewPlan(crop.image_size, view(s.stop - s.start)),))
+        for s in slices
+    )
     decoded: Iterable[Decoded]
     if isinstance(images, ArrayImages):
-        sizes, pixels = torch.from_numpy(images.sizes), torch.from_numpy(images.pixels)
-        decoded = (
-            Decoded(
-                torch.arange(s.start, s.stop),
-                crop_batch(pixels[s], view(sizes[s]), crop.image_size),
-                {},
-            )
-            for s in slices
-        )
+        decoded = cropped_arrays(torch.from_numpy(images.pixels), images.sizes, plans)
     else:
-        loader = decoding_loader(
-            images, partial(_same_view, view=view), crop.image_size, workers, device
-        )
-        sampler = loader.batch_sampler
-        assert isinstance(sampler, EpochSampler)
-        sampler.batches = [torch.arange(s.start, s.stop) for s in slices]
-        decoded = loader
+        decoded = decoding_loader(images, workers, device)
+        assert isinstance(decoded.sampler, EpochSampler)
+        decoded.sampler.plans = plans
     normalise = Normalise(crop, device)
     changed: set[int] = set()
     for part in decoded:
@@ -238,14 +229,30 @@ def evaluation_batches(
         if not len(part.indices):
             continue  # all files of the batch failed
         part_labels = None if labels is None else labels[part.indices].to(device)
-        yield Batch(part.indices.to(device), normalise(part.crops.to(device)), part_labels)
+        (crops,) = part.views
+        yield Batch(part.indices.to(device), normalise(crops.to(device)), part_labels)
     warn_changed(images, changed)
 
 
-def _same_view(
-    sizes: Tensor, indices: Tensor, epoch: int, *, view: Callable[[Tensor], Crops]
-) -> Crops:
-    return view(sizes)
+def cropped_arrays(
+    pixels: Tensor, sizes: NDArray[np.int64], plans: Iterable[BatchPlan]
+) -> Iterator[Decoded]:
+    """Make the batches of plans with one view from images in memory, on their device.
+
+    Args:
+        pixels: (N, H, W, 3) uint8.
+        sizes: (N, 2) heights and widths.
+        plans: The batches.
+
+    Yields:
+        Batches whose view is (n, 3, S, S) float32 in 0..255.
+    """
+    for plan in plans:
+        indices = torch.from_numpy(plan.images)
+        (view,) = plan.views
+        crops = view.crops.crops(sizes[plan.images])
+        chosen = pixels[indices.to(pixels.device, non_blocking=True)]
+        yield Decoded(indices, (crop_batch(chosen, crops, view.side),), {})
 
 
 class Normalise:

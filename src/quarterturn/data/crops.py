@@ -1,6 +1,6 @@
-"""Crops: drawn in one place, and applied in two.
+"""Crops in pixels, and the two places where they are applied.
 
-Crops are drawn as boxes, shifts and flips. `crop_file_image` applies one to a decoded file in a
+`quarterturn.data.crop_plans` draws them. `crop_file_image` applies one to a decoded file in a
 worker, and `crop_batch` applies a batch on the device. Both resample with Pillow's antialiased
 bilinear filter and agree to within one grey level.
 
@@ -10,17 +10,18 @@ Shapes: n images; H, W height and width; S side of the result.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from quarterturn.randomness import integers, uniforms
-
-ATTEMPTS = 10
-"""Boxes drawn per image before the centre is used, as in torchvision's RandomResizedCrop."""
+Box = Sequence[float] | NDArray[np.float64] | Tensor
+"""Top, left, height and width, in pixels of the upright image."""
 
 
 @dataclass(frozen=True)
@@ -46,140 +47,15 @@ class Crops:
         return down, right
 
 
-def draw_crops(
-    sizes: Tensor,
-    indices: Tensor,
-    *,
-    seed: int,
-    epoch: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    flip: bool,
-) -> Crops:
-    """Random resized crops, as pure functions of (seed, epoch, image index).
-
-    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al., CVPR 2015): a
-    uniform fraction of the area, a log-uniform aspect ratio, a uniform position; ten attempts, then
-    the largest centred box within the allowed ratios.
-
-    Args:
-        sizes: (n, 2) height and width in pixels.
-        indices: (n,) int64, the images' numbers in the data set.
-        seed: The run's seed.
-        epoch: Crops differ between epochs.
-        scale: Smallest and largest fraction of the area.
-        ratio: Smallest and largest width over height.
-        flip: Mirror half of the images.
-    """
-    heights, widths = sizes[:, :1].double(), sizes[:, 1:].double()
-    attempts = torch.arange(ATTEMPTS)
-    area_u = uniforms(seed, "crop-area", epoch, indices[:, None], attempts)
-    ratio_u = uniforms(seed, "crop-ratio", epoch, indices[:, None], attempts)
-    areas = heights * widths * (scale[0] + (scale[1] - scale[0]) * area_u)
-    low, high = torch.tensor(ratio, dtype=torch.float64).log()
-    ratios = (low + (high - low) * ratio_u).exp()
-    box_w = (areas * ratios).sqrt().round()  # (n, ATTEMPTS)
-    box_h = (areas / ratios).sqrt().round()
-    fits = (box_w >= 1) & (box_w <= widths) & (box_h >= 1) & (box_h <= heights)
-    first = fits.int().argmax(dim=1, keepdim=True)  # the first attempt that fits
-    box_w, box_h = box_w.gather(1, first)[:, 0], box_h.gather(1, first)[:, 0]
-
-    heights, widths = heights[:, 0], widths[:, 0]
-    top = ((heights - box_h + 1) * uniforms(seed, "crop-top", epoch, indices)).floor()
-    left = ((widths - box_w + 1) * uniforms(seed, "crop-left", epoch, indices)).floor()
-    boxes = torch.stack([top, left, box_h, box_w], dim=1)
-
-    none_fits = ~fits.any(dim=1)
-    centre_h = torch.minimum(heights, (widths / ratio[0]).round())
-    centre_w = torch.minimum(widths, (heights * ratio[1]).round())
-    centred = torch.stack(
-        [((heights - centre_h) / 2).floor(), ((widths - centre_w) / 2).floor(), centre_h, centre_w],
-        dim=1,
-    )
-    boxes = torch.where(none_fits[:, None], centred, boxes)
-    return Crops(boxes, _draw_flips(indices, seed, epoch, flip))
-
-
-def draw_shifts(
-    sizes: Tensor, indices: Tensor, *, seed: int, epoch: int, padding: int, flip: bool
-) -> Crops:
-    """Full centre squares, padded and cropped back at a random position, as usual on CIFAR.
-
-    Equals torchvision's ``RandomCrop(S, padding=padding)`` on an image of S pixels: a black border
-    of ``padding`` pixels, then a window of S pixels anywhere inside (He et al., CVPR 2016, section
-    4.2). Arguments as for `draw_crops`; ``padding`` is in pixels of the result.
-    """
-    shifts = torch.stack(
-        [
-            integers(2 * padding + 1, seed, f"shift-{axis}", epoch, indices) - padding
-            for axis in ("down", "right")
-        ],
-        dim=1,
-    )
-    flips = _draw_flips(indices, seed, epoch, flip)
-    return Crops(centre_crops(sizes, 1.0).boxes, flips, shifts)
-
-
-def draw_squares(
-    sizes: Tensor, indices: Tensor, *, seed: int, epoch: int, fraction: float, flip: bool
-) -> Crops:
-    """Squares at random positions, whose side is a fraction of the image's short side.
-
-    With 224 / 256 this equals torchvision's ``Resize(256)`` and ``RandomCrop(224)``, or only
-    ``RandomCrop(224)`` on images of 256 x 256 pixels. Arguments as for `draw_crops`.
-    """
-    whole = centre_crops(sizes, fraction)
-    side = whole.boxes[:, 2]
-    place = torch.stack(
-        [uniforms(seed, f"square-{axis}", epoch, indices) for axis in ("down", "right")], dim=1
-    )
-    top_left = ((sizes.double() - side[:, None] + 1) * place).floor()
-    boxes = torch.cat([top_left, whole.boxes[:, 2:]], dim=1)
-    return Crops(boxes, _draw_flips(indices, seed, epoch, flip))
-
-
-def _draw_flips(indices: Tensor, seed: int, epoch: int, flip: bool) -> Tensor:
-    """(n,) bool: half of the images, or none."""
-    return uniforms(seed, "flip", epoch, indices) < (0.5 if flip else 0.0)
-
-
-def centre_crops(sizes: Tensor, fraction: float) -> Crops:
-    """The centre square whose side is a fraction of the short side; no flips.
-
-    With 0.875 this is the usual resize to 256 and centre crop to 224.
-    """
-    return placed_crops(sizes, fraction)
-
-
-def placed_crops(
-    sizes: Tensor, fraction: float, down: float = 0.5, right: float = 0.5, *, flip: bool = False
-) -> Crops:
-    """A square at the same relative position in each image.
-
-    Args:
-        sizes: (n, 2) height and width in pixels.
-        fraction: Side, as a fraction of the image's short side.
-        down: Position between the upper edge (0) and the lower edge (1).
-        right: Position between the left edge (0) and the right edge (1).
-        flip: Mirror left to right.
-    """
-    sizes = sizes.double()
-    side = (sizes.amin(dim=1) * fraction).round().clamp(min=1)
-    place = torch.tensor([down, right], dtype=torch.float64)
-    top_left = ((sizes - side[:, None]) * place).floor()
-    boxes = torch.cat([top_left, side[:, None], side[:, None]], dim=1)
-    return Crops(boxes, torch.full((len(sizes),), flip))
-
-
-def shrink_for(box: Tensor, side: int) -> float:
+def shrink_for(box: Box, side: int) -> float:
     """Factor by which decoding may shrink an image so that a box keeps ``side`` pixels per side."""
-    return max(1.0, float(box[2:].min()) / side)
+    return max(1.0, float(min(box[2], box[3])) / side)
 
 
 def crop_file_image(
     image: Image.Image,
     size: tuple[int, int],
-    box: Tensor,
+    box: Box,
     flip: bool,
     side: int,
     shift: tuple[int, int] = (0, 0),
@@ -189,7 +65,7 @@ def crop_file_image(
     Args:
         image: RGB, possibly decoded at a reduced size.
         size: Height and width of the original, to which the box refers.
-        box: (4,) top, left, height, width.
+        box: Top, left, height, width.
         flip: Mirror left to right.
         side: S.
         shift: Pixels of the result by which the window moves down and right.
@@ -197,7 +73,7 @@ def crop_file_image(
     Returns:
         (3, S, S) uint8.
     """
-    top, left, height, width = box.tolist()
+    top, left, height, width = map(float, box)
     y, x = _reduction(size[0], image.height), _reduction(size[1], image.width)
     resized = image.resize(
         (side, side),

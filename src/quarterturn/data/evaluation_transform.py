@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import Normalise
-from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
+from quarterturn.data.crop_plans import centre_crops
+from quarterturn.data.crops import Box, crop_file_image, shrink_for
 from quarterturn.data.image_file import (
     Decoding,
     UnreadableImageError,
@@ -67,5 +69,5 @@ class EvaluationTransform:
             f"mean={crop.mean}, std={crop.std})"
         )
 
-    def _box(self, size: tuple[int, int]) -> Tensor:
-        return centre_crops(torch.tensor([size]), self.crop.eval_crop).boxes[0]
+    def _box(self, size: tuple[int, int]) -> Box:
+        return centre_crops(1, self.crop.eval_crop).crops(np.array([size])).boxes[0]

@@ -1,7 +1,4 @@
-"""Test-time views of images: the centre crop, corner crops, and their mirror images.
-
-Shapes: n images.
-"""
+"""Test-time views of images: the centre crop, corner crops, and their mirror images."""
 
 from __future__ import annotations
 
@@ -9,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from torch import Tensor
-
 from quarterturn.config import DataConfig
-from quarterturn.data.crops import Crops, placed_crops
+from quarterturn.data.crop_plans import CropPlan, placed_crops
 
 CORNER_CROP = 0.875
 """Largest side of corner crops, as a fraction of the image's short side."""
@@ -25,12 +20,12 @@ class View:
     Attributes:
         place: ``centre`` or a corner.
         mirrored: Mirrored left to right.
-        crops: (n, 2) sizes to crops.
+        crops: A number of images to their crops.
     """
 
     place: str
     mirrored: bool
-    crops: Callable[[Tensor], Crops]
+    crops: Callable[[int], CropPlan]
 
 
 def list_views(crop: DataConfig, num_crops: int) -> list[View]:

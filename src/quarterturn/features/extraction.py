@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import evaluation_batches
-from quarterturn.data.crops import Crops
+from quarterturn.data.crop_plans import CropPlan
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.row_subset import Matrix, RowSubset
 from quarterturn.data.unreadable import check_unreadable, list_unreadable
@@ -112,7 +112,7 @@ def extract_parts(
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
-    view: Callable[[Tensor], Crops] | None = None,
+    view: Callable[[int], CropPlan] | None = None,
     writer: Writer | None = None,
 ) -> dict[str, Features]:
     """Run a model with several named outputs over the centre crops of a set.
@@ -125,7 +125,7 @@ def extract_parts(
         device: The model's device.
         workers: Processes that decode files.
         batch_size: Images per batch.
-        view: (n, 2) sizes to crops, in place of the centre crops.
+        view: A number of images to their crops, in place of the centre crops.
         writer: Takes the features batch by batch; None collects them in memory.
 
     Returns:
@@ -160,7 +160,7 @@ def _batches(
     workers: int,
     batch_size: int,
     failed: dict[int, str] | None = None,
-    view: Callable[[Tensor], Crops] | None = None,
+    view: Callable[[int], CropPlan] | None = None,
 ) -> Iterator[tuple[Tensor, Found]]:
     """The image numbers of each batch, and the model's output."""
     was_training = isinstance(model, nn.Module) and model.training

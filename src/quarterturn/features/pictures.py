@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from PIL import Image
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crops import centre_crops, crop_file_image, shrink_for
+from quarterturn.data.crop_plans import centre_crops
+from quarterturn.data.crops import crop_file_image, shrink_for
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 
@@ -20,8 +20,8 @@ def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
     Crops that the network sees smaller keep the pixels it sees, enlarged.
     """
     side = min(crop.image_size, THUMBNAIL_SIDE)
-    size = torch.from_numpy(images.sizes[index : index + 1])
-    box = centre_crops(size, crop.eval_crop).boxes[0]
+    size = images.sizes[index : index + 1]
+    box = centre_crops(1, crop.eval_crop).crops(size).boxes[0]
     height, width = size[0].tolist()
     try:
         image = images.read(index, shrink=shrink_for(box, side))
