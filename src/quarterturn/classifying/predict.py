@@ -95,7 +95,7 @@ def predict(
         [
             ("embed", opened.path, data, "--out", out.with_suffix(".npz")),
             ("export", opened.path, "--format", "safetensors"),
-            ("probe", opened.path, opened.data_or_own(None)),
+            ("probe", opened.path, opened.data or "DATA"),
         ],
     )
     return out

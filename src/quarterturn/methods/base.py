@@ -138,6 +138,11 @@ class Network(nn.Module):
         parts = self.parts(features)
         return self.embedding_head(parts.get("invariant", features))
 
+    def head_outputs(self, features: Tensor) -> dict[str, Tensor]:
+        """(B, D) features to the output of each of the `heads`, by its name."""
+        compute = {"rotation_head": self.rotation_logits, "embedding_head": self.embed}
+        return {name: compute[name](features) for name in self.heads if name in compute}
+
 
 class Method:
     """A network, and how to learn from a batch.

@@ -84,11 +84,27 @@ class ClassifierNetwork(Network):
         """(B, 3, S, S) to (B, C) logits, or cosines."""
         return self.classifier(self.backbone(images))
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The names of the heads that this network has."""
+        return (*super().heads, "classifier")
+
+    def class_logits(self, features: Tensor) -> Tensor:
+        """(B, D) features to (B, C) logits, of which the softmax is the probabilities."""
+        return self._adjusted(self.classifier(features))
+
+    def head_outputs(self, features: Tensor) -> dict[str, Tensor]:
+        """See `Network.head_outputs`."""
+        return super().head_outputs(features) | {"classifier": self.class_logits(features)}
+
     def probabilities(self, logits: Tensor) -> Tensor:
         """(B, C) logits of this network to probabilities: scaled, adjusted, without margins."""
+        return self._adjusted(logits).softmax(dim=1)
+
+    def _adjusted(self, logits: Tensor) -> Tensor:
         logits = self.scale * logits
         priors = self.log_priors.to(logits.device)
-        return adjust_logits(logits, priors, self.post_hoc_adjustment).softmax(dim=1)
+        return adjust_logits(logits, priors, self.post_hoc_adjustment)
 
 
 def _frozen_stages(backbone: Backbone, trained: str) -> list[nn.Module]:

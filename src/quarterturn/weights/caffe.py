@@ -16,9 +16,13 @@ from quarterturn.runs import Run
 from quarterturn.weights.caffe_folding import as_bgr255, balance, fold, take_bgr255
 from quarterturn.weights.caffe_messages import net_parameter
 from quarterturn.weights.check import Exported, differences
+from quarterturn.weights.exported_head import classifier_head
 
 CHECKED = ("relu5", "relu6", "relu7")
 """Compared layers: after the ReLUs, since these are in place and overwrite their input."""
+
+CLASSIFIER = "classifier"
+"""Name of the layer with a classifier's logits."""
 
 
 def export_caffe(
@@ -33,7 +37,7 @@ def export_caffe(
     """Write AlexNet for Caffe, and check it with OpenCV.
 
     Batch norm is folded into the layer before it. The layers are ``conv1``, ``relu1``, ``pool1``,
-    ``conv2`` ... ``fc6``, ``relu6``, ``fc7``, ``relu7``.
+    ``conv2`` ... ``fc6``, ``relu6``, ``fc7``, ``relu7``, and ``classifier`` for a run of finetune.
 
     Args:
         run: The run, of ``alexnet``.
@@ -69,23 +73,35 @@ def export_caffe(
     if sample is not None:
         factors = balance(folded, as_bgr255(sample, crop) if input == "bgr255" else sample)
     notes = _notes(crop, input, factors)
+    if (head := classifier_head(network)) is not None:
+        # After the balancing, which leaves the output of fc7 as it is.
+        layer = nn.Linear(head.weight.shape[1], len(head.bias)).requires_grad_(False)
+        layer.load_state_dict({"weight": head.weight, "bias": head.bias})
+        folded.add_module(CLASSIFIER, layer)
+        notes += (head.note,)
     prototxt = out.with_suffix(".prototxt")
     _write(message, folded, crop.image_size, prototxt, out, notes)
 
     theirs = cv2.dnn.readNetFromCaffe(str(prototxt), str(out))
     theirs.setInput((as_bgr255(images, crop) if input == "bgr255" else images).numpy())
-    found = {name: torch.from_numpy(theirs.forward(name)) for name in CHECKED}
+    checked = [*CHECKED, *([CLASSIFIER] if head is not None else [])]
+    found = {name: torch.from_numpy(theirs.forward(name)) for name in checked}
     layers = {"relu5": "conv5", "relu6": "fc6", "relu7": "fc7"}
     with torch.no_grad():
         ours = network.backbone.features(images, list(layers.values()))
-    expected = {name: factors.get(layer, 1.0) * ours[layer] for name, layer in layers.items()}
+        expected = {name: factors.get(layer, 1.0) * ours[layer] for name, layer in layers.items()}
+        if head is not None:
+            expected[CLASSIFIER] = head.logits(ours["fc7"])
+    use = 'features = network.forward("relu7")'
+    if head is not None:
+        use = f'logits = network.forward("{CLASSIFIER}")'
     return Exported(
         (prototxt.name, out.name),
         f"OpenCV {cv2.__version__}",
         differences(expected, found),
         "import cv2\n"
         f'network = cv2.dnn.readNetFromCaffe("{prototxt.name}", "{out.name}")\n'
-        'network.setInput(images); features = network.forward("relu7")',
+        f"network.setInput(images); {use}",
         notes,
     )
 

@@ -93,6 +93,7 @@ def export(
         "format": options.format,
         "folder": str(path.parent),
         "tolerance": options.tolerance,
+        "class_names": list(opened.class_names),
         **exported.to_dict(),
     }
     (opened.path / "exports").mkdir(exist_ok=True)

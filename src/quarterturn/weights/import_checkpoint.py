@@ -49,6 +49,7 @@ def import_checkpoint(
         weights.config,
         weights.fingerprint,
         "import",
+        class_names=weights.class_names,
         imported=weights.imported,
     )
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
@@ -60,6 +61,11 @@ def import_checkpoint(
         f"a run of the weights in {weights.imported.file}",
         {"run": run.path},
         [
+            *(
+                [("predict", run.path, "DATA", "--out", run.path / "labels.csv")]
+                if run.class_names
+                else []
+            ),
             ("probe", run.path, "DATA"),
             ("embed", run.path, "DATA", "--out", run.path / "features.npz"),
             ("export", run.path, "--format", "safetensors"),

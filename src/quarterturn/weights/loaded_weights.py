@@ -23,6 +23,7 @@ class Weights:
         epochs: Epochs done.
         fingerprint: Fingerprint of the training images, if known.
         left_out: Names of tensors without a counterpart here.
+        class_names: Of a classifier, in the order of its logits; else empty.
     """
 
     network: Network
@@ -31,6 +32,7 @@ class Weights:
     epochs: float
     fingerprint: str | None = None
     left_out: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def sha256(path: Path) -> str:

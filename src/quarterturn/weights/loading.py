@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from quarterturn.data.evaluation_transform import EvaluationTransform
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
+from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.weights.loaded_weights import Weights
@@ -18,20 +19,23 @@ from quarterturn.weights.third_party import read_third_party
 
 
 class LoadedBackbone(nn.Module):
-    """A trained backbone with its preprocessing and its rotation head.
+    """A trained backbone with its preprocessing, its rotation head and its classifier.
 
     Args:
         network: Backbone and heads.
         config: Configuration of the training.
+        class_names: Of a classifier, in the order of its logits; else empty.
 
     Attributes:
         transform: A Pillow image, or its path, to (3, S, S), as in evaluation.
         layers: Names of the layers for `features`.
         feature_dim: D, width of the last layer.
+        class_names: As given.
     """
 
-    def __init__(self, network: Network, config: Config) -> None:
+    def __init__(self, network: Network, config: Config, class_names: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.class_names = class_names
         self.network = network
         self.transform = EvaluationTransform(config.data)
         self.layers = network.backbone.layers
@@ -76,6 +80,25 @@ class LoadedBackbone(nn.Module):
             )
         return self.network.rotation_logits(self(images)).softmax(dim=-1)
 
+    def classify(self, images: Tensor) -> Tensor:
+        """Predict the classes of images, as ``quarterturn predict`` does.
+
+        Args:
+            images: (B, 3, S, S), from `transform`.
+
+        Returns:
+            (B, C) probabilities of ``self.class_names``.
+
+        Raises:
+            ConfigError: The weights have no classifier.
+        """
+        if not isinstance(self.network, ClassifierNetwork):
+            raise ConfigError(
+                "these weights have no classifier: quarterturn finetune makes one from labelled "
+                "images"
+            )
+        return self.network.class_logits(self(images)).softmax(dim=1)
+
 
 def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
     """Read a file that ``quarterturn export --format safetensors`` or another code has written.
@@ -103,8 +126,8 @@ def load_backbone(run_or_file: str | Path) -> LoadedBackbone:
     """A trained backbone in eval mode.
 
     ``m(x)`` returns (B, D) features of images (B, 3, S, S) from ``m.transform``,
-    ``m.features(x, layers=[...])`` the layers named in ``m.layers``, and ``m.rotation(x)`` the
-    probabilities of the four rotations.
+    ``m.features(x, layers=[...])`` the layers named in ``m.layers``, ``m.rotation(x)`` the
+    probabilities of the four rotations, and ``m.classify(x)`` those of ``m.class_names``.
 
     Args:
         run_or_file: A run directory, a checkpoint in one, or a file that ``quarterturn import``
@@ -118,6 +141,6 @@ def load_backbone(run_or_file: str | Path) -> LoadedBackbone:
         path = path.parent.parent
     elif path.is_file():
         weights = read_weights(path)
-        return LoadedBackbone(weights.network, weights.config)
+        return LoadedBackbone(weights.network, weights.config, weights.class_names)
     run = Run.open(path)
-    return LoadedBackbone(run.load_network(), run.config)
+    return LoadedBackbone(run.load_network(), run.config, run.class_names)

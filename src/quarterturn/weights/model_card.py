@@ -45,6 +45,7 @@ def model_card(
         "## How to load",
         f"```python\n{exported.loading}\n```",
         *exported.notes,
+        *_classes(run.class_names),
         "## Checked",
         f"On the same images, {exported.consumer} gives what quarterturn gives, but for:",
         _markdown(
@@ -89,6 +90,14 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
             f"{run.imported.file} ({run.imported.layout}; sha256 {run.imported.sha256})"
         )
     return facts
+
+
+def _classes(names: Sequence[str]) -> list[str]:
+    """What a classifier's logits stand for."""
+    if not names:
+        return []
+    rows = [[str(position), name] for position, name in enumerate(names)]
+    return ["## Classes", _markdown(["logit", "class"], rows)]
 
 
 def _probe(result: ProbeResult) -> list[str]:

@@ -22,6 +22,12 @@ OPSET = 18
 ROTATION = "rotation"
 """Name of the output with the rotation head's logits."""
 
+LOGITS = "logits"
+"""Name of the output with the classifier's logits, of which the softmax is the probabilities."""
+
+HEAD_OF = {ROTATION: "rotation_head", LOGITS: "classifier"}
+"""Outputs that are a head's to the name of the head."""
+
 
 def export_onnx(
     run: Run, network: Network, out: Path, images: Tensor, *, layers: Sequence[str] | None = None
@@ -36,8 +42,8 @@ def export_onnx(
         network: Its network.
         out: A file ending in ``.onnx``.
         images: (n, 3, S, S) to check by.
-        layers: Outputs: names of layers, and ``rotation`` for the rotation head's logits. By
-            default the last layer, and ``rotation`` where there is such a head.
+        layers: Outputs: names of layers, ``rotation`` for the rotation head's logits, and
+            ``logits`` for the classifier's. By default the last layer, and what there is of these.
 
     Raises:
         ConfigError: The extra is not installed, or there is no such layer.
@@ -49,9 +55,9 @@ def export_onnx(
         raise ConfigError(
             "--format onnx needs an extra: pip install 'quarterturn[onnx]'"
         ) from error
-    head = [ROTATION] if network.rotation_head is not None else []
-    names = [network.backbone.layers[-1], *head] if layers is None else list(layers)
-    offered = [*network.backbone.layers, *head]
+    heads = [output for output, head in HEAD_OF.items() if head in network.heads]
+    names = [network.backbone.layers[-1], *heads] if layers is None else list(layers)
+    offered = [*network.backbone.layers, *heads]
     if unknown := [name for name in names if name not in offered]:
         raise ConfigError(f"no layers {', '.join(unknown)}; this run has {', '.join(offered)}")
     outputs = _Outputs(network, names).eval()
@@ -76,6 +82,7 @@ def export_onnx(
         eval_crop=json.dumps(crop.eval_crop),
         mean=json.dumps(crop.mean),
         std=json.dumps(crop.std),
+        class_names=json.dumps(run.class_names),
     )
     program.save(out, external_data=False)
 
@@ -103,8 +110,9 @@ class _Outputs(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         last = self.network.backbone.layers[-1]
-        wanted = [last if name == ROTATION else name for name in self.names]
+        wanted = [last if name in HEAD_OF else name for name in self.names]
         found = self.network.backbone.features(images, wanted)
-        if ROTATION in self.names:
-            found[ROTATION] = self.network.rotation_logits(found[last])
+        if last in wanted:
+            heads = self.network.head_outputs(found[last])
+            found |= {output: heads[head] for output, head in HEAD_OF.items() if head in heads}
         return tuple(found[name] for name in self.names)

@@ -26,10 +26,11 @@ class ExportOptions(OverwriteOptions):
     licence: Annotated[str | None, COMMON] = None
     """What the model card names as licence."""
     layers: Annotated[tuple[str, ...] | None, Flag(metavar="NAME ...", common=True)] = None
-    """onnx: outputs by name, rotation among them; by default the last layer and rotation."""
+    """onnx: outputs by name, with rotation and logits for those of the heads; by default the last
+    layer and the heads'."""
     num_classes: Annotated[Count | None, COMMON] = None
-    """torchvision, timm: a classifier of zeros for N classes, to be trained. By default
-    torchvision's is the rotation head and timm's network has none."""
+    """torchvision, timm: a classifier of zeros for N classes, to be trained. By default it is that
+    of a run of finetune; else torchvision's is the rotation head, and timm's network has none."""
     input: Annotated[Literal["rgb", "bgr255"] | None, COMMON] = None
     """caffe: normalised RGB (the default), or blue, green, red in 0..255 less the mean."""
     rescale: bool = False

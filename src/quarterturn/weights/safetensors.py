@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,8 +29,9 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
 
     The metadata are strings, in JSON unless they are plain words: ``architecture``, ``method``,
     ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (first and last feature of each
-    part), ``heads``, ``epochs``, ``data`` and ``fingerprint`` of the images, the ``config`` without
-    the machine's settings, its ``config_format``, and the version.
+    part), ``heads``, ``class_names`` in the order of the classifier's logits, ``epochs``, ``data``
+    and ``fingerprint`` of the images, the ``config`` without the machine's settings, its
+    ``config_format``, and the version.
 
     Args:
         run: The run, for the metadata.
@@ -53,6 +53,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "std": json.dumps(config.data.std),
         "split": json.dumps(_split(network)),
         "heads": json.dumps(network.heads),
+        "class_names": json.dumps(run.class_names),
         "epochs": json.dumps(run.epochs_done()),
         "data": json.dumps(None if run.data is None else short_name(run.data)),
         "fingerprint": json.dumps(run.fingerprint),
@@ -69,6 +70,9 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "import quarterturn\n"
         f'backbone = quarterturn.load_backbone("{out.name}")\n'
         'features = backbone(backbone.transform("photo.jpg")[None])',
+        ("backbone.classify(images) gives the probabilities of backbone.class_names.",)
+        if run.class_names
+        else (),
     )
 
 
@@ -89,7 +93,8 @@ def read_safetensors(path: Path) -> Weights:
             json.loads(metadata["config"]), int(metadata.get("config_format", 1))
         )
         heads = tuple(json.loads(metadata["heads"]))
-        network = build_network(config)
+        class_names = tuple(json.loads(metadata.get("class_names", "[]")))
+        network = build_network(config, len(class_names))
         network.keep_heads(heads)
         network.load_state_dict(load_file(path))
         layout = f"safetensors of quarterturn {metadata[OWN]}"
@@ -99,6 +104,7 @@ def read_safetensors(path: Path) -> Weights:
             Imported(path.name, sha256(path), layout, heads),
             float(json.loads(metadata["epochs"])),
             json.loads(metadata["fingerprint"]),
+            class_names=class_names,
         )
     except (ConfigError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
@@ -123,9 +129,4 @@ def _split(network: Network) -> dict[str, list[int]]:
 def _outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
     """All layers, and the heads' outputs."""
     found = network.backbone.features(images, network.backbone.layers)
-    features = found[network.backbone.layers[-1]]
-    heads: dict[str, Any] = {
-        "rotation_head": network.rotation_logits,
-        "embedding_head": network.embed,
-    }
-    return found | {head: heads[head](features) for head in network.heads}
+    return found | network.head_outputs(found[network.backbone.layers[-1]])

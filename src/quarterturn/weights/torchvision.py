@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -16,6 +15,12 @@ from quarterturn.methods.base import Network
 from quarterturn.models.resnet import SMALL_IMAGE
 from quarterturn.runs import Run
 from quarterturn.weights.check import Exported, differences
+from quarterturn.weights.exported_head import (
+    ExportedHead,
+    classifier_head,
+    rotation_head,
+    untrained_head,
+)
 from quarterturn.weights.layouts import resnet_name
 
 RESNETS = ("resnet18", "resnet50")
@@ -26,40 +31,38 @@ def export_torchvision(
 ) -> Exported:
     """Write what ``torchvision.models.resnet18(num_classes=...)`` loads with ``strict=True``.
 
-    torchvision's networks have a classifier, so the export needs one: by default the rotation head
-    with four classes, whose weights on the invariant half are zero; else zeros, to be trained.
+    torchvision's networks have a classifier, so the export needs one: by default the run's own, or
+    the rotation head with four classes, whose weights on the invariant half are zero; else zeros,
+    to be trained.
 
     Args:
         run: The run.
         network: Its network.
         out: The file.
         images: (n, 3, S, S) for the check.
-        num_classes: Width of a classifier to be trained; None takes the rotation head.
+        num_classes: Width of a classifier to be trained; None takes the run's classifier, or else
+            the rotation head.
 
     Raises:
-        ConfigError: torchvision has no such network, or there is no rotation head.
+        ConfigError: torchvision has no such network, or the run has no head that fits.
     """
     require_resnet(run, "torchvision")
     name = run.config.model.backbone
-    weight, bias = _classifier(network, num_classes)
-    state = resnet_state(network) | {"fc.weight": weight, "fc.bias": bias}
+    fc = _head(network, num_classes)
+    state = resnet_state(network) | {"fc.weight": fc.weight, "fc.bias": fc.bias}
     torch.save(state, out)
 
-    theirs = getattr(torchvision.models, name)(weights=None, num_classes=len(bias))
+    classes = len(fc.bias)
+    theirs = getattr(torchvision.models, name)(weights=None, num_classes=classes)
     theirs.load_state_dict(torch.load(out, weights_only=True), strict=True)
     return Exported(
         (out.name,),
         f"torchvision {version('torchvision')}",
-        differences(_ours(network, images, num_classes), _theirs(theirs.eval(), images)),
+        differences(_ours(network, images, fc), _theirs(theirs.eval(), images)),
         "import torch, torchvision\n"
-        f"network = torchvision.models.{name}(num_classes={len(bias)}).eval()\n"
+        f"network = torchvision.models.{name}(num_classes={classes}).eval()\n"
         f'network.load_state_dict(torch.load("{out.name}", weights_only=True), strict=True)',
-        (
-            "The classifier is the rotation head: logits of 0, 90, 180 and 270 degrees, "
-            "counter-clockwise."
-            if num_classes is None
-            else "The classifier is all zeros, to be trained.",
-        ),
+        (fc.note,),
     )
 
 
@@ -89,26 +92,22 @@ def resnet_state(network: Network) -> dict[str, Tensor]:
     return {resnet_name(n): state[n] for n in state if n.startswith("backbone.")}
 
 
-def _classifier(network: Network, num_classes: int | None) -> tuple[Tensor, Tensor]:
-    """Weight (C, D) and bias (C,) over the whole feature."""
-    width = network.backbone.feature_dim
+def _head(network: Network, num_classes: int | None) -> ExportedHead:
+    """Zeros, the run's classifier, or its rotation head."""
     if num_classes is not None:
-        return torch.zeros(num_classes, width), torch.zeros(num_classes)
-    head = network.rotation_head
-    if head is None:
+        return untrained_head(num_classes, network.backbone.feature_dim)
+    if (head := classifier_head(network) or rotation_head(network)) is None:
         raise ConfigError(
             "torchvision's networks have a classifier, and this run has no rotation head to stand "
             "there: give --num-classes for one of zeros, to be trained"
         )
-    return F.pad(head.weight.detach(), (0, width - head.in_features)), head.bias.detach()
+    return head
 
 
 @torch.no_grad()
-def _ours(network: Network, images: Tensor, num_classes: int | None) -> dict[str, Tensor]:
+def _ours(network: Network, images: Tensor, fc: ExportedHead) -> dict[str, Tensor]:
     found = network.backbone.features(images, network.backbone.layers)
-    if num_classes is None:
-        return found | {"fc": network.rotation_logits(found["pool"])}
-    return found | {"fc": torch.zeros(len(images), num_classes)}
+    return found | {"fc": fc.logits(found["pool"])}
 
 
 @torch.no_grad()
