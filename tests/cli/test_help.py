@@ -14,8 +14,18 @@ RUN = ["epochs", "batch_size", "seed", "learning_rate", *COMPUTE]
 COMMON = {
     "demo": [*OUT, "limit", "seed"],
     "report": [],
-    "pretrain": [*TRAINING, "image_size", "limit", "backbone", "method", *RUN, "upright", "folds"],
-    "upright": [*TRAINING, "format", "folds", "image_size", "limit", "backbone", *RUN],
+    "pretrain": [
+        *TRAINING,
+        "image_size",
+        "limit",
+        "backbone",
+        "trained",
+        "method",
+        *RUN,
+        "upright",
+        "folds",
+    ],
+    "upright": [*TRAINING, "format", "folds", "image_size", "limit", "backbone", "trained", *RUN],
     "orient": [*OUT, "write", "write_all", "agnostic", "confidence", *COMPUTE],
     "probe": [
         *["kind", "preset", "test", "layers", "shots", "untrained", "seed", "seeds", "limit"],

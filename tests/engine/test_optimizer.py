@@ -152,3 +152,15 @@ def test_the_state_resumes_where_it_was_saved(name):
         ends.append([p.detach() for p in network.parameters()])
     for one, other in zip(*ends, strict=True):
         assert torch.equal(one, other)
+
+
+def test_layer_decay_slows_what_lies_nearer_to_the_images():
+    network = small_network()
+    depths = {"0.weight": 0, "0.bias": 0, "1.weight": 1, "1.bias": 1}  # without one: the head's
+    settings = OptimizerConfig(learning_rate=0.1, layer_decay=0.5)
+    groups = build_optimizer(network, settings, depths).param_groups
+    assert [group["rate_scale"] for group in groups] == [0.25, 0.5, 1.0]
+    members = [network[0].parameters(), network[1].parameters(), network[3].parameters()]
+    for group, parameters in zip(groups, members, strict=True):
+        assert [id(p) for p in group["params"]] == [id(p) for p in parameters]
+    assert len(build_optimizer(network, OptimizerConfig(), depths).param_groups) == 1

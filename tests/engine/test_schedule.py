@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from quarterturn.config import OptimizerConfig
-from quarterturn.engine.schedule import first_epoch, learning_rate, progress
+from quarterturn.engine.schedule import first_epoch, learning_rate, progress, warmup_factor
 from quarterturn.methods.configuration import Config
 from quarterturn.presets import preset
 
@@ -144,3 +144,9 @@ def test_the_first_epoch_of_a_phase(start, epochs, first):
     assert first_epoch(start, epochs) == first
     reached = [e for e in range(epochs) if progress(e, epochs) >= start]
     assert reached == list(range(first, epochs))
+
+
+def test_the_first_steps_warm_up_linearly():
+    settings = OptimizerConfig(warmup_steps=4)
+    assert [warmup_factor(step, settings) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    assert warmup_factor(0, OptimizerConfig()) == 1

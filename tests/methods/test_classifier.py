@@ -117,7 +117,9 @@ STAGES = {"whole": [], "none": ["conv", "fc"], "fc": ["conv"], "conv": []}
 
 @pytest.mark.parametrize(("trained", "frozen"), STAGES.items())
 def test_what_is_frozen_keeps_weights_and_statistics(tiny_backbone, batch, trained, frozen):
-    network = ClassifierNetwork(tiny_backbone, 3, trained=trained).train()
+    network = ClassifierNetwork(tiny_backbone, 3)
+    network.freeze(trained)
+    network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1)
     method = Classification(network, F.cross_entropy)
@@ -134,12 +136,26 @@ def test_what_is_frozen_keeps_weights_and_statistics(tiny_backbone, batch, train
 
 def test_an_unknown_layer_is_refused(tiny_backbone):
     with pytest.raises(ConfigError, match=r"--trained is layer9; .*conv, fc"):
-        ClassifierNetwork(tiny_backbone, 3, trained="layer9")
+        ClassifierNetwork(tiny_backbone, 3).freeze("layer9")
 
 
 def test_a_network_without_parts_cannot_be_frozen():
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5))
     backbone = Backbone([("net", net)], ["layer1", "pool"], feature_dim=5)  # as those of timm are
     with pytest.raises(ConfigError, match="--trained is pool; expected whole, or none"):
-        ClassifierNetwork(backbone, 3, trained="pool")
-    assert ClassifierNetwork(backbone, 3, trained="none").frozen == [net]
+        ClassifierNetwork(backbone, 3).freeze("pool")
+    network = ClassifierNetwork(backbone, 3)
+    network.freeze("none")
+    assert network.frozen == [net]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_can_be_kept_while_weights_are_trained(tiny_backbone, batch, frozen):
+    network = ClassifierNetwork(tiny_backbone, 3)
+    network.freeze("whole", statistics=frozen)
+    norm = tiny_backbone.stages["conv"][1]
+    before = norm.running_mean.clone()
+    network.train()(batch.images).sum().backward()
+    assert torch.equal(norm.running_mean, before) == frozen
+    assert norm.weight.grad is not None
+    assert norm.training != frozen

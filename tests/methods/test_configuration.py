@@ -340,3 +340,11 @@ class TestFormerSettings:
     def test_of_a_newer_version(self):
         with pytest.raises(ConfigError, match=f"of format {FORMAT + 1}, and this version reads"):
             Config.from_dict({}, format=FORMAT + 1)
+
+    @pytest.mark.parametrize("format", [1, 2])
+    def test_what_is_trained_was_an_option_of_the_classifier(self, format):
+        former = {"method": {"name": "classifier", "trained": "layer3"}}
+        if format == 1:
+            former = {"method": {"method": "classifier"}, "classifier": {"trained": "layer3"}}
+        config = Config.from_dict(former, format=format)
+        assert (config.method.name, config.model.trained) == ("classifier", "layer3")

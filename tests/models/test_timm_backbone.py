@@ -169,3 +169,22 @@ def test_offers_only_the_pool_where_layers_are_ambiguous():
         net = TimmBackbone(inner, feature_dim=3)
         assert net.layers == ("pool",)
         assert net.features(torch.ones(2, 3, 4, 4), ["pool"])["pool"].shape == (2, 3)
+
+
+def test_it_is_parted_at_timms_layers(name, net):
+    """Depths are timm's own, from the stem on; parts before a layer hold nothing of it."""
+    depths = net.depths()
+    assert depths.keys() == {n for n, _ in net.named_parameters()}
+    assert min(depths.values()) == 0
+    layer = net.parting_layers[1]
+    before = {id(p) for part in net.before(layer) for p in parameters_of(part)}
+    inside = {id(p) for p in net.stages["net"].get_submodule(layer).parameters()}
+    assert before
+    assert not before & inside
+    stem = {id(p) for n, p in net.named_parameters() if depths[n] == 0}
+    assert stem <= before
+    assert [id(part) for part in net.before(None)] == [id(net.stages["net"])]
+
+
+def parameters_of(part):
+    return part.parameters() if isinstance(part, nn.Module) else [part]

@@ -13,6 +13,7 @@ from quarterturn.config.bounds import (
     Fraction,
     FractionBelowOne,
     Positive,
+    PositiveFraction,
     PositiveOrZero,
     Seed,
 )
@@ -30,6 +31,11 @@ class ModelConfig:
 
     backbone: Annotated[str, COMMON] = "resnet18"
     """alexnet, resnet18, resnet50, resnet20, resnet32, nin, nin3, nin5, convnet, or timm:NAME."""
+    trained: Annotated[str, COMMON] = "whole"
+    """Part of the backbone to train: whole, none, or all from a layer on, by the layer's name."""
+    frozen_statistics: bool = False
+    """Normalise by the means and variances that batch norm has kept, in training too; else by those
+    of each batch, which the kept ones follow."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,11 @@ class OptimizerConfig:
     """cosine falls to zero over the run; step follows milestones and factors."""
     warmup: FractionBelowOne = 0.0
     """Fraction of the epochs over which a cosine schedule rises linearly first."""
+    warmup_steps: CountOrZero = 0
+    """Multiply the learning rate by 1/N, 2/N and so on over the first N steps."""
+    layer_decay: PositiveFraction = 1.0
+    """Each stage of the backbone (of timm's networks: each block) learns at this multiple of the
+    rate of the next, and the heads at the full rate; 1 for one rate everywhere."""
     milestones: tuple[Annotated[float, Bounds(above=0, below=1)], ...] = ()
     """Where a step schedule changes, as ascending fractions of the epochs."""
     factors: tuple[PositiveOrZero, ...] = (1.0,)

@@ -17,7 +17,7 @@ from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.schedule import learning_rate, progress
+from quarterturn.engine.schedule import learning_rate, progress, warmup_factor
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.progress import Stage, stage
 
@@ -185,8 +185,9 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
         for batch in t.batches.epoch(epoch, first=t.step % steps_per_epoch):
             counts = runtime.gather_counts(len(batch))
             rate = learning_rate(t.step / steps_per_epoch, t.epochs, t.settings)
+            rate *= warmup_factor(t.step, t.settings)
             for group in t.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("rate_scale", 1.0)
             if min(counts) >= 2:  # unreadable files drop out; batch norm needs two images
                 terms = training_step(t, network, batch, min(t.accumulate, min(counts) // 2))
                 t.telemetry.step(t.step, terms, sum(counts), rate)

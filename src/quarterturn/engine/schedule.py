@@ -44,3 +44,8 @@ def learning_rate(epoch: float, epochs: int, settings: OptimizerConfig) -> float
         else:
             begin, base = late, base * settings.noise_aware_rate
     return base * (1 + math.cos(math.pi * (epoch - begin) / (end - begin))) / 2
+
+
+def warmup_factor(step: int, settings: OptimizerConfig) -> float:
+    """What multiplies the learning rate of a step, from 0 on: below 1 while it warms up."""
+    return min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from quarterturn.data.batches import Batch
+from quarterturn.errors import ConfigError
 from quarterturn.methods.balance import PretextBalance
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
@@ -72,6 +74,7 @@ class Network(nn.Module):
         rotation_scale: Multiplies them where they are cosines, for probabilities.
         embedding_head: Features to embeddings, or None.
         decoupled: Whether the features have a rotation half and an invariant half.
+        frozen: Parts of the backbone that stay in eval mode; see `freeze`.
     """
 
     rotation_head: LinearHead | CosineHead | None
@@ -84,6 +87,41 @@ class Network(nn.Module):
         self.backbone = backbone
         self.rotation_head = None
         self.embedding_head = None
+        self.frozen: list[nn.Module] = []
+
+    def freeze(self, trained: str, *, statistics: bool = False) -> None:
+        """Keep a part of the backbone as it is while the rest is trained.
+
+        Args:
+            trained: What of the backbone is trained: ``whole``, ``none``, or the name of a layer,
+                from which on it is. What is not trained keeps its running statistics too.
+            statistics: Keep those of all of the backbone.
+
+        Raises:
+            ConfigError: ``trained`` names no layer at which the backbone can be parted.
+        """
+        if trained != "whole":
+            names = self.backbone.parting_layers
+            if trained not in ("none", *names):
+                layers = f"none, or a layer of the backbone: {', '.join(names)}"
+                possible = layers if names else "or none"
+                raise ConfigError(f"--trained is {trained}; expected whole, {possible}")
+            for part in self.backbone.before(None if trained == "none" else trained):
+                part.requires_grad_(False)
+                self.frozen += [part] if isinstance(part, nn.Module) else []
+        if statistics:
+            self.frozen += [m for m in self.backbone.modules() if isinstance(m, _BatchNorm)]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, for what is trained."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+    def depths(self) -> dict[str, int]:
+        """The backbone's parameters by name to how deep they lie; see `Backbone.depths`."""
+        return {f"backbone.{name}": depth for name, depth in self.backbone.depths().items()}
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -54,7 +54,9 @@ def build_network(config: Config, num_classes: int = 0) -> Network:
         return Network(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)  # the heads, whatever the backbone has drawn
-        return _module_of(config.method).build_network(config, backbone, num_classes)
+        network = _module_of(config.method).build_network(config, backbone, num_classes)
+    network.freeze(config.model.trained, statistics=config.model.frozen_statistics)
+    return network
 
 
 def check_network(config: Config) -> None:

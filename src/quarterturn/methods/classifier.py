@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from quarterturn.config import BalanceConfig
 from quarterturn.data.batches import Batch
-from quarterturn.errors import ConfigError
 from quarterturn.losses.focal import FocalLoss
 from quarterturn.losses.ldam import LDAMLoss
 from quarterturn.losses.logit_adjustment import LogitAdjustedLoss, adjust_logits, log_prior
@@ -41,15 +40,10 @@ class ClassifierNetwork(Network):
         scale: What such a loss multiplies them by; probabilities are made of the products.
         post_hoc_adjustment: How much of ``log_priors`` probabilities are made without; see
             `quarterturn.losses.logit_adjustment.adjust_logits`.
-        trained: What of the backbone is trained: ``whole``, ``none``, or the name of a layer, from
-            which on it is. What is not trained keeps its running statistics too.
 
     Attributes:
         log_priors: (C,) log of each class's share of the training images, kept with the weights;
             zeros where nobody has set them.
-
-    Raises:
-        ConfigError: ``trained`` names no layer.
     """
 
     log_priors: Tensor
@@ -62,23 +56,12 @@ class ClassifierNetwork(Network):
         cosine: bool = False,
         scale: float = 1.0,
         post_hoc_adjustment: float = 0.0,
-        trained: str = "whole",
     ) -> None:
         super().__init__(backbone)
         head = CosineHead if cosine else LinearHead
         self.classifier: nn.Linear = head(backbone.feature_dim, num_classes)
         self.register_buffer("log_priors", torch.zeros(num_classes))
         self.scale, self.post_hoc_adjustment = scale, post_hoc_adjustment
-        self.frozen = _frozen_stages(backbone, trained)
-        for stage in self.frozen:
-            stage.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> ClassifierNetwork:
-        """Training mode, for what is trained."""
-        super().train(mode)
-        for stage in self.frozen:
-            stage.eval()
-        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, C) logits, or cosines."""
@@ -105,21 +88,6 @@ class ClassifierNetwork(Network):
         logits = self.scale * logits
         priors = self.log_priors.to(logits.device)
         return adjust_logits(logits, priors, self.post_hoc_adjustment)
-
-
-def _frozen_stages(backbone: Backbone, trained: str) -> list[nn.Module]:
-    stages = list(backbone.stages.items())
-    if trained == "whole":
-        return []
-    if trained == "none":
-        return [stage for _, stage in stages]
-    # A network of timm is one stage: it hands out layers, but cannot be parted at them.
-    names = [name for name in backbone.layers if name in backbone.stages]
-    if trained not in names:
-        possible = f"none, or a layer of the backbone: {', '.join(names)}" if names else "or none"
-        raise ConfigError(f"--trained is {trained}; expected whole, {possible}")
-    first = list(backbone.stages).index(trained)
-    return [stage for _, stage in stages[:first]]
 
 
 class Classification(Method):
@@ -199,7 +167,6 @@ def build_network(config: Config, backbone: Backbone, num_classes: int) -> Class
         cosine=cosine,
         scale=config.balance.scale if cosine else 1.0,
         post_hoc_adjustment=options.post_hoc_adjustment,
-        trained=options.trained,
     )
 
 

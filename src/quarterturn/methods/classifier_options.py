@@ -40,8 +40,6 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     resample: Resampling = "none"
     """Draw the images of an epoch with replacement: all classes equally often, or by effective
     numbers."""
-    trained: Annotated[str, COMMON] = "whole"
-    """Part of the backbone to train: whole, none, or all from a layer on, by the layer's name."""
     leave_out_empty: bool = False
     """Train even if a class has no training image: it has no margin and no weight, is never
     predicted, and its test images are left out."""

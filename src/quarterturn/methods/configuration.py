@@ -30,8 +30,9 @@ from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.former_settings import upgraded
 from quarterturn.methods.registry import METHODS
 
-FORMAT = 2
-"""Of the settings in ``config.json``; 1 had one group for the options of all methods."""
+FORMAT = 3
+"""Of the settings in ``config.json``; 1 had one group for the options of all methods, and 2 had
+``trained`` among those of the classifier."""
 
 Options = TypeVar("Options", bound=MethodOptions)
 Group = TypeVar("Group")
@@ -94,7 +95,7 @@ class Config:
             )
         groups = {name: dict(settings) for name, settings in values.items()}
         if format < FORMAT:
-            groups = upgraded(groups)
+            groups = upgraded(groups, format)
         kinds = {name: type(group) for name, group in cls()._groups.items()}
         if "method" in groups:
             kinds["method"] = method_named(groups["method"].pop("name"))

@@ -11,7 +11,25 @@ from quarterturn.methods.registry import METHODS
 Groups = dict[str, dict[str, Any]]
 
 
-def upgraded(groups: Groups) -> Groups:
+def upgraded(groups: Groups, format: int) -> Groups:
+    """The groups of an earlier format in the form of today.
+
+    Args:
+        groups: Settings by group; not changed.
+        format: 1 or 2.
+
+    Raises:
+        ConfigError: A setting that no version has had there.
+    """
+    if format < 2:
+        return _of_every_method(groups)
+    found = {name: dict(settings) for name, settings in groups.items()}
+    if "trained" in found.get("method", {}):
+        found.setdefault("model", {})["trained"] = found["method"].pop("trained")
+    return found
+
+
+def _of_every_method(groups: Groups) -> Groups:
     """The groups of format 1, in which options of all methods stood side by side.
 
     Their ``method`` had the options of every pretext task and of the noise-aware phase,
@@ -32,6 +50,8 @@ def upgraded(groups: Groups) -> Groups:
     former |= rest.pop("classifier", {}) | rest.pop("heads", {})
     if "embedding_dim" in rest.get("model", {}):
         former["embedding_dim"] = rest["model"].pop("embedding_dim")
+    if (trained := former.pop("trained", None)) and name == "classifier":
+        rest.setdefault("model", {})["trained"] = trained
     every = {setting for options in METHODS.values() for setting in field_types(options)}
     for setting in former:
         if setting not in every:

@@ -53,6 +53,30 @@ class Backbone(nn.Module):
                 found[name] = images
         return found
 
+    @property
+    def parting_layers(self) -> tuple[str, ...]:
+        """The layers at which the backbone can be parted, for `before`."""
+        return tuple(name for name in self.layers if name in self.stages)
+
+    def before(self, layer: str | None) -> list[nn.Module | nn.Parameter]:
+        """Everything that comes before a layer: modules, and parameters of larger modules.
+
+        Args:
+            layer: One of the `parting_layers`; None for the end.
+        """
+        stages: list[nn.Module | nn.Parameter] = list(self.stages.values())
+        return stages if layer is None else stages[: list(self.stages).index(layer)]
+
+    def depths(self) -> dict[str, int]:
+        """Parameters by name to the number of their stage, from 0 at the images."""
+        named = {f"stages.{n}": [*s.named_parameters()] for n, s in self.stages.items()}
+        trained = {stage: parameters for stage, parameters in named.items() if parameters}
+        return {
+            f"{stage}.{name}": depth
+            for depth, (stage, parameters) in enumerate(trained.items())
+            for name, _ in parameters
+        }
+
     def refuse_unknown(self, layers: Sequence[str]) -> None:
         """Raise the ``ValueError`` of `features` if the backbone lacks one of the layers."""
         if unknown := [name for name in layers if name not in self.layers]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quarterturn.errors import ConfigError
 from quarterturn.models.backbone import Backbone
@@ -32,6 +32,45 @@ class TimmBackbone(Backbone):
         self.inner = names if len(set(names)) == len(names) else []
         super().__init__([("net", net)], [*self.inner, "pool"], feature_dim)
 
+    @property
+    def parting_layers(self) -> tuple[str, ...]:
+        """Those of timm's layers that have parameters, where timm says how deep these lie."""
+        grouped = self._groups()
+        return tuple(name for name in self.inner if _of_module(name, grouped))
+
+    def before(self, layer: str | None) -> list[nn.Module | nn.Parameter]:
+        """See `Backbone.before`."""
+        if layer is None:
+            return super().before(None)
+        grouped, net = self._groups(), self.stages["net"]
+        first = min(_of_module(layer, grouped))
+        found: dict[str, nn.Module | nn.Parameter] = {}
+        for name, depth in grouped.items():
+            if depth < first:
+                owner, _, _ = name.rpartition(".")
+                # Transformers have parameters beside their blocks: positions, tokens.
+                whole = owner and max(_of_module(owner, grouped)) < first
+                found |= (
+                    {owner: net.get_submodule(owner)} if whole else {name: net.get_parameter(name)}
+                )
+        return list(found.values())
+
+    def depths(self) -> dict[str, int]:
+        """Parameters by name to the number of their block, as timm groups them."""
+        grouped = self._groups()
+        if not grouped:
+            return super().depths()
+        return {f"stages.net.{name}": depth for name, depth in grouped.items()}
+
+    def _groups(self) -> dict[str, int]:
+        """The parameters of timm's network by depth; empty where timm does not say."""
+        net: Any = self.stages["net"]
+        if not hasattr(net, "group_matcher"):
+            return {}
+        from timm.models import group_parameters
+
+        return group_parameters(net, net.group_matcher(), reverse=True)
+
     def features(self, images: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """See `Backbone.features`; timm's forward pass stops after the last layer needed."""
         self.refuse_unknown(layers)
@@ -47,6 +86,11 @@ class TimmBackbone(Backbone):
             return dict(zip(inner, values, strict=True))
         last, values = net.forward_intermediates(images, indices=indices)
         return dict(zip(inner, values, strict=True)) | {"pool": net.forward_head(last)}
+
+
+def _of_module(name: str, grouped: dict[str, int]) -> list[int]:
+    """How deep the parameters of a module lie."""
+    return [depth for parameter, depth in grouped.items() if parameter.startswith(f"{name}.")]
 
 
 def import_timm(what: str) -> Any:

@@ -218,7 +218,7 @@ def prepare(job: TrainingJob[M]) -> Training[M]:
     training = Training(
         method,
         batches,
-        build_optimizer(method.network, config.optimizer),
+        build_optimizer(method.network, config.optimizer, method.network.depths()),
         config.optimizer,
         job.runtime,
         telemetry,
