@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from quarterturn import ConfigError, DataError, pretrain, probe
@@ -19,6 +20,8 @@ from quarterturn.data.subsets import stratified_split
 from quarterturn.runs import Run
 from quarterturn.runs.record_files import read_record, to_json
 from quarterturn.runs.records import ProbeResult, ScoreName
+
+from ..engine.processes import as_group
 
 
 def test_figures_for_halves_views_and_the_untrained_backbone(
@@ -334,10 +337,40 @@ def test_maps_over_a_grid(run: Run) -> None:
     assert widths == {32, 32 * 4}
 
 
-def test_several_processes_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def probe_and_embed(rank: int, run: str) -> None:
+    """Run both commands, as one of several processes or by itself."""
+    options = ["--kind", "linear", "--seeds", "1", "--limit", "90", "--no-untrained"]
+    assert main(["probe", run, "digits", *options, "--device", "cpu"]) == 0
+    assert main(["embed", run, "digits", "--out", f"{run}/all.npz", "--device", "cpu"]) == 0
+
+
+def probe_and_embed_in_a_group(rank: int, run: str) -> None:
+    torch.distributed.init_process_group("gloo")  # one for both, which saves a start
+    probe_and_embed(rank, run)
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_probe_and_embed_as_one(digits_run: Run, tmp_path: Path) -> None:
+    runs = [tmp_path / "of-1" / "run", tmp_path / "of-2" / "run"]
+    for path in runs:
+        shutil.copytree(digits_run.path, path)
+    probe_and_embed(0, str(runs[0]))
+    as_group(2, probe_and_embed_in_a_group, str(runs[1]))
+    scores, features = [], []
+    for path in runs:
+        (record,) = (path / "probes").glob("*.json")
+        scores.append(json.loads(record.read_text()) | {"run": ""})
+        features.append(dict(np.load(path / "all.npz")))
+    assert scores[0] == scores[1]
+    assert len(features[0]["embeddings"]) == 1797
+    for name, values in features[0].items():
+        np.testing.assert_array_equal(values, features[1][name])
+
+
+def test_random_crops_take_one_process(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="in one process, and these are 2: call it without"):
-        probe(run.path, "digits")
+        probe(run.path, "digits", preset="cifar10-multilayer")
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ class Command:
         positionals: The words that it takes, in their order.
         training: For a command that trains.
         after_interrupt: What to say when it has been interrupted; empty where nothing is kept.
+        shared: Whether several processes of torchrun share its work; any other would do it several
+            times over.
     """
 
     function: str
@@ -86,6 +88,7 @@ class Command:
     positionals: tuple[Positional, ...] = ()
     training: Training | None = None
     after_interrupt: str = ""
+    shared: bool = False
 
 
 COMMANDS = {
@@ -100,6 +103,7 @@ COMMANDS = {
         (DATA,),
         Training("quarterturn.pretraining.pretrain:resume", default_preset),
         "resume with: quarterturn pretrain --resume RUN",
+        shared=True,
     ),
     "upright": Command(
         "quarterturn.orientation.upright:upright",
@@ -112,6 +116,7 @@ COMMANDS = {
             ("format",),
         ),
         "resume with: quarterturn upright --resume RUN",
+        shared=True,
     ),
     "orient": Command(
         "quarterturn.orientation.orient:orient",
@@ -130,6 +135,7 @@ COMMANDS = {
         ProbeOptions,
         (RUN, Positional("DATA", "Images with labels: sub-folders, or what the data brings.")),
         after_interrupt="the same command resumes a preset's training",
+        shared=True,
     ),
     "finetune": Command(
         "quarterturn.classifying.finetune:finetune",
@@ -141,6 +147,7 @@ COMMANDS = {
             "classifier",
         ),
         "resume with: quarterturn finetune --resume RUN",
+        shared=True,
     ),
     "predict": Command(
         "quarterturn.classifying.predict:predict",
@@ -151,6 +158,7 @@ COMMANDS = {
         "quarterturn.collection.embed:embed",
         EmbedOptions,
         (RUN, Positional("DATA", "Images; by default all of the run's DATA.", optional=True)),
+        shared=True,
     ),
     "neighbors": Command(
         "quarterturn.collection.neighbors:neighbors",

@@ -7,7 +7,6 @@ handlers set up, and only in the main process of several.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -17,6 +16,7 @@ from rich.text import Text
 from rich.traceback import Traceback
 
 from quarterturn.cli.progress_display import LineProgress, TerminalProgress
+from quarterturn.engine.torchrun import process_rank
 from quarterturn.progress import reporting
 
 WIDTH = 160
@@ -56,7 +56,7 @@ class ResultsHandler(logging.Handler):
 @contextmanager
 def narrated() -> Iterator[None]:
     """Print narration, progress and results of everything within, in the main process only."""
-    if int(os.environ.get("RANK", 0)) != 0:
+    if process_rank() != 0:
         yield
         return
     stderr = _console(stderr=True)

@@ -34,6 +34,8 @@ def embed(
 ) -> Path:
     """Write the features of every image, upright, by its centre crop.
 
+    Several processes share the images; the first one writes the file.
+
     Args:
         run: The run directory.
         data: DATA; by default the run's, all of it, also where the run had a ``--limit``. All
@@ -55,35 +57,18 @@ def embed(
     check_out(out, SUFFIXES, overwrite=options.overwrite)
     opened = Run.open(run)
     runtime = Runtime(options.device, "32-true")
-    network = opened.load_network().to(runtime.device)
-    features, part = choose_part(network, options.half, options.layer)
-
-    def model(images: Tensor) -> Tensor:
-        return features(images)[part]
-
-    reading = options.reading_as(opened.config.data)
-    crop = replace(opened.config.data, **reading)
-    source = open_source(
-        opened.data_or_own(data),
-        index=opened.index,
-        min_images=1,
-        **reading,
-    )
-    source.log_summary(uses_all=True)
-
-    def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
-        return extract(
-            images, crop, model, device=runtime.device, workers=options.workers, failed=failed
-        )
-
-    by_split, unreadable = run_on_all_splits("embed", source, extract_split, crop.max_bad_fraction)
-    embeddings = _join_splits(by_split, source.all_splits)
+    try:
+        embeddings, unreadable = _embed(opened, opened.data_or_own(data), options, runtime)
+    finally:
+        runtime.close()
+    if embeddings is None:
+        return out
     embeddings.write(out)
     log_unreadable(unreadable)
     num_images, width = embeddings.values.shape
     collection = [] if data is None else ["--data", data]
     log_closing(
-        f"{num_images:,} images, {width} features each ({options.layer or part})",
+        f"{num_images:,} images, {width} features each ({embeddings.part})",
         {"features": out},
         [
             ("neighbors", opened.path, embeddings.names[0], *collection),
@@ -92,6 +77,40 @@ def embed(
         ],
     )
     return out
+
+
+def _embed(
+    run: Run, data: str, options: EmbedOptions, runtime: Runtime
+) -> tuple[Embeddings | None, dict[str, str]]:
+    """The features, which only the main process is given, and what could not be read."""
+    network = run.load_network().to(runtime.device)
+    features, part = choose_part(network, options.half, options.layer)
+
+    def model(images: Tensor) -> Tensor:
+        return features(images)[part]
+
+    reading = options.reading_as(run.config.data)
+    crop = replace(run.config.data, **reading)
+    source = open_source(data, index=run.index, min_images=1, **reading)
+    source.log_summary(uses_all=True)
+
+    def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
+        return extract(
+            images,
+            crop,
+            model,
+            device=runtime.device,
+            workers=options.workers,
+            failed=failed,
+            runtime=runtime,
+        )
+
+    by_split, unreadable = run_on_all_splits(
+        "embed", source, extract_split, crop.max_bad_fraction, is_main=runtime.is_main
+    )
+    if not runtime.is_main:
+        return None, {}
+    return _join_splits(by_split, source.all_splits, options.layer or part), unreadable
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,7 @@ class Embeddings:
         labels: (n,) numbers in ``class_names``, -1 in a split without labels; None if no split
             has labels.
         class_names: Names of the classes of all splits.
+        part: Which features they are.
     """
 
     values: NDArray[np.float32]
@@ -112,6 +132,7 @@ class Embeddings:
     splits: list[str]
     labels: NDArray[np.int64] | None
     class_names: list[str]
+    part: str
 
     def write(self, out: Path) -> None:
         """Write a ``.npz`` or ``.csv`` file; see `embed`."""
@@ -134,7 +155,9 @@ class Embeddings:
         write_csv(out, columns, ([*facts, *values.tolist()] for *facts, values in rows))
 
 
-def _join_splits(by_split: dict[str, Features], splits: dict[str, ImageSet]) -> Embeddings:
+def _join_splits(
+    by_split: dict[str, Features], splits: dict[str, ImageSet], part: str
+) -> Embeddings:
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
     names: list[str] = []
     split_of_image: list[str] = []
@@ -154,4 +177,5 @@ def _join_splits(by_split: dict[str, Features], splits: dict[str, ImageSet]) -> 
         split_of_image,
         np.concatenate(labels) if class_names else None,
         class_names,
+        part,
     )

@@ -188,9 +188,15 @@ def evaluation_batches(
     device: torch.device | str = "cpu",
     workers: int = 0,
     failed: dict[int, str] | None = None,
+    changed: set[int] | None = None,
     view: Callable[[int], CropPlan] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[Batch]:
     """The centre crops of all images, once and in order.
+
+    Of several processes each takes every ``world_size``-th batch, so that the batches are those of
+    one process, to the last bit.
 
     Args:
         images: The images.
@@ -199,15 +205,20 @@ def evaluation_batches(
         device: Device of the batches.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.
+        changed: Filled with the images whose files have changed since they were indexed; without
+            it, a warning counts them at the end.
         view: A number of images to their crops, in place of the centre crops; such as a partial
             of `placed_crops`.
+        rank: This process's number.
+        world_size: Number of processes.
 
     Yields:
-        Batches, with labels if the images have them.
+        Batches, with labels if the images have them. One of which no image can be decoded is left
+        out; where there are several processes it is empty, so that they go in step.
     """
     device = torch.device(device)
     view = view or partial(centre_crops, fraction=crop.eval_crop)
-    slices = batch_slices(len(images), batch_size, smallest=1)
+    slices = batch_slices(len(images), batch_size, smallest=1)[rank::world_size]
     labels = None if images.labels is None else torch.from_numpy(images.labels)
     plans = (
         BatchPlan(np.arange(s.start, s.stop), (ViewPlan(crop.image_size, view(s.stop - s.start)),))
@@ -221,17 +232,18 @@ def evaluation_batches(
         assert isinstance(decoded.sampler, EpochSampler)
         decoded.sampler.plans = plans
     normalise = Normalise(crop, device)
-    changed: set[int] = set()
+    found_changed = set() if changed is None else changed
     for part in decoded:
-        changed |= part.changed
+        found_changed |= part.changed
         if failed is not None:
             failed.update(part.failed)
-        if not len(part.indices):
-            continue  # all files of the batch failed
+        if not len(part.indices) and world_size == 1:
+            continue
         part_labels = None if labels is None else labels[part.indices].to(device)
         (crops,) = part.views
         yield Batch(part.indices.to(device), normalise(crops.to(device)), part_labels)
-    warn_changed(images, changed)
+    if changed is None:
+        warn_changed(images, found_changed)
 
 
 def cropped_arrays(

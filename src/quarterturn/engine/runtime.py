@@ -5,6 +5,7 @@ Several processes are started by ``torchrun``; without it there is one.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sys
@@ -17,12 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from quarterturn.engine.torchrun import num_processes, process_rank
 from quarterturn.errors import ConfigError
-
-
-def num_processes() -> int:
-    """How many processes torchrun has started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", 1))
 
 
 class Runtime:
@@ -43,7 +40,7 @@ class Runtime:
     def __init__(
         self, device: str = "auto", precision: str = "auto", *, compile: bool = False
     ) -> None:
-        self.rank = int(os.environ.get("RANK", 0))
+        self.rank = process_rank()
         self.world_size = num_processes()
         self.device = _resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
@@ -96,7 +93,9 @@ class Runtime:
         """Bytes that the device has left for this process; None where that is not known."""
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0]
-        return free_main_memory() if self.device.type == "cpu" else None
+        free = free_main_memory() if self.device.type == "cpu" else None
+        # Processes on one machine share its memory.
+        return None if free is None else free // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
     def mean(self, value: Tensor) -> Tensor:
         """Values averaged over the processes."""
@@ -134,6 +133,14 @@ class Runtime:
         dist.all_gather_object(everyones, value)
         return everyones
 
+    def gather_to_main(self, value: Any) -> list[Any]:
+        """One Python object of every process, in order of rank; none to all but the main one."""
+        if self.world_size == 1:
+            return [value]
+        everyones = [None] * self.world_size if self.is_main else None
+        dist.gather_object(value, everyones)
+        return everyones or []
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.world_size > 1:
@@ -157,13 +164,17 @@ class Runtime:
         if self._owns_group and dist.is_initialized():
             dist.destroy_process_group()
 
+    def without_others(self) -> Runtime:
+        """This process by itself, for what it does after the others have ended."""
+        single = copy.copy(self)
+        single.rank, single.world_size, single._owns_group = 0, 1, False
+        return single
+
 
 def free_main_memory() -> int | None:
-    """Bytes of the machine's own memory left for this process; None where that is not known."""
+    """Bytes of the machine's own memory that are left; None where that is not known."""
     lines = _lines("/proc/meminfo", "MemAvailable")
-    # Processes on one machine share its memory.
-    share = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    return int(lines[0].split()[1]) * 1024 // share if lines else None
+    return int(lines[0].split()[1]) * 1024 if lines else None
 
 
 def _resolve_device(name: str) -> torch.device:

@@ -10,6 +10,7 @@ from torch import Tensor
 from quarterturn.config import DataConfig
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
+from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import Entry, EntryWriter, FeatureCache
 from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.network_features import NetworkFeatures
@@ -38,6 +39,7 @@ def cached_features(
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
+    runtime: Runtime | None = None,
 ) -> dict[str, Features]:
     """`extract_parts` of a network, computing only the layers that are not in the cache.
 
@@ -53,18 +55,29 @@ def cached_features(
         device: The network's device.
         workers: Processes that decode files.
         batch_size: Images per batch.
+        runtime: Processes that share the pass, all of which call this; None for one. Only the main
+            one needs the cache.
 
     Returns:
-        Part to features, memory-mapped, in the order of the backbone's layers.
+        Part to features, memory-mapped, in the order of the backbone's layers; nothing to all but
+        the main process.
 
     Raises:
         DataError: Too many images, or all of them, could not be decoded.
     """
+    is_main = runtime is None or runtime.is_main
     keys = {layer: model.cache_key(layer, images, crop, turns) for layer in model.layers}
-    missing = tuple(layer for layer in model.layers if not is_complete(images, cache, keys[layer]))
+    missing = tuple(
+        layer for layer in model.layers if is_main and not is_complete(images, cache, keys[layer])
+    )
+    if runtime is not None:
+        missing = runtime.gather_objects(missing)[0]
     if missing:
         wanted = NetworkFeatures(model.network, missing, model.grid, model.pool)
-        writers = {layer: cache.writer(keys[layer], len(images)) for layer in missing}
+        writer = None
+        if is_main:
+            writers = {layer: cache.writer(keys[layer], len(images)) for layer in missing}
+            writer = _ByLayer(wanted, writers)
         extract_parts(
             images,
             crop,
@@ -73,10 +86,13 @@ def cached_features(
             device=device,
             workers=workers,
             batch_size=batch_size,
-            writer=_ByLayer(wanted, writers),
+            writer=writer,
+            runtime=runtime,
         )
     else:
         skip("features", len(images))
+    if not is_main:
+        return {}
     found: dict[str, Features] = {}
     for layer in model.layers:
         numbers, arrays = cache.read(keys[layer])

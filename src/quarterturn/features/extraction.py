@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.batches import Batch
 from quarterturn.data.crop_plans import CropPlan
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.row_subset import Matrix, RowSubset
-from quarterturn.data.unreadable import check_unreadable, list_unreadable
+from quarterturn.data.unreadable import check_unreadable, list_unreadable, warn_changed
+from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
 from quarterturn.features.cache import MemoryWriter, Writer
+from quarterturn.features.shared_pass import shared_pass
 from quarterturn.progress import stage
 from quarterturn.randomness import integers
 from quarterturn.rotation import rotate_each
@@ -77,6 +79,7 @@ def extract(
     workers: int = 0,
     batch_size: int = 256,
     failed: dict[int, str] | None = None,
+    runtime: Runtime | None = None,
 ) -> Features:
     """Run a model over the centre crops of a set.
 
@@ -89,6 +92,8 @@ def extract(
         workers: Processes that decode files.
         batch_size: Images per batch.
         failed: Filled with the images that cannot be decoded, which are left out.
+        runtime: Processes that share the pass, all of which call this; None for one. All but the
+            main process are given no rows.
 
     Raises:
         DataError: No image could be decoded; or, without ``failed``, more than
@@ -96,10 +101,12 @@ def extract(
     """
     values, indices = [], []
     for numbers, output in _batches(
-        images, crop, model, turns, device, workers, batch_size, failed
+        images, crop, model, turns, device, workers, batch_size, failed, runtime=runtime
     ):
-        values.append(output.float().cpu())
+        values.append(output)
         indices.append(numbers)
+    if runtime is not None and not runtime.is_main:
+        return Features(np.empty((0, 0), np.float32), np.empty(0, np.int64), None)
     return _labelled(images, torch.cat(values).numpy(), torch.cat(indices).numpy())
 
 
@@ -114,6 +121,7 @@ def extract_parts(
     batch_size: int = 256,
     view: Callable[[int], CropPlan] | None = None,
     writer: Writer | None = None,
+    runtime: Runtime | None = None,
 ) -> dict[str, Features]:
     """Run a model with several named outputs over the centre crops of a set.
 
@@ -127,9 +135,10 @@ def extract_parts(
         batch_size: Images per batch.
         view: A number of images to their crops, in place of the centre crops.
         writer: Takes the features batch by batch; None collects them in memory.
+        runtime: Processes that share the pass, all of which call this; None for one.
 
     Returns:
-        Part to features.
+        Part to features; nothing to all but the main process.
 
     Raises:
         DataError: Too many images, or all of them, could not be decoded.
@@ -138,11 +147,13 @@ def extract_parts(
     indices = []
     try:
         for numbers, output in _batches(
-            images, crop, model, turns, device, workers, batch_size, view=view
+            images, crop, model, turns, device, workers, batch_size, view=view, runtime=runtime
         ):
             indices.append(numbers.numpy())
             for name, values in output.items():
-                writer.append(name, values.float().cpu().numpy())
+                writer.append(name, values.numpy())
+        if runtime is not None and not runtime.is_main:
+            return {}
         read, arrays = writer.finish(np.concatenate(indices))
     except BaseException:
         writer.discard()
@@ -161,34 +172,39 @@ def _batches(
     batch_size: int,
     failed: dict[int, str] | None = None,
     view: Callable[[int], CropPlan] | None = None,
+    runtime: Runtime | None = None,
 ) -> Iterator[tuple[Tensor, Found]]:
-    """The image numbers of each batch, and the model's output."""
+    """The image numbers of each batch, and the model's output, in float32 on the CPU."""
     was_training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     limit = crop.max_bad_fraction if failed is None else 1.0
     failed = {} if failed is None else failed
+    changed: set[int] = set()
     num_read = 0
+
+    def compute(batch: Batch) -> Found:
+        views = batch.images
+        if turns is not None:
+            views = rotate_each(views, turns.to(views.device)[batch.indices])
+        return model(views)
+
+    options: dict[str, Any] = {"device": device, "workers": workers, "batch_size": batch_size}
     try:
         with stage("features", total=len(images), weight=len(images)) as bar:
-            for batch in evaluation_batches(
-                images,
-                crop,
-                batch_size=batch_size,
-                device=device,
-                workers=workers,
-                failed=failed,
-                view=view,
-            ):
-                views = batch.images
-                if turns is not None:
-                    views = rotate_each(views, turns.to(views.device)[batch.indices])
-                num_read += len(batch)
-                yield batch.indices.cpu(), model(views)
-                bar.advance(len(batch))
+            for share in shared_pass(images, crop, compute, view=view, runtime=runtime, **options):
+                failed.update(share.failed)
+                changed |= share.changed
+                if share.output is not None:
+                    num_read += len(share.numbers)
+                    yield share.numbers, share.output
+                    bar.advance(len(share.numbers))
     finally:
         if was_training and isinstance(model, nn.Module):
             model.train()
+    if runtime is not None and not runtime.is_main:
+        return
+    warn_changed(images, changed)
     bad = {images.names[i]: reason for i, reason in failed.items()}
     check_unreadable(bad, len(images) - len(bad), limit)
     if num_read == 0:

@@ -28,6 +28,8 @@ def run_on_all_splits(
     source: Source,
     run: Callable[[ImageSet, dict[int, str]], Result],
     max_bad_fraction: float,
+    *,
+    is_main: bool = True,
 ) -> tuple[dict[str, Result], dict[str, str]]:
     """Run a function over the images of all splits, used and unused.
 
@@ -37,6 +39,7 @@ def run_on_all_splits(
         run: Takes the images of a split, and a dictionary to fill with those that cannot be
             decoded.
         max_bad_fraction: Largest share of files that may be unreadable, over all splits.
+        is_main: Whether this process is given the results; of several, the others only help.
 
     Returns:
         Split to result, and the files that could not be read, with the reasons.
@@ -50,6 +53,7 @@ def run_on_all_splits(
             failed: dict[int, str] = {}
             results[split] = run(images, failed)
             unreadable |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
-    num_read = sum(len(result.indices) for result in results.values())
-    check_unreadable(unreadable, num_read, max_bad_fraction)
+    if is_main:
+        num_read = sum(len(result.indices) for result in results.values())
+        check_unreadable(unreadable, num_read, max_bad_fraction)
     return results, unreadable

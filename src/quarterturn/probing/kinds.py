@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from quarterturn.config import DataConfig
 from quarterturn.data.labelled import LabelledData
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
+from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.features.space_needed import (
     FEW_SHOT_COPIES,
     bytes_to_cache,
+    passes,
     require_disk_space,
     require_memory,
 )
@@ -59,10 +62,33 @@ class ProbeTask:
 
     def tell_room(self, models: Sequence[NetworkFeatures], seeds: Sequence[int]) -> None:
         """Say how much room the features to come take on the disk; refuse where it has none."""
+        if not self.runtime.is_main:
+            return
         crop = self.run.config.data
         needed = bytes_to_cache(models, self.split, crop, seeds, self.store)
         if words := require_disk_space(needed, self.store.folder):
             logger.info(words)
+
+    def extract_together(
+        self, models: Sequence[NetworkFeatures], crop: DataConfig, seeds: Sequence[int]
+    ) -> None:
+        """Compute by all processes what the main one will look for in the store; they then part."""
+        if self.runtime.world_size == 1:
+            return
+        with stage("features of all passes", weight=len(models)):
+            for model in models:
+                for images, turns in passes(self.split, seeds):
+                    cached_features(
+                        images,
+                        crop,
+                        model,
+                        self.store,
+                        turns=turns,
+                        device=self.runtime.device,
+                        workers=self.workers,
+                        runtime=self.runtime,
+                    )
+        self.runtime.close()
 
 
 @dataclass(frozen=True)
@@ -83,8 +109,8 @@ def fitted(
     grid: int,
     shots: tuple[int, ...],
     draws: int,
-) -> Measured:
-    """Classifiers that are fitted to features."""
+) -> Measured | None:
+    """Classifiers that are fitted to features; None to all processes but the main one."""
     split, crop, left_out = task.split, task.run.config.data, ""
     models = {o: NetworkFeatures(network, layers, grid) for o, network in task.networks.items()}
     if kind == "fewshot":
@@ -98,6 +124,9 @@ def fitted(
         require_memory(learned, models["trained"], crop, FEW_SHOT_COPIES)
     elif kind != "knn":
         require_memory(protocol["training_images"], models["trained"], crop)
+    task.extract_together([*models.values()], crop, seeds)
+    if not task.runtime.is_main:
+        return None
     scores: dict[ScoreName, list[dict[str, Any]]] = {}
     for origin, model in models.items():
         with stage(f"{origin} backbone", total=images_passed(split, seeds)):
@@ -118,20 +147,24 @@ def fitted(
     return Measured(protocol, scores, left_out)
 
 
-def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) -> Measured:
-    """Classifiers that are trained by a protocol."""
+def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) -> Measured | None:
+    """Classifiers that are trained by a protocol; None to all processes but the main one."""
     protocol = heads_protocol(name, task.split, seeds, recipe, **task.rules)
     states = task.run.path / "probes" / f"{protocol_id(protocol)}-{task.weights}.training"
     heads = HeadsProbe(
         task.split,
         recipe,
-        task.runtime,
+        task.runtime.without_others(),
         folder=states,
         store=task.store,
         **task.rules,
     )
     kept = [heads.kept(network) for network in task.networks.values()]
-    task.tell_room([model for model in kept if model is not None], seeds)
+    models = [model for model in kept if model is not None]
+    task.tell_room(models, seeds)
+    task.extract_together(models, recipe.data, seeds)
+    if not task.runtime.is_main:
+        return None
     scores: dict[ScoreName, list[dict[str, Any]]] = {}
     for origin, network in task.networks.items():
         # Each training is 1, its two tests and their features 0.3.

@@ -8,10 +8,12 @@ from typing import Any
 
 from quarterturn.config.options import take_options
 from quarterturn.data.labelled import open_labelled
-from quarterturn.engine.runtime import Runtime, num_processes
+from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.torchrun import num_processes
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.network_features import NetworkFeatures, weights_fingerprint
+from quarterturn.methods.base import Network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
@@ -21,7 +23,7 @@ from quarterturn.pages.report import refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.presets.protocols import protocol_for
 from quarterturn.probing.few_shot import DRAWS, SHOTS
-from quarterturn.probing.kinds import ProbeTask, fitted, trained
+from quarterturn.probing.kinds import Measured, ProbeTask, fitted, trained
 from quarterturn.probing.options import ProbeOptions
 from quarterturn.progress import stage
 from quarterturn.runs import Run
@@ -38,11 +40,12 @@ def probe(
     data: Path | str,
     options: ProbeOptions | None = None,
     **fields: Any,
-) -> ProbeResult:
+) -> ProbeResult | None:
     """Probe a run's features, and those of the untrained backbone beside them.
 
     Features are extracted once and kept, memory-mapped, in ``RUN/features``; deleting that folder
-    costs nothing but the time to make them again.
+    costs nothing but the time to make them again. Several processes share the extraction; then the
+    first one fits or trains the classifiers by itself.
 
     Args:
         run: The run directory.
@@ -56,76 +59,33 @@ def probe(
         What is written to ``RUN/probes/``: the protocol and, for each part of the features,
         classifier and view, the measures with mean, spread and values over the seeds (for
         ``fewshot``, over all draws of all seeds). The file also keeps the scores of earlier probes
-        of the same weights by the same protocol.
+        of the same weights by the same protocol. None to all processes but the first.
 
     Raises:
         DataError: No labels, or test classes that training lacks.
-        ConfigError: Several processes, a layer that the backbone has not, numbers that cannot work,
-            or features that the disk or the memory has no room for.
+        ConfigError: A layer that the backbone has not, numbers that cannot work, features that the
+            disk or the memory has no room for, or several processes for a preset that keeps none.
     """
     options = take_options(ProbeOptions, options, fields)
-    if (processes := num_processes()) > 1:
-        raise ConfigError(
-            f"a probe runs in one process, and these are {processes}: call it without torchrun"
-        )
     data = str(data)
     opened = Run.open(run)
     recipe = _recipe(opened, options)
     runtime = Runtime(options.device, "32-true")
-    networks = {"trained": opened.load_network().to(runtime.device)}
-    weights = weights_fingerprint(networks["trained"])
-    if options.untrained:
-        networks["untrained"] = opened.untrained_network().to(runtime.device)
-    layers = options.layers
-    if layers == ("all",):
-        layers = networks["trained"].backbone.layers
-    own_layers = (recipe and recipe.method_as(ProbeHeadsOptions).layers) or None
-    # Refuses what is not there, before the data is opened, which may take minutes.
-    NetworkFeatures(networks["trained"], layers or own_layers, options.grid)
-    split = open_labelled(
-        data,
-        options.test,
-        train=options.train,
-        long_tail=options.long_tail,
-        long_tail_kind=options.long_tail_kind,
-        limit=options.limit,
-        **options.reading_as(opened.config.data),
-        download=options.download,
-        index=opened.index,
-    )
-    for source in split.sources:
-        source.log_summary()
-    task = ProbeTask(
-        opened,
-        weights,
-        networks,
-        split,
-        FeatureCache(opened.path / "features"),
-        runtime,
-        options.workers,
-        options.many,
-        options.few,
-    )
-    with stage("probe", total=len(networks)):
-        if recipe is None:
-            seeds = range(options.seed, options.seed + (options.seeds or 3))
-            shots = SHOTS if options.shots is None else options.shots
-            draws = options.draws or DRAWS
-            measured = fitted(task, seeds, options.kind, layers, options.grid, shots, draws)
-        else:
-            seeds = range(options.seed, options.seed + (options.seeds or _default_seeds(recipe)))
-            if layers is not None:
-                recipe = recipe.with_settings(layers=layers)
-            recipe = recipe.with_settings(workers=options.workers)
-            measured = trained(task, seeds, options.preset or options.kind, recipe)
+    try:
+        task = _task(opened, data, options, recipe, runtime)
+        measured = _measure(task, options, recipe)
+    finally:
+        runtime.close()
+    if measured is None:
+        return None
     result = probe_result(
         opened,
-        split,
+        task.split,
         measured.protocol,
         measured.scores,
         data=data,
         test=options.test,
-        weights=weights,
+        weights=task.weights,
         left_out=measured.left_out,
     )
     path = write_result(opened, result)
@@ -153,15 +113,84 @@ def probe(
     return result
 
 
+def _task(
+    run: Run, data: str, options: ProbeOptions, recipe: Config | None, runtime: Runtime
+) -> ProbeTask:
+    """What is probed, on which images."""
+    networks = {"trained": run.load_network().to(runtime.device)}
+    weights = weights_fingerprint(networks["trained"])
+    if options.untrained:
+        networks["untrained"] = run.untrained_network().to(runtime.device)
+    own_layers = (recipe and recipe.method_as(ProbeHeadsOptions).layers) or None
+    # Refuses what is not there, before the data is opened, which may take minutes.
+    NetworkFeatures(networks["trained"], _layers(networks, options) or own_layers, options.grid)
+    split = open_labelled(
+        data,
+        options.test,
+        train=options.train,
+        long_tail=options.long_tail,
+        long_tail_kind=options.long_tail_kind,
+        limit=options.limit,
+        **options.reading_as(run.config.data),
+        download=options.download,
+        index=run.index,
+    )
+    for source in split.sources:
+        source.log_summary()
+    return ProbeTask(
+        run,
+        weights,
+        networks,
+        split,
+        FeatureCache(run.path / "features"),
+        runtime,
+        options.workers,
+        options.many,
+        options.few,
+    )
+
+
+def _layers(networks: dict[str, Network], options: ProbeOptions) -> tuple[str, ...] | None:
+    """The layers that are asked for; None for the default."""
+    if options.layers == ("all",):
+        return networks["trained"].backbone.layers
+    return options.layers
+
+
+def _measure(task: ProbeTask, options: ProbeOptions, recipe: Config | None) -> Measured | None:
+    """The scores of a probe; None to all processes but the main one."""
+    layers = _layers(task.networks, options)
+    with stage("probe", total=len(task.networks) * (1 if task.runtime.world_size == 1 else 2)):
+        if recipe is None:
+            seeds = range(options.seed, options.seed + (options.seeds or 3))
+            shots = SHOTS if options.shots is None else options.shots
+            draws = options.draws or DRAWS
+            return fitted(task, seeds, options.kind, layers, options.grid, shots, draws)
+        seeds = range(options.seed, options.seed + (options.seeds or _default_seeds(recipe)))
+        if layers is not None:
+            recipe = recipe.with_settings(layers=layers)
+        recipe = recipe.with_settings(workers=options.workers)
+        return trained(task, seeds, options.preset or options.kind, recipe)
+
+
 def _default_seeds(recipe: Config) -> int:
     return 1 if recipe.method_as(ProbeHeadsOptions).augment else 3
 
 
 def _recipe(run: Run, options: ProbeOptions) -> Config | None:
-    """The protocol whose classifiers are to be trained; None for those that are fitted."""
+    """The protocol whose classifiers are to be trained; None for those that are fitted.
+
+    Raises:
+        ConfigError: Several processes, for a protocol that runs the backbone in every epoch.
+    """
     if options.preset is None and options.kind != "nonlinear":
         return None
     protocol = protocol_for(options.preset or options.kind, run.config)
     recipe = protocol.with_settings(**options.protocol_settings)
     recipe.check()
+    if (processes := num_processes()) > 1 and recipe.method_as(ProbeHeadsOptions).augment:
+        raise ConfigError(
+            f"--preset {options.preset} learns from random crops, in one process, and these are "
+            f"{processes}: call it without torchrun, or give --centre-crops"
+        )
     return recipe
