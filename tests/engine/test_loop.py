@@ -13,6 +13,7 @@ from quarterturn.data.batches import Batch
 from quarterturn.engine.loop import Training, fit, training_step
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
+from quarterturn.errors import TrainingError
 
 STEP = OptimizerConfig(
     learning_rate=0.02, schedule="step", milestones=(0.5,), factors=(1.0, 0.5), momentum=0.0
@@ -213,3 +214,35 @@ def test_a_part_has_two_images_or_more() -> None:
     with t.telemetry:
         fit(t)
     assert seen == [2, 2, 2, 2]  # batches of two stay whole
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_weights_that_are_not_finite_are_neither_kept_nor_evaluated(
+    tmp_path: Path, every: int
+) -> None:
+    """The last update spoils the weights, after a loss that was finite."""
+    evaluated: list[int] = []
+
+    def after_step(indices: Tensor, embeddings: Tensor, normalizer: None) -> None:
+        Slope.after_step(method, indices, embeddings, normalizer)
+        if len(method.updates) == 4:
+            method.network.weight.data.fill_(float("inf"))
+
+    method = Slope()
+    method.after_step = after_step
+    path = tmp_path / "last.ckpt"
+    t = training(method, after_epoch=evaluated.append, checkpoint=path, checkpoint_every=every)
+    message = rf"finite after step {5 if every else 6} \(network.weight\).*last.ckpt \(step "
+    with t.telemetry, pytest.raises(TrainingError, match=message):
+        fit(t)
+    assert evaluated == [1]
+    state = torch.load(path, weights_only=True)
+    assert state["network"]["weight"].isfinite()
+    assert state["step"] == (4 if every else 3)
+
+
+def test_a_checkpoint_carries_plain_values_of_the_training(tmp_path: Path) -> None:
+    t = training(Slope(), checkpoint=tmp_path / "last.ckpt", about={"settings": {"epochs": 2}})
+    with t.telemetry:
+        fit(t)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["settings"] == {"epochs": 2}

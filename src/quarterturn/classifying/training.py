@@ -88,6 +88,11 @@ class ClassifierTraining(TrainingJob[Classification]):
         return (self.run.path / RESULTS).exists()
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """The run's."""
+        return self.run.class_names
+
+    @property
     def place(self) -> str:
         """The run directory."""
         return str(self.run.path)

@@ -20,6 +20,7 @@ from quarterturn.data.folder import index_folder, list_images
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.indexed_files import IndexedFiles, index_files
 from quarterturn.errors import DataError
+from quarterturn.kept_files import check_archive
 
 META_FILE = "meta.bin"
 DEVKIT = "ILSVRC2012_devkit_t12"
@@ -126,6 +127,7 @@ def _read_meta_file(file: Path) -> list[str]:
     import torch
 
     try:
+        check_archive(file, unchecked=True)
         _, wnids = torch.load(file, weights_only=True)
         return [str(wnid) for wnid in wnids]
     except Exception as error:  # nor does torch

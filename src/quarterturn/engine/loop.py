@@ -6,7 +6,7 @@ Shapes: B images in a batch over all processes, of which this process has its sh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch
-from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.engine.checkpoint import not_finite, save_checkpoint
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate, progress, warmup_factor
-from quarterturn.engine.telemetry import Telemetry
+from quarterturn.engine.telemetry import RECOURSE, Telemetry
+from quarterturn.errors import TrainingError
 from quarterturn.progress import Stage, stage
 
 
@@ -108,6 +109,8 @@ class Training(Generic[L]):
         epochs: Epochs in the whole run.
         accumulate: Parts that a batch is computed in.
         checkpoint: Where to keep the state; None keeps nothing.
+        previous: Where to keep the checkpoint before that; None keeps only the last.
+        about: Plain values that a checkpoint carries, such as the settings.
         checkpoint_every: Steps between checkpoints within an epoch; 0 for none.
         name: What is trained, beside the progress bar.
         weight: Steps of the stage of progress around it that the training makes up.
@@ -126,6 +129,8 @@ class Training(Generic[L]):
     epochs: int
     accumulate: int = 1
     checkpoint: Path | None = None
+    previous: Path | None = None
+    about: dict[str, Any] = field(default_factory=dict)
     checkpoint_every: int = 0
     name: str = "training"
     weight: float = 1
@@ -145,6 +150,7 @@ class Training(Generic[L]):
     def state_dict(self) -> dict[str, Any]:
         """The whole state, of plain values and tensors."""
         return {
+            **self.about,
             "step": self.step,
             "epochs_done": self.step / self.batches.steps_per_epoch,
             "network": self.method.network.state_dict(),
@@ -169,6 +175,7 @@ def fit(training: Training[L]) -> None:
     t, runtime = training, training.runtime
     network = runtime.wrap(t.method.network)
     if t.step == 0 and t.epochs == 0:
+        require_finite(t)
         keep(t)
     with stage(t.name, total=t.total_steps, weight=t.weight) as bar:
         bar.skip(t.step)
@@ -195,10 +202,11 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
             bar.advance(note=t.telemetry.note)
             within = t.step % steps_per_epoch
             if within and t.checkpoint_every and t.step % t.checkpoint_every == 0:
+                require_finite(t)
                 keep(t)
         for failed in runtime.gather_objects(dict(t.batches.failed)):
             t.batches.note_failed(failed)
-        t.telemetry.flush()
+        require_finite(t)  # before the network is evaluated, and before it is kept
         stop = t.after_epoch(epoch + 1)
         keep(t)
         t.telemetry.restart_clock()
@@ -267,10 +275,26 @@ def shares(training: Training[L], pieces: list[Batch], progress: float) -> list[
     return [dict(zip(of, row, strict=True)) for of, row in zip(amounts, of_whole, strict=True)]
 
 
+def require_finite(training: Training[L]) -> None:
+    """Stop a training whose losses, or what its last update made of them, are no longer finite.
+
+    Raises:
+        TrainingError: Names the step and what is not finite, in every process alike.
+    """
+    t = training
+    t.telemetry.flush()
+    others = {"optimizer": t.optimizer.state_dict(), "method": t.method.state_dict()}
+    found = t.runtime.gather_objects(not_finite(t.method.network, others))
+    if name := next(filter(None, found), None):
+        raise TrainingError(
+            f"the weights are no longer finite after step {t.step} ({name}), so they are not kept; "
+            f"the last good checkpoint: {t.telemetry.last_checkpoint}. {RECOURSE}"
+        )
+
+
 def keep(training: Training[L]) -> None:
     """Write a checkpoint of the whole state; rank 0 writes for all processes."""
-    training.telemetry.flush()  # a loss that is not finite stops here, before it is kept
     if training.checkpoint is not None and training.runtime.is_main:
-        save_checkpoint(training.checkpoint, training.state_dict())
+        save_checkpoint(training.checkpoint, training.state_dict(), previous=training.previous)
         training.telemetry.last_checkpoint = f"{training.checkpoint} (step {training.step})"
     training.runtime.barrier()

@@ -19,6 +19,11 @@ from quarterturn.progress import duration
 
 logger = logging.getLogger(__name__)
 
+RECOURSE = (
+    "A new run with a lower --learning-rate may help; with NCE, a higher --temperature or "
+    "--instance-loss infonce"
+)
+"""What to do about a training that diverges: resumed, it would take the same steps."""
 ESTIMATE_AFTER = 20
 """Steps after which the time to expect is reported."""
 
@@ -143,8 +148,7 @@ class Telemetry:
                 found = ", ".join(f"{n} {v:.4g}" for n, v in zip(names, row.tolist(), strict=True))
                 raise TrainingError(
                     f"the loss is no longer finite at step {step} ({found}); the last good "
-                    f"checkpoint: {self.last_checkpoint}. A lower learning rate may help; "
-                    "with NCE, a higher --temperature or --instance-loss infonce"
+                    f"checkpoint: {self.last_checkpoint}. {RECOURSE}"
                 )
         now = time.perf_counter()
         means = dict(zip(names, values.double().mean(dim=0).tolist(), strict=True))

@@ -33,6 +33,7 @@ from quarterturn.orientation.view_logits import view_logits
 from quarterturn.progress import stage
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
+from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
 
 OUTCOME = "outcome.npz"
@@ -161,7 +162,7 @@ class FoldTraining(TrainingJob[Method]):
             images=images.subset(fold.train),
             runtime=runtime,
             source=source,
-            files=TrainingFiles(run.checkpoint, run.metrics),
+            files=TrainingFiles(run.checkpoint, run.metrics, previous=run.previous_checkpoint),
             name=name,
             weight=85,
             run=run,
@@ -201,6 +202,7 @@ class FoldTraining(TrainingJob[Method]):
         losses = _validation_losses(self.run)
         if int(np.argmin(losses)) == len(losses) - 1:
             state = {"network": network.state_dict(), "epoch": epochs_done}
+            state |= settings_record(self.config)
             save_checkpoint(stopped_checkpoint(self.run), state)
 
     def has_to_stop(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
@@ -21,7 +21,6 @@ from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.data.unreadable import warn_changed
-from quarterturn.engine.checkpoint import load_checkpoint
 from quarterturn.engine.loop import Batches, Training, fit
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
@@ -31,6 +30,8 @@ from quarterturn.methods.base import Method
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import memory_words
 from quarterturn.progress import stage
+from quarterturn.runs.bound_settings import settings_record
+from quarterturn.runs.restoring import restore
 from quarterturn.runs.run import Run
 
 logger = logging.getLogger(__name__)
@@ -46,11 +47,13 @@ class TrainingFiles:
         checkpoint: The whole state; a training resumes from what is there.
         metrics: Losses and evaluations, one JSON object a line.
         tensorboard: Folder of TensorBoard's files.
+        previous: The checkpoint before the last.
     """
 
     checkpoint: Path | None = None
     metrics: Path | None = None
     tensorboard: Path | None = None
+    previous: Path | None = None
 
     @classmethod
     def of_run(cls, run: Run) -> TrainingFiles:
@@ -59,13 +62,14 @@ class TrainingFiles:
         Raises:
             ConfigError: TensorBoard is asked for, and the extra is not installed.
         """
+        files = cls(run.checkpoint, run.metrics, previous=run.previous_checkpoint)
         if not run.config.machine.tensorboard:
-            return cls(run.checkpoint, run.metrics)
+            return files
         if find_spec("tensorboard") is None:
             raise ConfigError(
                 "--tensorboard needs an extra: pip install 'quarterturn[tensorboard]'"
             )
-        return cls(run.checkpoint, run.metrics, run.path / "tensorboard")
+        return replace(files, tensorboard=run.path / "tensorboard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,11 @@ class TrainingJob(ABC, Generic[M]):
     def is_concluded(self) -> bool:
         """Whether an earlier call wrote everything that `conclude` writes."""
         return False
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of a classifier, in the order of its logits."""
+        return ()
 
     @property
     def place(self) -> str:
@@ -225,12 +234,14 @@ def prepare(job: TrainingJob[M]) -> Training[M]:
         config.run.epochs,
         config.run.accumulate,
         checkpoint=files.checkpoint,
+        previous=files.previous,
+        about=settings_record(config, job.class_names),
         checkpoint_every=config.run.checkpoint_every,
         name=job.name,
         weight=job.weight,
     )
     if files.checkpoint is not None and files.checkpoint.exists():
-        training.load_state_dict(load_checkpoint(files.checkpoint))
+        restore(training, files.checkpoint, config, job.class_names)
     return training
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.engine.checkpoint import load_checkpoint
+from quarterturn.engine.checkpoint import load_checkpoint, not_finite, unusable
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import FORMAT, Config
+from quarterturn.runs.bound_settings import require_settings
 from quarterturn.runs.directory import new_directory
 
 
@@ -235,6 +236,11 @@ class Run:
         return self.path / "checkpoints" / "last.ckpt"
 
     @property
+    def previous_checkpoint(self) -> Path:
+        """The checkpoint before the last."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line: losses and diagnostics."""
         return self.path / "metrics.jsonl"
@@ -280,9 +286,13 @@ class Run:
 
     def epochs_done(self) -> float:
         """How far the last checkpoint has come; 2.5 is amid the third epoch."""
-        state = load_checkpoint(self.checkpoint, mapped=True)
+        previous = self.previous_checkpoint
+        state = load_checkpoint(self.checkpoint, previous=previous, mapped=True)
         # Checkpoints of the first version did not say; only whole runs had a report.
-        return float(state.get("epochs_done", self.config.run.epochs))
+        done = state.get("epochs_done", self.config.run.epochs)
+        if not isinstance(done, float | int) or not done >= 0:
+            raise unusable(self.checkpoint, f"says that {done!r} epochs are done", previous)
+        return float(done)
 
     def untrained_network(self) -> Network:
         """Backbone and heads as they were drawn, before any training."""
@@ -295,15 +305,18 @@ class Run:
                 f"{self.path} is a run of upright: its networks are the runs fold-0, fold-1 ... in "
                 "it, each trained on a part of the images"
             )
+        previous = self.previous_checkpoint if checkpoint is None else None
         checkpoint = checkpoint or self.checkpoint
-        state = load_checkpoint(checkpoint)
+        state = load_checkpoint(checkpoint, previous=previous)
+        require_settings(state, self.config, checkpoint, self.class_names)
         network = self.untrained_network()
         if self.imported is not None:
             network.keep_heads(self.imported.heads)
         try:
             network.load_state_dict(state["network"])
-        except (RuntimeError, KeyError) as error:
-            raise CheckpointError(
-                f"{checkpoint} does not fit the run's config.json: {error}"
-            ) from error
+        except (RuntimeError, TypeError, AttributeError) as error:
+            reason = f"does not fit the run's config.json: {error}"
+            raise unusable(checkpoint, reason, previous) from error
+        if name := not_finite(network):
+            raise unusable(checkpoint, f"holds values that are not finite ({name})", previous)
         return network.eval()

@@ -9,6 +9,7 @@ from typing import Any
 from quarterturn.config.options import take_options
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.runs import Run
+from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.closing import log_closing
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
@@ -53,6 +54,7 @@ def import_checkpoint(
         imported=weights.imported,
     )
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
+    state |= settings_record(weights.config)
     with run.draft(overwrite=options.overwrite) as draft:
         save_checkpoint(draft.checkpoint, state)
     for line in _summary(weights):

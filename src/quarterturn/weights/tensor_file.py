@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from quarterturn.errors import CheckpointError
+from quarterturn.kept_files import check_archive
 
 WRAPPERS = ("network", "state_dict", "model")
 """Keys under which a checkpoint may hold its state dict: the original codes', and timm's."""
@@ -76,6 +77,7 @@ def _unpickled(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, just before the refusal
+            check_archive(path, unchecked=True)
             return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged pickle may raise whatever the unpickler stumbles over.
     except (
