@@ -123,7 +123,7 @@ def bare_step(config: Config, runtime: Runtime, batch: Batch) -> Callable[[], ob
     backbone = backbone.to(runtime.device).to(memory_format=torch.channels_last)
     network = runtime.wrap(backbone)
     optimizer = build_optimizer(backbone, config.optimizer)
-    whole = batch.images if config.method.views_per_image == 1 else rotate4(batch.images)
+    whole = batch.images if not config.method.has_rotation_loss else rotate4(batch.images)
     copies = whole.reshape(-1, *batch.images.shape[1:])
 
     def step() -> None:

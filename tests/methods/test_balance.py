@@ -74,9 +74,9 @@ def blobs(sizes, rng):
 def test_clusters_find_the_sizes_of_kinds(rng):
     balance = SemanticBalance(SETTINGS, num_clusters=3, every=2)
     rows = blobs([60, 25, 5], rng)
-    assert [balance.refresh(epoch, rows) for epoch in (0, 1)] == [False, False]
+    assert [balance.is_due(epoch) for epoch in range(5)] == [False, False, True, False, True]
     assert balance.balance is None
-    assert balance.refresh(2, rows)
+    balance.cluster(rows)
     assert sorted(balance.balance.counts.tolist()) == [5, 25, 60]
     first = balance.class_of
     assert len(first[:60].unique()) == len(first[60:85].unique()) == len(first[85:].unique()) == 1
@@ -84,13 +84,13 @@ def test_clusters_find_the_sizes_of_kinds(rng):
     expected = effective_number_weights(balance.balance.counts, 0.99)
     assert torch.equal(balance.balance.weights, expected)
     again = SemanticBalance(SETTINGS, num_clusters=3, every=2)
-    again.refresh(2, rows)
+    again.cluster(rows)
     assert torch.equal(again.class_of, first)
 
 
 def test_fewer_images_than_clusters(rng):
     balance = SemanticBalance(SETTINGS, num_clusters=10, every=1)
-    assert balance.refresh(1, blobs([2, 1], rng))
+    balance.cluster(blobs([2, 1], rng))
     assert sorted(balance.balance.counts.tolist()) == [0] * 7 + [1] * 3
     assert len(balance.class_of.unique()) == 3
 
@@ -114,7 +114,7 @@ def test_all_is_worked_out_on_the_cpu():
 
 def test_clusters_survive_a_checkpoint(rng):
     balance = PretextBalance(semantic=SemanticBalance(SETTINGS, num_clusters=3, every=1))
-    balance.semantic.refresh(1, blobs([9, 5, 3], rng))
+    balance.semantic.cluster(blobs([9, 5, 3], rng))
     fresh = PretextBalance(semantic=SemanticBalance(SETTINGS, num_clusters=3, every=1))
     fresh.load_state_dict(balance.state_dict())
     indices = torch.arange(17)
@@ -143,13 +143,13 @@ def test_reports_the_settings_in_force():
     semantic = SemanticBalance(SETTINGS, num_clusters=2, every=1, labels=labels)
     turns = Balance.of(torch.tensor([30.0, 2, 2, 4]), SETTINGS)
     balance = PretextBalance(RotationBalance(30.0, turns), semantic, start=0.5)
-    told = {e: news for e in range(4) if (news := balance.before_epoch(e, 4, torch.rand(4, 3)))}
+    told = {e: news for e in range(4) if (news := balance.before_epoch(e, 4, lambda: None))}
     assert list(told) == [0, 2]
     assert told[0].keys() == {"turns", "semantic"}
     assert told[0]["semantic"]["counts"] == [3, 1]
     assert told[0]["turns"]["weights"] is None
     assert told[2]["turns"]["weights"] == turns.weights.tolist()
-    assert PretextBalance().before_epoch(0, 4, None) == {}
+    assert PretextBalance().before_epoch(0, 4, lambda: None) == {}
     assert PretextBalance().state_dict() == {}
 
 

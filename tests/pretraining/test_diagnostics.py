@@ -10,7 +10,9 @@ from quarterturn.data.sources import open_source
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.decoupling import DecoupledNetwork
+from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.instance import InstanceNetwork
+from quarterturn.methods.multiview_options import MultiviewOptions
 from quarterturn.methods.rotnet import RotationNetwork
 from quarterturn.pretraining.diagnostics import (
     COLLAPSED_RANK,
@@ -20,6 +22,8 @@ from quarterturn.pretraining.diagnostics import (
     fresh_head_accuracy,
     rotation_accuracy,
 )
+
+METHOD = DecouplingOptions()
 
 
 def edges(views: Tensor) -> Tensor:
@@ -156,13 +160,14 @@ class TestSpread:
         found = self.of(lambda views: torch.ones(len(views), 192), random_images(50), crop)
         assert found["spread"] == pytest.approx(0, abs=1e-6)
         assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
-        assert collapse_warning(found) is not None
+        assert "--instance-loss infonce, a lower" in collapse_warning(found, METHOD)
+        assert "--instance-loss" not in collapse_warning(found, MultiviewOptions())
 
     def test_of_embeddings_all_over(self, random_images, crop):
         found = self.of(lambda views: views.flatten(1), random_images(200), crop)
         assert 0.97 < found["spread"] <= 1
         assert 20 < found["effective_rank"] <= 32
-        assert collapse_warning(found) is None
+        assert collapse_warning(found, METHOD) is None
 
     def test_of_two_opposite_embeddings(self, random_images, crop):
         def sign(views: Tensor) -> Tensor:
@@ -174,7 +179,7 @@ class TestSpread:
         )
         assert found["spread"] == pytest.approx(1, abs=1e-6)
         assert found["effective_rank"] == pytest.approx(1, abs=1e-6)
-        assert collapse_warning(found) is not None
+        assert collapse_warning(found, METHOD) is not None
 
     def test_averages_copies_only_where_the_loss_does(self, with_sky, crop):
         def alternating(views: Tensor) -> Tensor:
@@ -235,7 +240,7 @@ class TestCollapseWarning:
         ],
     )
     def test_fires(self, spread, rank):
-        message = collapse_warning({"spread": spread, "effective_rank": rank})
+        message = collapse_warning({"spread": spread, "effective_rank": rank}, METHOD)
         assert message.startswith("the embeddings have collapsed")
         assert f"spread {spread:.4f}" in message
         assert f"{rank:.1f} directions" in message
@@ -250,4 +255,4 @@ class TestCollapseWarning:
         ],
     )
     def test_is_silent(self, values):
-        assert collapse_warning(values) is None
+        assert collapse_warning(values, METHOD) is None

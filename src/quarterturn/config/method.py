@@ -21,11 +21,11 @@ class MethodOptions:
             where it has no network of its own: imported weights, classifiers on the network of
             another run.
         command: The command that trains it; None where none does.
-        has_rotation_loss: Whether it predicts the turns of images.
-        has_instance_loss: Whether it tells images apart, by a memory bank.
+        has_instance_loss: Whether it tells images apart.
         has_halves: Whether its features are a rotation half and an invariant half.
         reads_labels: Whether it learns from labels.
-        views_per_image: Copies of an image that go through the network in a step.
+        compares_views: Whether several views of each image are compared with those of the other
+            images of a batch; the options are then `quarterturn.methods.view_options.ViewOptions`.
     """
 
     name: ClassVar[str]
@@ -33,8 +33,26 @@ class MethodOptions:
     meaning: ClassVar[str]
     module: ClassVar[str | None] = None
     command: ClassVar[str | None] = "pretrain"
-    has_rotation_loss: ClassVar[bool] = False
     has_instance_loss: ClassVar[bool] = False
     has_halves: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
-    views_per_image: ClassVar[int] = 1
+    compares_views: ClassVar[bool] = False
+
+    @property
+    def has_rotation_loss(self) -> bool:
+        """Whether it predicts the turns of images."""
+        return False
+
+    @property
+    def views_in_words(self) -> str:
+        """How each image is shown in a step, where it is not by itself; empty where it is."""
+        return ""
+
+    def input_shapes(self, num_images: int, side: int) -> list[tuple[int, ...]]:
+        """Shapes of what the network takes in a step.
+
+        Args:
+            num_images: Images of a batch.
+            side: Of the crops, in pixels.
+        """
+        return [(num_images, 3, side, side)]

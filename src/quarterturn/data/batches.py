@@ -249,7 +249,7 @@ def evaluation_batches(
 def cropped_arrays(
     pixels: Tensor, sizes: NDArray[np.int64], plans: Iterable[BatchPlan]
 ) -> Iterator[Decoded]:
-    """Make the batches of plans with one view from images in memory, on their device.
+    """Make the batches of plans from images in memory, on their device.
 
     Args:
         pixels: (N, H, W, 3) uint8.
@@ -257,14 +257,16 @@ def cropped_arrays(
         plans: The batches.
 
     Yields:
-        Batches whose view is (n, 3, S, S) float32 in 0..255.
+        Batches whose views are (n, 3, S, S) float32 in 0..255.
     """
     for plan in plans:
         indices = torch.from_numpy(plan.images)
-        (view,) = plan.views
-        crops = view.crops.crops(sizes[plan.images])
         chosen = pixels[indices.to(pixels.device, non_blocking=True)]
-        yield Decoded(indices, (crop_batch(chosen, crops, view.side),), {})
+        views = tuple(
+            crop_batch(chosen, view.crops.crops(sizes[plan.images]), view.side)
+            for view in plan.views
+        )
+        yield Decoded(indices, views, {})
 
 
 class Normalise:

@@ -120,7 +120,7 @@ def demo(
     )
     write_items(path / "items.csv", source, images.train, images.test, {})
     diagnostics = run.read_metrics("diagnostics")
-    warning = collapse_warning(diagnostics[-1]) if diagnostics else None
+    warning = collapse_warning(diagnostics[-1], config.method) if diagnostics else None
     write_facts(
         run, data=[*source.summary(), images.description], warnings=[warning] if warning else []
     )

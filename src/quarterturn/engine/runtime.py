@@ -116,6 +116,18 @@ class Runtime:
         dist.all_gather(everyones, padded)
         return torch.cat([v[:n] for v, n in zip(everyones, counts, strict=True)])
 
+    def gather_own_first(self, values: Tensor) -> Tensor:
+        """Rows of all processes, this one's first, with gradients to all of them."""
+        if self.world_size == 1:
+            return values
+        return cast(Tensor, _GatheredRows.apply(values, self))
+
+    def of_main(self, values: Tensor) -> Tensor:
+        """The first process's values; the others' have the same shape and are overwritten."""
+        if self.world_size > 1:
+            dist.broadcast(values, src=0)
+        return values
+
     def gather_counts(self, count: int) -> list[int]:
         """One integer of every process, in order of rank."""
         if self.world_size == 1:
@@ -169,6 +181,26 @@ class Runtime:
         single = copy.copy(self)
         single.rank, single.world_size, single._owns_group = 0, 1, False
         return single
+
+
+class _GatheredRows(torch.autograd.Function):
+    """Rows of all processes; the gradient of a row is the sum of what each process has for it."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, runtime: Runtime) -> Tensor:
+        counts = runtime.gather_counts(len(rows))
+        begin = sum(counts[: runtime.rank])
+        ctx.own = slice(begin, begin + len(rows))
+        everyones = runtime.gather(rows.contiguous())
+        return torch.cat([rows, everyones[: ctx.own.start], everyones[ctx.own.stop :]])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        own, before = gradients[0].tensor_split([ctx.own.stop - ctx.own.start])
+        begin = ctx.own.start
+        in_order = torch.cat([before[:begin], own, before[begin:]])
+        dist.all_reduce(in_order)
+        return in_order[ctx.own], None
 
 
 def free_main_memory() -> int | None:

@@ -9,12 +9,13 @@ from quarterturn.losses.weights import weighted_mean
 
 
 def invariance_loss(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean squared error between each copy's feature and the mean over the four copies.
+    """Mean squared error between each copy's feature and the mean over an image's copies.
 
     The mean is detached, a fixed target for the copies (Feng et al., CVPR 2019, section 3.3).
 
     Args:
-        features: (B, 4, D/2), the invariant half of each copy; any floating type.
+        features: (B, 4, D/2), the invariant half of each copy, of which there may be any number;
+            any floating type.
         weights: (B,) weights of the images, divided by their sum; None for a plain mean.
 
     Returns:

@@ -39,17 +39,42 @@ def rotation_loss(
     Returns:
         Scalar, float32.
     """
-    num_images = logits.shape[0]
-    targets = torch.arange(4, device=logits.device).repeat(num_images)
+    turns = torch.arange(4, device=logits.device).expand(logits.shape[:2])
+    return turn_loss(logits, turns, weights, margins=margins, scale=scale, balance=balance)
+
+
+def turn_loss(
+    logits: Tensor,
+    turns: Tensor,
+    weights: Tensor | None = None,
+    *,
+    margins: Tensor | None = None,
+    scale: float = 1.0,
+    balance: Tensor | None = None,
+) -> Tensor:
+    """`rotation_loss` of L views of each image, in turns of their own in place of all four.
+
+    Args:
+        logits: (B, L, 4), view by class; computed in float32.
+        turns: (B, L) int64, the quarter turns of the views.
+        weights: (B, L), image by view, or None for 1.
+        margins: (B, L), as for `rotation_loss`.
+        scale: Likewise.
+        balance: (B, L), likewise.
+
+    Returns:
+        Scalar, float32.
+    """
+    targets = turns.flatten()
     logits = logits.float().flatten(0, 1)
     if margins is not None:
         logits = margin_logits(logits, targets, margins.flatten(), scale)
-    per_copy = F.cross_entropy(logits, targets, reduction="none")
+    per_view = F.cross_entropy(logits, targets, reduction="none")
     if weights is not None:
-        per_copy = per_copy * weights.float().flatten()
+        per_view = per_view * weights.float().flatten()
     if balance is not None:
-        return weighted_mean(per_copy, balance.float().flatten())
-    return per_copy.sum() / (4 * num_images)
+        return weighted_mean(per_view, balance.float().flatten())
+    return per_view.sum() / len(targets)
 
 
 def pu_weights(p_upright: Tensor, gamma: float = 2.0) -> Tensor:

@@ -8,6 +8,7 @@ Shapes: N images; B in a batch; R = 4 copies of each; C classes or clusters.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +37,26 @@ class PretextBalance:
     semantic: SemanticBalance | None = None
     start: float = 0.0
 
-    def rotation_arguments(self, indices: Tensor, progress: float) -> dict[str, Any]:
-        """Keywords of `quarterturn.losses.rotation.rotation_loss` for a batch."""
+    def rotation_arguments(
+        self, indices: Tensor, progress: float, turns: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Keywords of `quarterturn.losses.rotation.rotation_loss` for a batch.
+
+        Args:
+            indices: (B,) numbers of the images.
+            progress: Fraction of the epochs that are done.
+            turns: (B, L) those of L views of each, for `quarterturn.losses.rotation.turn_loss`;
+                None for all four.
+        """
         if self.rotation is None:
             return {}
+        margins, weights = self.rotation.margins(indices), self.rotation.weights(indices)  # (B, 4)
+        if turns is not None:
+            margins, weights = margins.gather(1, turns), weights.gather(1, turns)
         return {
-            "margins": self.rotation.margins(indices),
+            "margins": margins,
             "scale": self.rotation.scale,
-            "balance": late_weights(self.rotation.weights(indices), self.start, progress),
+            "balance": late_weights(weights, self.start, progress),
         }
 
     def image_margins_and_weights(
@@ -57,24 +70,35 @@ class PretextBalance:
         weights = late_weights(self.semantic.balance.weights, self.start, progress)
         return self.semantic.balance.margins[kinds], None if weights is None else weights[kinds]
 
-    def amounts(self, indices: Tensor, progress: float) -> dict[str, Tensor]:
-        """Sums of a batch's weights, of the terms whose mean is divided by them."""
-        copy_weights = self.rotation_arguments(indices, progress).get("balance")
+    def amounts(
+        self, indices: Tensor, progress: float, turns: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Sums of a batch's weights, of the terms whose mean is divided by them.
+
+        Arguments as for `rotation_arguments`.
+        """
+        copy_weights = self.rotation_arguments(indices, progress, turns).get("balance")
         _, image_weights = self.image_margins_and_weights(indices, progress)
         weights = {"rotation": copy_weights, "invariance": image_weights, "instance": image_weights}
         return {name: of.float().sum() for name, of in weights.items() if of is not None}
 
-    def before_epoch(self, epoch: int, epochs: int, rows: Tensor | None) -> dict[str, Any]:
+    def before_epoch(
+        self, epoch: int, epochs: int, rows: Callable[[], Tensor | None]
+    ) -> dict[str, Any]:
         """Cluster anew where it is time to; counts, margins and weights that come into force.
 
         Args:
             epoch: Its number, from 0.
             epochs: Epochs in the whole run.
-            rows: (N, E), the memory bank; None for a method without one.
+            rows: Gives (N, E) embeddings, or None for a method without any; called only where
+                they are to be clustered.
         """
         fresh = False
-        if self.semantic is not None and rows is not None:
-            fresh = self.semantic.refresh(epoch, rows)
+        if self.semantic is not None and self.semantic.is_due(epoch):
+            embeddings = rows()
+            fresh = embeddings is not None
+            if embeddings is not None:
+                self.semantic.cluster(embeddings)
         now, before = epoch / epochs >= self.start, (epoch - 1) / epochs >= self.start
         if epoch > 0 and now == before and not fresh:
             return {}

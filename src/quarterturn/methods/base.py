@@ -11,11 +11,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from quarterturn.data.batches import Batch
+from quarterturn.data.view_law import ViewLaw
 from quarterturn.errors import ConfigError
 from quarterturn.methods.balance import PretextBalance
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.models.backbone import Backbone
-from quarterturn.models.heads import CosineHead, EmbeddingHead, LinearHead, split_halves
+from quarterturn.models.heads import (
+    CosineHead,
+    EmbeddingHead,
+    LinearHead,
+    ProjectionHead,
+    split_halves,
+)
 from quarterturn.rotation import rotate4
 
 HEADS = ("rotation_head", "embedding_head")
@@ -33,6 +40,9 @@ class TrainingFacts:
         class_counts: (C,) images of each class, for a method that learns from labels, or None.
         device: Where the network is, and where the method keeps what it needs in a step.
         mean_over_processes: Averages a scalar over all processes.
+        gather_own_first: Rows of all processes, this one's first, with gradients.
+        embed_images: A network to (N, E) embeddings of the images, by a pass over them; None where
+            none can be made.
     """
 
     num_instances: int
@@ -42,6 +52,8 @@ class TrainingFacts:
     class_counts: Tensor | None = None
     device: torch.device | str = "cpu"
     mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value
+    gather_own_first: Callable[[Tensor], Tensor] = lambda rows: rows
+    embed_images: Callable[[Network], Tensor] | None = None
 
     @property
     def p_upright_on_device(self) -> Tensor | None:
@@ -75,12 +87,15 @@ class Network(nn.Module):
         embedding_head: Features to embeddings, or None.
         decoupled: Whether the features have a rotation half and an invariant half.
         frozen: Parts of the backbone that stay in eval mode; see `freeze`.
+        embeds_all_turns: Whether an embedding is of the mean feature of all four copies of an
+            image, rather than of one view.
     """
 
     rotation_head: LinearHead | CosineHead | None
     rotation_scale = 1.0
-    embedding_head: EmbeddingHead | None
+    embedding_head: EmbeddingHead | ProjectionHead | None
     decoupled = False
+    embeds_all_turns = False
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -191,6 +206,7 @@ class Method:
         discrimination: The instance loss with its memory bank, or None.
         reads_labels: Whether batches must bring labels.
         balance: Margins and late weights of the pretext task, where it has any.
+        views: Which views of each image a batch brings; None for batches of one crop of each.
     """
 
     network: Network
@@ -198,6 +214,7 @@ class Method:
     discrimination: InstanceDiscrimination | None = None
     reads_labels = False
     balance = PretextBalance()
+    views: ViewLaw | None = None
 
     def losses(
         self, network: nn.Module, batch: Batch, step: int, progress: float = 0.0
@@ -239,8 +256,11 @@ class Method:
         Returns:
             What has come into force with it, as plain values for the log; empty for nothing.
         """
-        rows = None if self.discrimination is None else self.discrimination.bank.rows
-        return self.balance.before_epoch(epoch, epochs, rows)
+        return self.balance.before_epoch(epoch, epochs, self.embedding_rows)
+
+    def embedding_rows(self) -> Tensor | None:
+        """(N, E) embeddings of all images, which `before_epoch` may cluster; None without any."""
+        return None if self.discrimination is None else self.discrimination.bank.rows
 
     def after_step(
         self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
@@ -264,4 +284,4 @@ class Method:
         """Take what `state_dict` gave."""
         if self.discrimination is not None:
             self.discrimination.load_state_dict(state)
-            self.balance.load_state_dict(state)
+        self.balance.load_state_dict(state)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from quarterturn.config import MethodOptions
+from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Method, Network, TrainingFacts
 from quarterturn.methods.configuration import Config
 from quarterturn.models.backbone import Backbone
@@ -61,8 +62,18 @@ def build_network(config: Config, num_classes: int = 0) -> Network:
 
 def check_network(config: Config) -> None:
     """Refuse what `build_network` would refuse, without the time and memory of the weights."""
+    side = config.data.image_size
     with torch.device("meta"):
-        build_network(config, num_classes=2)
+        backbone = build_network(config, num_classes=2).backbone.eval()
+        sides = {shape[-1] for shape in config.method.input_shapes(2, side)} - {side}
+        for small in sides:
+            try:
+                backbone(torch.empty(2, 3, small, small))
+            except (RuntimeError, ValueError, AssertionError) as error:
+                raise ConfigError(
+                    f"{config.model.backbone} made for images of {side} px takes no views of "
+                    f"{small} px: give --num-small-views 0, or another --backbone"
+                ) from error
 
 
 def build_method(
@@ -75,6 +86,8 @@ def build_method(
     class_counts: Tensor | None = None,
     device: torch.device | str = "cpu",
     mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value,
+    gather_own_first: Callable[[Tensor], Tensor] = lambda rows: rows,
+    embed_images: Callable[[Network], Tensor] | None = None,
 ) -> Method:
     """A method on its device, at the beginning of a run.
 
@@ -89,6 +102,9 @@ def build_method(
         class_counts: (C,) training images of each class, for a method that learns from labels.
         device: Where network and bank live.
         mean_over_processes: Averages a scalar over all processes.
+        gather_own_first: Rows of all processes, this one's first, with gradients.
+        embed_images: A network to (N, E) embeddings of the images, by a pass over them; for a
+            method that keeps none and balances their clusters.
 
     Raises:
         ConfigError: The configuration needs what nothing is known of.
@@ -105,6 +121,8 @@ def build_method(
         class_counts=class_counts,
         device=device,
         mean_over_processes=mean_over_processes,
+        gather_own_first=gather_own_first,
+        embed_images=embed_images,
     )
     return _module_of(config.method).build_method(config, network, facts)
 

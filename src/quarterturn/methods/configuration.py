@@ -111,7 +111,7 @@ class Config:
 
         Args:
             **settings: ``method`` is a name of `METHODS`, or a method's options; by its name, the
-                new method keeps what it shares with the one before.
+                new method keeps what it shares with the one before, unless that was a default.
 
         Raises:
             ConfigError: A setting that neither a group nor the method has.
@@ -179,6 +179,8 @@ class Config:
             upright,
             f"none with --method {method.name}, which has no rotation loss",
         )
+        if method.compares_views:
+            self._check_views()
         if imbalance.balances_rotation and not method.has_rotation_loss:
             raise ConfigError(f"--method {method.name} has no rotation loss to balance")
         if imbalance.balances_rotation and upright == "none":
@@ -190,6 +192,28 @@ class Config:
             raise ConfigError(
                 f"--method {method.name} has no invariance or instance loss to balance"
             )
+
+    def _check_views(self) -> None:
+        name = self.method.name
+        require(
+            self.run.accumulate == 1,
+            "accumulate",
+            self.run.accumulate,
+            f"1 with --method {name}, which compares all images of a batch with each other",
+        )
+        require(
+            not self.data.crop_padding,
+            "crop_padding",
+            self.data.crop_padding,
+            f"0 with --method {name}, whose views are random resized crops of several sizes",
+        )
+        sides = [shape[-1] for shape in self.method.input_shapes(1, self.data.image_size)]
+        require(
+            min(sides) >= 8,
+            "small_scale",
+            min(sides) / self.data.image_size,
+            f"small views of 8 px or more, found {min(sides)}",
+        )
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -231,7 +255,10 @@ def _method_after(before: MethodOptions, method: str | MethodOptions) -> MethodO
         return method
     kind = method_named(method)
     shared = field_types(kind).keys() & field_types(type(before)).keys()
-    return kind(**{name: getattr(before, name) for name in shared})
+    values = {name: getattr(before, name) for name in shared}
+    # Defaults are each method's own: a loss has another weight where it has another form.
+    defaults = type(before)()
+    return kind(**{name: v for name, v in values.items() if v != getattr(defaults, name)})
 
 
 def _with(group: Group, settings: Mapping[str, Any], what: str = "setting") -> Group:
@@ -253,7 +280,7 @@ def unknown_setting(name: str, method: MethodOptions) -> ConfigError:
     """
     owners = [other for other, options in METHODS.items() if name in field_types(options)]
     if owners:
-        return ConfigError(
-            f"{flag(name)} is an option of {' and '.join(owners)}, not of --method {method.name}"
-        )
+        *others, last = owners
+        named = f"{', '.join(others)} and {last}" if others else last
+        return ConfigError(f"{flag(name)} is an option of {named}, not of --method {method.name}")
     return unknown("setting", name, Config(method=method).settings())

@@ -40,6 +40,7 @@ class DecoupledNetwork(Network):
     rotation_head: LinearHead | CosineHead
     embedding_head: EmbeddingHead
     decoupled = True
+    embeds_all_turns = True
 
     def __init__(
         self, backbone: Backbone, embedding_dim: int, *, rotation_scale: float | None = None

@@ -20,11 +20,19 @@ class DecouplingOptions(DiscriminationOptions):
         "ignore the turn and to tell images apart"
     )
     module: ClassVar[str | None] = "quarterturn.methods.decoupling"
-    has_rotation_loss: ClassVar[bool] = True
     has_halves: ClassVar[bool] = True
-    views_per_image: ClassVar[int] = 4
 
     rotation_weight: PositiveOrZero = 1.0
     """Weight of the rotation loss in the total."""
     invariance_weight: PositiveOrZero = 1.0
     """Weight of the invariance loss in the total."""
+
+    @property
+    def has_rotation_loss(self) -> bool:
+        """It predicts the turns."""
+        return True
+
+    @property
+    def views_in_words(self) -> str:
+        """Four copies."""
+        return "each in four turns"

@@ -95,8 +95,7 @@ def estimate_memory(
             bank += PER_IMAGE_NOISE_BYTES * method.num_noise * part
     parameters, activations = _network_memory(
         lambda: build_network(config, len(images.class_names)),
-        part,
-        config.data.image_size,
+        method.input_shapes(part, config.data.image_size),
         precision,
     )
     images_bytes = 0
@@ -148,6 +147,8 @@ def memory_words(
     for parts in (2**n for n in range(1, 10)):
         if parts <= config.run.accumulate:
             continue
+        if config.method.compares_views:  # over a whole batch, which has no parts
+            break
         if 2 * parts * processes > config.run.batch_size:
             break
         smaller = estimate(config.with_settings(accumulate=parts))
@@ -157,9 +158,9 @@ def memory_words(
 
 
 def _network_memory(
-    build: Callable[[], nn.Module], num_images: int, side: int, precision: str
+    build: Callable[[], nn.Module], input_shapes: list[tuple[int, ...]], precision: str
 ) -> tuple[int, int]:
-    """Parameters, and bytes of activations, of a network that is trained on (B, 3, S, S).
+    """Parameters, and bytes of activations, of a network that is trained on inputs of such shapes.
 
     The network runs forward on fake tensors, which have shapes and no values, and what autograd
     would keep is counted.
@@ -180,7 +181,7 @@ def _network_memory(
             torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
             torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
         ):
-            network(torch.empty(num_images, 3, side, side))
+            network(*(torch.empty(shape) for shape in input_shapes))
         parameters = sum(p.numel() for p in network.parameters())
     sizes = [size for number, size in saved.items() if number not in weights]
     return parameters, sum(sizes) + 2 * max(sizes, default=0)

@@ -7,13 +7,17 @@ from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.imported_options import ImportedOptions
 from quarterturn.methods.instance_options import InstanceOptions
+from quarterturn.methods.multiview_options import MultiviewOptions
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
+from quarterturn.methods.simclr_options import SimCLROptions
 
 METHODS: dict[str, type[MethodOptions]] = {
     "decoupling": DecouplingOptions,
+    "multiview": MultiviewOptions,
     "rotnet": RotNetOptions,
     "instance": InstanceOptions,
+    "simclr": SimCLROptions,
     "classifier": ClassifierOptions,
     "probe-heads": ProbeHeadsOptions,
     "imported": ImportedOptions,

@@ -17,8 +17,16 @@ class RotNetOptions(MethodOptions):
     title: ClassVar[str] = "rotation prediction (RotNet)"
     meaning: ClassVar[str] = "the features learn which way an image is turned"
     module: ClassVar[str | None] = "quarterturn.methods.rotnet"
-    has_rotation_loss: ClassVar[bool] = True
-    views_per_image: ClassVar[int] = 4
 
     rotation_weight: PositiveOrZero = 1.0
     """Weight of the rotation loss in the total."""
+
+    @property
+    def has_rotation_loss(self) -> bool:
+        """It predicts the turns."""
+        return True
+
+    @property
+    def views_in_words(self) -> str:
+        """Four copies."""
+        return "each in four turns"

@@ -1,4 +1,4 @@
-"""Imbalance between kinds of images, by labels or by clusters of the memory bank.
+"""Imbalance between kinds of images, by labels or by clusters of their embeddings.
 
 Shapes: N images; B in a batch; E embedding width; C kinds.
 """
@@ -19,9 +19,9 @@ from quarterturn.progress import stage
 class SemanticBalance:
     """Margins and weights of the images by their kind, in the instance and invariance losses.
 
-    Kinds are labels where they are given, else clusters of the memory bank's rows, by
-    scikit-learn's MiniBatchKMeans, made anew every few epochs; before the first time there are
-    none, since the rows are random until an image has been seen.
+    Kinds are labels where they are given, else clusters of embeddings, by scikit-learn's
+    MiniBatchKMeans, made anew every few epochs; before the first time there are none, since
+    embeddings are random until something has been learned.
 
     Args:
         settings: Margins and weights.
@@ -54,16 +54,17 @@ class SemanticBalance:
         if labels is not None:
             self._set(labels)
 
-    def refresh(self, epoch: int, rows: Tensor) -> bool:
-        """Cluster the bank's (N, E) rows if the epoch is one for it; returns whether it was."""
-        if self.by_labels or epoch == 0 or epoch % self.every:
-            return False
+    def is_due(self, epoch: int) -> bool:
+        """Whether clusters are made before this epoch."""
+        return not self.by_labels and epoch > 0 and epoch % self.every == 0
+
+    def cluster(self, rows: Tensor) -> None:
+        """Cluster (N, E) embeddings of the images."""
         number = min(self.num_clusters, len(rows))
         clusters = MiniBatchKMeans(number, random_state=self.seed, n_init=3)
         with stage("clusters", weight=0):  # its time is within that of the epochs
             numbers = clusters.fit_predict(rows.cpu().numpy())
         self._set(torch.from_numpy(numbers).long())
-        return True
 
     def _set(self, class_of: Tensor) -> None:
         minimum = 0 if self.by_labels else self.num_clusters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Backbone(nn.Module):
@@ -81,3 +83,17 @@ class Backbone(nn.Module):
         """Raise the ``ValueError`` of `features` if the backbone lacks one of the layers."""
         if unknown := [name for name in layers if name not in self.layers]:
             raise ValueError(f"no layers {unknown}; this backbone has {', '.join(self.layers)}")
+
+
+@contextmanager
+def running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of batch norm as they are; in training a batch has its own."""
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    tracking = [m for m in norms if m.training and m.track_running_stats]
+    try:
+        for norm in tracking:
+            norm.track_running_stats = False
+        yield
+    finally:
+        for norm in tracking:
+            norm.track_running_stats = True

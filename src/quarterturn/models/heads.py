@@ -39,6 +39,33 @@ class EmbeddingHead(LinearHead):
         return F.normalize(super().forward(features), dim=-1)
 
 
+class ProjectionHead(nn.Sequential):
+    """Two linear maps with batch norm and ReLU between, normalised to length 1, in float32.
+
+    What is compared are embeddings by this head; the features before it are what is used (Chen et
+    al., ICML 2020, section 4.2).
+
+    Args:
+        in_features: Width of the features.
+        out_features: E.
+        width: Between the two maps.
+    """
+
+    def __init__(self, in_features: int, out_features: int, width: int = 512) -> None:
+        super().__init__(
+            nn.Linear(in_features, width, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, out_features),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., in_features) to (..., E); all leading axes are one batch for batch norm."""
+        with torch.autocast(features.device.type, enabled=False):
+            rows = super().forward(features.float().flatten(0, -2))
+        return F.normalize(rows, dim=-1).unflatten(0, features.shape[:-1])
+
+
 class CosineHead(nn.Linear):
     """Cosines between features and class vectors: LDAM's classifier, in float32.
 

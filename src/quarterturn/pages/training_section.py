@@ -48,11 +48,12 @@ def _times(run: Run, train: Lines) -> list[tuple[str, str]]:
         return []
     # The first line includes the warm-up: its pace is lower than the rest's.
     paces = sorted(line["images_per_s"] for line in train[1:] or train)
-    turns = ", each in four turns" if run.config.method.has_rotation_loss else ""
+    words = run.config.method.views_in_words
+    views = f", {words}" if words else ""
     return [
         ("training, diagnostics included", duration(train[-1]["elapsed_s"])),
         ("steps", f"{train[-1]['step'] + 1:,}"),
-        ("images a second", f"{paces[len(paces) // 2]:,.0f}{turns} (median)"),
+        ("images a second", f"{paces[len(paces) // 2]:,.0f}{views} (median)"),
     ]
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quarterturn.config import DataConfig
+from quarterturn.config import DataConfig, MethodOptions
 from quarterturn.data.imageset import ImageSet
 from quarterturn.features.extraction import extract
 from quarterturn.methods.base import Network
+from quarterturn.methods.discrimination_options import DiscriminationOptions
 from quarterturn.metrics.embeddings import effective_rank, embedding_spread
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.probing.linear import linear_classifier
@@ -92,7 +93,7 @@ def _measure(
         yield "leakage_same_head", rotation_accuracy(network.rotation_head(invariant))
         yield "leakage_fresh_head", fresh_head_accuracy(invariant)
     if network.embedding_head is not None:
-        views = features.mean(dim=1) if network.decoupled else features[:, 0]
+        views = features.mean(dim=1) if network.embeds_all_turns else features[:, 0]
         embeddings = network.embed(views).cpu()
         yield "spread", embedding_spread(embeddings)
         yield "effective_rank", effective_rank(embeddings)
@@ -117,18 +118,24 @@ def fresh_head_accuracy(invariant: Tensor) -> float:
     return float((head.predict(features) == turns).mean())
 
 
-def collapse_warning(values: dict[str, float]) -> str | None:
-    """A sentence for the user when the embeddings are all one or all on a line, else None."""
+def collapse_warning(values: dict[str, float], method: MethodOptions) -> str | None:
+    """A sentence for the user when the embeddings are all one or all on a line, else None.
+
+    Args:
+        values: By `diagnose`.
+        method: What was trained; the advice names its options.
+    """
     spread, rank = values.get("spread"), values.get("effective_rank")
     if spread is None or rank is None:
         return None
     if spread >= COLLAPSED_SPREAD and rank >= COLLAPSED_RANK:
         return None
+    other = "--instance-loss infonce, " if isinstance(method, DiscriminationOptions) else ""
     return (
         f"the embeddings have collapsed: spread {spread:.4f} (0 when all are one, 1 when "
         f"spread evenly; collapsed below {COLLAPSED_SPREAD}), {rank:.1f} directions in use "
-        f"(collapsed below {COLLAPSED_RANK}). --instance-loss infonce, a lower --learning-rate or "
-        "--weight-decay, or a larger --instance-weight may help"
+        f"(collapsed below {COLLAPSED_RANK}). {other}a lower --learning-rate or --weight-decay, or "
+        "a larger --instance-weight may help"
     )
 
 

@@ -11,11 +11,13 @@ from torch import Tensor
 from quarterturn.data.selection import Selection
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
+from quarterturn.features.extraction import extract
 from quarterturn.features.gallery import save_gallery
 from quarterturn.files import write_json
-from quarterturn.methods.base import Method
+from quarterturn.methods.base import Method, Network
 from quarterturn.methods.build import build_method
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.view_options import ViewOptions
 from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.pretraining.collection_pictures import save_collection
@@ -63,7 +65,33 @@ class Pretraining(TrainingJob[Method]):
             labels=labels,
             device=self.runtime.device,
             mean_over_processes=self.runtime.mean,
+            gather_own_first=self.runtime.gather_own_first,
+            embed_images=self.embed_images,
         )
+
+    def embed_images(self, network: Network) -> Tensor:
+        """(N, E) embeddings of the centre crops, the same in every process.
+
+        Images that cannot be decoded have the mean embedding: they take part in no step.
+        """
+        runtime = self.runtime
+        rows = torch.empty(len(self.images), self.config.method_as(ViewOptions).embedding_dim)
+        if runtime.is_main:
+            was_training = network.training
+            network.eval()
+            found = extract(
+                self.images,
+                self.config.data,
+                lambda images: network.embed(network.backbone(images)),
+                device=runtime.device,
+                workers=self.config.machine.workers,
+                failed={},
+            )
+            network.train(was_training)
+            values = torch.from_numpy(found.values)
+            rows[:] = values.mean(dim=0)
+            rows[torch.from_numpy(found.indices)] = values
+        return runtime.of_main(rows)
 
     def is_concluded(self) -> bool:
         """The page comes last."""
@@ -100,7 +128,7 @@ class Pretraining(TrainingJob[Method]):
         training.telemetry.record(
             "diagnostics", step=training.step - 1, epoch=epochs_done, **values
         )
-        if warning := collapse_warning(values):
+        if warning := collapse_warning(values, self.config.method):
             logger.warning(warning)
 
     def conclude(self, training: Training[Method]) -> None:
@@ -149,7 +177,7 @@ def _conclude(run: Run, images: Selection, failed: dict[str, str]) -> None:
     held = 0 if images.held_out is None else len(images.held_out)
     table = diagnostics_table(last, held)
     write_json(run.path / "summary.json", {"diagnostics": last, "table": table.to_dict()})
-    collapsed = collapse_warning(last)
+    collapsed = collapse_warning(last, run.config.method)
     labels_read = _labels_read(run.config, images) or "no labels were read"
     write_facts(
         run,

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import Source
 from quarterturn.data.unreadable import warn_changed
+from quarterturn.data.view_batches import ViewBatches
 from quarterturn.engine.loop import Batches, Training, fit
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
@@ -109,21 +110,26 @@ class TrainingJob(ABC, Generic[M]):
         """The network and its losses, as they are at the start of a training."""
 
     def build_batches(self, method: M) -> Batches:
-        """The batches of any epoch; by default random crops of the images."""
+        """The batches of any epoch; by default random crops of the images, or views of them."""
         config, runtime = self.config, self.runtime
+        shared: dict[str, Any] = {
+            "batch_size": config.run.batch_size,
+            "seed": config.run.seed,
+            "device": runtime.device,
+            "workers": config.machine.workers,
+            "rank": runtime.rank,
+            "world_size": runtime.world_size,
+            "source": self.source,
+        }
+        if method.views is not None:
+            return ViewBatches(self.images, config.data, law=method.views, **shared)
         return TrainingBatches(
             self.images,
             config.data,
-            batch_size=config.run.batch_size,
-            seed=config.run.seed,
-            device=runtime.device,
-            workers=config.machine.workers,
-            rank=runtime.rank,
-            world_size=runtime.world_size,
             with_labels=method.reads_labels,
             chances=self.chances(),
             draws=self.draws(),
-            source=self.source,
+            **shared,
         )
 
     def chances(self) -> Tensor | None:
