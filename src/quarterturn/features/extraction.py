@@ -21,7 +21,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.row_subset import Matrix, RowSubset
 from quarterturn.data.unreadable import check_unreadable, list_unreadable, warn_changed
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import DataError
+from quarterturn.errors import CheckpointError, DataError
 from quarterturn.features.cache import MemoryWriter, Writer
 from quarterturn.features.shared_pass import shared_pass
 from quarterturn.progress import stage
@@ -96,6 +96,7 @@ def extract(
             main process are given no rows.
 
     Raises:
+        CheckpointError: A feature is not finite.
         DataError: No image could be decoded; or, without ``failed``, more than
             ``crop.max_bad_fraction`` of them could not.
     """
@@ -141,6 +142,7 @@ def extract_parts(
         Part to features; nothing to all but the main process.
 
     Raises:
+        CheckpointError: A feature is not finite.
         DataError: Too many images, or all of them, could not be decoded.
     """
     writer = MemoryWriter() if writer is None else writer
@@ -197,6 +199,7 @@ def _batches(
                 changed |= share.changed
                 if share.output is not None:
                     num_read += len(share.numbers)
+                    _require_finite(share.output, [images.names[i] for i in share.numbers.tolist()])
                     yield share.numbers, share.output
                     bar.advance(len(share.numbers))
     finally:
@@ -209,6 +212,28 @@ def _batches(
     check_unreadable(bad, len(images) - len(bad), limit)
     if num_read == 0:
         raise DataError("none of the images can be decoded:\n" + "\n".join(list_unreadable(bad)))
+
+
+def _require_finite(output: Tensor | dict[str, Tensor], names: Sequence[str]) -> None:
+    """Refuse NaN and infinity, which would pass for features in every file and figure.
+
+    Args:
+        output: (B, ...) of a model, or several such by their names.
+        names: (B,) of the images.
+
+    Raises:
+        CheckpointError: Names the first of the images.
+    """
+    for values in output.values() if isinstance(output, dict) else (output,):
+        if bool(values.sum(dtype=torch.float32).isfinite()):
+            continue  # one reduction in place of one for each image
+        wrong = (~values.flatten(1).isfinite()).any(dim=1).nonzero().flatten().tolist()
+        if wrong:
+            raise CheckpointError(
+                f"the network gives NaN or infinity for {len(wrong)} of {len(names)} images, the "
+                f"first {names[wrong[0]]}: its weights are damaged, or its training has diverged; "
+                "take an earlier checkpoint"
+            )
 
 
 def _labelled(

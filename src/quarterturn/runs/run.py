@@ -29,12 +29,15 @@ class Imported:
         sha256: Of the file.
         layout: What kind of file it was.
         heads: The heads that came with the backbone: ``rotation_head``, ``embedding_head``.
+        part: Which of the file's networks it was, such as ``state_dict_ema`` or ``encoder_q``;
+            empty for the whole.
     """
 
     file: str
     sha256: str
     layout: str
     heads: tuple[str, ...]
+    part: str = ""
 
 
 @dataclass(frozen=True)

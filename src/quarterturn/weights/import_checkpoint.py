@@ -32,18 +32,20 @@ def import_checkpoint(
             ``classifier_net_epochN`` and ``norm_net_epochN`` where they lie beside it) and RotNet;
             weights of torchvision's or timm's ``resnet18`` and ``resnet50``; or a file that
             ``export --format safetensors`` has written.
-        options: The run directory, and the backbone; ``out`` has no default.
+        options: The run directory, the backbone, and which of the file's tensors are the network;
+            ``out`` has no default.
         **fields: Fields of `ImportOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         The run. It has no DATA of its own, and no training to resume.
 
     Raises:
-        CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit.
+        CheckpointError: The file is missing, damaged, holds more than tensors, does not fit, or
+            its weights are not finite.
         ConfigError: ``out`` exists, or the weights are for another backbone.
     """
     options = take_options(ImportOptions, options, fields)
-    weights = read_weights(file, options.backbone)
+    weights = read_weights(file, options.backbone, prefix=options.prefix, ema=options.ema)
     run = Run(
         options.out,
         None,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from quarterturn.errors import CheckpointError
 from quarterturn.methods.base import Network
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Imported
@@ -33,6 +37,25 @@ class Weights:
     fingerprint: str | None = None
     left_out: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+
+
+def require_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights with NaN or infinity, of which every feature would be NaN.
+
+    Raises:
+        CheckpointError: Names the tensors.
+    """
+    wrong = [
+        f"{name} ({int((~tensor.isfinite()).sum()):,} of {tensor.numel():,} values)"
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 5} more tensors" if len(wrong) > 5 else ""
+        raise CheckpointError(
+            f"NaN or infinity in {', '.join(wrong[:5])}{more}: the training that made these "
+            "weights has diverged, or the file is damaged; import an earlier checkpoint"
+        )
 
 
 def sha256(path: Path) -> str:

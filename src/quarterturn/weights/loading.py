@@ -100,20 +100,35 @@ class LoadedBackbone(nn.Module):
         return self.network.class_logits(self(images)).softmax(dim=1)
 
 
-def read_weights(path: Path | str, backbone: str | None = None) -> Weights:
+def read_weights(
+    path: Path | str,
+    backbone: str | None = None,
+    *,
+    prefix: str | None = None,
+    ema: bool = False,
+) -> Weights:
     """Read a file that ``quarterturn export --format safetensors`` or another code has written.
 
     Args:
         path: The file.
         backbone: Our backbone for the weights; required only for ``timm:NAME``.
+        prefix: What the names of the network's tensors begin with; None to look for it.
+        ema: Take moving averages of the weights.
 
     Raises:
-        CheckpointError: The file is missing, damaged, holds more than tensors, or does not fit.
-        ConfigError: The weights are for another backbone than the one asked for.
+        CheckpointError: The file is missing, damaged, holds more than tensors, does not fit, or its
+            weights are not finite.
+        ConfigError: The weights are for another backbone than the one asked for, or there are no
+            moving averages.
     """
     path = Path(path)
     if not is_own(path):
-        return read_third_party(path, backbone)
+        return read_third_party(path, backbone, prefix=prefix, averaged=ema)
+    if prefix is not None or ema:
+        raise ConfigError(
+            f"--prefix and --ema are for other codes' files; {path} was written by quarterturn "
+            "export and is one network"
+        )
     weights = read_safetensors(path)
     if backbone not in (None, weights.config.model.backbone):
         raise ConfigError(

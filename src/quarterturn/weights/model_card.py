@@ -87,7 +87,9 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
         )
     if run.imported is not None:
         facts["imported from"] = (
-            f"{run.imported.file} ({run.imported.layout}; sha256 {run.imported.sha256})"
+            f"{run.imported.file} ({run.imported.layout}; "
+            + (f"its {run.imported.part}; " if run.imported.part else "")
+            + f"sha256 {run.imported.sha256})"
         )
     return facts
 

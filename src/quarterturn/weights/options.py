@@ -54,3 +54,7 @@ class ImportOptions(OverwriteOptions):
     """Run directory."""
     backbone: Annotated[str | None, COMMON] = None
     """timm:NAME for weights of other networks of timm; else the tensors' names tell."""
+    ema: Annotated[bool, COMMON] = False
+    """Take the moving averages of the weights, where the file has them beside the weights."""
+    prefix: Annotated[str | None, COMMON] = None
+    """What the names of the network's tensors begin with, such as encoder_q; found by default."""

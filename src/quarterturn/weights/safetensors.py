@@ -18,7 +18,7 @@ from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs import Imported, Run
 from quarterturn.weights.check import Exported, differences
-from quarterturn.weights.loaded_weights import Weights, sha256
+from quarterturn.weights.loaded_weights import Weights, require_finite, sha256
 
 OWN = "quarterturn"
 """The metadata key that marks our files; its value is the version."""
@@ -96,7 +96,10 @@ def read_safetensors(path: Path) -> Weights:
         class_names = tuple(json.loads(metadata.get("class_names", "[]")))
         network = build_network(config, len(class_names))
         network.keep_heads(heads)
-        network.load_state_dict(load_file(path))
+        state = load_file(path)
+        priors = "log_priors"  # -inf for a class that is left out
+        require_finite({name: tensor for name, tensor in state.items() if name != priors})
+        network.load_state_dict(state)
         layout = f"safetensors of quarterturn {metadata[OWN]}"
         return Weights(
             network.eval(),
@@ -106,6 +109,8 @@ def read_safetensors(path: Path) -> Weights:
             json.loads(metadata["fingerprint"]),
             class_names=class_names,
         )
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     except (ConfigError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
 

@@ -18,8 +18,11 @@ from torch import Tensor
 from quarterturn.errors import CheckpointError
 from quarterturn.kept_files import check_archive
 
-WRAPPERS = ("network", "state_dict", "model")
-"""Keys under which a checkpoint may hold its state dict: the original codes', and timm's."""
+WRAPPERS = ("network", "state_dict", "model", "model_state_dict", "student")
+"""Keys under which a checkpoint may hold its state dict: the original codes', timm's, DINO's."""
+
+AVERAGES = ("state_dict_ema", "model_ema", "ema", "ema_state_dict", "ema_model", "teacher")
+"""Keys under which it may hold moving averages of the weights."""
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,26 @@ class TensorFile:
     Attributes:
         tensors: Tensors by name, without the prefix ``module.`` of parallel training.
         epochs: Epochs of training, if the file says so.
+        key: Under which the tensors were in the file; empty where they were its whole.
+        averaged: Whether they are moving averages of the weights.
+        words: What was taken where there was a choice, as a sentence.
     """
 
     tensors: dict[str, Tensor]
     epochs: int | None = None
+    key: str = ""
+    averaged: bool = False
+    words: str = ""
 
 
-def read_tensors(path: Path) -> TensorFile:
+def read_tensors(path: Path, *, averaged: bool = False) -> TensorFile:
     """Read a ``.safetensors`` file, or a file saved by torch in its zip or its older format.
 
     Tensors saved on a GPU are loaded on the CPU.
+
+    Args:
+        path: The file.
+        averaged: Take moving averages of the weights where the file has them beside the weights.
 
     Raises:
         CheckpointError: There is no such file, it is damaged, or it holds more than tensors.
@@ -53,12 +66,15 @@ def read_tensors(path: Path) -> TensorFile:
     stored = _unpickled(path)
     if not isinstance(stored, dict):
         raise CheckpointError(f"{path} holds a {type(stored).__name__}; expected named tensors")
-    if "optimizer" in stored and not any(wrapper in stored for wrapper in WRAPPERS):
+    averages = [key for key in AVERAGES if _holds_tensors(stored.get(key))]
+    plain = [key for key in WRAPPERS if key in stored]
+    if "optimizer" in stored and not (plain or averages):
         raise CheckpointError(
             f"{path} holds the state of an optimizer; the network's weights are in another file, "
             "such as feature_net_epoch245"
         )
-    inner = next((stored[wrapper] for wrapper in WRAPPERS if wrapper in stored), stored)
+    keys = averages if averaged and averages else plain or averages
+    inner = stored[keys[0]] if keys else stored
     if not isinstance(inner, dict) or not inner:
         raise CheckpointError(f"{path} holds no tensors: a {type(inner).__name__}, perhaps empty")
     others = [str(name) for name, value in inner.items() if not isinstance(value, Tensor)]
@@ -70,7 +86,28 @@ def read_tensors(path: Path) -> TensorFile:
     epochs = stored.get("epoch")
     if all(name.startswith("module.") for name in inner):
         inner = {name.removeprefix("module."): tensor for name, tensor in inner.items()}
-    return TensorFile(dict(inner), epochs if isinstance(epochs, int) else None)
+    return TensorFile(
+        dict(inner),
+        epochs if isinstance(epochs, int) else None,
+        keys[0] if keys else "",
+        averaged=bool(keys) and keys[0] in averages,
+        words=_choice(keys, plain, averages),
+    )
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(each, Tensor) for each in value.values())
+
+
+def _choice(keys: list[str], plain: list[str], averages: list[str]) -> str:
+    """What was taken, where the file has moving averages."""
+    if not averages:
+        return ""
+    if keys[0] not in averages:
+        return f"took '{keys[0]}', not the moving averages in '{averages[0]}', which --ema takes"
+    if plain:
+        return f"took the moving averages in '{keys[0]}', not '{plain[0]}'"
+    return f"took '{keys[0]}', moving averages: the file has no other weights"
 
 
 def _unpickled(path: Path) -> Any:
