@@ -48,4 +48,4 @@ def test_an_evaluation_warns_of_what_has_changed(images, caplog):
 def test_subsets_compare_with_what_was_first_seen(images):
     replace_some(images)
     part = images.subset(torch.tensor([3, 4, 7]).numpy())
-    assert [part.has_changed(i) for i in range(3)] == [True, False, True]
+    assert part.note([(i, (20, 24), part.stat(i)) for i in range(3)]) == {0, 2}

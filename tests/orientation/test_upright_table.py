@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quarterturn.data.file_table import NUM_COLUMNS, FileTable
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.errors import DataError, OutputError
 from quarterturn.orientation.upright_table import UprightTable, p_upright_of, read_dat, write_dat
@@ -276,9 +277,9 @@ class TestRowsOfATraining:
         assert f"or 7 images ({left.fingerprint()})" in str(told.value)
 
     def test_of_files_with_odd_names(self, tmp_path):
-        sizes = np.full((6, 2), 9)
         numbers = np.arange(6)
-        files = FileImages(tmp_path, NAMES, sizes, numbers + 100, numbers, numbers)
+        table = FileTable(str(tmp_path), NAMES, np.full((6, NUM_COLUMNS), 100))
+        files = FileImages(tmp_path, table, numbers)
         table_of(NAMES, files.fingerprint()).write(tmp_path / "upright.npz")
         found = p_upright_of(tmp_path, files.subset(numbers[::-1].copy()), [files])
         np.testing.assert_array_equal(found, table_of(NAMES).p_upright[::-1])

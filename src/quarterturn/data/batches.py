@@ -17,7 +17,7 @@ from torch import Tensor
 
 from quarterturn.config import DataConfig
 from quarterturn.data.crop_plans import CropPlan, centre_crops, random_crops
-from quarterturn.data.crops import crop_batch
+from quarterturn.data.crops import CACHED, crop_batch
 from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.plans import BatchPlan, ViewPlan
@@ -138,7 +138,7 @@ class TrainingBatches:
         to_device: Any = {"device": self.device, "non_blocking": True}  # nothing here waits for it
         for decoded in self._decoded(self._plans(epoch, first)):
             self.note_failed(decoded.failed)
-            self.changed |= decoded.changed
+            self.changed |= self.images.note(decoded.seen)
             indices, (crops,) = decoded.indices, decoded.views
             labels = None if self._labels is None else self._labels[indices].to(**to_device)
             yield Batch(indices.to(**to_device), self._normalise(crops.to(**to_device)), labels)
@@ -234,7 +234,7 @@ def evaluation_batches(
     normalise = Normalise(crop, device)
     found_changed = set() if changed is None else changed
     for part in decoded:
-        found_changed |= part.changed
+        found_changed |= images.note(part.seen)
         if failed is not None:
             failed.update(part.failed)
         if not len(part.indices) and world_size == 1:
@@ -278,4 +278,10 @@ class Normalise:
 
     def __call__(self, crops: Tensor) -> Tensor:
         """(n, 3, S, S) values in 0..255 to float32."""
-        return (crops.float() - self.mean) / self.std
+        normalised = torch.empty(crops.shape, device=crops.device)
+        # In groups that the processor's cache holds: twice as fast as the whole batch.
+        is_on_cpu = crops.device.type == "cpu"
+        size = max(1, CACHED // crops[0].numel()) if is_on_cpu and len(crops) else len(crops)
+        for part, into in zip(crops.split(size), normalised.split(size), strict=True):
+            torch.sub(part, self.mean, out=into).div_(self.std)
+        return normalised

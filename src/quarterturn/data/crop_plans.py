@@ -132,6 +132,13 @@ class CropPlan:
         shifts = None if self.shifts is None else self.shifts[one]
         return CropPlan(self.boxes.row(i), self.flips[one], shifts)
 
+    def shift(self, i: int) -> tuple[int, int]:
+        """Shift (down, right) of image ``i``."""
+        if self.shifts is None:
+            return 0, 0
+        down, right = self.shifts[i].tolist()
+        return down, right
+
     def crops(self, sizes: Sizes) -> Crops:
         """(n, 2) heights and widths to crops in pixels."""
         return Crops(

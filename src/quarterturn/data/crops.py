@@ -19,6 +19,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
+
+CACHED = 2**17
+"""Values that a processor's cache holds; images are resampled in groups of about as many."""
 
 Box = Sequence[float] | NDArray[np.float64] | Tensor
 """Top, left, height and width, in pixels of the upright image."""
@@ -38,13 +42,6 @@ class Crops:
     boxes: Tensor
     flips: Tensor
     shifts: Tensor | None = None
-
-    def shift(self, i: int) -> tuple[int, int]:
-        """Shift (down, right) of one image."""
-        if self.shifts is None:
-            return 0, 0
-        down, right = self.shifts[i].tolist()
-        return down, right
 
 
 def shrink_for(box: Box, side: int) -> float:
@@ -109,8 +106,8 @@ def _reduction(original: int, decoded: int) -> float:
 def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
     """Apply one crop per image to a batch, on its device.
 
-    Resampling is linear and separable: each output row is a weighted sum of input rows, and the
-    same holds for columns. Two weight matrices hold box, scale, shift and flip.
+    Resampling is linear and separable: each output row is a weighted sum of the few input rows that
+    the filter reaches, and the same holds for columns.
 
     Args:
         images: (n, H, W, 3) uint8.
@@ -120,33 +117,93 @@ def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
     Returns:
         (n, 3, S, S) float32 in 0..255.
     """
-    height, width = images.shape[1:3]
-    # Only the boxes are copied to the device, not the matrices.
-    to_device: Any = {"device": images.device, "non_blocking": True}
-    top, left, box_h, box_w = crops.boxes.float().to(**to_device).unbind(dim=1)
-    flips = crops.flips.to(**to_device)[:, None, None]
-    down = right = None
-    if crops.shifts is not None:
-        down, right = crops.shifts.to(**to_device).unbind(dim=1)
-    rows = _resampling(top, box_h, height, side, down)
-    columns = _resampling(left, box_w, width, side, right)
-    columns = torch.where(flips, columns.flip(1), columns)
-    planes = images.permute(0, 3, 1, 2).float()  # (n, 3, H, W)
-    return rows[:, None] @ planes @ columns[:, None].transpose(2, 3)
+    n, height, width = images.shape[:3]
+    device = images.device
+    top, left, box_h, box_w = crops.boxes.float().unbind(dim=1)
+    down, right = (None, None) if crops.shifts is None else crops.shifts.unbind(dim=1)
+    rows = _taps(top, box_h, height, side, down).to(device)
+    columns = _taps(left, box_w, width, side, right, crops.flips).to(device)
+    cropped = torch.empty(n, 3, side, side, device=device)
+    size = n if device.type == "cuda" else max(1, CACHED // (3 * side * max(side, width)))
+    for start in range(0, n, size):
+        part = slice(start, start + size)
+        lines = images[part].reshape(-1, height, width * 3)
+        resized = _resampled(lines, rows.of(part)).view(-1, side, width, 3)
+        by_column = resized.permute(0, 2, 3, 1).reshape(-1, width, 3 * side)
+        resized = _resampled(by_column, columns.of(part)).view(-1, side, 3, side)
+        cropped[part] = resized.permute(0, 2, 3, 1)  # from (n, columns, 3, rows)
+    return cropped
 
 
-def _resampling(
-    start: Tensor, length: Tensor, size: int, side: int, shift: Tensor | None
-) -> Tensor:
-    """(n, S, size) float32 weights of Pillow's triangle filter, from an interval to S pixels."""
+@dataclass(frozen=True)
+class _Taps:
+    """Which input lines, rows or columns, an output line is made of, and their weights.
+
+    Attributes:
+        lines: (n, S, T) int64.
+        weights: (n, S, T) float32; all of them 0 or 1 where T = 1.
+    """
+
+    lines: Tensor
+    weights: Tensor
+
+    def to(self, device: torch.device) -> _Taps:
+        """Copied to a device; nothing waits for it."""
+        to_device: Any = {"device": device, "non_blocking": True}
+        return _Taps(self.lines.to(**to_device), self.weights.to(**to_device))
+
+    @property
+    def num(self) -> int:
+        """T."""
+        return self.lines.shape[2]
+
+    def of(self, part: slice) -> _Taps:
+        """Those of some of the images."""
+        return _Taps(self.lines[part], self.weights[part])
+
+
+def _taps(
+    start: Tensor,
+    length: Tensor,
+    size: int,
+    side: int,
+    shift: Tensor | None = None,
+    flips: Tensor | None = None,
+) -> _Taps:
+    """Pillow's triangle filter from one interval an image, of ``size`` input lines, to S lines."""
     scale = length / side
-    places = torch.arange(side, device=start.device)
+    places = torch.arange(side).expand(len(start), side)
+    if flips is not None:
+        places = torch.where(flips[:, None], side - 1 - places, places)
     if shift is not None:
         places = places + shift[:, None]
     inside = (places >= 0) & (places < side)
     places = places.clamp(0, side - 1)
     centres = start[:, None] + (places + 0.5) * scale[:, None]  # (n, S)
-    pixels = torch.arange(size, device=start.device) + 0.5
-    distance = (pixels - centres[:, :, None]).abs()  # (n, S, size)
-    weights = (1 - distance / scale.clamp(min=1)[:, None, None]).clamp(min=0)
-    return weights / weights.sum(dim=2, keepdim=True) * inside[..., None]
+    if bool((length == side).all()):
+        return _Taps(centres.long()[..., None], inside[..., None].float())
+    reach = scale.clamp(min=1)[:, None]
+    num_taps = math.ceil(2 * float(reach.max()))
+    first = (centres - reach + 0.5).floor().long()
+    lines = first[..., None] + torch.arange(num_taps)  # (n, S, T)
+    distance = (lines + 0.5 - centres[..., None]).abs()
+    weights = (1 - distance / reach[..., None]).clamp(min=0) * ((lines >= 0) & (lines < size))
+    weights = weights / weights.sum(dim=2, keepdim=True) * inside[..., None]
+    return _Taps(lines.clamp(0, size - 1), weights)
+
+
+def _resampled(lines: Tensor, taps: _Taps) -> Tensor:
+    """(n, L, M) input lines to (n, S, M) output lines."""
+    n, num_lines, width = lines.shape
+    flat = lines.reshape(n * num_lines, width)
+    numbers = taps.lines + num_lines * torch.arange(n, device=lines.device)[:, None, None]
+    if taps.num == 1:
+        found = flat.index_select(0, numbers.flatten()).view(n, -1, width)
+        return found.mul_(taps.weights.to(found.dtype))
+    # Takes and sums the lines in one pass.
+    return functional.embedding_bag(
+        numbers.flatten(end_dim=1),
+        flat.float(),
+        per_sample_weights=taps.weights.flatten(end_dim=1),
+        mode="sum",
+    ).view(n, -1, width)

@@ -15,9 +15,9 @@ from quarterturn.data.crop_plans import centre_crops
 from quarterturn.data.crops import Box, crop_file_image, shrink_for
 from quarterturn.data.image_file import (
     Decoding,
+    Size,
     UnreadableImageError,
-    read_image,
-    read_size,
+    read_upright,
     upright_rgb,
 )
 from quarterturn.data.wide_values import Levels
@@ -51,16 +51,15 @@ class EvaluationTransform:
         if isinstance(image, Image.Image):
             pixels = upright_rgb(image, self._decoding.levels)
             size = (pixels.height, pixels.width)
-            box = self._box(size)
         else:
             try:
-                size = read_size(Path(image))
-                box = self._box(size)
-                pixels = read_image(Path(image), shrink_for(box, side), self._decoding)
+                pixels, size = read_upright(
+                    Path(image), lambda size: shrink_for(self._box(size), side), self._decoding
+                )
             except UnreadableImageError as error:
                 raise DataError(f"{image} cannot be read as an image: {error}") from error
-        cropped = crop_file_image(pixels, size, box, False, side)
-        return Normalise(self.crop, torch.device("cpu"))(cropped)
+        cropped = crop_file_image(pixels, size, self._box(size), False, side)
+        return Normalise(self.crop, torch.device("cpu"))(cropped[None])[0]
 
     def __repr__(self) -> str:
         crop = self.crop
@@ -69,5 +68,5 @@ class EvaluationTransform:
             f"mean={crop.mean}, std={crop.std})"
         )
 
-    def _box(self, size: tuple[int, int]) -> Box:
+    def _box(self, size: Size) -> Box:
         return centre_crops(1, self.crop.eval_crop).crops(np.array([size])).boxes[0]

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from quarterturn.data.crops import crop_file_image, shrink_for
-from quarterturn.data.image_file import UnreadableImageError
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.crops import Box, crop_file_image, shrink_for
+from quarterturn.data.image_file import Size, UnreadableImageError
+from quarterturn.data.imageset import ImageSet, Seen
 from quarterturn.data.plans import BatchPlan, ViewPlan
 
 
@@ -31,18 +32,18 @@ class Decoded:
         indices: (n,) numbers of the decoded images.
         views: For each view of the plan, (n, 3, S, S) uint8.
         failed: Number of each image that could not be decoded, with the reason.
-        changed: Numbers of the decoded images whose files have changed since they were indexed.
+        seen: The decoded images, for `ImageSet.note`.
     """
 
     indices: Tensor
     views: tuple[Tensor, ...]
     failed: dict[int, str]
-    changed: frozenset[int] = frozenset()
+    seen: Sequence[Seen] = ()
 
     def pin_memory(self) -> Decoded:
         """Called by torch's loader for fast copies to a GPU."""
         views = tuple(view.pin_memory() for view in self.views)
-        return Decoded(self.indices, views, self.failed, self.changed)
+        return Decoded(self.indices, views, self.failed, self.seen)
 
 
 class EpochSampler(Sampler[BatchPlan]):
@@ -63,35 +64,36 @@ class _PlannedFiles(Dataset[Decoded]):
 
     def __getitem__(self, plan: BatchPlan) -> Decoded:
         views = tuple(_room(len(plan.images), view.side) for view in plan.views)
-        read, failed, changed = list[int](), dict[int, str](), set[int]()
+        seen, failed = list[Seen](), dict[int, str]()
         for row, index in enumerate(plan.images.tolist()):
+            stat = self.images.stat(index)
             try:
-                crops = self._cropped(index, [view.row(row) for view in plan.views])
+                crops, size = self._cropped(index, [view.row(row) for view in plan.views])
             except UnreadableImageError as error:
                 failed[index] = str(error)
                 continue
             for view, crop in zip(views, crops, strict=True):
-                view[len(read)] = crop
-            read.append(index)
-            if self.images.has_changed(index):
-                changed.add(index)
-        filled = tuple(view[: len(read)] for view in views)
-        indices = torch.tensor(read, dtype=torch.int64)
-        return Decoded(indices, filled, failed, frozenset(changed))
+                view[len(seen)] = crop
+            seen.append((index, size, stat))
+        filled = tuple(view[: len(seen)] for view in views)
+        indices = torch.tensor([index for index, _, _ in seen], dtype=torch.int64)
+        return Decoded(indices, filled, failed, seen)
 
-    def _cropped(self, index: int, views: Sequence[ViewPlan]) -> list[Tensor]:
-        """Every view of one image, decoded once: (3, S, S) uint8 each."""
-        size = self.images.sizes[index : index + 1]
-        crops = [view.crops.crops(size) for view in views]
-        shrink = min(shrink_for(c.boxes[0], v.side) for c, v in zip(crops, views, strict=True))
-        image = self.images.read(index, shrink=shrink)
-        height, width = size[0].tolist()
-        return [
-            crop_file_image(
-                image, (height, width), c.boxes[0], bool(c.flips[0]), view.side, c.shift(0)
-            )
-            for c, view in zip(crops, views, strict=True)
+    def _cropped(self, index: int, views: Sequence[ViewPlan]) -> tuple[list[Tensor], Size]:
+        """Every view of one image, decoded once: (3, S, S) uint8 each; and the image's size."""
+
+        def boxes(size: Size) -> list[Box]:
+            return [view.crops.boxes.within(np.array([size]))[0] for view in views]
+
+        def shrink(size: Size) -> float:
+            return min(shrink_for(b, v.side) for b, v in zip(boxes(size), views, strict=True))
+
+        image, size = self.images.read_sized(index, shrink)
+        crops = [
+            crop_file_image(image, size, box, bool(v.crops.flips[0]), v.side, v.crops.shift(0))
+            for box, v in zip(boxes(size), views, strict=True)
         ]
+        return crops, size
 
 
 def _room(num_images: int, side: int) -> Tensor:

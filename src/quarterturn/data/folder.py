@@ -57,7 +57,8 @@ def is_image_name(name: str) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    start = name.rfind(".")
+    return name[start:].lower() if start > 0 else ""
 
 
 def _walk(root: Path) -> Iterator[tuple[str, list[str]]]:

@@ -8,22 +8,21 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import PIL
+import torch
 from numpy.typing import NDArray
 
 from quarterturn.config.shared import MAX_PIXELS
+from quarterturn.data.file_table import CHANGED_NS, HEIGHT, NUM_COLUMNS, in_threads, read_stats
 from quarterturn.data.image_file import (
     Decoding,
     UnreadableImageError,
-    irregular,
     read_image,
     read_size,
     too_large,
@@ -31,14 +30,13 @@ from quarterturn.data.image_file import (
 from quarterturn.errors import OutputError
 from quarterturn.files import atomic_write
 from quarterturn.progress import stage
+from quarterturn.randomness import integers
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-BYTES, MODIFIED_NS, CHANGED_NS, HEIGHT, WIDTH = range(5)
-"""Columns of `FileFacts.table`."""
-NUM_THREADS = 8
-FILES_PER_TASK = 250
+NUM_CHECKED = 1000
+"""Headers read at an opening: of all files if there are no more, or of a random sample."""
 ANNOUNCED_FROM = 10_000
 """Headers to read from which this is announced, since they may take minutes."""
 DAMAGE = (
@@ -54,8 +52,6 @@ DAMAGE = (
 )
 """Errors that NumPy raises on missing or damaged files."""
 
-Result = TypeVar("Result")
-
 
 @dataclass(frozen=True)
 class FileFacts:
@@ -63,31 +59,31 @@ class FileFacts:
 
     Attributes:
         paths: Absolute paths.
-        table: (n, 5) int64: size in bytes; modification time and time of the last change to the
-            directory entry, in nanoseconds; upright height and width. Height and width are 0 for a
-            file that is no image, and all columns for one that is missing or not regular.
+        table: (n, 5) int64; see `quarterturn.data.file_table.FileTable`. Height and width are 0 for
+            a file that is no image, and all columns for one that is missing or not regular.
         reasons: File number to why there is no image.
     """
 
     paths: Sequence[str] = ()
-    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 5), np.int64))
+    table: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, NUM_COLUMNS), np.int64))
     reasons: dict[int, str] = field(default_factory=dict)
 
 
 class HeaderIndex:
     """The headers of one collection's image files, including those stored by an earlier opening.
 
+    Of a large collection only a sample of the headers is read, so that a million files open about
+    as fast as their names can be listed. Files that turn out to be unreadable in the sample, or did
+    so at an earlier opening, are left out; others are found when they are decoded.
+
     A header is read again if the file's size, its modification time, or the time of the last change
     to its directory entry differs. No program can set the last of these, so a photo is noticed that
     was turned in place by a program that restores the other two.
 
-    All files are checked at every opening. The times of the folders would reveal added and removed
-    files faster, but not files overwritten in place.
-
     Args:
         data: The collection, as `quarterturn.data.data_argument.locate` has it.
         folder: Folder where an earlier opening may have stored its index; None for none.
-        verify: Decode every new file in full, not only its header.
+        verify: Decode every new file in full, not only the headers of a sample.
         max_pixels: Larger images are refused, and never decoded.
     """
 
@@ -111,16 +107,35 @@ class HeaderIndex:
         self._inspected: list[FileFacts] = []
         self._has_new = False
 
+    def sample(self, num_files: int) -> NDArray[np.int64]:
+        """Numbers of the files whose headers to read: all of a small collection, or some."""
+        if self.verify or num_files <= NUM_CHECKED:
+            return np.arange(num_files)
+        drawn = integers(num_files, 0, "headers", torch.arange(NUM_CHECKED))
+        return np.unique(drawn.numpy())
+
+    def known_unreadable(self, root: str, names: Sequence[str]) -> NDArray[np.int64]:
+        """Numbers of the files that were unreadable at an earlier opening.
+
+        Args:
+            root: Absolute folder that the names are relative to.
+            names: The files.
+        """
+        bad = {self._stored.paths[row] for row in self._stored.reasons}
+        if not bad:
+            return np.array([], np.int64)
+        is_bad = [os.path.join(root, name) in bad for name in names]
+        return np.flatnonzero(is_bad)
+
     def inspect(self, paths: Sequence[str]) -> FileFacts:
         """Facts about files, from the stored index where they are up to date.
 
         Args:
             paths: Absolute paths.
         """
-        table = np.zeros((len(paths), 5), np.int64)
+        table = np.zeros((len(paths), NUM_COLUMNS), np.int64)
         reasons: dict[int, str] = {}
-        stats = _stats(paths, reasons)
-        table[:, :HEIGHT] = np.fromiter(stats, np.dtype((np.int64, HEIGHT)), len(paths))
+        table[:, :HEIGHT] = read_stats(paths, reasons)
         exists = table[:, CHANGED_NS] != 0
         rows = np.array([self._stored_row.get(path, -1) for path in paths], np.int64)
         known = rows >= 0
@@ -188,7 +203,7 @@ class HeaderIndex:
             )
         with stage("image headers", total=len(paths)) as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged metadata in readable images
-            for size in _in_threads(self._size, paths):
+            for size in in_threads(self._size, paths):
                 bar.advance()
                 yield size
 
@@ -200,37 +215,6 @@ class HeaderIndex:
             return size
         except UnreadableImageError as error:
             return str(error)
-
-
-def _stats(paths: Sequence[str], missing: dict[int, str]) -> Iterator[tuple[int, int, int]]:
-    """Size and times of each file; zeros for a missing one, with the reason in ``missing``."""
-    for number, stat in enumerate(_in_threads(_stat, paths)):
-        if isinstance(stat, str):
-            missing[number] = stat
-            yield 0, 0, 0
-        else:
-            yield stat
-
-
-def _stat(path: str) -> tuple[int, int, int] | str:
-    try:
-        stat = os.stat(path)
-    except OSError as error:
-        return error.strerror or "cannot be opened"
-    if (reason := irregular(stat)) is not None:
-        return reason  # never opened: a pipe would wait for ever
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _in_threads(read: Callable[[str], Result], paths: Sequence[str]) -> Iterator[Result]:
-    """``read`` of each path, in order, by threads that wait for the disk at the same time.
-
-    Paths are handed out in batches: a million tasks of one file each would take a gigabyte.
-    """
-    parts = [paths[i : i + FILES_PER_TASK] for i in range(0, len(paths), FILES_PER_TASK)]
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for results in pool.map(lambda part: [read(path) for path in part], parts):
-            yield from results
 
 
 def _joined(inspected: list[FileFacts]) -> FileFacts:

@@ -10,7 +10,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +21,7 @@ from PIL import (
     ExifTags,
     Image,
     ImageFile,
+    JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
@@ -164,7 +165,14 @@ def too_large(width: int, height: int, max_pixels: int) -> str | None:
     return f"{width:,} x {height:,} pixels are more than --max-pixels {max_pixels}"
 
 
-def read_size(path: Path) -> tuple[int, int]:
+Size = tuple[int, int]
+"""Upright height and width in pixels."""
+
+Shrink = Callable[[Size], float]
+"""Largest factor by which each side of a decoded image may be smaller than the original."""
+
+
+def read_size(path: Path) -> Size:
     """Upright (height, width) in pixels, from the file's header.
 
     Raises:
@@ -179,12 +187,19 @@ def read_size(path: Path) -> tuple[int, int]:
                 height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
             if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, path):
                 return height, width  # asking Pillow would decode the whole image
-            return (width, height) if orientation_of(image) in SIDEWAYS else (height, width)
+            return _upright_size(image, (height, width))
     except FAILURES as error:
         raise UnreadableImageError(reason_of(path, error)) from error
 
 
-def read_image(path: Path, shrink: float = 1.0, decoding: Decoding = Decoding()) -> Image.Image:
+def read_image(path: Path, shrink: float = 1.0, decoding: Decoding = AS_THEY_ARE) -> Image.Image:
+    """`read_upright` where the factor does not depend on the size; 1 is full size."""
+    return read_upright(path, lambda size: shrink, decoding)[0]
+
+
+def read_upright(
+    path: Path, shrink: Shrink, decoding: Decoding = AS_THEY_ARE
+) -> tuple[Image.Image, Size]:
     """Decode a file to an upright 8-bit RGB image.
 
     The EXIF orientation is applied. Grey, palette, CMYK and other modes are converted; transparent
@@ -192,22 +207,35 @@ def read_image(path: Path, shrink: float = 1.0, decoding: Decoding = Decoding())
 
     Args:
         path: The file.
-        shrink: Largest factor by which each side of the result may be smaller than the original.
-            JPEGs are then decoded at 1/2, 1/4 or 1/8 of their size, which is much faster.
+        shrink: By how much it may be shrunk. JPEGs are then decoded at 1/2, 1/4 or 1/8 of their
+            size, which is much faster.
         decoding: Levels of 16-bit values, and the largest image.
+
+    Returns:
+        The image, and its size before it was shrunk.
 
     Raises:
         UnreadableImageError: The file is truncated, damaged, too large, or no image.
     """
     try:
         with open_image(path, decoding.max_pixels) as image:
-            if shrink > 1:
+            size = None
+            if isinstance(image, JpegImagePlugin.JpegImageFile):
                 width, height = image.size
-                image.draft(image.mode, (math.ceil(width / shrink), math.ceil(height / shrink)))
+                size = _upright_size(image, (height, width))
+                if (factor := shrink(size)) > 1:
+                    smaller = (math.ceil(width / factor), math.ceil(height / factor))
+                    image.draft(image.mode, smaller)
             image.load()
-            return upright_rgb(image, decoding.levels)
+            upright = upright_rgb(image, decoding.levels)
+            return upright, size or (upright.height, upright.width)
     except FAILURES as error:
         raise UnreadableImageError(reason_of(path, error)) from error
+
+
+def _upright_size(image: Image.Image, stored: Size) -> Size:
+    height, width = stored
+    return (width, height) if orientation_of(image) in SIDEWAYS else (height, width)
 
 
 def upright_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from quarterturn.data.file_table import FileTable, unknown_rows
 from quarterturn.data.image_file import (
     AS_THEY_ARE,
     HEIC,
     UnreadableImageError,
     heic_is_readable,
-    read_size,
 )
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.sources import Source
@@ -116,20 +116,8 @@ def _one_file(file: Path, like: Source) -> FileImages:
     decoding = collection.decoding if isinstance(collection, FileImages) else AS_THEY_ARE
     if not heic_is_readable() and file.suffix.lower() in HEIC:
         raise DataError(f"{file} is a HEIC file; to read it: pip install 'quarterturn[heic]'")
-    try:
-        size = read_size(file)
-    except UnreadableImageError as error:
-        raise DataError(f"{file} cannot be read: {error}") from error
-    stat = file.stat()
-    return FileImages(
-        file.parent,
-        [file.name],
-        np.array([size]),
-        np.array([stat.st_size]),
-        np.array([stat.st_mtime_ns]),
-        np.array([stat.st_ctime_ns]),
-        decoding=decoding,
-    )
+    table = FileTable(os.path.abspath(file.parent), [file.name], unknown_rows(1))
+    return FileImages(file.parent, table, np.arange(1), decoding=decoding)
 
 
 def _qualified(source: Source, place: Place) -> str:

@@ -17,8 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from quarterturn.data.image_file import AS_THEY_ARE, Decoding, read_image
+from quarterturn.data.file_table import (
+    BYTES,
+    CHANGED_NS,
+    HEIGHT,
+    MODIFIED_NS,
+    NOT_ASKED,
+    WIDTH,
+    FileTable,
+    Stat,
+    read_stat,
+)
+from quarterturn.data.image_file import AS_THEY_ARE, Decoding, Shrink, Size, read_upright
 from quarterturn.data.wide_values import Levels
+
+Seen = tuple[int, Size, Stat]
+"""An image that has been read: its number, its size, and what `ImageSet.stat` said before."""
 
 
 class ImageSet(ABC):
@@ -26,14 +40,12 @@ class ImageSet(ABC):
 
     Attributes:
         names: (N,) name of each image, relative to the source.
-        sizes: (N, 2) upright height and width in pixels.
         labels: (N,) int64 classes, or None. Only probes and supervised training read them.
         class_names: Names of the classes; empty without labels.
         unlabelled: Why there are no labels, if some were expected.
     """
 
     names: Sequence[str]
-    sizes: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     class_names: list[str]
     unlabelled: str
@@ -41,13 +53,30 @@ class ImageSet(ABC):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
     @abstractmethod
-    def read(self, index: int, shrink: float = 1.0) -> Image.Image:
-        """Image ``index``, upright, RGB; see `quarterturn.data.image_file.read_image`."""
+    def sizes(self) -> NDArray[np.int64]:
+        """(N, 2) upright height and width in pixels; 0 where they are not known yet."""
 
-    def has_changed(self, index: int) -> bool:
-        """Whether the file of image ``index`` is another one than when it was indexed."""
-        return False
+    @abstractmethod
+    def read_sized(self, index: int, shrink: Shrink) -> tuple[Image.Image, Size]:
+        """Image ``index``, upright, RGB, and its size before it was shrunk; see `read_upright`."""
+
+    def read(self, index: int, shrink: float = 1.0) -> Image.Image:
+        """Image ``index``, upright, RGB; see `read_image`."""
+        return self.read_sized(index, lambda size: shrink)[0]
+
+    def stat(self, index: int) -> Stat:
+        """Size in bytes and times of image ``index``, as they are now."""
+        return 0, 0, 0
+
+    def note(self, seen: Sequence[Seen]) -> set[int]:
+        """Take note of images that have been read.
+
+        Returns:
+            Numbers of those whose files are not what they were when they were first seen.
+        """
+        return set()
 
     @abstractmethod
     def subset(self, indices: NDArray[np.int64]) -> ImageSet:
@@ -87,12 +116,15 @@ class ArrayImages(ImageSet):
     class_names: list[str] = field(default_factory=list)
     unlabelled: str = ""
 
-    def __post_init__(self) -> None:
-        self.sizes = np.tile(self.pixels.shape[1:3], (len(self.pixels), 1)).astype(np.int64)
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(N, 2) height and width."""
+        return np.broadcast_to(np.array(self.pixels.shape[1:3]), (len(self.pixels), 2))
 
-    def read(self, index: int, shrink: float = 1.0) -> Image.Image:
-        """Image ``index`` as a Pillow image."""
-        return Image.fromarray(self.pixels[index])
+    def read_sized(self, index: int, shrink: Shrink) -> tuple[Image.Image, Size]:
+        """Image ``index`` as a Pillow image, never shrunk."""
+        height, width = self.pixels.shape[1:3]
+        return Image.fromarray(self.pixels[index]), (height, width)
 
     def subset(self, indices: NDArray[np.int64]) -> ArrayImages:
         """These images under new numbers."""
@@ -116,51 +148,75 @@ class FileImages(ImageSet):
     """Image files, decoded when they are read.
 
     Args:
-        root: The folder that ``names`` are relative to.
-        num_bytes: (N,) size of each file.
-        modified_ns: (N,) modification time of each file in nanoseconds, which programs may set.
-        changed_ns: (N,) time of the last change to the file or its metadata, which no program can
-            set.
+        root: The folder that the names are relative to.
+        table: What is known of the files, shared with other subsets of them.
+        rows: (N,) the images' rows in the table.
         decoding: How they are decoded.
     """
 
     root: Path
-    names: Sequence[str]
-    sizes: NDArray[np.int64]
-    num_bytes: NDArray[np.int64]
-    modified_ns: NDArray[np.int64]
-    changed_ns: NDArray[np.int64]
+    table: FileTable
+    rows: NDArray[np.int64]
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
     unlabelled: str = ""
     decoding: Decoding = AS_THEY_ARE
 
+    def __post_init__(self) -> None:
+        is_whole = np.array_equal(self.rows, np.arange(len(self.table.names)))
+        names = self.table.names
+        self.names = names if is_whole else [names[row] for row in self.rows.tolist()]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(N, 2) upright height and width in pixels; 0 where they are not known yet."""
+        return self.table.rows[self.rows][:, [HEIGHT, WIDTH]]
+
+    @property
+    def num_bytes(self) -> NDArray[np.int64]:
+        """(N,) size of each file."""
+        return self.table.asked(self.rows)[:, BYTES]
+
+    @property
+    def modified_ns(self) -> NDArray[np.int64]:
+        """(N,) modification time of each file in nanoseconds, which programs may set."""
+        return self.table.asked(self.rows)[:, MODIFIED_NS]
+
+    @property
+    def changed_ns(self) -> NDArray[np.int64]:
+        """(N,) time of the last change to the file or its metadata, which no program can set."""
+        return self.table.asked(self.rows)[:, CHANGED_NS]
+
     def path(self, index: int) -> Path:
         """The file of image ``index``."""
         return self.root / self.names[index]
 
-    def read(self, index: int, shrink: float = 1.0) -> Image.Image:
+    def read_sized(self, index: int, shrink: Shrink) -> tuple[Image.Image, Size]:
         """Decode image ``index``."""
-        return read_image(self.path(index), shrink, self.decoding)
+        return read_upright(self.path(index), shrink, self.decoding)
 
-    def has_changed(self, index: int) -> bool:
-        """Whether its size or modification time differ from those that were first seen."""
-        try:
-            about = os.stat(self.path(index))
-        except OSError:
-            return True
-        seen = (self.num_bytes[index], self.modified_ns[index])
-        return (about.st_size, about.st_mtime_ns) != seen
+    def stat(self, index: int) -> Stat:
+        """Size in bytes and times of the file; zeros for one that is gone."""
+        return read_stat(str(self.path(index)))
+
+    def note(self, seen: Sequence[Seen]) -> set[int]:
+        """Fill in what was not known, and compare sizes in bytes and modification times."""
+        changed = set()
+        for index, size, stat in seen:
+            row = self.table.rows[self.rows[index]]
+            row[HEIGHT:] = size
+            if row[BYTES] == NOT_ASKED:
+                row[:HEIGHT] = stat
+            elif tuple(row[:CHANGED_NS].tolist()) != stat[:CHANGED_NS]:
+                changed.add(index)
+        return changed
 
     def subset(self, indices: NDArray[np.int64]) -> FileImages:
         """These images under new numbers."""
         return FileImages(
             self.root,
-            [self.names[i] for i in indices],
-            self.sizes[indices],
-            self.num_bytes[indices],
-            self.modified_ns[indices],
-            self.changed_ns[indices],
+            self.table,
+            self.rows[indices],
             None if self.labels is None else self.labels[indices],
             self.class_names,
             self.unlabelled,

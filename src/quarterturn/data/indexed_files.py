@@ -1,4 +1,4 @@
-"""Image files with their headers read: readable ones, unreadable ones, and HEIC files left out."""
+"""Image files of a folder: readable ones, unreadable ones, and HEIC files left out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
-from quarterturn.data.header_index import BYTES, CHANGED_NS, HEIGHT, MODIFIED_NS, WIDTH, HeaderIndex
+from quarterturn.data.file_table import HEIGHT, WIDTH, FileTable, unknown_rows
+from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.image_file import HEIC, Decoding, heic_is_readable, too_large
 from quarterturn.data.imageset import FileImages
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Files whose headers have been read; all of a small collection, or a random sample.
+
+    Attributes:
+        num_files: How many.
+        num_unreadable: Those of them that cannot be read.
+    """
+
+    num_files: int = 0
+    num_unreadable: int = 0
+
+    def __add__(self, other: Sample) -> Sample:
+        return Sample(self.num_files + other.num_files, self.num_unreadable + other.num_unreadable)
 
 
 @dataclass(frozen=True)
@@ -20,20 +37,22 @@ class IndexedFiles:
     """Status of the image files of a split.
 
     Attributes:
-        images: The files with a readable header, in the given order.
+        images: The files that are not known to be unreadable, in the given order.
         unreadable: The other files by name, with the reason.
         num_heic: HEIC files left out because the extra that reads them is not installed.
+        sample: The files whose headers have been read.
         ignored: Other files in the folder, counted by suffix.
     """
 
     images: FileImages
     unreadable: dict[str, str]
     num_heic: int
+    sample: Sample
     ignored: Counter[str] = field(default_factory=Counter)
 
 
 def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> IndexedFiles:
-    """Read the headers of image files, or take them from the index; labels are not set.
+    """Check the headers of image files, or of a sample of many; labels are not set.
 
     Args:
         root: The folder that ``names`` are relative to.
@@ -43,23 +62,24 @@ def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> Indexed
     left_out = () if heic_is_readable() else tuple(HEIC)
     candidates = [name for name in names if not name.lower().endswith(left_out)]
     absolute_root = os.path.abspath(root)
-    facts = index.inspect([os.path.join(absolute_root, name) for name in candidates])
-    reasons, is_readable = dict(facts.reasons), facts.table[:, HEIGHT] > 0
-    pixels = facts.table[:, HEIGHT] * facts.table[:, WIDTH]
-    for number in np.flatnonzero(pixels > index.max_pixels).tolist():
-        height, width = facts.table[number, [HEIGHT, WIDTH]].tolist()
-        reasons[number] = too_large(width, height, index.max_pixels) or ""
-        is_readable[number] = False
-    readable = np.flatnonzero(is_readable)
-    table = facts.table[readable]
+    sample = index.sample(len(candidates))
+    chosen = np.union1d(sample, index.known_unreadable(absolute_root, candidates))
+    facts = index.inspect([os.path.join(absolute_root, candidates[i]) for i in chosen.tolist()])
+    reasons = {int(chosen[row]): reason for row, reason in facts.reasons.items()}
+    for row in np.flatnonzero(facts.table[:, HEIGHT] * facts.table[:, WIDTH] > index.max_pixels):
+        height, width = facts.table[row, [HEIGHT, WIDTH]].tolist()
+        reasons[int(chosen[row])] = too_large(width, height, index.max_pixels) or ""
+    rows = unknown_rows(len(candidates))
+    rows[chosen] = facts.table
+    readable = np.delete(np.arange(len(candidates)), list(reasons))
     images = FileImages(
         root,
-        [candidates[number] for number in readable],
-        table[:, [HEIGHT, WIDTH]],
-        table[:, BYTES].copy(),
-        table[:, MODIFIED_NS].copy(),
-        table[:, CHANGED_NS].copy(),
+        FileTable(absolute_root, candidates, rows),
+        readable,
         decoding=Decoding(max_pixels=index.max_pixels),
     )
     unreadable = {candidates[number]: reasons[number] for number in sorted(reasons)}
-    return IndexedFiles(images, unreadable, len(names) - len(candidates))
+    num_bad = sum(number in reasons for number in sample.tolist())
+    return IndexedFiles(
+        images, unreadable, len(names) - len(candidates), Sample(len(sample), num_bad)
+    )

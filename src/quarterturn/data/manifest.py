@@ -82,13 +82,13 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
     for split in SPLITS:
         if members := [row for row in rows if row.split == split]:
             files = index_files(path.parent, [row.path for row in members], index)
-            splits[split] = IndexedFiles(
-                _with_labels(files.images, members),
-                {
+            splits[split] = replace(
+                files,
+                images=_with_labels(files.images, members),
+                unreadable={
                     name: "no such file" if reason == NO_SUCH_FILE else reason
                     for name, reason in files.unreadable.items()
                 },
-                files.num_heic,
             )
     if "train" not in splits:
         raise DataError(f"{path} has no images in the split 'train'")

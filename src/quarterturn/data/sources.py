@@ -20,12 +20,12 @@ from quarterturn.data.folder import index_folder, is_image_name, list_images
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.image_file import UNSUPPORTED, irregular
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.indexed_files import IndexedFiles
+from quarterturn.data.indexed_files import IndexedFiles, Sample
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.npz import read_npz
 from quarterturn.data.split_folders import find_split_folders
-from quarterturn.data.unreadable import check_unreadable, count_files, list_unreadable
+from quarterturn.data.unreadable import check_sample, check_unreadable, count_files, list_unreadable
 from quarterturn.data.white_point import find_levels
 from quarterturn.errors import DataError
 
@@ -50,6 +50,7 @@ class Source:
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are not images, counted by suffix.
         num_heic: HEIC files left out because the extra that reads them is not installed.
+        sample: The image files whose headers have been read.
         ignored_columns: Columns of a manifest other than path, label and split.
         index: The index of file headers; None if the images came as arrays.
     """
@@ -63,6 +64,7 @@ class Source:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     num_heic: int = 0
+    sample: Sample = field(default_factory=Sample)
     ignored_columns: list[str] = field(default_factory=list)
     index: HeaderIndex | None = None
 
@@ -73,7 +75,7 @@ class Source:
 
     @property
     def num_indexed(self) -> int:
-        """Images with a readable header, over the splits in use."""
+        """Images that are not known to be unreadable, over the splits in use."""
         return sum(map(len, self.splits.values()))
 
     @property
@@ -110,7 +112,7 @@ class Source:
         """Stop when too many files are unreadable: of those in use, or of all files.
 
         Args:
-            failed: Files in use that failed to decode despite a readable header, with the reason.
+            failed: Files in use that failed to decode, with the reason.
             num_used: Images in use, including the failed ones.
             max_bad_fraction: Largest share of files that may fail.
 
@@ -190,7 +192,7 @@ def open_source(
         max_bad_fraction: Largest share of image files that may be unreadable.
         max_pixels: Larger images count as unreadable.
         white: White point of 16-bit grey files; by default that of a sample of them.
-        verify: Decode every file in full, not only its header.
+        verify: Decode every file in full before anything else.
         download: Fetch a named data set that is missing; nothing is downloaded otherwise.
         min_images: Fewest images to train on; 1 where nothing is trained.
 
@@ -209,6 +211,9 @@ def open_source(
     if index is not None:
         source.keep_index(index)
     source.set_white(white)
+    num_files = source.num_indexed + len(source.unreadable)
+    if source.sample.num_files < num_files:
+        check_sample(num_files, source.sample, source.unreadable, max_bad_fraction)
     source.check_failures({}, source.num_indexed, max_bad_fraction)
     if len(source.train) < min_images:
         raise DataError(
@@ -269,6 +274,7 @@ def _source_of_files(name: str, splits: Mapping[str, IndexedFiles], index: Heade
             source.unreadable[source.file_of(split, file)] = reason
         source.ignored += files.ignored
         source.num_heic += files.num_heic
+        source.sample += files.sample
     return source
 
 

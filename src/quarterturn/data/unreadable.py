@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Mapping
 
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.indexed_files import Sample
 from quarterturn.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 MAX_LISTED = 20
+DEVIATIONS = 4
+"""Standard deviations by which a sample's unreadable files have to exceed the limit."""
 
 
 def check_unreadable(unreadable: dict[str, str], num_readable: int, max_fraction: float) -> None:
@@ -29,6 +33,32 @@ def check_unreadable(unreadable: dict[str, str], num_readable: int, max_fraction
         raise DataError(
             f"{len(unreadable):,} of {count_files(total)} cannot be read "
             f"({len(unreadable) / total:.1%}; the limit --max-bad-fraction is "
+            f"{max_fraction:.1%}):\n" + "\n".join(list_unreadable(unreadable)) + f"\n{_ADVICE}"
+        )
+
+
+def check_sample(
+    num_files: int, sample: Sample, unreadable: dict[str, str], max_fraction: float
+) -> None:
+    """Stop when a sample says that too many image files cannot be read.
+
+    The share in the sample has to exceed the limit by so much that it is no accident.
+
+    Args:
+        num_files: Image files in all.
+        sample: Those of them whose headers have been read.
+        unreadable: Files that cannot be read, with the reason.
+        max_fraction: Largest share of all files that may be unreadable.
+
+    Raises:
+        DataError: The sample says that there are more; lists the files with their reasons.
+    """
+    deviation = math.sqrt(sample.num_files * max_fraction * (1 - max_fraction))
+    if sample.num_unreadable > sample.num_files * max_fraction + DEVIATIONS * deviation:
+        share = sample.num_unreadable / sample.num_files
+        raise DataError(
+            f"{sample.num_unreadable:,} of {sample.num_files:,} image files, a random sample of "
+            f"{num_files:,}, cannot be read ({share:.1%}; the limit --max-bad-fraction is "
             f"{max_fraction:.1%}):\n" + "\n".join(list_unreadable(unreadable)) + f"\n{_ADVICE}"
         )
 

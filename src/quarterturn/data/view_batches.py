@@ -67,7 +67,7 @@ class ViewBatches(TrainingBatches):
         """See `TrainingBatches.epoch`."""
         for decoded in self._decoded(self._plans(epoch, first)):
             self.note_failed(decoded.failed)
-            self.changed |= decoded.changed
+            self.changed |= self.images.note(decoded.seen)
             yield self._finished(decoded, epoch)
 
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:

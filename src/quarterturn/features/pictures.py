@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image
 
 from quarterturn.config import DataConfig
 from quarterturn.data.crop_plans import centre_crops
-from quarterturn.data.crops import crop_file_image, shrink_for
-from quarterturn.data.image_file import UnreadableImageError
+from quarterturn.data.crops import Box, crop_file_image, shrink_for
+from quarterturn.data.image_file import Size, UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 
 THUMBNAIL_SIDE = 128
@@ -20,14 +21,15 @@ def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
     Crops that the network sees smaller keep the pixels it sees, enlarged.
     """
     side = min(crop.image_size, THUMBNAIL_SIDE)
-    size = images.sizes[index : index + 1]
-    box = centre_crops(1, crop.eval_crop).crops(size).boxes[0]
-    height, width = size[0].tolist()
+
+    def box(size: Size) -> Box:
+        return centre_crops(1, crop.eval_crop).crops(np.array([size])).boxes[0]
+
     try:
-        image = images.read(index, shrink=shrink_for(box, side))
+        image, size = images.read_sized(index, lambda size: shrink_for(box(size), side))
     except UnreadableImageError:  # it was read a moment ago; a grey square shows that it is gone
         return Image.new("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE), "grey")
-    pixels = crop_file_image(image, (height, width), box, False, side)
+    pixels = crop_file_image(image, size, box(size), False, side)
     small = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     enlarged = side * max(1, round(THUMBNAIL_SIDE / side))
     return small.resize((enlarged, enlarged), Image.Resampling.NEAREST)

@@ -26,7 +26,12 @@ def write_items(
         failed: Images of either that could not be decoded after all, by name, with the reason.
     """
     every = [images for images in (held_out, source.train) if images is not None]
-    sizes = {n: s for images in every for n, s in zip(images.names, images.sizes, strict=True)}
+    sizes = {
+        name: size
+        for images in every
+        for name, size in zip(images.names, images.sizes.tolist(), strict=True)
+        if size != [0, 0]
+    }
     status = dict.fromkeys(source.train.names, "not used")
     status |= dict.fromkeys(held_out.names if held_out is not None else [], "held out")
     status |= dict.fromkeys(train.names, "trained on")
