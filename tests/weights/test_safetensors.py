@@ -15,7 +15,7 @@ from quarterturn.weights.safetensors import export_safetensors
 from tests.fixtures.runs import MakeRun
 
 
-@pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
+@pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance", "multiview", "simclr"])
 @torch.no_grad()
 def test_all_is_read_back(make_run: MakeRun, method: str, tmp_path: Path) -> None:
     run = make_run(method=method, epochs=30, seed=4)

@@ -56,7 +56,7 @@ def import_checkpoint(
         imported=weights.imported,
     )
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
-    state |= settings_record(weights.config)
+    state |= settings_record(weights.config, weights.class_names)
     with run.draft(overwrite=options.overwrite) as draft:
         save_checkpoint(draft.checkpoint, state)
     for line in _summary(weights):
