@@ -34,7 +34,13 @@ from quarterturn.runs import (
 )
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import train
-from quarterturn.runs.start import fit_batch_size, resumed_runtime, starting, warn_unfinished
+from quarterturn.runs.start import (
+    fit_batch_size,
+    new_runtime,
+    resumed_runtime,
+    starting,
+    warn_unfinished,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +87,7 @@ def finetune(
     check_network(config)
     if pretrained is not None:
         _check_backbone(pretrained, config)
-    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    runtime = new_runtime(config)
     if pretrained is not None:
         warn_unfinished(pretrained)
     try:

@@ -104,6 +104,9 @@ class RunConfig:
     """Compute each batch in N parts, one after the other, to save memory. The gradient is the whole
     batch's, class weights included; batch norm sees one part at a time, and so does the first
     step's Z of nce."""
+    sync_batch_norm: bool = False
+    """Over several GPUs, let batch norm take its statistics over the whole batch, where each
+    process takes its own share. Costs an exchange in every layer."""
     seed: Annotated[Seed, COMMON] = 0
     """Weights, order, crops and noise follow from it."""
     precision: Precision = "auto"

@@ -70,7 +70,8 @@ class Runtime:
     def wrap(self, network: nn.Module) -> nn.Module:
         """The network as it is trained: compiled on demand, gradients averaged over processes.
 
-        Batch norm sees one process's share of the batch, all four copies of each image.
+        Batch norm sees one process's share of the batch, all four copies of each image, unless it
+        is synchronised; see `quarterturn.runs.batch_statistics`.
         """
         if self.world_size > 1:
             network = DistributedDataParallel(network)

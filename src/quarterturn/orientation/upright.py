@@ -30,7 +30,7 @@ from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
-from quarterturn.runs.start import resumed_runtime, select_for_all, starting
+from quarterturn.runs.start import new_runtime, resumed_runtime, select_for_all, starting
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def upright(
     if config.run.epochs == 0:
         raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")
     check_network(config)
-    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    runtime = new_runtime(config)
     try:
         images = select_for_all(data, config, runtime)
         # The copies among them are counted later; that takes longer.

@@ -28,7 +28,13 @@ from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import TrainingFiles, train
-from quarterturn.runs.start import fit_batch_size, resumed_runtime, select_for_all, starting
+from quarterturn.runs.start import (
+    fit_batch_size,
+    new_runtime,
+    resumed_runtime,
+    select_for_all,
+    starting,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +78,7 @@ def pretrain(
     elif config.noise_aware.upright != "none":
         upright = upright_file(config.noise_aware.upright).resolve()
         config = config.with_settings(upright=str(upright))
-    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    runtime = new_runtime(config)
     try:
         images = select_for_all(data, config, runtime)
         if config.noise_aware.upright == "auto":

@@ -31,6 +31,7 @@ from quarterturn.methods.base import Method
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import memory_words
 from quarterturn.progress import stage
+from quarterturn.runs.batch_statistics import statistics_words, synchronise
 from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.restoring import restore
 from quarterturn.runs.run import Run
@@ -188,6 +189,9 @@ def train(job: TrainingJob[M]) -> Training[M]:
     runtime = job.runtime
     if runtime.is_main:
         job.introduce(training)
+        network, processes = training.method.network, runtime.world_size
+        if words := statistics_words(network, job.config, processes):
+            logger.info(words)
         if training.step:
             logger.info(f"resuming after step {training.step:,}")
 
@@ -220,6 +224,8 @@ def prepare(job: TrainingJob[M]) -> Training[M]:
     """Build everything that a training is made of, in the state of its last checkpoint."""
     config, files, is_main = job.config, job.files, job.runtime.is_main
     method = job.build_method()
+    if config.run.sync_batch_norm and job.runtime.world_size > 1:
+        synchronise(method.network)
     batches = job.build_batches(method)
     telemetry = Telemetry(
         files.metrics if is_main else None,

@@ -14,6 +14,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, QuarterturnError
 from quarterturn.files import write_json
 from quarterturn.methods.configuration import Config
+from quarterturn.runs.batch_statistics import check_device
 from quarterturn.runs.environment import environment
 from quarterturn.runs.run import Run
 
@@ -34,6 +35,17 @@ def select_for_all(
     download = config.machine.download
     with runtime.main_first(download):
         return select_images(data, config.data, index=index, download=download and runtime.is_main)
+
+
+def new_runtime(config: Config) -> Runtime:
+    """The runtime that a run begins with.
+
+    Raises:
+        ConfigError: The device, or what it is to do, is not possible here.
+    """
+    runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
+    check_device(config, runtime)
+    return runtime
 
 
 def fit_batch_size(config: Config, num_images: int, runtime: Runtime) -> Config:
@@ -102,11 +114,12 @@ def resumed_runtime(run: Run) -> Runtime:
     """The runtime that a run resumes with: its device, in the precision it began with.
 
     Raises:
-        ConfigError: It began with another number of processes.
+        ConfigError: It began with another number of processes, or on another kind of device.
     """
     stored, machine = run.read_json("environment.json"), run.config.machine
     precision = stored.get("precision", run.config.run.precision)
     runtime = Runtime(machine.device, precision, compile=machine.compile)
+    check_device(run.config, runtime)
     if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
         raise ConfigError(
             f"the run began with {before} processes and cannot resume with {runtime.world_size}: "
