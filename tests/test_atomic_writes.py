@@ -17,6 +17,7 @@ OURS = {"write_text", "write_bytes"}
 """Called by name alone, those of `quarterturn.files`."""
 ALLOWED = {
     "data/turned_files.py": "draws an image into memory",
+    "engine/torchrun.py": "the file is torchrun's",
     "engine/telemetry.py": "metrics.jsonl grows by lines and is cut back to the checkpoint",
     "features/cache.py": "an entry's folder is made beside and renamed when it is whole",
     "files.py": "it is the one way",

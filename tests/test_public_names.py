@@ -102,8 +102,8 @@ def test_unknown_names_are_attribute_errors():
         "from quarterturn import long_tail_counts, long_tail_indices",
         "import quarterturn.cli",
         "import quarterturn.config, quarterturn.presets, quarterturn.errors",
-        "from quarterturn.cli import parse; parse(['pretrain', 'digits', '--epochs', '3'])",
-        "from quarterturn.cli import parse; parse(['upright', 'digits', '--folds', '3'])",
+        "from quarterturn.cli.parsing import parse; parse(['pretrain', 'digits', '--epochs', '3'])",
+        "from quarterturn.cli.parsing import parse; parse(['upright', 'digits', '--folds', '3'])",
     ],
 )
 def test_nothing_heavy_is_loaded(statement):

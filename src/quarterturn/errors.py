@@ -27,3 +27,7 @@ class OutputError(QuarterturnError):
 
 class TrainingError(QuarterturnError):
     """A training that cannot continue, such as a loss that is no longer a number."""
+
+
+class MachineError(QuarterturnError):
+    """The machine stopped the work: no memory is left, or a process was killed."""

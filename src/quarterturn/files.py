@@ -62,10 +62,15 @@ def explained(path: Path) -> Iterator[None]:
 
     Raises:
         OutputError: In place of the system's own error, or of a library's around it.
+        BaseException: Ctrl-C, or another signal's exception, in place of a library's error about a
+            file that it left unfinished: ``torch.save`` raises one of its own.
     """
     try:
         yield
     except (OSError, RuntimeError) as error:
+        for inner in chain(error):
+            if not isinstance(inner, Exception):
+                raise inner from None
         if (cause := refusal(error)) is None:
             raise
         raise OutputError(f"cannot write {path}: {cause.strerror}; {_advice(cause)}") from error
@@ -189,12 +194,20 @@ def refusal(error: BaseException) -> OSError | None:
 
     Libraries wrap it in errors of theirs: ``torch.save`` raises a RuntimeError on a full disk.
     """
-    inner: BaseException | None = error
-    while inner is not None:
+    for inner in chain(error):
+        if "DataLoader worker" in str(inner):
+            return None  # torch reports a killed worker amid anything, such as handling an OSError
         if isinstance(inner, OSError) and inner.strerror:
             return inner
-        inner = inner.__cause__ or inner.__context__
     return None
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it: each was raised from the next, or while handling it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        yield inner
+        inner = inner.__cause__ if inner.__suppress_context__ else inner.__context__
 
 
 def _advice(cause: OSError) -> str:

@@ -138,7 +138,7 @@ class TestResume:
             call = parse(["pretrain", *words])
             assert call.function == "quarterturn.pretraining.pretrain:resume"
             assert call.arguments == (path,)
-            assert call.keywords == {"config": config}
+            assert call.keywords == {"config": config, "data": None}
 
     def test_passes_on_what_else_is_given(self, run):
         path, config = run
@@ -148,7 +148,14 @@ class TestResume:
     def test_of_upright_takes_its_format(self, run):
         call = parse(["upright", "--resume", str(run[0]), "--format", "dat"])
         assert call.function == "quarterturn.orientation.upright:resume_upright"
-        assert call.keywords == {"config": run[1], "format": "dat"}
+        assert call.keywords == {"config": run[1], "data": None, "format": "dat"}
+
+    @pytest.mark.parametrize("command", ["pretrain", "upright", "finetune"])
+    def test_takes_images_that_have_moved(self, run, command, capsys):
+        words = [command, "--data", "elsewhere"]
+        assert parse([*words, "--resume", str(run[0])]).keywords["data"] == "elsewhere"
+        assert main(words) == 2
+        assert "--data says where the images of a run are" in capsys.readouterr().err
 
     def test_refuses_other_settings(self, run, capsys):
         assert main(["pretrain", "--resume", str(run[0]), "--epochs", "9"]) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -27,14 +28,55 @@ def kill_at_step(step: int) -> None:
 
     SIGKILL cannot be caught: what is on the disk is what a power cut would leave.
     """
+    signal_at_step(step, signal.SIGKILL)
+
+
+def signal_at_step(step: int, number: int) -> None:
+    """Arrange that this process gets a signal before the given step is made."""
+    at_step(step, lambda: os.kill(os.getpid(), number))
+
+
+def kill_worker_at_step(step: int) -> None:
+    """Arrange that a process that reads images for this one is killed before the given step."""
+    at_step(step, lambda: multiprocessing.active_children()[0].kill())
+
+
+def delete_at_step(step: int, folder: Path) -> None:
+    """Arrange that a folder is deleted before the given step."""
+    at_step(step, lambda: shutil.rmtree(folder))
+
+
+def at_step(step: int, act: Callable[[], object]) -> None:
+    """Arrange that something happens before the given step is made."""
     plain = loop.training_step
 
     def training_step(training: loop.Training, *rest: Any) -> dict[str, torch.Tensor]:
         if training.step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         return plain(training, *rest)
 
     loop.training_step = training_step
+
+
+def signal_while_writing(checkpoint: int, number: int) -> None:
+    """Arrange that this process gets a signal amid the n-th checkpoint."""
+    plain, written = torch.save, []
+
+    class Signalling:
+        def __init__(self, file: BinaryIO) -> None:
+            self.file, self.flush = file, file.flush
+
+        def write(self, part: Any) -> int:
+            if len(written) == checkpoint:
+                written.append(None)
+                os.kill(os.getpid(), number)
+            return self.file.write(part)
+
+    def save(state: dict[str, Any], file: BinaryIO) -> None:
+        written.append(state)
+        plain(state, Signalling(file))
+
+    torch.save = save
 
 
 def kill_while_writing(checkpoint: int) -> None:
@@ -54,7 +96,11 @@ def kill_while_writing(checkpoint: int) -> None:
     torch.save = save
 
 
-def _child(words: list[str], sabotage: tuple[Callable[[int], None], int] | None, log: str) -> None:
+Sabotage = tuple[Any, ...]
+"""A function of those above, and its arguments."""
+
+
+def _child(words: list[str], sabotage: Sabotage | None, log: str) -> None:
     with open(log, "w") as file:
         sys.stdout = sys.stderr = file
         torch.set_num_threads(1)
@@ -62,19 +108,23 @@ def _child(words: list[str], sabotage: tuple[Callable[[int], None], int] | None,
         # own would not notice that it was killed, and stay.
         multiprocessing.set_start_method("fork", force=True)
         if sabotage is not None:
-            sabotage[0](sabotage[1])
+            sabotage[0](*sabotage[1:])
         sys.exit(main(words))
 
 
-def quarterturn(
-    *words: object, log: Path, sabotage: tuple[Callable[[int], None], int] | None = None
-) -> int:
+def quarterturn(*words: object, log: Path, sabotage: Sabotage | None = None) -> int:
     """Run a command; returns its exit status, -9 when it was killed. Its words go to ``log``."""
-    child = processes.Process(target=_child, args=([str(w) for w in words], sabotage, str(log)))
-    child.start()
+    child = started(*words, log=log, sabotage=sabotage)
     child.join()
     assert child.exitcode is not None
     return child.exitcode
+
+
+def started(*words: object, log: Path, sabotage: Sabotage | None = None) -> Any:
+    """Run a command without waiting for its end."""
+    child = processes.Process(target=_child, args=([str(w) for w in words], sabotage, str(log)))
+    child.start()
+    return child
 
 
 def as_group(world_size: int, work: Callable[..., None], *rest: object) -> None:

@@ -19,6 +19,7 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
+from quarterturn.runs.lock import FILE as LOCK
 from tests.fixtures.runs import QUICK
 
 from ..data.fake_cifar import write_cifar
@@ -168,7 +169,7 @@ def test_overwrite_deletes_an_earlier_run(digits_run: Run, tmp_path: Path) -> No
 
 def test_a_finished_run_is_left_as_it_is(digits_run: Run) -> None:
     def stamps() -> dict[Path, int]:
-        files = [p for p in digits_run.path.rglob("*") if p.is_file()]
+        files = [p for p in digits_run.path.rglob("*") if p.is_file() and p.name != LOCK]
         return {p: p.stat().st_mtime_ns for p in files}
 
     before = stamps()

@@ -38,6 +38,7 @@ from quarterturn.runs.start import (
     fit_batch_size,
     new_runtime,
     resumed_runtime,
+    resuming,
     starting,
     warn_unfinished,
 )
@@ -124,7 +125,9 @@ def finetune(
         runtime.close()
 
 
-def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[Run]:
+def resume_finetune(
+    path: Path | str, *, config: Config | None = None, data: Path | str | None = None
+) -> list[Run]:
     """Continue interrupted runs from their last checkpoints, or from the beginning without one.
 
     Args:
@@ -132,6 +135,7 @@ def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[R
             and spread written.
         config: The settings that the user asks for, with the first seed; see
             `Run.with_machine_of` for what may differ.
+        data: Where the runs' images are now, if they have moved; kept with the runs.
 
     Returns:
         The finished runs, one for each seed. A run that was finished before is left as it is.
@@ -152,11 +156,14 @@ def resume_finetune(path: Path | str, *, config: Config | None = None) -> list[R
     run = runs[0]
     runtime = resumed_runtime(run)
     try:
-        split = _open(run.data_or_own(None), run.config, runtime, run.index)
-        for run in runs:
-            run.require_images(_examples(split, run.config).train)
-            run.require_labels(split.labels_fingerprint())
-        _train_all(path, runs, split, runtime)
+        with resuming(runs, runtime):
+            place = run.place_of_data(data)
+            split = _open(place, run.config, runtime, run.index)
+            for run in runs:
+                run.require_images(_examples(split, run.config).train, place)
+                run.require_labels(split.labels_fingerprint())
+            runs = [run.with_data(place, write=runtime.is_main) for run in runs]
+            _train_all(path, runs, split, runtime)
         return runs
     finally:
         runtime.close()

@@ -1,7 +1,8 @@
 """The command line: words in, one function of the library called.
 
 `quarterturn.cli.commands` says what there is, `quarterturn.cli.parsing` makes a call of words.
-Nothing heavy is imported here, so that ``--help`` answers at once.
+Nothing heavy is imported here, so that ``--help`` answers at once, and Ctrl-C finds somebody who
+answers while the rest is being loaded.
 """
 
 from __future__ import annotations
@@ -11,28 +12,23 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from quarterturn.cli.commands import COMMANDS
 from quarterturn.cli.failure import refuse_several, report_error, report_failure
-from quarterturn.cli.parsing import parse
 from quarterturn.errors import QuarterturnError
+from quarterturn.runs.failures import Terminated, failures_explained, notes, with_notes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 for an error the user can put right."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if words == ["--version"]:
-        print(f"quarterturn {version('quarterturn')}")
-        return 0
-    try:
-        call = parse(words)
-        if not COMMANDS[words[0]].shared:
-            refuse_several(words[0])
-        from quarterturn.cli.terminal import narrated  # not for --help, which it would slow down
+    """Run one command.
 
-        with narrated():
-            call.run()
+    Returns:
+        The exit status: 0; 2 for an error that the user can put right; 130 after Ctrl-C; 143 after
+        SIGTERM.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(words)
     except QuarterturnError as error:
-        return report_failure(str(error))
+        return report_failure(with_notes(error))
     except BrokenPipeError:
         # Whoever read the output, such as head, has enough; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,16 +36,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno is None:  # not from the operating system: a defect of ours
             raise
-        return report_failure(str(error))
-    except KeyboardInterrupt:
-        hint = _after_interrupt(words)
-        print(f"quarterturn: interrupted{hint and f'; {hint}'}", file=sys.stderr)
+        return report_failure(with_notes(error))
+    except KeyboardInterrupt as stop:
+        print(f"quarterturn: {with_notes(stop)}", file=sys.stderr)
         return 130
+    except Terminated as stop:
+        print(f"quarterturn: {with_notes(stop)}", file=sys.stderr)
+        return 143
     except Exception as error:
-        return report_error(error, _after_interrupt(words))
+        return report_error(error, notes(error))
     return 0
 
 
-def _after_interrupt(words: list[str]) -> str:
-    """What to say when the command has been interrupted; empty where nothing is kept."""
-    return COMMANDS[words[0]].after_interrupt if words and words[0] in COMMANDS else ""
+def _run(words: list[str]) -> None:
+    if words == ["--version"]:
+        print(f"quarterturn {version('quarterturn')}")
+        return
+    from quarterturn.cli.signals import signals_raised  # see above
+
+    with signals_raised(), failures_explained():
+        from quarterturn.cli.commands import COMMANDS
+        from quarterturn.cli.parsing import parse
+
+        call = parse(words)
+        if not COMMANDS[words[0]].shared:
+            refuse_several(words[0])
+        from quarterturn.cli.terminal import narrated  # not for --help, which it would slow down
+
+        with narrated():
+            call.run()

@@ -78,7 +78,6 @@ class Command:
         options: Their dataclass; its docstring says what the command does.
         positionals: The words that it takes, in their order.
         training: For a command that trains.
-        after_interrupt: What to say when it has been interrupted; empty where nothing is kept.
         shared: Whether several processes of torchrun share its work; any other would do it several
             times over.
     """
@@ -87,7 +86,6 @@ class Command:
     options: type
     positionals: tuple[Positional, ...] = ()
     training: Training | None = None
-    after_interrupt: str = ""
     shared: bool = False
 
 
@@ -102,7 +100,6 @@ COMMANDS = {
         PretrainOptions,
         (DATA,),
         Training("quarterturn.pretraining.pretrain:resume", default_preset),
-        "resume with: quarterturn pretrain --resume RUN",
         shared=True,
     ),
     "upright": Command(
@@ -115,7 +112,6 @@ COMMANDS = {
             "rotnet",
             ("format",),
         ),
-        "resume with: quarterturn upright --resume RUN",
         shared=True,
     ),
     "orient": Command(
@@ -134,7 +130,6 @@ COMMANDS = {
         "quarterturn.probing.probe:probe",
         ProbeOptions,
         (RUN, Positional("DATA", "Images with labels: sub-folders, or what the data brings.")),
-        after_interrupt="the same command resumes a preset's training",
         shared=True,
     ),
     "finetune": Command(
@@ -146,7 +141,6 @@ COMMANDS = {
             default_classifier_preset,
             "classifier",
         ),
-        "resume with: quarterturn finetune --resume RUN",
         shared=True,
     ),
     "predict": Command(

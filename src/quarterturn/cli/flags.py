@@ -95,6 +95,12 @@ def entries(command: Command, config: Config | None, *, any_method: bool) -> Ite
         None,
         "Resume this run; it keeps its settings, and others are refused.",
     )
+    yield Entry(
+        "data",
+        Annotated[str | None, Flag(metavar="DATA")],
+        None,
+        "With --resume: where the run's images are now, if they have moved.",
+    )
     for group_name in command.options.groups:  # type: ignore[attr-defined]
         group, section = getattr(config, group_name), SECTIONS[group_name]
         if group_name == "method" and command.training.method is None:

@@ -85,14 +85,20 @@ def _training_call(
         parsed: Options and settings by name.
     """
     assert command.training is not None
-    resumed = parsed.pop("resume")
+    resumed, moved = parsed.pop("resume"), parsed.pop("data")
     own = {field.name: parsed.pop(field.name) for field in fields(command.options)}
     parsed.pop("method", None)  # `config` has its options already
     config = config.with_settings(**parsed)
     if resumed is not None:
         _check_resume(command, positionals[0], own)
         passed_on = {name: own[name] for name in command.training.resume_options}
-        return Call(command.training.resume, (resumed,), {"config": config, **passed_on})
+        keywords = {"config": config, "data": moved, **passed_on}
+        return Call(command.training.resume, (resumed,), keywords)
+    if moved is not None:
+        raise ConfigError(
+            "--data says where the images of a run are that is resumed, and there is no --resume: "
+            "give DATA without --data"
+        )
     if positionals[0] is None:
         expected = command.positionals[0].help.rstrip(".")
         raise ConfigError(f"expected DATA: {expected[0].lower()}{expected[1:]}")
@@ -119,6 +125,7 @@ def _check_resume(command: Command, data: str | None, own: dict[str, Any]) -> No
         raise ConfigError(
             f"--resume RUN takes {', '.join(given)} from the run: leave "
             f"{'it' if len(given) == 1 else 'them'} out"
+            + ("; if the images have moved, give --data DATA" if data is not None else "")
         )
 
 

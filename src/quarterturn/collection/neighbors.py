@@ -29,9 +29,11 @@ from quarterturn.pages.tables import show
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
 
 
+@locking_its_run
 def neighbors(
     run: Path | str,
     image: Path | str,
@@ -64,7 +66,7 @@ def neighbors(
     opened = Run.open(run)
     reading = options.reading_as(opened.config.data)
     crop = replace(opened.config.data, **reading)
-    data = opened.data_or_own(options.data)
+    data = opened.data_or_own(options.data, "--data DATA")
     source = open_source(data, index=opened.index, min_images=1, **reading)
     source.log_summary()
     query = find_image(source, str(image))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from quarterturn.pages.report import write_report
 from quarterturn.runs import Run, seed_runs
+from quarterturn.runs.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,10 @@ def report(run: Path | str) -> Path:
         CheckpointError: There is no such run.
     """
     runs = seed_runs(Path(run)) or [Run.open(run)]
-    pages = [write_report(each) for each in runs]
+    pages = []
+    for each in runs:
+        with locked(each.path):
+            pages.append(write_report(each))
     for page in pages:
         logger.info("report: %s", page)
     return pages[0]

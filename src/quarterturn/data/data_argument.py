@@ -46,6 +46,14 @@ def locate(data: str) -> str:
     return str(path.resolve())
 
 
+def is_there(data: str) -> bool:
+    """Whether anything is where DATA should be; it need not be readable."""
+    named = split_name(data)
+    is_named = named is not None and named.name in NAMED_SOURCES
+    place = named.root if named is not None and is_named else Path(data).expanduser()
+    return data == DIGITS or place.exists()
+
+
 def short_name(data: str) -> str:
     """DATA as part of a file name: the last two parts of a path, or NAME and ROOT's last part."""
     named = split_name(data)

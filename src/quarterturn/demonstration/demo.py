@@ -106,7 +106,14 @@ def demo(
     trainings, measurings = (3, 5) if images.train.labels is None else (4, 7)
     rows: dict[str, Cells] = {}
     with (
-        starting([run], runtime, source, lambda draft: None, overwrite=options.overwrite),
+        starting(
+            [run],
+            runtime,
+            source,
+            lambda draft: None,
+            overwrite=options.overwrite,
+            can_resume=False,
+        ),
         stage("demo", total=trainings + MEASURING_SHARE * measurings),
     ):
         for name, cells in _measure_all(run, images, runtime):

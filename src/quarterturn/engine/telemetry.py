@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quarterturn.errors import CheckpointError, TrainingError
+from quarterturn.errors import CheckpointError, OutputError, TrainingError
+from quarterturn.files import explained
 from quarterturn.progress import duration
 
 logger = logging.getLogger(__name__)
@@ -169,13 +173,8 @@ class Telemetry:
         if self._file is not None:
             line = {"kind": kind, "step": step, "epoch": epoch, **values}
             line["elapsed_s"] = round(self.elapsed_s, 3)
-            try:
+            with self._explained():
                 self._file.write(json.dumps(line).encode() + b"\n")
-            except OSError as error:
-                raise CheckpointError(
-                    f"cannot write {self.path}: {error.strerror}; the last good checkpoint: "
-                    f"{self.last_checkpoint}"
-                ) from error
         if self._tensorboard is not None:
             for name, value in values.items():
                 if isinstance(value, float):
@@ -188,7 +187,11 @@ class Telemetry:
     def state_dict(self) -> dict[str, Any]:
         """How much of the log is sure, and the time spent."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            with self._explained():
+                os.fsync(self._file.fileno())
+                # An open file takes lines even when it is in no folder any more.
+                if os.fstat(self._file.fileno()).st_nlink == 0:
+                    raise FileNotFoundError(errno.ENOENT, "it was deleted")
             self._bytes = self._file.tell()
         return {
             "bytes": self._bytes,
@@ -200,6 +203,18 @@ class Telemetry:
         """Continue a log; lines after the checkpoint are cut off when it is opened."""
         self._bytes, self._elapsed_before = state["bytes"], state["elapsed_s"]
         self._last_step = state["last_step"]
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what is left where the operating system refuses to write the log."""
+        assert self.path is not None
+        try:
+            with explained(self.path):
+                yield
+        except OutputError as error:
+            raise CheckpointError(
+                f"{error}; the last good checkpoint: {self.last_checkpoint}"
+            ) from error
 
     def _log_estimate(self, step: int) -> None:
         assert self._start is not None

@@ -27,6 +27,7 @@ from quarterturn.pages.tables import printable, show
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 Verdicts = dict[str, list[str]]
 
 
+@locking_its_run
 def orient(
     run: Path | str,
     data: Path | str | None = None,

@@ -30,7 +30,7 @@ from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
-from quarterturn.runs.start import new_runtime, resumed_runtime, select_for_all, starting
+from quarterturn.runs.start import new_runtime, resumed_runtime, resuming, select_for_all, starting
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ def resume_upright(
     path: Path | str,
     *,
     config: Config | None = None,
+    data: Path | str | None = None,
     format: str = "npz",
 ) -> Run:
     """Resume an interrupted run, fold by fold; a finished one is left as it is.
@@ -108,6 +109,7 @@ def resume_upright(
         path: The run directory.
         config: The settings that the user asks for; they may differ from the run's in the
             machine's own.
+        data: Where the run's images are now, if they have moved; kept with the run.
         format: As for `upright`.
 
     Raises:
@@ -119,9 +121,11 @@ def resume_upright(
     run = run.with_machine_of(config)
     runtime = resumed_runtime(run)
     try:
-        images = select_for_all(run.data_or_own(None), run.config, runtime, index=run.index)
-        run.require_images(images.chosen)
-        with stage("upright", total=100):
+        with resuming([run], runtime), stage("upright", total=100):
+            place = run.place_of_data(data)
+            images = select_for_all(place, run.config, runtime, index=run.index)
+            run.require_images(images.chosen, place)
+            run = run.with_data(place, write=runtime.is_main)
             make_probabilities(run, images, runtime, format=format)
         _log_closing(run)
         return run

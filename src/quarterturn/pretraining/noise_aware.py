@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from quarterturn.presets import fold_recipe
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.environment import environment
+from quarterturn.runs.lock import locked
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
             with folds.draft() as draft:
                 write_json(draft.path / "environment.json", environment(runtime, recipe))
         runtime.barrier()
-        with stage("upright", total=100, weight=upright_passes(run.config)):
+        lock = locked(kept) if runtime.is_main else nullcontext()
+        with lock, stage("upright", total=100, weight=upright_passes(run.config)):
             make_probabilities(folds, _without_labels(images), runtime)
     else:
         given = upright_file(asked)

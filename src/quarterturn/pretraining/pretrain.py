@@ -32,6 +32,7 @@ from quarterturn.runs.start import (
     fit_batch_size,
     new_runtime,
     resumed_runtime,
+    resuming,
     select_for_all,
     starting,
 )
@@ -109,13 +110,16 @@ def pretrain(
         runtime.close()
 
 
-def resume(path: Path | str, *, config: Config | None = None) -> Run:
+def resume(
+    path: Path | str, *, config: Config | None = None, data: Path | str | None = None
+) -> Run:
     """Continue an interrupted run from its last checkpoint, or from the beginning without one.
 
     Args:
         path: The run directory.
         config: The settings that the user asks for; they may differ from the run's in the
             machine's own.
+        data: Where the run's images are now, if they have moved; kept with the run.
 
     Returns:
         The finished run. A run that was finished before is left as it is.
@@ -124,8 +128,7 @@ def resume(path: Path | str, *, config: Config | None = None) -> Run:
         QuarterturnError: There is no such run, its images have changed, or so have settings.
     """
     run = Run.open(path)
-    data = run.data
-    if data is None:
+    if run.data is None:
         raise ConfigError(
             f"the weights of {path} were imported: there is no training to resume. Begin a new "
             "run with quarterturn pretrain DATA"
@@ -134,9 +137,12 @@ def resume(path: Path | str, *, config: Config | None = None) -> Run:
     run = run.with_machine_of(config)
     runtime = resumed_runtime(run)
     try:
-        images = select_for_all(data, run.config, runtime, index=run.index)
-        run.require_images(images.train)
-        _train(run, images, runtime)
+        with resuming([run], runtime):
+            place = run.place_of_data(data)
+            images = select_for_all(place, run.config, runtime, index=run.index)
+            run.require_images(images.train, place)
+            run = run.with_data(place, write=runtime.is_main)
+            _train(run, images, runtime)
         return run
     finally:
         runtime.close()

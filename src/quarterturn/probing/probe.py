@@ -26,8 +26,10 @@ from quarterturn.probing.few_shot import DRAWS, SHOTS
 from quarterturn.probing.kinds import Measured, ProbeTask, fitted, trained
 from quarterturn.probing.options import ProbeOptions
 from quarterturn.progress import stage
-from quarterturn.runs import Run
+from quarterturn.runs import Run, command_line
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.failures import stops_noted
+from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.probes import probe_result, write_result
 from quarterturn.runs.record_files import read_record
 from quarterturn.runs.records import ProbeResult
@@ -35,6 +37,7 @@ from quarterturn.runs.records import ProbeResult
 logger = logging.getLogger(__name__)
 
 
+@locking_its_run
 def probe(
     run: Path | str,
     data: Path | str,
@@ -170,7 +173,8 @@ def _measure(task: ProbeTask, options: ProbeOptions, recipe: Config | None) -> M
         if layers is not None:
             recipe = recipe.with_settings(layers=layers)
         recipe = recipe.with_settings(workers=options.workers)
-        return trained(task, seeds, options.preset or options.kind, recipe)
+        with stops_noted(lambda: f"the same command resumes it ({command_line()})"):
+            return trained(task, seeds, options.preset or options.kind, recipe)
 
 
 def _default_seeds(recipe: Config) -> int:

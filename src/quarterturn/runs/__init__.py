@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quarterturn.runs.environment import command_line
+    from quarterturn.runs.closing import command_line
     from quarterturn.runs.files import next_directory
     from quarterturn.runs.items import write_items
     from quarterturn.runs.run import Imported, Run
@@ -17,7 +17,7 @@ _HOME = {
     "RESULTS": "seeds",
     "Imported": "run",
     "Run": "run",
-    "command_line": "environment",
+    "command_line": "closing",
     "next_directory": "files",
     "prepare_seeds": "seeds",
     "seed_directory": "seeds",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def log_closing(
 def command(*words: object) -> str:
     """A command of ours as a shell takes it: ``quarterturn probe runs/digits-1 digits``."""
     return _printable(shlex.join(["quarterturn", *map(str, words)]))
+
+
+def command_line() -> str:
+    """The command as the user wrote it; only the program's name when called from Python."""
+    program = Path(sys.argv[0]).name
+    if program not in ("quarterturn", "__main__.py"):
+        return "called from Python"
+    return shlex.join(["quarterturn", *sys.argv[1:]])
 
 
 def log_unreadable(unreadable: Mapping[str, str], listed_in: Path | None = None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from quarterturn.errors import ConfigError
 from quarterturn.files import beside, explained, put_in_place
 from quarterturn.methods.configuration import Config
+from quarterturn.runs.lock import locked
 
 
 @contextmanager
@@ -28,6 +29,7 @@ def new_directory(
 
     Raises:
         ConfigError: Something is there that may not be deleted.
+        CheckpointError: A command works on what is there.
         OutputError: The directory cannot be made.
     """
     check_place(path, overwrite=overwrite, needed=needed)
@@ -37,7 +39,7 @@ def new_directory(
             draft.mkdir(parents=True)
         yield draft
         if path.exists():
-            shutil.rmtree(path)
+            delete_run(path)
         put_in_place(draft, path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -45,6 +47,16 @@ def new_directory(
             with suppress(OSError):  # another run is in it by now
                 path.parent.rmdir()
         raise
+
+
+def delete_run(path: Path) -> None:
+    """Delete a run that no command works on.
+
+    Raises:
+        CheckpointError: One does; names its process.
+    """
+    with locked(path):
+        shutil.rmtree(path)
 
 
 def check_place(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:

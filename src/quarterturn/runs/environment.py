@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shlex
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,6 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.configuration import Config
 
 PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-learn")
-
-
-def command_line() -> str:
-    """The command as the user wrote it; only the program's name when called from Python."""
-    program = Path(sys.argv[0]).name
-    if program not in ("quarterturn", "__main__.py"):
-        return "called from Python"
-    return shlex.join(["quarterturn", *sys.argv[1:]])
 
 
 def environment(runtime: Runtime, config: Config) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
 from quarterturn.files import unguarded, write_json
-from quarterturn.runs.environment import command_line
+from quarterturn.runs.closing import command_line
 from quarterturn.runs.record_files import from_json, to_json
 from quarterturn.runs.run import Run
 

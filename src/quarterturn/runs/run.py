@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from quarterturn.data.data_argument import is_there, locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.checkpoint import load_checkpoint, not_finite, unusable
 from quarterturn.errors import CheckpointError, ConfigError, DataError
@@ -187,17 +188,33 @@ class Run:
             )
         return replace(self, config=resumed)
 
-    def require_images(self, images: ImageSet) -> None:
+    def require_images(self, images: ImageSet, data: str | None = None) -> None:
         """Refuse to resume with other images.
+
+        Args:
+            images: The images there are.
+            data: DATA that they are from, if not the run's own.
 
         Raises:
             DataError: They are not those that the run began with.
         """
         if (found := images.fingerprint()) != self.fingerprint:
             raise DataError(
-                f"the images of {self.data} are not those the run began with (fingerprint {found}, "
-                f"expected {self.fingerprint}): files were added, removed or changed"
+                f"the images of {data or self.data} are not those the run began with (fingerprint "
+                f"{found}, expected {self.fingerprint}): files were added, removed or changed"
             )
+
+    def with_data(self, data: str, *, write: bool) -> Run:
+        """This run with images that have moved, once `require_images` has found them the same.
+
+        Args:
+            data: DATA, where they are now.
+            write: Keep the new place in ``config.json``.
+        """
+        if write and data != self.data:
+            file = self.path / "config.json"
+            write_json(file, {**json.loads(file.read_text()), "data": data})
+        return replace(self, data=data)
 
     def require_labels(self, fingerprint: str) -> None:
         """Refuse to resume with other labels, where the run knows what they were.
@@ -267,13 +284,36 @@ class Run:
 
         Raises:
             ConfigError: None was given, and the run has none.
+            DataError: None was given, and the run's is gone.
         """
-        if data is None and self.data is None:
+        if data is not None:
+            return str(data)
+        if self.data is None:
             raise ConfigError(
                 f"the weights of {self.path} were imported, and no images came with them: give "
                 f"{option}"
             )
-        return str(data or self.data)
+        if not is_there(self.data):
+            raise DataError(
+                f"the images of {self.path} are no longer at {self.data}: if they have moved, give "
+                f"{option}"
+            )
+        return self.data
+
+    def place_of_data(self, moved: Path | str | None) -> str:
+        """Where the images of a run are that is resumed.
+
+        Args:
+            moved: DATA as the user gave it, if it has moved.
+
+        Raises:
+            DataError: It has moved, and the user did not say where.
+        """
+        if moved is not None:
+            return locate(str(moved))
+        if self.data is not None and self.config.machine.download:
+            return self.data
+        return self.data_or_own(None, "--data DATA")
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` of one kind: ``train`` or ``diagnostics``."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from quarterturn.errors import ConfigError
-from quarterturn.runs.directory import check_place, is_run, refuse_to_delete
+from quarterturn.runs.directory import check_place, delete_run, is_run, refuse_to_delete
 from quarterturn.runs.run import Run
 
 RESULTS = "results.json"
@@ -46,7 +45,7 @@ def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -
     folders = [] if is_run(path) else sorted(path.glob("seed-*"))
     if not overwrite or not folders or path.is_symlink():
         check_place(path, overwrite=overwrite, needed=needed)
-        shutil.rmtree(path)
+        delete_run(path)
     elif foreign := [str(folder) for folder in folders if not is_run(folder)]:
         raise ConfigError(
             f"no run directories (they have no config.json of ours), so --overwrite does not "
@@ -56,5 +55,5 @@ def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -
         for folder in folders:
             refuse_to_delete(folder, needed)
         for folder in folders:
-            shutil.rmtree(folder)
+            delete_run(folder)
         (path / RESULTS).unlink(missing_ok=True)

@@ -11,11 +11,14 @@ from pathlib import Path
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError, QuarterturnError
+from quarterturn.errors import CheckpointError, ConfigError, QuarterturnError
 from quarterturn.files import write_json
 from quarterturn.methods.configuration import Config
 from quarterturn.runs.batch_statistics import check_device
+from quarterturn.runs.closing import command
 from quarterturn.runs.environment import environment
+from quarterturn.runs.failures import failures_explained, is_stop, stops_noted
+from quarterturn.runs.lock import locked
 from quarterturn.runs.run import Run
 
 logger = logging.getLogger(__name__)
@@ -76,8 +79,9 @@ def starting(
     write_items: Callable[[Run], None],
     *,
     overwrite: bool,
+    can_resume: bool = True,
 ) -> Iterator[None]:
-    """Make the directories of new runs, and take them away if the start fails.
+    """Make the directories of new runs, locked, and take them away if the start fails.
 
     They are made beside their places, and renamed when all of them are whole. A start has failed
     when the block ends in an error before a training has opened its log. Whatever stops a training
@@ -89,25 +93,89 @@ def starting(
         source: Where the images are from; the headers that were read are kept with each run.
         write_items: Writes ``items.csv``, or what else a run begins with, to the run that is given.
         overwrite: Delete earlier runs in their places.
+        can_resume: Whether the command that makes the runs can resume them.
     """
-    if runtime.is_main:
-        with ExitStack() as drafts:
+    with ExitStack() as locks:
+        if runtime.is_main:
+            with ExitStack() as drafts:
+                for run in runs:
+                    draft = drafts.enter_context(run.draft(overwrite=overwrite))
+                    locks.enter_context(locked(draft.path))  # it keeps its lock when it is renamed
+                    source.keep_index(draft.index)
+                    write_json(draft.path / "environment.json", environment(runtime, run.config))
+                    write_items(draft)
+        runtime.barrier()
+        try:
+            with failures_explained():
+                yield
+        except BaseException as error:
+            _explain_deletion(error, runs)
+            is_failure = isinstance(error, QuarterturnError | OSError)
+            if is_failure and not any(any(run.path.rglob(run.metrics.name)) for run in runs):
+                if runtime.is_main:
+                    _take_away(runs)
+            elif can_resume and is_stop(error):
+                error.add_note(_advice(runs))
+            raise
+        _require_there(runs)
+
+
+@contextmanager
+def resuming(runs: Sequence[Run], runtime: Runtime) -> Iterator[None]:
+    """Lock runs that are resumed, and say how to resume them again if they are stopped.
+
+    Args:
+        runs: The runs of one command.
+        runtime: The main process holds the locks.
+
+    Raises:
+        CheckpointError: Another command works on one of them, or they were deleted meanwhile.
+    """
+    with ExitStack() as locks:
+        if runtime.is_main:
             for run in runs:
-                draft = drafts.enter_context(run.draft(overwrite=overwrite))
-                source.keep_index(draft.index)
-                write_json(draft.path / "environment.json", environment(runtime, run.config))
-                write_items(draft)
-    runtime.barrier()
-    try:
-        yield
-    except (QuarterturnError, OSError):
-        if runtime.is_main and not any(any(run.path.rglob(run.metrics.name)) for run in runs):
-            for run in runs:
-                shutil.rmtree(run.path, ignore_errors=True)
-            if len(runs) > 1:
-                with suppress(OSError):  # something else is in it
-                    runs[0].path.parent.rmdir()
-        raise
+                locks.enter_context(locked(run.path))
+        runtime.barrier()
+        try:
+            with stops_noted(lambda: _advice(runs)):
+                yield
+        except Exception as error:
+            _explain_deletion(error, runs)
+            raise
+        _require_there(runs)
+
+
+def _take_away(runs: Sequence[Run]) -> None:
+    for run in runs:
+        shutil.rmtree(run.path, ignore_errors=True)
+    if len(runs) > 1:
+        with suppress(OSError):  # something else is in it
+            runs[0].path.parent.rmdir()
+
+
+def _advice(runs: Sequence[Run]) -> str:
+    """How runs that were stopped are resumed."""
+    path = runs[0].path if len(runs) == 1 else runs[0].path.parent
+    return f"resume with: {command(runs[0].kind, '--resume', path)}"
+
+
+def _explain_deletion(error: BaseException, runs: Sequence[Run]) -> None:
+    """Name the cause of a failure where it is that a run has been deleted."""
+    if isinstance(error, QuarterturnError | OSError):
+        _require_there(runs, error)
+
+
+def _require_there(runs: Sequence[Run], cause: BaseException | None = None) -> None:
+    """Refuse to end well where nothing is left of a run.
+
+    Raises:
+        CheckpointError: A run is no longer there.
+    """
+    for run in runs:
+        if not (run.path / "config.json").exists():
+            raise CheckpointError(
+                f"{run.path} was deleted while the command wrote to it: begin a new run"
+            ) from cause
 
 
 def resumed_runtime(run: Run) -> Runtime:

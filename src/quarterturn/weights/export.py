@@ -16,6 +16,7 @@ from quarterturn.pages.tables import Table, show
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.probes import read_results
 from quarterturn.weights.check import Exported, clouds, require_close
 from quarterturn.weights.formats import FORMATS
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 CARD = "MODEL_CARD.md"
 
 
+@locking_its_run
 def export(
     run: Path | str,
     options: ExportOptions | None = None,
