@@ -63,18 +63,28 @@ def test_a_missing_file_is_the_callers_business(tmp_path: Path) -> None:
 
 def test_lines(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl"
-    for text, expected in [("", []), ('{"a": 1}\n{"a": 2}\n', [{"a": 1}, {"a": 2}])]:
+    for text, expected in [("", {}), ('{"a": 1}\n{"a": 2}\n', {1: {"a": 1}, 2: {"a": 2}})]:
         path.write_text(text)
-        assert read_json_lines(path) == expected
+        assert read_json_lines(path) == (expected, {})
     path.write_text('{"a": 1}\n{"a": 2')  # a process that was killed, or is writing
-    assert read_json_lines(path) == [{"a": 1}]
+    assert read_json_lines(path) == ({1: {"a": 1}}, {})
 
 
-@pytest.mark.parametrize("line", ['{"a":', "[3]", "", "nonsense"])
-def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"a":', "is no JSON"),
+        ("[3]", "holds a list"),
+        ("", "is no JSON"),
+        ("[" * 100_000, "is no JSON .it is nested too deeply"),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
     (tmp_path / "x.jsonl").write_text(f'{{"a": 1}}\n{line}\n{{"a": 2}}\n')
-    with pytest.raises(CheckpointError, match=r"x\.jsonl is damaged: line 2 (is no|holds a)"):
-        read_json_lines(tmp_path / "x.jsonl")
+    lines, damaged = read_json_lines(tmp_path / "x.jsonl")
+    assert lines == {1: {"a": 1}, 3: {"a": 2}}
+    assert list(damaged) == [2]
+    assert re.match(reason, damaged[2])
 
 
 @given(st.binary(max_size=200))

@@ -44,15 +44,18 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
+def read_json_lines(path: Path) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
     """The objects of a file that has one on each line.
 
     A last line without an end is left out: a killed process, or one that is still writing, has
     written a part of it.
 
+    Returns:
+        Number of each line, from 1, to its object; and of each damaged line to what is wrong.
+
     Raises:
         FileNotFoundError: There is no such file.
-        CheckpointError: A line is no object; names the first such line.
+        CheckpointError: It cannot be read.
     """
     try:
         whole, _, _ = path.read_bytes().rpartition(b"\n")
@@ -60,21 +63,19 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    found = []
+    found: dict[int, dict[str, Any]] = {}
+    damaged: dict[int, str] = {}
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise CheckpointError(
-                f"{path} is damaged: line {number:,} is no JSON ({_reason(error)})"
-            ) from error
-        if not isinstance(value, dict):
-            raise CheckpointError(
-                f"{path} is damaged: line {number:,} holds a {type(value).__name__}; expected "
-                "names with values"
-            )
-        found.append(value)
-    return found
+            damaged[number] = f"is no JSON ({_reason(error)})"
+            continue
+        if isinstance(value, dict):
+            found[number] = value
+        else:
+            damaged[number] = f"holds a {type(value).__name__}; expected names with values"
+    return found, damaged
 
 
 def check_archive(path: Path, *, only: str | None = None, unchecked: bool = False) -> None:

@@ -35,7 +35,7 @@ def check_settings(settings: Any) -> None:
     """
     for name, kind in field_types(type(settings)).items():
         value = getattr(settings, name)
-        if not _is_allowed(value, kind):
+        if not is_allowed(value, kind):
             too_large = isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf
             limit = f", at most {LARGEST:g}" if too_large else ""
             require(False, name, value, expected(kind) + limit)
@@ -104,12 +104,19 @@ def converted(value: Any, kind: Any) -> Any:
     return value
 
 
-def _is_allowed(value: Any, kind: Any, outer: Bounds | None = None) -> bool:
+def is_allowed(value: Any, kind: Any, outer: Bounds | None = None) -> bool:
+    """Whether a value is of a type, and within its bounds.
+
+    Args:
+        value: Any value.
+        kind: A type, perhaps ``Annotated``.
+        outer: Bounds of a union that the type is a part of.
+    """
     kind, bounds = _parts(kind)
     bounds = bounds or outer
     alternatives = _alternatives(kind)
     if len(alternatives) > 1:
-        return any(_is_allowed(value, alternative, bounds) for alternative in alternatives)
+        return any(is_allowed(value, alternative, bounds) for alternative in alternatives)
     origin = get_origin(kind)
     if kind is Any:
         return True
@@ -119,7 +126,7 @@ def _is_allowed(value: Any, kind: Any, outer: Bounds | None = None) -> bool:
         return (
             isinstance(value, tuple)
             and len(value) == len(elements := _elements(kind, value))
-            and all(map(_is_allowed, value, elements))
+            and all(map(is_allowed, value, elements))
         )
     if kind in (int, float):
         if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -17,22 +18,28 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quarterturn.errors import OutputError
+from quarterturn.errors import OutputError, QuarterturnError
 from quarterturn.files import beside, put_in_place, write_json
+from quarterturn.kept_files import checksum, read_json, read_object
+
+logger = logging.getLogger(__name__)
 
 Entry = tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]
 """(n,) numbers of the images that could be read, and part to (n, d) features."""
 
 FORMAT = 1
 """Part of every key; raised when the same settings begin to mean other features."""
+CHECKSUMS = "checksums.json"
+"""Name of the file of an entry with the CRC-32 of the others; entries of earlier versions have
+none."""
 
 
 class FeatureCache:
     """A folder of features, with one entry per combination of weights, images and view.
 
     An entry is a folder of plain ``.npy`` files, one per name in ``parts.json``, and
-    ``indices.npy``. It appears complete or not at all. Any entry, or the whole folder, may be
-    deleted at any time.
+    ``indices.npy``. It appears complete or not at all, and is compared with its checksums before it
+    is used. Any entry, or the whole folder, may be deleted at any time.
 
     Args:
         folder: The folder; made with the first entry.
@@ -40,6 +47,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._whole: set[str] = set()
 
     @staticmethod
     def key(about: dict[str, Any], turns: Tensor | None) -> str:
@@ -57,8 +65,21 @@ class FeatureCache:
         return digest.hexdigest()[:20]
 
     def has(self, key: str) -> bool:
-        """Whether there is such an entry."""
-        return (self.folder / key).is_dir()
+        """Whether there is such an entry; a damaged one is deleted, which is logged.
+
+        An entry is compared with its checksums once: that reads all of it.
+        """
+        folder = self.folder / key
+        if key not in self._whole and folder.is_dir():
+            if (reason := _damage(folder)) is None:
+                self._whole.add(key)
+            else:
+                logger.warning(
+                    f"the features kept in {folder} are damaged ({reason}), so they are computed "
+                    "again"
+                )
+                shutil.rmtree(folder)
+        return folder.is_dir()
 
     def writer(self, key: str, num_images: int) -> EntryWriter:
         """Begin an entry of at most ``num_images`` images."""
@@ -140,6 +161,8 @@ class EntryWriter:
         try:
             np.save(self.partial / "indices.npy", indices)
             write_json(self.partial / "parts.json", list(self.arrays))
+            written = sorted(self.partial.iterdir())
+            write_json(self.partial / CHECKSUMS, {file.name: checksum(file) for file in written})
             if self.folder.is_dir() and len(_read(self.folder)[0]) < len(indices):
                 shutil.rmtree(self.folder)  # made while some files could not be read
             put_in_place(self.partial, self.folder)
@@ -159,9 +182,29 @@ class EntryWriter:
 
 def _read(folder: Path) -> Entry:
     indices = np.load(folder / "indices.npy")
-    names = json.loads((folder / "parts.json").read_text())
+    names = read_json(folder / "parts.json")
     # Copy on write: torch warns about read-only arrays.
     return indices, {
         name: np.load(folder / f"{number}.npy", mmap_mode="c")[: len(indices)]
         for number, name in enumerate(names)
     }
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with an entry; None for one that is as it was written."""
+    try:
+        if not (folder / CHECKSUMS).exists():
+            _read(folder)
+            return None
+        expected = read_object(folder / CHECKSUMS)
+        found = {file.name: file for file in folder.iterdir() if file.name != CHECKSUMS}
+        if missing := expected.keys() - found.keys():
+            return f"{min(missing)} is missing"
+        for name in expected:
+            if checksum(found[name]) != expected[name]:
+                return f"{name} is not as it was written"
+    except OSError as error:
+        return error.strerror or str(error)
+    except (QuarterturnError, ValueError, TypeError, EOFError) as error:
+        return str(error)
+    return None

@@ -6,7 +6,6 @@ It is here, above the groups, since a method's options are part of it and are th
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,8 @@ from quarterturn.config.validation import (
     require,
     unknown,
 )
-from quarterturn.errors import ConfigError
+from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.kept_files import read_object
 from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.former_settings import upgraded
 from quarterturn.methods.registry import METHODS
@@ -88,17 +88,26 @@ class Config:
         Raises:
             ConfigError: A group or setting that this version does not know.
         """
+        if not isinstance(format, int):
+            raise ConfigError(f"format is {format!r}; expected a whole number")
         if format > FORMAT:
             raise ConfigError(
                 f"the settings are of format {format}, and this version reads up to {FORMAT}: "
                 "update quarterturn"
             )
+        for name, settings in [("settings", values), *dict(values).items()]:
+            if not isinstance(settings, Mapping):
+                found = type(settings).__name__
+                raise ConfigError(f"{name} is a {found}; expected names with values")
         groups = {name: dict(settings) for name, settings in values.items()}
         if format < FORMAT:
             groups = upgraded(groups, format)
         kinds = {name: type(group) for name, group in cls()._groups.items()}
         if "method" in groups:
-            kinds["method"] = method_named(groups["method"].pop("name"))
+            name = groups["method"].pop("name", None)
+            if not isinstance(name, str):
+                raise ConfigError(f"the method's name is {name!r}; expected a word")
+            kinds["method"] = method_named(name)
         found = {}
         for name, settings in groups.items():
             if name not in kinds:
@@ -156,8 +165,7 @@ class Config:
         Raises:
             ConfigError: Names the setting, what was found, and what is possible.
         """
-        for group in self._groups.values():
-            check_settings(group)
+        self.check_values()
         start = self.balance.reweight_from_epoch
         require(
             start is None or start <= self.run.epochs,
@@ -215,18 +223,31 @@ class Config:
             f"small views of 8 px or more, found {min(sides)}",
         )
 
+    def check_values(self) -> None:
+        """Refuse values that no command would take; raises as `check` does.
+
+        What a file holds may have been edited, or written by a version with other rules on what
+        goes together.
+        """
+        for group in self._groups.values():
+            check_settings(group)
+
     @classmethod
     def read(cls, path: Path) -> Config:
         """Read a run's ``config.json``; its ``config`` key holds the settings.
 
         Raises:
-            ConfigError: The file is damaged, or of a newer version.
+            ConfigError: The file is damaged, of a newer version, or holds impossible values.
         """
         try:
-            stored = json.loads(path.read_text())
-            return cls.from_dict(stored["config"], stored.get("format", 1))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            stored = read_object(path)
+            config = cls.from_dict(stored["config"], stored.get("format", 1))
+            config.check_values()
+        except (OSError, CheckpointError, ConfigError) as error:
             raise ConfigError(f"{path} cannot be read as a run's configuration: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{path} is no run's configuration: {error!r}") from error
+        return config
 
     @property
     def _groups(self) -> dict[str, Any]:

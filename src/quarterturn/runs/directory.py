@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from quarterturn.errors import ConfigError
+from quarterturn.errors import ConfigError, QuarterturnError
 from quarterturn.files import beside, explained, put_in_place
+from quarterturn.kept_files import read_object
 from quarterturn.methods.configuration import Config
 from quarterturn.runs.lock import locked
 
@@ -96,7 +97,8 @@ def is_run(path: Path) -> bool:
     if path.is_symlink():
         return False
     try:
-        Config.read(path / "config.json")
-    except ConfigError:
+        stored = read_object(path / "config.json")
+        Config.from_dict(stored["config"], stored.get("format", 1))
+    except (OSError, QuarterturnError, KeyError, TypeError, ValueError, AttributeError):
         return False
     return True

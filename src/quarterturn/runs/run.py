@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -10,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.data.data_argument import is_there, locate
+from quarterturn.config.validation import expected, field_types, is_allowed
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.checkpoint import load_checkpoint, not_finite, unusable
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import write_json
+from quarterturn.kept_files import read_object
 from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs.bound_settings import require_settings
 from quarterturn.runs.directory import new_directory
+from quarterturn.runs.metric_lines import read_metric_lines
+
+RESTORE = "it may have been edited or damaged: put back what was there"
 
 
 @dataclass(frozen=True)
@@ -114,11 +118,12 @@ class Run:
         """An existing run.
 
         Raises:
-            CheckpointError: There is no run.
+            CheckpointError: There is no run, or its ``config.json`` cannot be used.
         """
         path = Path(path)
+        file = path / "config.json"
         try:
-            stored = json.loads((path / "config.json").read_text())
+            stored = read_object(file)
             config = Config.from_dict(stored["config"], stored.get("format", 1))
             imported = None
             if "imported" in stored:
@@ -127,7 +132,7 @@ class Run:
             # The first version made runs of one kind, and did not say which.
             kind = stored.get("kind", "pretrain")
             class_names = tuple(stored.get("class_names", ()))
-            return cls(
+            run = cls(
                 path,
                 stored["data"],
                 config,
@@ -138,6 +143,8 @@ class Run:
                 imported,
                 stored.get("labels_fingerprint"),
             )
+            run._check()
+            return run
         except (FileNotFoundError, NotADirectoryError):
             several = sorted(file.parent.name for file in path.glob("seed-*/config.json"))
             raise CheckpointError(
@@ -145,8 +152,23 @@ class Run:
                 if several
                 else f"{path} is no run directory: it has no config.json"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path / 'config.json'} cannot be read: {error}") from error
+        except KeyError as error:
+            raise CheckpointError(f"{file} has no {error}; {RESTORE}") from error
+        except (ConfigError, ValueError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{file} cannot be used: {error}; {RESTORE}") from error
+
+    def _check(self) -> None:
+        """Refuse what a command would not have written.
+
+        Raises:
+            ValueError: Names it.
+            ConfigError: A setting.
+        """
+        for record in (self, self.imported):
+            for name, kind in () if record is None else field_types(type(record)).items():
+                if not is_allowed(value := getattr(record, name), kind):
+                    raise ValueError(f"{name} is {value!r}; expected {expected(kind)}")
+        self.config.check_values()
 
     def require_kind(self, kind: str) -> None:
         """Refuse to resume a run that another command has made.
@@ -316,16 +338,31 @@ class Run:
         return self.data_or_own(None, "--data DATA")
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl`` of one kind: ``train`` or ``diagnostics``."""
-        if not self.metrics.exists():
-            return []
-        lines = [json.loads(line) for line in self.metrics.read_text().splitlines()]
-        return [line for line in lines if line["kind"] == kind]
+        """The lines of ``metrics.jsonl`` of one kind, such as ``train``.
+
+        Raises:
+            CheckpointError: It cannot be read; or a line of a fold's is damaged.
+        """
+        if self.kind != "fold":
+            return read_metric_lines(self.metrics, kind)
+        try:
+            return read_metric_lines(self.metrics, kind, strict=True)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{error}; it decides when a fold stops: delete {self.path} and resume, and that "
+                "fold is trained again"
+            ) from error
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the run, ``{}`` where it has none of that name."""
-        path = self.path / name
-        return json.loads(path.read_text()) if path.exists() else {}
+        """A JSON file of the run, ``{}`` where it has none of that name.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        try:
+            return read_object(self.path / name)
+        except FileNotFoundError:
+            return {}
 
     def epochs_done(self) -> float:
         """How far the last checkpoint has come; 2.5 is amid the third epoch."""
