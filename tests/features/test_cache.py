@@ -86,6 +86,7 @@ class TestEntry:
         assert sorted(p.name for p in folder.iterdir()) == [
             "0.npy",
             "1.npy",
+            "checksums.json",
             "indices.npy",
             "parts.json",
         ]
@@ -330,3 +331,51 @@ class TestWeightsFingerprint:
         assert self.changed(lambda m: m.register_buffer("more", torch.zeros(0)))
         assert self.changed(lambda m: m.append(nn.Linear(2, 2)))
         assert not self.changed(lambda m: m.append(nn.ReLU()))
+
+
+DAMAGES = ("flip", "cut", "empty", "remove")
+
+
+def damage(file: Path, how: str, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    if how == "remove":
+        file.unlink()
+    elif how == "flip":
+        content[place // 8 % len(content)] ^= 1 << place % 8
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[: place % len(content)] if how == "cut" else b"")
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_no_damaged_entry_is_read(store, caplog, number):
+    """Forty files, each damaged in one way at one place that the seed draws."""
+    random = np.random.default_rng(number)
+    parts = {name: random.normal(size=(6, 5)).astype(np.float32) for name in ("rotation", "whole")}
+    write(store, "k", parts)
+    files = sorted(file for file in (store.folder / "k").iterdir())
+    file = files[number % len(files)]
+    how = DAMAGES[number // len(files) % len(DAMAGES)]
+    damage(file, how, int(random.integers(1 << 20)))
+    again = FeatureCache(store.folder)
+    if (file.name, how) == ("checksums.json", "remove"):  # then it is as earlier versions wrote it
+        assert again.has("k")
+        np.testing.assert_array_equal(again.read("k")[1]["whole"], parts["whole"])
+        return
+    assert not again.has("k")
+    assert "are damaged" in caplog.text
+    assert str(store.folder / "k") in caplog.text
+    assert not (store.folder / "k").exists()
+    write(again, "k", parts)
+    assert again.has("k")
+    assert FeatureCache(store.folder).has("k")
+
+
+def test_entries_of_earlier_versions_are_read(store, rng, caplog):
+    values = rng.normal(size=(4, 2)).astype(np.float32)
+    write(store, "k", {"whole": values})
+    (store.folder / "k" / "checksums.json").unlink()
+    assert FeatureCache(store.folder).has("k")
+    (store.folder / "k" / "parts.json").write_text("nonsense")
+    assert not FeatureCache(store.folder).has("k")
+    assert "parts.json is damaged: Expecting value" in caplog.text

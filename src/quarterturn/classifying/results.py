@@ -24,10 +24,11 @@ from quarterturn.pages.classifier_tables import (
 from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, write_items
+from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.protocols import classifier_protocol
-from quarterturn.runs.record_files import read_record, to_json
+from quarterturn.runs.record_files import to_json
 from quarterturn.runs.records import (
     BestEpoch,
     BestEpochs,
@@ -131,7 +132,7 @@ def conclude(
 
 def summarise_seeds(path: Path, runs: list[Run]) -> None:
     """Mean and spread over the seeds, in a file beside the runs."""
-    results = [read_record(run.path / RESULTS, ClassifierResult) for run in runs]
+    results = [read_classifier_result(run.path) for run in runs]
 
     def over_seeds(figures: list[dict[str, Any]]) -> dict[str, Statistic]:
         return {name: statistic([of_seed[name] for of_seed in figures]) for name in MEASURES}

@@ -13,13 +13,15 @@ from quarterturn.classifying.results import conclude, tested
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
+from quarterturn.errors import CheckpointError
 from quarterturn.methods.build import build_method
 from quarterturn.methods.classifier import Classification
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.pages.classifier_tables import MEASURES, overlap_words
 from quarterturn.pages.tables import percent
 from quarterturn.progress import stage
-from quarterturn.runs import RESULTS, Run
+from quarterturn.runs import Run
+from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
@@ -84,8 +86,15 @@ class ClassifierTraining(TrainingJob[Classification]):
         return self.examples.chances(options.resample, self.config.balance.beta)
 
     def is_concluded(self) -> bool:
-        """The results come last."""
-        return (self.run.path / RESULTS).exists()
+        """The results come last; damaged ones are made again."""
+        try:
+            read_classifier_result(self.run.path)
+        except FileNotFoundError:
+            return False
+        except CheckpointError as error:
+            logger.warning(f"{error}; the classifier is tested again")
+            return False
+        return True
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -21,12 +21,11 @@ from quarterturn.features.network_features import weights_fingerprint
 from quarterturn.methods.registry import METHODS
 from quarterturn.metrics.classification import mean_and_spread
 from quarterturn.runs import RESULTS, Run
+from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.probes import read_results
 from quarterturn.runs.protocols import CLASSIFIER, protocol_id
-from quarterturn.runs.record_files import from_json
 from quarterturn.runs.records import (
     MEASURES,
-    ClassifierResult,
     GroupScore,
     GroupStatistic,
     ProbeResult,
@@ -206,11 +205,11 @@ def _over_runs(scores: dict[int, Score], measure: str) -> GroupStatistic:
 
 def _own_test(run: Run) -> dict[str, ProbeResult]:
     """The figures of a classifier's last epoch, in the form of a probe of its logits."""
-    stored = run.read_json(RESULTS) if run.kind == "finetune" else {}
-    if "protocol" not in stored:  # of an earlier version, or none
+    if run.kind != "finetune" or not (run.path / RESULTS).exists():
         return {}
-    result = from_json(stored, ClassifierResult)
-    assert result.protocol is not None
+    result = read_classifier_result(run.path)
+    if result.protocol is None:  # of an earlier version
+        return {}
     assert run.data is not None
     name, epochs = protocol_id(result.protocol), run.config.run.epochs
     score = Score(

@@ -6,6 +6,7 @@ Shapes: n images of a fold; V views of each; logits (n, V, 4, 4), copy by turn.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,9 @@ from quarterturn.data.views import list_views
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError, DataError
+from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import atomic_write
+from quarterturn.kept_files import read_arrays
 from quarterturn.methods.base import Method, Network
 from quarterturn.methods.build import build_method
 from quarterturn.methods.rotnet_options import RotNetOptions
@@ -35,6 +37,8 @@ from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
+
+logger = logging.getLogger(__name__)
 
 OUTCOME = "outcome.npz"
 """Name of the file of a fold's outcome, in its run directory."""
@@ -72,9 +76,19 @@ class FoldOutcome:
 
     @classmethod
     def read(cls, path: Path) -> FoldOutcome:
-        """Read what `write` wrote."""
-        with np.load(path) as arrays:
+        """Read what `write` wrote.
+
+        Raises:
+            CheckpointError: The file is damaged, or no such file.
+        """
+        try:
+            arrays = read_arrays(path)
             values: dict[str, Any] = {f.name: arrays[f.name] for f in _FIELDS}
+        except (CheckpointError, KeyError) as error:
+            reason = f"{path} has no {error}" if isinstance(error, KeyError) else str(error)
+            raise CheckpointError(
+                f"{reason}; delete it and resume, and the fold's images are scored again"
+            ) from error
         for name in values:
             if name.endswith("logits"):
                 values[name] = torch.from_numpy(values[name])
@@ -120,7 +134,7 @@ def cross_fit(
     with stage("folds", total=len(folds), weight=90) as bar:
         for number, fold in enumerate(folds):
             path = fold_run(whole.path, number)
-            if (path / OUTCOME).exists():
+            if _has_outcome(path, runtime):
                 bar.skip()
             else:
                 fingerprint = images.subset(fold.train).fingerprint()
@@ -136,6 +150,18 @@ def cross_fit(
             if runtime.is_main:
                 outcomes.append(FoldOutcome.read(path / OUTCOME))
     return outcomes if runtime.is_main else None
+
+
+def _has_outcome(path: Path, runtime: Runtime) -> bool:
+    """Whether a fold is done; a damaged outcome is made again, which is logged."""
+    found = (path / OUTCOME).exists()
+    if found and runtime.is_main:
+        try:
+            FoldOutcome.read(path / OUTCOME)
+        except CheckpointError:
+            logger.warning(f"{path / OUTCOME} is damaged, so the fold's images are scored again")
+            found = False
+    return bool(runtime.gather_objects(found)[0])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from quarterturn.config.options import take_options, take_options_and_settings
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
-from quarterturn.errors import ConfigError
+from quarterturn.errors import ConfigError, DataError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.methods.rotnet_options import RotNetOptions
@@ -159,7 +159,7 @@ def make_probabilities(
     format: str = "npz",
 ) -> None:
     """Cross-fit, or resume it, and write what a run of it holds."""
-    if (run.path / FILE).exists() and (format == "npz" or (run.path / "upright.dat").exists()):
+    if _has_table(run) and (format == "npz" or (run.path / "upright.dat").exists()):
         logger.info(f"{run.path} is finished: nothing to do")
         return
     chosen, source = images.chosen, images.source
@@ -177,6 +177,19 @@ def make_probabilities(
     with stage("report", weight=10):
         _conclude(run, images, table, list_variants(outcomes, run.config.data), failed)
     table.write(run.path / FILE)  # last: with it the run is finished
+
+
+def _has_table(run: Run) -> bool:
+    """Whether the run's probabilities are there; damaged ones are made again of the folds'."""
+    file = run.path / FILE
+    if not file.exists():
+        return False
+    try:
+        UprightTable.read(file)
+    except DataError:
+        logger.warning(f"{file} is damaged, so it is made again of what the folds have scored")
+        return False
+    return True
 
 
 def _conclude(

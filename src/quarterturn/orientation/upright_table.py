@@ -6,8 +6,6 @@ Shapes: N images in R = 4 copies.
 from __future__ import annotations
 
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.errors import DataError
+from quarterturn.errors import CheckpointError, DataError
 from quarterturn.files import atomic_write
+from quarterturn.kept_files import read_arrays
 
 FILE = "upright.npz"
 """Name of the file in a run directory."""
@@ -79,29 +78,22 @@ class UprightTable:
             DataError: The file does not exist, or is not such a file.
         """
         try:
-            # Opened here, since numpy leaves a file of another kind open.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                table = cls(
-                    arrays["names"].tolist(),
-                    arrays["probabilities"],
-                    arrays["agnostic"],
-                    arrays["fold"],
-                    str(arrays["fingerprint"]),
-                )
-                p_upright = arrays["p_upright"]
+            arrays = read_arrays(path)
+            table = cls(
+                arrays["names"].tolist(),
+                arrays["probabilities"],
+                arrays["agnostic"],
+                arrays["fold"],
+                str(arrays["fingerprint"]),
+            )
+            p_upright = arrays["p_upright"]
         except FileNotFoundError:
             raise DataError(f"no file {path}; quarterturn upright writes one") from None
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            TypeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except (OSError, CheckpointError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).removeprefix(f"{path} is damaged: ")
             raise DataError(
-                f"{path} is not a file written by quarterturn upright: {error}"
+                f"{path} is not a file written by quarterturn upright: {reason}. If its run is "
+                "there: quarterturn upright --resume RUN makes it again"
             ) from error
         num_images = len(table.names)
         shapes = {

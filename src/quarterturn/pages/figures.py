@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
-import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
+from quarterturn.errors import CheckpointError
 from quarterturn.files import write_bytes, write_json
+from quarterturn.kept_files import read_object
+
+logger = logging.getLogger(__name__)
 
 CHANCE = 0.25
 INK, FAINT = "#2b2f36", "#8a9099"
@@ -74,13 +78,20 @@ def save_figure(folder: Path, figure: Figure) -> None:
 
 
 def load_figure(folder: Path, name: str) -> Figure | None:
-    """The figure that `save_figure` has written; None where there is none, or half of it."""
+    """The figure that `save_figure` has written; None where there is none, or half of it.
+
+    A damaged one is left out, which is logged: a page without it is better than none.
+    """
+    file = folder / f"{name}.json"
     try:
-        about = json.loads((folder / f"{name}.json").read_text("utf-8"))
+        about = read_object(file)
         png = (folder / f"{name}.png").read_bytes()
-    except (OSError, ValueError):
+        return Figure(name=name, png=png, **about)
+    except OSError:
         return None
-    return Figure(name=name, png=png, **about)
+    except (CheckpointError, TypeError) as error:
+        logger.warning(f"the figure {file} is left out: {error}")
+        return None
 
 
 def to_png(drawing: Drawing) -> bytes:

@@ -9,6 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
+from quarterturn.errors import CheckpointError
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.glossary import glossary
 from quarterturn.pages.images_section import SUMMARY, images_section
@@ -36,12 +39,24 @@ def write_report(run: Run) -> Path:
 
     Returns:
         The page's path.
+
+    Raises:
+        CheckpointError: A file is damaged, or does not hold what a page is made of.
     """
-    page = run_page(run)
-    for figure in [*page.results.figures, *page.training.figures]:
-        save_figure(run.figures, figure)
     path = run.path / REPORT
-    write_page(path, page, folders_of(run))
+    try:
+        page = run_page(run)
+        for figure in [*page.results.figures, *page.training.figures]:
+            save_figure(run.figures, figure)
+        write_page(path, page, folders_of(run))
+    # A name that is missing in one of these files, or a value of another type, shows up anywhere.
+    except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:
+        logger.debug("traceback", exc_info=True)
+        raise CheckpointError(
+            f"a file of {run.path} does not hold what a page is made of "
+            f"({type(error).__name__}: {error}): one of its .json files may have been edited or "
+            "damaged; put back what was there, or delete it"
+        ) from error
     return path
 
 

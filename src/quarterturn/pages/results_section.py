@@ -21,9 +21,9 @@ from quarterturn.pages.page import ResultsSection
 from quarterturn.pages.probe_tables import is_few_shot, tables_of
 from quarterturn.pages.tables import Table
 from quarterturn.runs import RESULTS, Run
+from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.probes import latest_results
-from quarterturn.runs.record_files import from_json
-from quarterturn.runs.records import ClassifierResult, ProbeResult
+from quarterturn.runs.records import ProbeResult
 
 RELIABILITY = "reliability"
 HELD_OUT = "Rotation is measured on held-out images, without labels, after the last epoch."
@@ -41,13 +41,12 @@ def results_section(run: Run, diagnostics: Sequence[dict[str, Any]]) -> ResultsS
     measures = rotation_measures(diagnostics[-1] if diagnostics else {})
     measured = HELD_OUT if measures else ""
     tables, figures = [], []
-    stored = run.read_json(RESULTS)
-    if run.kind == "finetune" and stored:
-        result = from_json(stored, ClassifierResult)
+    if run.kind == "finetune" and (run.path / RESULTS).exists():
+        result = read_classifier_result(run.path)
         measures = classifier_measures(result)
         tables += [figures_table(result), classes_table(result)]
         figures += [confusion_matrix(result), class_bars(result)]
-    elif "table" in stored:  # of the demonstration
+    elif "table" in (stored := run.read_json(RESULTS)):  # of the demonstration
         tables.append(Table.from_dict(stored["table"]))
     of_probes = [_of_probe(*found) for found in latest_results(run).items()]
     for some_measures, some_tables, some_figures in of_probes:

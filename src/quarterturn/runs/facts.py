@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 
+from quarterturn.errors import CheckpointError
 from quarterturn.files import unguarded, write_json
 from quarterturn.runs.closing import command_line
-from quarterturn.runs.record_files import from_json, to_json
+from quarterturn.runs.record_files import read_record, to_json
 from quarterturn.runs.run import Run
 
 FILE = "facts.json"
@@ -66,7 +66,7 @@ def write_facts(run: Run, *, data: Sequence[str], warnings: Sequence[str]) -> No
 def read_facts(run: Path) -> Facts:
     """What a run's command found; runs of the first version tell only what ``items.csv`` holds."""
     try:
-        return from_json(json.loads((run / FILE).read_text("utf-8")), Facts)
+        return read_record(run / FILE, Facts)
     except FileNotFoundError:
         return Facts(data=_counts(run))
 
@@ -124,6 +124,13 @@ def _statuses(run: Path) -> list[tuple[str, str]]:
         with open(
             run / "items.csv", newline="", encoding="utf-8", errors="surrogateescape"
         ) as file:
-            return [(unguarded(row["path"]), row["status"]) for row in csv.DictReader(file)]
+            rows = [(row["path"], row["status"]) for row in csv.DictReader(file)]
+        if any(path is None or status is None for path, status in rows):
+            raise csv.Error("a line is short of cells")
     except FileNotFoundError:
         return []
+    except (csv.Error, KeyError) as error:
+        raise CheckpointError(
+            f"{run / 'items.csv'} is damaged: expected the columns path and status in every line"
+        ) from error
+    return [(unguarded(path), status) for path, status in rows]

@@ -7,15 +7,18 @@ Commands run the network and write these records; the page only shows them. The 
 from __future__ import annotations
 
 import io
-import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
 
+from quarterturn.errors import CheckpointError
 from quarterturn.files import write_bytes, write_json
-from quarterturn.runs.record_files import from_json, to_json
+from quarterturn.runs.record_files import read_record, to_json
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "pictures"
 TURNS = range(4)
@@ -260,8 +263,11 @@ def read_pictures(run: Path, name: str, kind: type[Shown]) -> Shown | None:
     Pictures are an extra: a page without them is better than none.
     """
     try:
-        return from_json(json.loads((run / FOLDER / f"{name}.json").read_text("utf-8")), kind)
-    except (OSError, ValueError):
+        return read_record(run / FOLDER / f"{name}.json", kind)
+    except FileNotFoundError:
+        return None
+    except CheckpointError as error:
+        logger.warning(f"{error}; the page lacks these pictures")
         return None
 
 

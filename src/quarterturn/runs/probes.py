@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +14,14 @@ from quarterturn.data.data_argument import short_name
 from quarterturn.data.labelled import LabelledData
 from quarterturn.errors import CheckpointError
 from quarterturn.files import write_json
+from quarterturn.kept_files import read_json
 from quarterturn.runs import Run
 from quarterturn.runs.protocols import protocol_id
 from quarterturn.runs.record_files import from_json, read_record, to_json
 from quarterturn.runs.records import ProbeResult, ScoreName, merged, summarise
 from quarterturn.runs.training_images import count_trained_on
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "probes"
 PROBE_AGAIN = "written by another version; probe the run again"
@@ -74,8 +77,10 @@ def write_result(run: Run, result: ProbeResult) -> Path:
     path = folder / f"{result.name}-{result.protocol['name']}-{result.protocol_id}.json"
     try:
         earlier = read_record(path, ProbeResult)
-    except (OSError, ValueError):
-        pass  # there is none, or it is of no use
+    except FileNotFoundError:
+        pass
+    except CheckpointError as error:
+        logger.warning(f"{error}; the new scores take its place")
     else:
         if earlier.weights == result.weights:
             result = replace(result, scores=merged(earlier.scores, result.scores))
@@ -88,13 +93,17 @@ def latest_results(run: Run) -> dict[str, ProbeResult]:
 
     Returns:
         File stem to result, oldest first; files of versions that cannot be read are left out.
+
+    Raises:
+        CheckpointError: A file is damaged.
     """
     found = []
     for file in sorted((run.path / FOLDER).glob("*.json"), key=lambda file: file.stat().st_mtime):
+        stored = read_json(file)
         try:
-            found.append((file.stem, read_record(file, ProbeResult)))
-        except ValueError:
-            continue
+            found.append((file.stem, from_json(stored, ProbeResult)))
+        except ValueError as error:
+            logger.warning(f"{file} is left out: {error}")
     return {stem: r for stem, r in found if r.weights == found[-1][1].weights}
 
 
@@ -110,10 +119,7 @@ def read_results(run: Run, weights: str) -> tuple[dict[Path, ProbeResult], list[
     found: dict[Path, ProbeResult] = {}
     left_out = []
     for file in sorted((run.path / FOLDER).glob("*.json")):
-        try:
-            stored = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{file} cannot be read: {error}") from error
+        stored = read_json(file)
         try:
             result = from_json(stored, ProbeResult)
         except ValueError:

@@ -6,12 +6,13 @@ read here too, and nowhere else.
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from quarterturn.errors import CheckpointError
+from quarterturn.kept_files import read_object
 from quarterturn.runs.records import MEASURES
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def from_json(stored: dict[str, Any], kind: type[Record]) -> Record:
     if not isinstance(stored, dict):
         raise ValueError(f"expected an object, found {type(stored).__name__}")
     version = stored.get("format", 1)
+    if not isinstance(version, int):
+        raise ValueError(f"format is {version!r}; expected a whole number")
     if version > FORMAT:
         raise ValueError(f"format {version} was written by a later version of quarterturn")
     if version == 1:
@@ -51,10 +54,14 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     """The record in a file.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It is no such record.
+        FileNotFoundError: There is no such file.
+        CheckpointError: It is damaged, or no such record.
     """
-    return from_json(json.loads(path.read_text()), kind)
+    stored = read_object(path)
+    try:
+        return from_json(stored, kind)
+    except ValueError as error:
+        raise CheckpointError(f"{path} cannot be used: {error}") from error
 
 
 def _upgraded(stored: dict[str, Any]) -> dict[str, Any]:

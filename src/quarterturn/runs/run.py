@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quarterturn.data.data_argument import is_there, locate
 from quarterturn.config.validation import expected, field_types, is_allowed
+from quarterturn.data.data_argument import is_there, locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.checkpoint import load_checkpoint, not_finite, unusable
 from quarterturn.errors import CheckpointError, ConfigError, DataError
@@ -235,7 +235,7 @@ class Run:
         """
         if write and data != self.data:
             file = self.path / "config.json"
-            write_json(file, {**json.loads(file.read_text()), "data": data})
+            write_json(file, {**read_object(file), "data": data})
         return replace(self, data=data)
 
     def require_labels(self, fingerprint: str) -> None:

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import get_args
 
+from quarterturn.config.training import Precision
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.sources import Source
 from quarterturn.engine.runtime import Runtime
@@ -186,6 +188,11 @@ def resumed_runtime(run: Run) -> Runtime:
     """
     stored, machine = run.read_json("environment.json"), run.config.machine
     precision = stored.get("precision", run.config.run.precision)
+    if precision not in get_args(Precision):
+        raise CheckpointError(
+            f"{run.path / 'environment.json'} is damaged: precision is {precision!r}; expected "
+            f"{', '.join(get_args(Precision))}"
+        )
     runtime = Runtime(machine.device, precision, compile=machine.compile)
     check_device(run.config, runtime)
     if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
