@@ -146,7 +146,7 @@ def test_probes_of_other_weights_are_left_out(runs: dict[str, Run], tmp_path: Pa
                 f"{file}: written by another version; probe the run again"
             ]
         file.write_text("{")
-        with pytest.raises(CheckpointError, match=r"stale\.json cannot be read"):
+        with pytest.raises(CheckpointError, match=r"stale\.json is damaged"):
             ProbedRun.open(run.path)
     finally:
         file.unlink()
