@@ -12,7 +12,8 @@ from hypothesis import settings
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 pytest_plugins = [
-    f"tests.fixtures.{topic}" for topic in ("clocks", "images", "narration", "networks", "runs")
+    f"tests.fixtures.{topic}"
+    for topic in ("clocks", "images", "narration", "networks", "runs", "voc")
 ]
 
 settings.register_profile("here", deadline=None, derandomize=True, database=None, max_examples=50)

@@ -36,6 +36,7 @@ def test_a_line_for_each_representation_over_k_in_each_view(result):
         "images_per_class": [2, 10],
         "mean": [0.5, 0.75],
         "spread": [0.0125, 0.0125],
+        "measure": "top-1",
     }
     assert (turned["view"], turned["images_per_class"], turned["mean"]) == ("turned", [2], [0.375])
     assert (untrained["label"], untrained["dotted"]) == ("untrained: invariant", True)

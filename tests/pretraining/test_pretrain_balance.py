@@ -159,7 +159,7 @@ def test_what_cannot_be_balanced_leaves_no_directory(
     few = ["--num-noise", "8", "--epochs", "1", "--device", "cpu", "--out", str(out)]
     by_labels = ["--preset", "digits", "--balance-semantic", "--counts", "labels"]
     assert main(["pretrain", str(tmp_path / "bare.npz"), *by_labels, *few]) == 2
-    assert "have no labels to count" in capsys.readouterr().err
+    assert "do not have one label each to count" in capsys.readouterr().err
     agnostic = ["--balance-agnostic", "--upright", str(tmp_path / "upright.dat")]
     assert main([*SHORT, *agnostic, "--epochs", "1", "--out", str(out)]) == 2
     assert "upright.dat is not a file written by" in capsys.readouterr().err

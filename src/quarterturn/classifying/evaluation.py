@@ -24,6 +24,7 @@ from quarterturn.metrics.classification import (
     confusion_matrix,
     expected_calibration_error,
 )
+from quarterturn.metrics.label_sets import label_set_metrics
 
 
 class Logits(nn.Module):
@@ -45,12 +46,12 @@ class Classified:
     Attributes:
         probabilities: (n, C) float32.
         indices: (n,) numbers of the images.
-        labels: (n,) true classes, or None.
+        labels: (n,) true classes, (n, C) label sets, or None.
     """
 
     probabilities: NDArray[np.float32]
     indices: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
 
 
 def classify(
@@ -101,10 +102,13 @@ def classifier_metrics(
     Returns:
         Those of `quarterturn.metrics.classification.classification_metrics`,
         ``"calibration_error"`` (see `expected_calibration_error`, in 15 bins), and
-        ``"confusion"``, row by true class.
+        ``"confusion"``, row by true class. Where images have several labels each, those of
+        `quarterturn.metrics.label_sets.label_set_metrics`.
     """
     labels, probabilities = classified.labels, classified.probabilities
     assert labels is not None
+    if labels.ndim == 2:
+        return label_set_metrics(probabilities, labels, class_names)
     predictions = probabilities.argmax(axis=1)
     return {
         **classification_metrics(

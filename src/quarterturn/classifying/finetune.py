@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from quarterturn.classifying.options import FinetuneOptions
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import REPORT_SHARE, ClassifierTraining
 from quarterturn.config.options import take_options_and_settings
+from quarterturn.config.validation import flag
 from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
@@ -94,6 +96,7 @@ def finetune(
     try:
         index = None if pretrained is None else pretrained.index
         split = _open(data, config, runtime, index)
+        config = _with_loss_for(split, config, data)
         path = own.out or next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         runs: list[Run] = []
@@ -203,6 +206,37 @@ def _open(data: str, config: Config, runtime: Runtime, index: Path | None) -> La
             download=download and runtime.is_main,
             index=index,
         )
+
+
+def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
+    """The configuration with a sigmoid per class, where images have several labels each.
+
+    Raises:
+        ConfigError: A setting is only for images with one label each, or only for several.
+    """
+    options = config.method_as(ClassifierOptions)
+    if not split.has_several_labels:
+        if options.has_several_labels:
+            raise ConfigError(
+                f"--loss sigmoid is for images with several labels each, and {data} has one label "
+                "per image: leave it out, and it is cross-entropy"
+            )
+        return config
+    plain = replace(ClassifierOptions(), loss=options.loss)
+    refused = {
+        "loss": options.loss not in ("cross-entropy", "sigmoid"),
+        **{
+            name: getattr(options, name) != getattr(plain, name)
+            for name in ("reweight", "resample", "post_hoc_adjustment", "leave_out_empty")
+        },
+    }
+    for name, is_refused in refused.items():
+        if is_refused:
+            raise ConfigError(
+                f"{flag(name)} {getattr(options, name)} is for images with one label each, and "
+                f"{data} has several per image: leave it out"
+            )
+    return config.with_settings(loss="sigmoid")
 
 
 def _examples(split: LabelledData, config: Config) -> TrainTestSplit:

@@ -13,6 +13,7 @@ from quarterturn.classifying.evaluation import Classified, classify
 from quarterturn.classifying.options import PredictOptions
 from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import words_of
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
@@ -23,6 +24,9 @@ from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.start import warn_unfinished
+
+PRESENT_FROM = 0.5
+"""Probability from which an image has a label, where it may have several."""
 
 
 def predict(
@@ -41,7 +45,8 @@ def predict(
 
     Returns:
         The file, with the columns ``name``, ``split``, ``label`` and ``probability``, then
-        ``label_2``, ``probability_2`` and so on.
+        ``label_2``, ``probability_2`` and so on. Where images have several labels each, the column
+        ``labels`` before them has all that are more probable than not, separated by ``|``.
 
     Raises:
         ConfigError: The run has no classifier; the file exists or is none to be written.
@@ -86,7 +91,12 @@ def predict(
             strict=True,
         ):
             rows.append([name, split, *likely])
-    _write(out, rows, min(options.top_k, len(opened.class_names)))
+        if network.several_labels:
+            first = len(rows) - len(names)
+            for row, sets in zip(rows[first:], found.probabilities >= PRESENT_FROM, strict=True):
+                row.insert(2, words_of(sets, opened.class_names))
+    num_columns = min(options.top_k, len(opened.class_names))
+    _write(out, rows, num_columns, several_labels=network.several_labels)
     warn_unfinished(opened)
     log_unreadable(unreadable)
     log_closing(
@@ -112,7 +122,7 @@ def _most_probable(
     ]
 
 
-def _write(out: Path, rows: list[list[object]], num_classes: int) -> None:
+def _write(out: Path, rows: list[list[object]], num_classes: int, *, several_labels: bool) -> None:
     places = ["", *(f"_{place}" for place in range(2, num_classes + 1))]
     columns = [f"{column}{place}" for place in places for column in ("label", "probability")]
-    write_csv(out, ["name", "split", *columns], rows)
+    write_csv(out, ["name", "split", *(["labels"] if several_labels else []), *columns], rows)

@@ -16,9 +16,9 @@ from quarterturn.methods.classifier import Classification, ClassifierNetwork
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
 from quarterturn.pages.classifier_tables import (
-    MEASURES,
     classes_table,
     figures_table,
+    measures_of,
     seeds_table,
 )
 from quarterturn.pages.report import never_fatal, refresh_report
@@ -97,8 +97,10 @@ def conclude(
     best_epoch = None
     evaluated = run.read_metrics("evaluation")
     if settings.protocol == "paper" and evaluated:
-        best = max(evaluated, key=lambda line: line["top1"])
-        measures = {name: best[name] for name in MEASURES}
+        shown = measures_of(figures)
+        first = next(iter(shown))
+        best = max(evaluated, key=lambda line: line[first])
+        measures = {name: best[name] for name in shown}
         best_epoch = BestEpoch(best["epoch"], len(evaluated), measures)
     result = ClassifierResult(
         epoch=run.config.run.epochs,
@@ -135,7 +137,8 @@ def summarise_seeds(path: Path, runs: list[Run]) -> None:
     results = [read_classifier_result(run.path) for run in runs]
 
     def over_seeds(figures: list[dict[str, Any]]) -> dict[str, Statistic]:
-        return {name: statistic([of_seed[name] for of_seed in figures]) for name in MEASURES}
+        shown = measures_of(figures[0])
+        return {name: statistic([of_seed[name] for of_seed in figures]) for name in shown}
 
     best_epochs = None
     best = [result.best_epoch for result in results if result.best_epoch is not None]

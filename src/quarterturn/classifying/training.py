@@ -17,8 +17,7 @@ from quarterturn.errors import CheckpointError
 from quarterturn.methods.build import build_method
 from quarterturn.methods.classifier import Classification
 from quarterturn.methods.classifier_options import ClassifierOptions
-from quarterturn.pages.classifier_tables import MEASURES, overlap_words
-from quarterturn.pages.tables import percent
+from quarterturn.pages.classifier_tables import brief_words, measures_of, overlap_words
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.classifier_results import read_classifier_result
@@ -127,13 +126,9 @@ class ClassifierTraining(TrainingJob[Classification]):
             "evaluation",
             step=training.step - 1,
             epoch=epochs_done,
-            **{name: figures[name] for name in MEASURES},
+            **{name: figures[name] for name in measures_of(figures)},
         )
-        logger.info(
-            f"after epoch {epochs_done}: top-1 {percent(figures['top1'])}, balanced "
-            f"{percent(figures['balanced'])}, worst class {figures['worst_class_name']} "
-            f"{percent(figures['worst_class'])}"
-        )
+        logger.info(f"after epoch {epochs_done}: {brief_words(figures)}")
         if epochs_done == self.config.run.epochs:
             self.last.update(figures)
 

@@ -24,6 +24,7 @@ from quarterturn.weights.options import ExportOptions, ImportOptions
 
 DATA_WORDS = (
     "A folder of images, a .csv manifest, a .npz file, imagenet:ROOT, places205:ROOT, "
+    "voc2007:ROOT, voc:ROOT (PASCAL VOC's layout with other classes), "
     "cifar10:ROOT, cifar100:ROOT, stl10:ROOT (images with labels), stl10-unlabeled:ROOT, or digits"
 )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from quarterturn.collection.options import EmbedOptions
 from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import renumbered, words_of
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.extraction import Features, extract
@@ -46,7 +47,8 @@ def embed(
     Returns:
         The file: ``.npz`` has the arrays ``embeddings`` (n, D) float32, ``names`` and ``splits``
         (n,) unicode, and ``labels`` (n,) where there are any, with ``class_names``; -1 in a split
-        that has none. ``.csv`` has the columns ``name``, ``split``, ``label``, ``f0`` ...
+        that has none. Of images with several labels, ``labels`` is (n, C): 1, 0, or -1 where not
+        known. ``.csv`` has the columns ``name``, ``split``, ``label``, ``f0`` ...
 
     Raises:
         ConfigError: The file exists or has another suffix; the run has no halves, or no such layer.
@@ -121,8 +123,8 @@ class Embeddings:
         values: (n, D) features.
         names: (n,) image names.
         splits: (n,) split of each image.
-        labels: (n,) numbers in ``class_names``, -1 in a split without labels; None if no split
-            has labels.
+        labels: (n,) numbers in ``class_names``, -1 in a split without labels; (n, C) label sets,
+            where images have several; None if no split has labels.
         class_names: Names of the classes of all splits.
         part: Which features they are.
     """
@@ -130,7 +132,7 @@ class Embeddings:
     values: NDArray[np.float32]
     names: list[str]
     splits: list[str]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[np.integer[Any]] | None
     class_names: list[str]
     part: str
 
@@ -148,7 +150,9 @@ class Embeddings:
                 np.savez(file, **arrays)
             return
         words = [""] * len(self.names)
-        if self.labels is not None:
+        if self.labels is not None and self.labels.ndim == 2:
+            words = [words_of(row, self.class_names) for row in self.labels]
+        elif self.labels is not None:
             words = ["" if label < 0 else self.class_names[label] for label in self.labels]
         columns = ["name", "split", "label", *(f"f{i}" for i in range(self.values.shape[1]))]
         rows = zip(self.names, self.splits, words, self.values, strict=True)
@@ -159,17 +163,22 @@ def _join_splits(
     by_split: dict[str, Features], splits: dict[str, ImageSet], part: str
 ) -> Embeddings:
     class_names = list(dict.fromkeys(c for images in splits.values() for c in images.class_names))
+    has_several = any(images.label_sets is not None for images in splits.values())
     names: list[str] = []
     split_of_image: list[str] = []
     labels = []
     for split, features in by_split.items():
         names += [splits[split].names[i] for i in features.indices]
         split_of_image += [split] * len(features.indices)
+        # Splits may number their classes differently, but share their names.
+        own_names = splits[split].class_names
         if features.labels is None:
-            labels.append(np.full(len(features.indices), -1))
+            shape = (len(features.indices), len(class_names))
+            labels.append(np.full(shape if has_several else shape[:1], -1))
+        elif has_several:
+            labels.append(renumbered(features.labels, own_names, class_names))
         else:
-            # Splits may number their classes differently, but share their names.
-            numbers = np.array([class_names.index(name) for name in splits[split].class_names])
+            numbers = np.array([class_names.index(name) for name in own_names])
             labels.append(numbers[features.labels])
     return Embeddings(
         np.concatenate([features.values for features in by_split.values()]),

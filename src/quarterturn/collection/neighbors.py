@@ -15,6 +15,7 @@ from quarterturn.config import DataConfig
 from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import words_of
 from quarterturn.data.sources import Source, open_source
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
@@ -156,6 +157,8 @@ def _features_of(
 
 
 def _label(images: ImageSet, index: int) -> str | None:
+    if images.label_sets is not None:
+        return words_of(images.label_sets[index], images.class_names)
     return None if images.labels is None else images.class_names[images.labels[index]]
 
 

@@ -25,13 +25,13 @@ from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.probes import read_results
 from quarterturn.runs.protocols import CLASSIFIER, protocol_id
 from quarterturn.runs.records import (
-    MEASURES,
     GroupScore,
     GroupStatistic,
     ProbeResult,
     Score,
     ScoreName,
     Statistic,
+    measures_in,
 )
 
 VIEW = ("eval_crop", "mean", "std")
@@ -112,7 +112,10 @@ class Group:
                 part=name.part,
                 classifier=name.classifier,
                 view=name.view,
-                measures={measure: _over_runs(scores, measure) for measure in MEASURES},
+                measures={
+                    measure: _over_runs(scores, measure)
+                    for measure in measures_in(next(iter(scores.values())).measures)
+                },
             )
             for name, scores in by_name.items()
         ]
@@ -217,7 +220,9 @@ def _own_test(run: Run) -> dict[str, ProbeResult]:
         part="logits",
         classifier=CLASSIFIER,
         view="upright",
-        measures={measure: Statistic(result.figures[measure]) for measure in MEASURES},
+        measures={
+            measure: Statistic(result.figures[measure]) for measure in measures_in(result.figures)
+        },
     )
     test = ProbeResult(
         run=str(run.path),

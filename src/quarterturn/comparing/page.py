@@ -12,7 +12,7 @@ from quarterturn.pages.figures import Figure
 from quarterturn.pages.glossary import glossary
 from quarterturn.pages.page import ComparisonPage
 from quarterturn.pages.tables import Table
-from quarterturn.runs.records import GroupStatistic, images_per_class
+from quarterturn.runs.records import GroupStatistic, first_measure, images_per_class
 
 
 def comparison_page(
@@ -64,14 +64,14 @@ def _few_shot(groups: Sequence[Group], protocols: dict[str, dict[str, object]]) 
     """A figure for each protocol of few-shot classifiers: a line for each group and part."""
     figures = []
     for name, protocol in protocols.items():
-        if protocol["name"] != "few-shot":
+        if "draws" not in protocol:
             continue
         lines: list[FewShotLine] = []
         for group in groups:
             points: dict[tuple[str, str], dict[int, GroupStatistic]] = {}
             for score in group.scores(name):
                 line = points.setdefault((score.part, score.view), {})
-                line[images_per_class(score.classifier)] = score.measures["top1"]
+                line[images_per_class(score.classifier)] = first_measure(score.measures)
             lines += [
                 few_shot_line(
                     found,
@@ -79,6 +79,7 @@ def _few_shot(groups: Sequence[Group], protocols: dict[str, dict[str, object]]) 
                     colour=f"{group.label}: {part}",
                     dotted=group.origin != "trained",
                     view=view,
+                    measure="mAP" if "mean_ap" in group.scores(name)[0].measures else "top-1",
                 )
                 for (part, view), found in points.items()
             ]

@@ -20,6 +20,7 @@ TITLES = {
     "few": "accuracy of the classes with few training images",
     "std_over_classes": "standard deviation of the accuracy over the classes",
     "std_over_groups": "standard deviation of the accuracy over many, medium and few",
+    "mean_ap": "mean average precision (mAP)",
 }
 
 
@@ -28,6 +29,8 @@ def comparison_table(
 ) -> Table:
     """Groups and parts of their features by classifiers and views, for one protocol."""
     scores = [score for group in groups for score in group.scores(protocol_id)]
+    if measure not in scores[0].measures:  # images with several labels each, or with one
+        measure = next(iter(scores[0].measures))
     words = next(
         p.probes[protocol_id].test for g in groups for p in g.runs if protocol_id in p.probes
     )
@@ -44,7 +47,7 @@ def comparison_table(
         rows.append([label, part, n, *shown])
     seeds = len(protocol["seeds"])
     repeats = f"its mean over {seeds} {'seed' if seeds == 1 else 'seeds'} of the probe"
-    if protocol["name"] == "few-shot":
+    if "draws" in protocol:
         repeats += f" and {protocol['draws']} draws for each"
     title = f"Probes by protocol {protocol['name']} {protocol_id}"
     if protocol["name"] == CLASSIFIER:

@@ -33,7 +33,7 @@ class Batch:
     Attributes:
         indices: (B,) int64, the images' numbers in the data set.
         images: (B, 3, S, S) float32, cropped and normalised.
-        labels: (B,) int64, or None if labels are not read.
+        labels: (B,) int64, (B, C) label sets, or None if labels are not read.
     """
 
     indices: Tensor
@@ -117,7 +117,7 @@ class TrainingBatches:
         self.changed: set[int] = set()
         self._source = source
         self._normalise = Normalise(crop, self.device)
-        self._labels = torch.from_numpy(images.labels) if with_labels else None
+        self._labels = torch.from_numpy(images.targets) if with_labels else None
         self._pixels: Tensor | None = None
         if isinstance(images, ArrayImages):
             self._pixels = torch.from_numpy(images.pixels).to(self.device)
@@ -219,7 +219,7 @@ def evaluation_batches(
     device = torch.device(device)
     view = view or partial(centre_crops, fraction=crop.eval_crop)
     slices = batch_slices(len(images), batch_size, smallest=1)[rank::world_size]
-    labels = None if images.labels is None else torch.from_numpy(images.labels)
+    labels = None if images.targets is None else torch.from_numpy(images.targets)
     plans = (
         BatchPlan(np.arange(s.start, s.stop), (ViewPlan(crop.image_size, view(s.stop - s.start)),))
         for s in slices

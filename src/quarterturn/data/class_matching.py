@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import class_counts, renumbered
 from quarterturn.errors import DataError
 
 
@@ -31,7 +32,15 @@ def unknown_classes(test: ImageSet, train: ImageSet) -> list[str]:
 
 
 def keep_known_classes(test: ImageSet, train: ImageSet) -> ImageSet:
-    """The test images whose class has a training class of its name, under that class's number."""
+    """The test images whose class has a training class of its name, under that class's number.
+
+    Of images with several labels only the classes are left out, not the images.
+    """
+    if test.label_sets is not None:
+        matched = test.subset(np.arange(len(test)))
+        matched.label_sets = renumbered(test.label_sets, test.class_names, train.class_names)
+        matched.class_names = train.class_names
+        return matched
     assert test.labels is not None
     number = {name: i for i, name in enumerate(train.class_names)}
     labels = np.array([number.get(name, -1) for name in test.class_names])[test.labels]
@@ -43,6 +52,9 @@ def keep_known_classes(test: ImageSet, train: ImageSet) -> ImageSet:
 
 def untrained_classes(test: ImageSet, train: ImageSet) -> list[str]:
     """Classes that have test images but no training image; both under the same class numbers."""
+    if test.label_sets is not None and train.label_sets is not None:
+        untrained = (class_counts(test.label_sets) > 0) & (class_counts(train.label_sets) == 0)
+        return [test.class_names[c] for c in np.flatnonzero(untrained)]
     assert test.labels is not None
     assert train.labels is not None
     return [test.class_names[c] for c in np.setdiff1d(test.labels, train.labels)]

@@ -110,6 +110,25 @@ class SquareBoxes:
 
 
 @dataclass(frozen=True)
+class WholeBoxes:
+    """Whole images, whatever their shape: their sides are squashed alike.
+
+    Attributes:
+        num_images: n.
+    """
+
+    num_images: int
+
+    def within(self, sizes: Sizes) -> Boxes:
+        """See `BoxPlan.within`."""
+        return np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.float64)
+
+    def row(self, i: int) -> WholeBoxes:
+        """See `BoxPlan.row`."""
+        return WholeBoxes(1)
+
+
+@dataclass(frozen=True)
 class CropPlan:
     """Boxes, shifts and flips for n images of any size, applied in this order; see `Crops`.
 
@@ -245,6 +264,11 @@ def centre_crops(num_images: int, fraction: float) -> CropPlan:
     With 0.875 this is the usual resize to 256 and centre crop to 224.
     """
     return placed_crops(num_images, fraction)
+
+
+def squashed(num_images: int) -> CropPlan:
+    """Whole images, squashed to a square; no flips."""
+    return CropPlan(WholeBoxes(num_images), np.zeros(num_images, dtype=bool))
 
 
 def placed_crops(

@@ -40,6 +40,7 @@ def load_downscaled(
             [images.names[i] for i in decoded],
             None if images.labels is None else images.labels[decoded],
             images.class_names,
+            label_sets=None if images.label_sets is None else images.label_sets[decoded],
         ),
         unreadable,
     )

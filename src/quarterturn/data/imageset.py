@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from quarterturn.data.file_table import (
     read_stat,
 )
 from quarterturn.data.image_file import AS_THEY_ARE, Decoding, Shrink, Size, read_upright
+from quarterturn.data.label_sets import LabelSets
 from quarterturn.data.wide_values import Levels
 
 Seen = tuple[int, Size, Stat]
@@ -41,17 +43,25 @@ class ImageSet(ABC):
     Attributes:
         names: (N,) name of each image, relative to the source.
         labels: (N,) int64 classes, or None. Only probes and supervised training read them.
+        label_sets: (N, C) of images with several labels each, in place of ``labels``; see
+            `quarterturn.data.label_sets`.
         class_names: Names of the classes; empty without labels.
         unlabelled: Why there are no labels, if some were expected.
     """
 
     names: Sequence[str]
     labels: NDArray[np.int64] | None
+    label_sets: LabelSets | None
     class_names: list[str]
     unlabelled: str
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def targets(self) -> NDArray[Any] | None:
+        """What a classifier is to say of each image: (N,) classes or (N, C) label sets, or None."""
+        return self.labels if self.label_sets is None else self.label_sets
 
     @property
     @abstractmethod
@@ -115,6 +125,7 @@ class ArrayImages(ImageSet):
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
     unlabelled: str = ""
+    label_sets: LabelSets | None = None
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -134,6 +145,7 @@ class ArrayImages(ImageSet):
             None if self.labels is None else self.labels[indices],
             self.class_names,
             self.unlabelled,
+            None if self.label_sets is None else self.label_sets[indices],
         )
 
     def fingerprint(self) -> str:
@@ -161,6 +173,7 @@ class FileImages(ImageSet):
     class_names: list[str] = field(default_factory=list)
     unlabelled: str = ""
     decoding: Decoding = AS_THEY_ARE
+    label_sets: LabelSets | None = None
 
     def __post_init__(self) -> None:
         is_whole = np.array_equal(self.rows, np.arange(len(self.table.names)))
@@ -221,6 +234,7 @@ class FileImages(ImageSet):
             self.class_names,
             self.unlabelled,
             self.decoding,
+            None if self.label_sets is None else self.label_sets[indices],
         )
 
     def fingerprint(self) -> str:

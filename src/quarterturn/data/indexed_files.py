@@ -42,6 +42,7 @@ class IndexedFiles:
         num_heic: HEIC files left out because the extra that reads them is not installed.
         sample: The files whose headers have been read.
         ignored: Other files in the folder, counted by suffix.
+        bad_boxes: Boxes of annotations that are left out or cut, with the reason, one line each.
     """
 
     images: FileImages
@@ -49,6 +50,7 @@ class IndexedFiles:
     num_heic: int
     sample: Sample
     ignored: Counter[str] = field(default_factory=Counter)
+    bad_boxes: Sequence[str] = ()
 
 
 def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> IndexedFiles:

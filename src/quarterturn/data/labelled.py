@@ -19,6 +19,7 @@ from quarterturn.data.class_matching import (
 )
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import random_split
 from quarterturn.data.sources import Source, open_source
 from quarterturn.data.split_folders import are_split_names
 from quarterturn.data.subsets import (
@@ -60,8 +61,13 @@ class LabelledData:
         """A short hash of all labels and class names: the same images may pose several tasks."""
         digest = hashlib.sha256("\0".join(self.train.class_names).encode(errors="surrogateescape"))
         for part in (self.train, self.tests):
-            digest.update(np.ascontiguousarray(part.labels).data)
+            digest.update(np.ascontiguousarray(part.targets).data)
         return digest.hexdigest()[:16]
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether images have several labels each; see `quarterturn.data.label_sets`."""
+        return self.train.label_sets is not None
 
     @property
     def tests(self) -> ImageSet:
@@ -81,13 +87,16 @@ class LabelledData:
         """
         if self.test is not None:
             return np.arange(len(self.train)), np.arange(len(self.test))
-        assert self.train.labels is not None
         if self.test_fraction == 0:
             raise ConfigError(
                 "--holdout is 0, and this data has no test split; expected a fraction above 0, to "
                 "have images to test on"
             )
-        train, test = stratified_split(self.train.labels, self.test_fraction, seed)
+        if self.has_several_labels:
+            train, test = random_split(len(self.train), self.test_fraction, seed)
+        else:
+            assert self.train.labels is not None
+            train, test = stratified_split(self.train.labels, self.test_fraction, seed)
         if len(test) == 0:
             raise DataError(
                 f"{len(self.train)} images are too few to hold out {self.test_fraction:.0%} of "
@@ -114,6 +123,7 @@ def open_labelled(
     verify: bool = False,
     empty_classes: bool = False,
     leave_out_unknown: bool = False,
+    several_labels: bool = False,
     download: bool = False,
     index: Path | None = None,
 ) -> LabelledData:
@@ -137,12 +147,14 @@ def open_labelled(
         empty_classes: Accept test images of a class without training images.
         leave_out_unknown: Leave out test images whose class name no training class has, such as
             that of a missing folder.
+        several_labels: Accept images with several labels each.
         download: Fetch a named data set that is missing.
         index: Folder of the header index; see `open_source`.
 
     Raises:
-        DataError: There are no labels, only one class, test classes without training images, or
-            images in both the training and the test part.
+        DataError: There are no labels, or several where each image should have one; only one
+            class, test classes without training images, or images in both the training and the
+            test part.
         ConfigError: Both ``train`` and ``test`` are given.
     """
     if train is not None and test is not None:
@@ -173,11 +185,20 @@ def open_labelled(
             whole, _ = cut_long_tail(whole, long_tail, long_tail_kind)
         notes = f"; training images cut to a long tail ({long_tail_kind}, {long_tail:g})"
     images = limit_images(whole, limit)
-    _require_labels(images, training_data)
+    _require_labels(images, training_data, several_labels=several_labels)
     if tests is None:
-        description = f"a stratified {test_fraction:.0%} held out by seed"
+        drawn = "random" if images.label_sets is not None else "stratified"
+        description = f"a {drawn} {test_fraction:.0%} held out by seed"
     else:
-        _require_labels(tests, description)
+        _require_labels(tests, description, several_labels=several_labels)
+        if (images.label_sets is None) != (tests.label_sets is None):
+            one, several = training_data, description
+            if images.label_sets is not None:
+                one, several = several, one
+            raise DataError(
+                f"{several} has several labels per image and {one} has one; expected the same of "
+                "training and test images"
+            )
         if leave_out_unknown and (unknown := unknown_classes(tests, images)):
             matched = keep_known_classes(tests, images)
             if not len(matched):
@@ -214,12 +235,19 @@ def _refuse_shared(shared: set[str]) -> None:
         )
 
 
-def _require_labels(images: ImageSet, data: str) -> None:
-    """Refuse images without labels, or of a single class.
+def _require_labels(images: ImageSet, data: str, *, several_labels: bool) -> None:
+    """Refuse images without labels, with several where one is expected, or of a single class.
 
     Raises:
         DataError: Says why there are no labels, if that is known.
     """
+    if images.label_sets is not None:
+        if not several_labels:
+            raise DataError(
+                f"{data} has several labels per image; expected one. finetune, predict, probe "
+                "--kind linear and probe --preset voc07-svm take several"
+            )
+        return
     if images.labels is None:
         raise DataError(
             f"{data} has no labels: "

@@ -2,6 +2,9 @@
 
 The first line names the columns, in any order, between commas, semicolons or tabs. The images keep
 the order of the rows.
+
+Where any label holds a ``|``, images have several labels each: ``cat|dog``, or ``|`` for none of
+the classes.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.indexed_files import IndexedFiles, index_files
+from quarterturn.data.label_sets import SEPARATOR, label_sets_of
 from quarterturn.errors import DataError
 from quarterturn.files import unguarded
 
@@ -65,7 +69,8 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
 
     Paths are absolute, or relative to the manifest's folder. Each split numbers its classes on its
     own, as in a folder, in sorted order; by value if all are integers. A split with some images
-    without a label counts as unlabelled.
+    without a label counts as unlabelled, also where others have several: an empty cell does not say
+    that none of the classes is there.
 
     Args:
         path: The manifest, in UTF-8.
@@ -78,13 +83,14 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
     rows, ignored_columns = _read_rows(path)
     _check_split_names(path, rows)
     _check_duplicates(path, rows)
+    has_several = any(SEPARATOR in row.label for row in rows)
     splits = {}
     for split in SPLITS:
         if members := [row for row in rows if row.split == split]:
             files = index_files(path.parent, [row.path for row in members], index)
             splits[split] = replace(
                 files,
-                images=_with_labels(files.images, members),
+                images=_with_labels(files.images, members, has_several=has_several),
                 unreadable={
                     name: "no such file" if reason == NO_SUCH_FILE else reason
                     for name, reason in files.unreadable.items()
@@ -181,14 +187,18 @@ def _check_duplicates(path: Path, rows: list[Row]) -> None:
         )
 
 
-def _with_labels(images: FileImages, rows: list[Row]) -> FileImages:
-    """The readable images with their labels, if all rows have one."""
+def _with_labels(images: FileImages, rows: list[Row], *, has_several: bool) -> FileImages:
+    """The readable images with their labels, if all rows have some."""
     if without := [row.line for row in rows if not row.label]:
         some = len(without) < len(rows)
         reason = f"the split {rows[0].split!r} has labels, but none on {_listed(without)}"
         return replace(images, unlabelled=reason if some else "")
     label_of = {row.path: row.label for row in rows}
     labels = [label_of[name] for name in images.names]
+    if has_several:
+        sets = [{part.strip() for part in label.split(SEPARATOR)} - {""} for label in labels]
+        class_names = _sorted_classes(set().union(*sets))
+        return replace(images, label_sets=label_sets_of(sets, class_names), class_names=class_names)
     class_names = _sorted_classes(set(labels))
     number = {name: i for i, name in enumerate(class_names)}
     return replace(

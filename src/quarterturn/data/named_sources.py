@@ -14,6 +14,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.indexed_files import IndexedFiles
 from quarterturn.data.places205 import index_places205
 from quarterturn.data.stl10 import read_stl10, read_stl10_unlabeled
+from quarterturn.data.voc import index_voc, index_voc2007
 
 
 class ArrayReader(Protocol):
@@ -48,5 +49,7 @@ NAMED_SOURCES: dict[str, ArraySource | FileSource] = {
     "stl10-unlabeled": ArraySource(read_stl10_unlabeled),
     "imagenet": FileSource(index_imagenet),
     "places205": FileSource(index_places205),
+    "voc2007": FileSource(index_voc2007),
+    "voc": FileSource(index_voc),
 }
 """Data sets by the NAME in NAME:ROOT."""

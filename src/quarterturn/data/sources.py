@@ -25,7 +25,13 @@ from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.npz import read_npz
 from quarterturn.data.split_folders import find_split_folders
-from quarterturn.data.unreadable import check_sample, check_unreadable, count_files, list_unreadable
+from quarterturn.data.unreadable import (
+    MAX_LISTED,
+    check_sample,
+    check_unreadable,
+    count_files,
+    list_unreadable,
+)
 from quarterturn.data.white_point import find_levels
 from quarterturn.errors import DataError
 
@@ -52,6 +58,7 @@ class Source:
         num_heic: HEIC files left out because the extra that reads them is not installed.
         sample: The image files whose headers have been read.
         ignored_columns: Columns of a manifest other than path, label and split.
+        bad_boxes: Boxes of annotations that are left out or cut, with the reason.
         index: The index of file headers; None if the images came as arrays.
     """
 
@@ -66,6 +73,7 @@ class Source:
     num_heic: int = 0
     sample: Sample = field(default_factory=Sample)
     ignored_columns: list[str] = field(default_factory=list)
+    bad_boxes: list[str] = field(default_factory=list)
     index: HeaderIndex | None = None
 
     def keep_index(self, folder: Path) -> None:
@@ -165,6 +173,11 @@ class Source:
         if self.unreadable:
             lines.append(f"left out: {count_files(len(self.unreadable))} that cannot be read:")
             lines += list_unreadable(self.unreadable)
+        if self.bad_boxes:
+            lines.append(f"boxes left out or cut: {len(self.bad_boxes):,}")
+            lines += [f"  {box}" for box in self.bad_boxes[:MAX_LISTED]]
+            if len(self.bad_boxes) > MAX_LISTED:
+                lines.append(f"  ... and {len(self.bad_boxes) - MAX_LISTED:,} more")
         return lines
 
 
@@ -258,7 +271,7 @@ def _source_of_splits(name: str, splits: Mapping[str, ImageSet]) -> Source:
     since public test splits often come without.
     """
     others = [split for split in ("test", "val") if split in splits]
-    others.sort(key=lambda split: splits[split].labels is None)
+    others.sort(key=lambda split: splits[split].targets is None)
     if not others:
         return Source(name, splits["train"])
     unused = {split: splits[split] for split in others[1:]}
@@ -275,6 +288,7 @@ def _source_of_files(name: str, splits: Mapping[str, IndexedFiles], index: Heade
         source.ignored += files.ignored
         source.num_heic += files.num_heic
         source.sample += files.sample
+        source.bad_boxes += files.bad_boxes
     return source
 
 

@@ -39,6 +39,11 @@ def long_tail_numbers(images: ImageSet, factor: float, kind: str) -> tuple[NDArr
     Raises:
         DataError: No labels, fewer than two classes, or a class without images.
     """
+    if images.label_sets is not None:
+        raise DataError(
+            f"--long-tail {factor} cuts classes of images that have one label each, and these have "
+            "several; leave it out"
+        )
     if images.labels is None:
         raise DataError(
             f"--long-tail {factor} reads labels, and these images have none: expected a sub-folder "

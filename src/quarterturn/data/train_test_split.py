@@ -12,6 +12,7 @@ from torch import Tensor
 
 from quarterturn.config.data import DataConfig, Resampling
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import class_counts, require_both
 from quarterturn.data.labelled import LabelledData, open_labelled
 from quarterturn.data.sampling import image_chances
 from quarterturn.errors import DataError
@@ -25,7 +26,7 @@ class TrainTestSplit:
         split: The labelled data that was split.
         train: The training images.
         test: The test images.
-        class_counts: (C,) training images of each class.
+        class_counts: (C,) training images of each class; of several per image, those it is in.
         description: A phrase on where the test images come from.
     """
 
@@ -50,6 +51,10 @@ class TrainTestSplit:
         """
         numbers, tests = split.parts(seed)
         train, test = split.train.subset(numbers), split.tests.subset(tests)
+        if train.label_sets is not None:
+            require_both(train.label_sets, train.class_names)
+            counts = class_counts(train.label_sets)
+            return cls(split, train, test, counts, split.description)
         assert train.labels is not None
         counts = np.bincount(train.labels, minlength=len(train.class_names))
         empty = [train.class_names[c] for c in np.flatnonzero(counts == 0)]
@@ -130,6 +135,7 @@ def open_training_data(
         verify=settings.verify,
         empty_classes=True,
         leave_out_unknown=leave_out_unknown,
+        several_labels=True,
         download=download,
         index=index,
     )

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
+from quarterturn.data import crop_plans
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.runtime import Runtime
@@ -36,6 +37,7 @@ def cached_features(
     cache: FeatureCache,
     *,
     turns: Tensor | None = None,
+    squashed: bool = False,
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
@@ -52,6 +54,7 @@ def cached_features(
         model: The network's features.
         cache: The feature cache.
         turns: (N,) quarter turns, one per image; None for upright images.
+        squashed: Show whole images, squashed, in place of centre crops.
         device: The network's device.
         workers: Processes that decode files.
         batch_size: Images per batch.
@@ -66,7 +69,10 @@ def cached_features(
         DataError: Too many images, or all of them, could not be decoded.
     """
     is_main = runtime is None or runtime.is_main
-    keys = {layer: model.cache_key(layer, images, crop, turns) for layer in model.layers}
+    keys = {
+        layer: model.cache_key(layer, images, crop, turns, squashed=squashed)
+        for layer in model.layers
+    }
     missing = tuple(
         layer for layer in model.layers if is_main and not is_complete(images, cache, keys[layer])
     )
@@ -86,6 +92,7 @@ def cached_features(
             device=device,
             workers=workers,
             batch_size=batch_size,
+            view=crop_plans.squashed if squashed else None,
             writer=writer,
             runtime=runtime,
         )
@@ -96,7 +103,7 @@ def cached_features(
     found: dict[str, Features] = {}
     for layer in model.layers:
         numbers, arrays = cache.read(keys[layer])
-        labels = None if images.labels is None else images.labels[numbers]
+        labels = None if images.targets is None else images.targets[numbers]
         found |= {name: Features(values, numbers, labels) for name, values in arrays.items()}
     return found
 

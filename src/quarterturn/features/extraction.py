@@ -38,12 +38,12 @@ class Features:
     Attributes:
         values: (n, d) float32, or (n, ...) for maps; may be memory-mapped.
         indices: (n,) numbers of the images.
-        labels: (n,) classes, or None.
+        labels: (n,) classes, (n, C) label sets, or None.
     """
 
     values: NDArray[np.float32]
     indices: NDArray[np.int64]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
 
     def of(self, images: NDArray[np.int64]) -> LabelledFeatures:
         """The labelled features of the numbered images, without those that could not be read."""
@@ -61,12 +61,12 @@ class LabelledFeatures:
     Attributes:
         values: (n, d) float32.
         indices: (n,) numbers of the images.
-        labels: (n,) classes.
+        labels: (n,) classes, or (n, C) label sets.
     """
 
     values: Matrix
     indices: NDArray[np.int64]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
 
 
 def extract(
@@ -239,7 +239,7 @@ def _require_finite(output: Tensor | dict[str, Tensor], names: Sequence[str]) ->
 def _labelled(
     images: ImageSet, values: NDArray[np.float32], indices: NDArray[np.int64]
 ) -> Features:
-    return Features(values, indices, None if images.labels is None else images.labels[indices])
+    return Features(values, indices, None if images.targets is None else images.targets[indices])
 
 
 def concatenate(features: Sequence[Features]) -> Features:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +87,13 @@ class NetworkFeatures(nn.Module):
         return {name: values[0].numel() for name, values in self(blank).items()}
 
     def cache_key(
-        self, layer: str, images: ImageSet, crop: DataConfig, turns: Tensor | None = None
+        self,
+        layer: str,
+        images: ImageSet,
+        crop: DataConfig,
+        turns: Tensor | None = None,
+        *,
+        squashed: bool = False,
     ) -> str:
         """The key of a layer's features in a `FeatureCache`.
 
@@ -95,8 +102,9 @@ class NetworkFeatures(nn.Module):
             images: The images.
             crop: Crop and normalisation settings.
             turns: (N,) quarter turns, one per image; None for upright images.
+            squashed: Show whole images, squashed, in place of centre crops.
         """
-        about = {
+        about: dict[str, Any] = {
             "weights": self.fingerprint,
             "layer": layer,
             "grid": None if layer == self.network.backbone.layers[-1] else self._pooling,
@@ -109,6 +117,8 @@ class NetworkFeatures(nn.Module):
             "mean": crop.mean,
             "std": crop.std,
         }
+        if squashed:
+            about["eval_crop"] = "squashed"
         return FeatureCache.key(about, turns)
 
     @property

@@ -44,6 +44,8 @@ def bytes_to_cache(
     crop: DataConfig,
     seeds: Sequence[int],
     cache: FeatureCache,
+    *,
+    squashed: bool = False,
 ) -> int:
     """Bytes that a probe will add to the feature cache.
 
@@ -53,6 +55,7 @@ def bytes_to_cache(
         crop: Crop and normalisation settings.
         seeds: Seeds of turns and held-out parts.
         cache: The cache; entries that it has are not counted.
+        squashed: Show whole images, squashed, in place of centre crops.
     """
     missing = {}
     for model in models:
@@ -61,7 +64,7 @@ def bytes_to_cache(
             widths[model.layer_of(part)] += width
         for images, turns in passes(split, seeds):
             for layer, width in widths.items():
-                key = model.cache_key(layer, images, crop, turns)
+                key = model.cache_key(layer, images, crop, turns, squashed=squashed)
                 if not is_complete(images, cache, key):
                     missing[key] = BYTES_PER_FEATURE * len(images) * width
     return sum(missing.values())

@@ -17,6 +17,7 @@ from quarterturn.data.batches import Batch
 from quarterturn.losses.focal import FocalLoss
 from quarterturn.losses.ldam import LDAMLoss
 from quarterturn.losses.logit_adjustment import LogitAdjustedLoss, adjust_logits, log_prior
+from quarterturn.losses.sigmoid import sigmoid_loss
 from quarterturn.losses.weights import effective_number_weights, late_weights
 from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
 from quarterturn.methods.classifier_options import ClassifierOptions
@@ -26,7 +27,7 @@ from quarterturn.models.heads import CosineHead, LinearHead
 from quarterturn.rotation import rotate4
 
 ClassificationLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(B, C) logits, (B,) targets and (C,) weights or None to a scalar, such as
+"""(B, C) logits, (B,) targets or (B, C) label sets, and (C,) weights or None to a scalar, such as
 `torch.nn.functional.cross_entropy` or `quarterturn.losses.ldam.LDAMLoss`."""
 
 
@@ -40,6 +41,7 @@ class ClassifierNetwork(Network):
         scale: What such a loss multiplies them by; probabilities are made of the products.
         post_hoc_adjustment: How much of ``log_priors`` probabilities are made without; see
             `quarterturn.losses.logit_adjustment.adjust_logits`.
+        several_labels: Take each logit as a class of its own, present or not.
 
     Attributes:
         log_priors: (C,) log of each class's share of the training images, kept with the weights;
@@ -56,12 +58,14 @@ class ClassifierNetwork(Network):
         cosine: bool = False,
         scale: float = 1.0,
         post_hoc_adjustment: float = 0.0,
+        several_labels: bool = False,
     ) -> None:
         super().__init__(backbone)
         head = CosineHead if cosine else LinearHead
         self.classifier: nn.Linear = head(backbone.feature_dim, num_classes)
         self.register_buffer("log_priors", torch.zeros(num_classes))
         self.scale, self.post_hoc_adjustment = scale, post_hoc_adjustment
+        self.several_labels = several_labels
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) to (B, C) logits, or cosines."""
@@ -73,16 +77,24 @@ class ClassifierNetwork(Network):
         return (*super().heads, "classifier")
 
     def class_logits(self, features: Tensor) -> Tensor:
-        """(B, D) features to (B, C) logits, of which the softmax is the probabilities."""
+        """(B, D) features to (B, C) logits; see `probabilities`."""
         return self._adjusted(self.classifier(features))
+
+    def class_probabilities(self, features: Tensor) -> Tensor:
+        """(B, D) features to (B, C) probabilities."""
+        return self.probabilities(self.classifier(features))
 
     def head_outputs(self, features: Tensor) -> dict[str, Tensor]:
         """See `Network.head_outputs`."""
         return super().head_outputs(features) | {"classifier": self.class_logits(features)}
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(B, C) logits of this network to probabilities: scaled, adjusted, without margins."""
-        return self._adjusted(logits).softmax(dim=1)
+        """(B, C) logits of this network to probabilities: scaled, adjusted, without margins.
+
+        Those of a row sum to 1, but where images have several labels each.
+        """
+        adjusted = self._adjusted(logits)
+        return adjusted.sigmoid() if self.several_labels else adjusted.softmax(dim=1)
 
     def _adjusted(self, logits: Tensor) -> Tensor:
         logits = self.scale * logits
@@ -167,6 +179,7 @@ def build_network(config: Config, backbone: Backbone, num_classes: int) -> Class
         cosine=cosine,
         scale=config.balance.scale if cosine else 1.0,
         post_hoc_adjustment=options.post_hoc_adjustment,
+        several_labels=options.has_several_labels,
     )
 
 
@@ -181,7 +194,8 @@ def build_method(config: Config, network: Network, facts: TrainingFacts) -> Clas
     counts, balance = facts.class_counts, config.balance
     options = config.method_as(ClassifierOptions)
     leave_out_empty = options.leave_out_empty
-    network.log_priors.copy_(log_prior(counts, leave_out_empty=leave_out_empty))
+    if not options.has_several_labels:  # else classes have no shares that sum to 1
+        network.log_priors.copy_(log_prior(counts, leave_out_empty=leave_out_empty))
     weights = None
     if options.reweight != "none":
         weights = effective_number_weights(
@@ -204,6 +218,8 @@ def _classification_loss(
     match options.loss:
         case "cross-entropy":
             return F.cross_entropy
+        case "sigmoid":
+            return sigmoid_loss
         case "ldam":
             return LDAMLoss(
                 counts, balance.max_margin, balance.scale, leave_out_empty=leave_out_empty

@@ -24,10 +24,12 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     reads_labels: ClassVar[bool] = True
 
     loss: Annotated[
-        Literal["cross-entropy", "ldam", "focal", "balanced-softmax", "logit-adjusted"], COMMON
+        Literal["cross-entropy", "sigmoid", "ldam", "focal", "balanced-softmax", "logit-adjusted"],
+        COMMON,
     ] = "cross-entropy"
     """ldam (Cao et al. 2019) takes a cosine head and larger margins for rarer classes; focal (Lin
-    et al. 2017); balanced-softmax (Ren et al. 2020); logit-adjusted (Menon et al. 2021)."""
+    et al. 2017); balanced-softmax (Ren et al. 2020); logit-adjusted (Menon et al. 2021); sigmoid,
+    one per class, is what images with several labels get."""
     focal_gamma: PositiveOrZero = 1.0
     """Exponent of the focal loss; 0 is cross-entropy."""
     adjustment: Positive = 1.0
@@ -46,3 +48,8 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     protocol: Literal["last-epoch", "paper"] = "last-epoch"
     """paper reports the best of the evaluated epochs too, as older papers do: it is chosen on
     the test images, so it is too high."""
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether images have several labels each."""
+        return self.loss == "sigmoid"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from quarterturn.pages.probe_tables import by_labels, with_spread
-from quarterturn.pages.tables import Cell, Table
+import numpy as np
+
+from quarterturn.pages.probe_tables import AP_WORDS, by_labels, with_spread
+from quarterturn.pages.tables import Cell, Table, percent
 from quarterturn.runs.records import (
     BestEpoch,
     BestEpochs,
@@ -28,6 +30,26 @@ MEASURES = {
 }
 """Figures by their keys, with the headings of their columns."""
 
+SEVERAL_LABELS = {"mean_ap": "mAP", "worst_class": "worst class"}
+"""The same, where images have several labels each."""
+
+
+def measures_of(figures: dict[str, Any]) -> dict[str, str]:
+    """The figures that are shown of those of a test, with the headings of their columns."""
+    return SEVERAL_LABELS if "mean_ap" in figures else MEASURES
+
+
+def brief_words(figures: dict[str, Any]) -> str:
+    """The most important figures on one line."""
+    shown = ("mean_ap",) if "mean_ap" in figures else ("top1", "balanced")
+    words = [f"{measures_of(figures)[name]} {_percent(figures[name])}" for name in shown]
+    worst = f"worst class {figures['worst_class_name']} {_percent(figures['worst_class'])}"
+    return ", ".join([*words, worst])
+
+
+def _percent(value: float | None) -> str:
+    return "none" if value is None else percent(value)
+
 
 def figures_table(result: ClassifierResult) -> Table:
     """The last epoch, and the best one where an older protocol asks for it."""
@@ -44,12 +66,17 @@ def figures_table(result: ClassifierResult) -> Table:
     note += f"; {overlap}" if overlap else ""
     if best := result.best_epoch:
         rows.append([f"best epoch ({best.epoch}), paper protocol", *_cells(best.figures)])
-        note += _best_words(best)
-    return Table("On test images", ["", *MEASURES.values()], rows, note=note)
+        note += _best_words(best, figures)
+    return Table("On test images", ["", *measures_of(figures).values()], rows, note=note)
 
 
 def classes_table(result: ClassifierResult) -> Table:
-    """Every class with its training images, its accuracy, and what it is most taken for."""
+    """Every class with its training images, its accuracy, and what it is most taken for.
+
+    Where images have several labels each, average precision beside its chance.
+    """
+    if "mean_ap" in result.figures:
+        return _average_precisions_table(result)
     names, confusion = result.class_names, result.figures["confusion"]
     rows: list[list[Cell]] = []
     for c, (name, accuracy) in enumerate(result.figures["per_class"].items()):
@@ -73,21 +100,36 @@ def classes_table(result: ClassifierResult) -> Table:
     )
 
 
+def _average_precisions_table(result: ClassifierResult) -> Table:
+    figures = result.figures
+    rows: list[list[Cell]] = [
+        [name, count, figures["per_class"][name], figures["prevalence"][name]]
+        for name, count in zip(result.class_names, result.class_counts, strict=True)
+    ]
+    return Table(
+        "By class",
+        ["class", "training images", "AP", "prevalence"],
+        rows,
+        note="AP: area under the precision-recall curve, by steps; prevalence: share of the test "
+        "images that have the class, which is the AP of guessing",
+    )
+
+
 def seeds_table(summary: SeedsSummary) -> Table:
     """Mean and spread over several trainings."""
 
     def cells(figures: dict[str, Statistic]) -> list[Cell]:
-        return [with_spread(figures[name]) or "none" for name in MEASURES]
+        return [with_spread(figures[name]) or "none" for name in shown]
 
-    seeds = summary.seeds
+    seeds, shown = summary.seeds, measures_of(summary.figures)
     rows: list[list[Cell]] = [["last epoch", len(seeds), *cells(summary.figures)]]
     note = "in %; mean ± standard deviation over the trainings; " + _rule(summary, summary.tested)
     if best := summary.best_epoch:
         rows.append(["best epoch, paper protocol", len(seeds), *cells(best.figures)])
-        note += _best_words(best)
+        note += _best_words(best, summary.figures)
     return Table(
         f"On test images, over seeds {seeds[0]} to {seeds[-1]}",
-        ["", "n", *MEASURES.values()],
+        ["", "n", *shown.values()],
         rows,
         note=note,
     )
@@ -110,7 +152,8 @@ def overlap_words(overlap: int | None, with_labels: int | None) -> str:
 def _cells(figures: dict[str, Any]) -> list[Cell]:
     groups = ("many", "medium", "few")
     return [
-        "none" if name in groups and figures[name] is None else figures[name] for name in MEASURES
+        "none" if name in groups and figures[name] is None else figures[name]
+        for name in measures_of(figures)
     ]
 
 
@@ -118,6 +161,11 @@ def _rule(result: ClassifierResult | SeedsSummary, tested: Sequence[int]) -> str
     """What the figures are of: how many test images (of each training), and which groups."""
     least, most = min(tested), max(tested)
     number = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    if "mean_ap" in result.figures:
+        return (
+            f"{number} test images: {result.test}; mAP: mean over the classes of "
+            f"{AP_WORDS['step']}{_chance(result.figures)}"
+        )
     return (
         f"{number} test images: {result.test}; many: classes of more than {result.many} "
         f"training images, few: of fewer than {result.few}; sd: standard deviation of the "
@@ -126,8 +174,16 @@ def _rule(result: ClassifierResult | SeedsSummary, tested: Sequence[int]) -> str
     )
 
 
-def _best_words(best: BestEpoch | BestEpochs) -> str:
+def _chance(figures: dict[str, Any]) -> str:
+    """What guessing gives; not said of several trainings, whose test images may differ."""
+    if "prevalence" not in figures:
+        return ""
+    return f"; guessing gives {percent(float(np.mean([*figures['prevalence'].values()])))}"
+
+
+def _best_words(best: BestEpoch | BestEpochs, figures: dict[str, Any]) -> str:
+    first = next(iter(measures_of(figures).values()))
     return (
-        f"; the best of {best.evaluated_epochs} evaluated epochs is chosen by top-1 on the test "
+        f"; the best of {best.evaluated_epochs} evaluated epochs is chosen by {first} on the test "
         "images themselves, as older papers do: it is too high, and only for comparison with them"
     )

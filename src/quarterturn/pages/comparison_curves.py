@@ -21,9 +21,10 @@ PANELS = {
     "effective_rank": "effective rank",
     "top1": "accuracy, test images",
     "balanced": "balanced accuracy, test images",
+    "mean_ap": "mAP, test images",
 }
 """Measures over the epochs, with the titles of their panels."""
-SHARES = ("rotation_accuracy", "leakage_fresh_head", "top1", "balanced")
+SHARES = ("rotation_accuracy", "leakage_fresh_head", "top1", "balanced", "mean_ap")
 """Those of them that are fractions."""
 LEGEND_LENGTH = 60
 

@@ -63,7 +63,12 @@ def confusion_matrix(result: ClassifierResult) -> Figure:
 
 
 def class_bars(result: ClassifierResult) -> Figure:
-    """Accuracy of every class, from the most frequent in the training to the rarest."""
+    """Accuracy of every class, from the most frequent in the training to the rarest.
+
+    Where images have several labels each, average precision.
+    """
+    has_several = "mean_ap" in result.figures
+    measure = "average precision" if has_several else "accuracy"
     accuracy = result.figures["per_class"]
     order = sorted(range(len(accuracy)), key=lambda c: -result.class_counts[c])
     names = [result.class_names[c] for c in order]
@@ -79,9 +84,13 @@ def class_bars(result: ClassifierResult) -> Figure:
             if mine:
                 heights = [values[i] or 0.0 for i in mine]
                 axes.bar(mine, heights, width=0.8, color=colour, label=f"{group} training images")
-        mean = result.figures["balanced"]
-        axes.axhline(mean, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label="balanced")
-        axes.set_title("accuracy by class, most training images first")
+        if has_several:
+            chance = [result.figures["prevalence"][name] for name in names]
+            axes.plot(places, chance, linestyle="", marker="_", color=INK, label="prevalence")
+        mean = result.figures["mean_ap" if has_several else "balanced"]
+        mean_name = "mAP" if has_several else "balanced"
+        axes.axhline(mean, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), label=mean_name)
+        axes.set_title(f"{measure} by class, most training images first")
         axes.set_xlim(-0.7, len(names) - 0.3)
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
@@ -95,11 +104,11 @@ def class_bars(result: ClassifierResult) -> Figure:
     worst = result.figures["worst_class_name"]
     return Figure(
         "classes",
-        "Accuracy by class",
-        "Training images of each class in brackets. A class without a bar has no test image, or "
-        "none that is right.",
+        f"{measure.capitalize()} by class",
+        "Training images of each class in brackets. A class without a bar has no test image"
+        + ("." if has_several else ", or none that is right."),
         png,
-        {"classes": names, "training_images": counts, "accuracy": values},
+        {"classes": names, "training_images": counts, measure.replace(" ", "_"): values},
         f"Bars of {len(names)} classes; the worst is {worst} with "
         f"{percent(result.figures['worst_class'])}",
         wide=len(names) > MOST_NAMED,

@@ -12,12 +12,18 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from quarterturn.pages.figures import INK, STYLE, WIDTH_INCHES, Figure, to_png
 from quarterturn.pages.tables import percent
-from quarterturn.runs.records import GroupStatistic, ProbeResult, Statistic, images_per_class
+from quarterturn.runs.records import (
+    GroupStatistic,
+    ProbeResult,
+    Statistic,
+    first_measure,
+    images_per_class,
+)
 
 
 @dataclass(frozen=True)
 class FewShotLine:
-    """Top-1 of one representation over K.
+    """A measure of one representation over K.
 
     Attributes:
         label: In the legend.
@@ -27,6 +33,7 @@ class FewShotLine:
         images_per_class: Ascending K.
         mean: Of each K.
         spread: Of each K; None of a single draw.
+        measure: ``top-1``, or ``mAP`` where images have several labels each.
     """
 
     label: str
@@ -36,6 +43,7 @@ class FewShotLine:
     images_per_class: list[int]
     mean: list[float | None]
     spread: list[float | None]
+    measure: str = "top-1"
 
 
 def lines_of_probe(result: ProbeResult) -> list[FewShotLine]:
@@ -43,10 +51,16 @@ def lines_of_probe(result: ProbeResult) -> list[FewShotLine]:
     points: dict[tuple[str, str, str], dict[int, Statistic]] = {}
     for score in result.scores:
         line = points.setdefault((score.origin, score.part, score.view), {})
-        line[images_per_class(score.classifier)] = score.measures["top1"]
+        line[images_per_class(score.classifier)] = first_measure(score.measures)
+    measure = "mAP" if result.has_several_labels else "top-1"
     return [
         few_shot_line(
-            found, label=f"{origin}: {part}", colour=part, dotted=origin != "trained", view=view
+            found,
+            label=f"{origin}: {part}",
+            colour=part,
+            dotted=origin != "trained",
+            view=view,
+            measure=measure,
         )
         for (origin, part, view), found in points.items()
     ]
@@ -59,15 +73,16 @@ def few_shot_line(
     colour: str,
     dotted: bool,
     view: str,
+    measure: str = "top-1",
 ) -> FewShotLine:
-    """A line through K to top-1."""
+    """A line through K to top-1, or another measure."""
     found = [points[k] for k in sorted(points)]
     mean, spread = [p.mean for p in found], [p.spread for p in found]
-    return FewShotLine(label, colour, dotted, view, sorted(points), mean, spread)
+    return FewShotLine(label, colour, dotted, view, sorted(points), mean, spread, measure)
 
 
 def few_shot_curve(lines: Sequence[FewShotLine], name: str) -> Figure:
-    """Top-1 over K: a panel for each view.
+    """A measure over K: a panel for each view.
 
     Args:
         lines: At least one.
@@ -80,7 +95,7 @@ def few_shot_curve(lines: Sequence[FewShotLine], name: str) -> Figure:
         panels = drawing.subplots(1, len(views), sharey=True, squeeze=False)[0]
         for axes, view in zip(panels, views, strict=True):
             _draw(axes, [line for line in lines if line.view == view], _colours(lines))
-            axes.set_title(f"top-1, {view} test images")
+            axes.set_title(f"{lines[0].measure}, {view} test images")
         handles, labels = panels[0].get_legend_handles_labels()
         drawing.legend(
             handles,
@@ -100,7 +115,7 @@ def few_shot_curve(lines: Sequence[FewShotLine], name: str) -> Figure:
     return Figure(
         name,
         "Few-shot",
-        "Logistic regression on K labelled images of each class: the mean, and in the band one "
+        "A linear classifier of K labelled images of each class: the mean, and in the band one "
         "standard deviation to both sides.",
         png,
         {"lines": [asdict(line) for line in lines]},

@@ -66,8 +66,20 @@ _TERMS = [
         "The same network trained with the labels: what one may hope for at best.",
     ),
     (r"top-1", "top-1", "Share of the test images whose class is right."),
+    (
+        r"ap$|map$",
+        "average precision",
+        "How well the scores of a class put the images that have it before those that have not: "
+        "100\u00a0% where all of them come first, the prevalence for guesses; mAP is the mean over "
+        "the classes.",
+    ),
+    (
+        r"prevalence",
+        "prevalence",
+        "Share of the test images that have the class.",
+    ),
     (r"balanced", "balanced", "Mean of the classes' accuracies: every class counts the same."),
-    (r"worst class", "worst class", "The lowest accuracy of a class."),
+    (r"worst class", "worst class", "The lowest accuracy, or average precision, of a class."),
     (r"sd classes", "sd classes", "Standard deviation of the accuracy over the classes."),
     (r"sd groups", "sd groups", "Standard deviation of the accuracy over many, medium and few."),
     (r"many$", "many", "Classes with many training images; the note says how many."),

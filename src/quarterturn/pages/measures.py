@@ -106,14 +106,23 @@ def probe_measures(result: ProbeResult) -> list[Measure]:
     found = [score for score in trained if score.part == part]
     if not found:
         return []
+    measure = "mean_ap" if result.has_several_labels else "top1"
     how = {
-        "upright": "Share of upright test images whose class is right",
+        "upright": "Mean over the classes of the average precision on upright test images",
         "turned": "The same for test images shown after a random quarter turn",
     }
+    how = (
+        how
+        if result.has_several_labels
+        else {
+            "upright": "Share of upright test images whose class is right",
+            "turned": "The same for test images shown after a random quarter turn",
+        }
+    )
     return [
         Measure(
             f"{score.classifier}, {score.view}",
-            "-" if score.measures["top1"].mean is None else percent(score.measures["top1"].mean),
+            _percent(score.measures[measure].mean),
             f"{how[score.view]}, by the {PARTS[score.part]}, on {result.name}.",
             score.part if score.part == "invariant" else "",
         )
@@ -125,6 +134,23 @@ def probe_measures(result: ProbeResult) -> list[Measure]:
 def classifier_measures(result: ClassifierResult) -> list[Measure]:
     """The figures of a classifier's test."""
     figures = result.figures
+    if "mean_ap" in figures:
+        worst = figures["worst_class_name"]
+        chance = figures["prevalence"].get(worst, 0.0)
+        return [
+            Measure(
+                "mAP",
+                _percent(figures["mean_ap"]),
+                f"Mean over the classes of the average precision on {figures['n']:,} test images: "
+                "1 where every image with the class has a higher score than every one without.",
+            ),
+            Measure(
+                "Worst class",
+                _percent(figures["worst_class"]),
+                f"The lowest average precision of a class, that of {worst}; guessing gives "
+                f"{percent(chance)}.",
+            ),
+        ]
     measures = [
         Measure(
             "Accuracy",
@@ -201,3 +227,7 @@ def out_of_fold_measures(in_use: dict[str, Any]) -> list[Measure]:
             "Mean gap between how sure the networks are and how often they are right.",
         ),
     ]
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else percent(fraction)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.runs.records import (
@@ -14,6 +16,7 @@ from quarterturn.runs.records import (
     ScoreName,
     Statistic,
     images_per_class,
+    statistic,
 )
 
 GROUPS = ("many", "medium", "few")
@@ -23,10 +26,18 @@ LAST_COLUMNS = {
     "std_over_groups": "sd groups",
 }
 
+AP_WORDS = {
+    "step": "the average precision of each (area under its precision-recall curve, by steps)",
+    "envelope": "the average precision of each (area under the envelope of its precision-recall "
+    "curve)",
+    "11-point": "the average precision of each (mean of the best precision at 11 recalls)",
+}
+"""The rules of `quarterturn.average_precision`, after "mean over the classes of"."""
+
 
 def is_few_shot(result: ProbeResult) -> bool:
     """Whether a probe's classifiers were trained on a few images of each class."""
-    return result.protocol["name"] == "few-shot"
+    return "draws" in result.protocol
 
 
 def main_table(result: ProbeResult) -> Table:
@@ -36,6 +47,8 @@ def main_table(result: ProbeResult) -> Table:
 
 def tables_of(result: ProbeResult) -> list[Table]:
     """The main table, and the groups' where there are several; few-shot classes are all alike."""
+    if result.has_several_labels and not is_few_shot(result):
+        return [main_table(result), classes_table(result)]
     groups = None if is_few_shot(result) else groups_table(result)
     return [main_table(result)] + ([] if groups is None else [groups])
 
@@ -46,32 +59,43 @@ def probe_table(result: ProbeResult) -> Table:
     columns = list(dict.fromkeys(name.column for name in result.names))
     rows: dict[str, dict[str, Cell]] = {}
     for score in result.scores:
-        rows.setdefault(score.name.features, {})[score.name.column] = _top1_and_balanced(score)
+        rows.setdefault(score.name.features, {})[score.name.column] = _figure(score)
+    measured = "top-1 (balanced) accuracy in %"
+    if result.has_several_labels:
+        measured = _mean_precision(result) + _choice(protocol)
     name = protocol["name"]
     return Table(
         "Probes on frozen features" if name == "frozen-features" else f"Probes by {name}",
         ["features", *columns],
         [[features, *map(cells.get, columns)] for features, cells in rows.items()],
         note=(
-            f"top-1 (balanced) accuracy in %; {training_images(protocol, result.names)}; "
-            f"{_tested(result)}; n = {_seeds(protocol)}{_circumstances(result)}"
+            f"{measured}; {training_images(protocol, result.names)}; "
+            f"{_tested(result)}; n = {_seeds(protocol)}"
+            + (f"; left out: {result.left_out}" if result.left_out else "")
+            + _circumstances(result)
         ),
     )
 
 
 def few_shot_table(result: ProbeResult) -> Table:
-    """Representations and views by K, the number of labelled images of each class; top-1."""
-    protocol = result.protocol
+    """Representations and views by K, the number of labelled images of each class; top-1 or mAP."""
+    protocol, measure = result.protocol, "top1"
+    measured = (
+        "top-1 accuracy in %; logistic regression, C chosen among the labelled images (1 for K = 1)"
+    )
+    if result.has_several_labels:
+        measure = "mean_ap"
+        measured = f"{_mean_precision(result)}; linear SVMs of K images with the class and "
+        measured += f"{protocol['negatives_per_positive']} K without it{_choice(protocol)}"
     cells: dict[tuple[str, str], dict[int, Cell]] = {}
     for score in result.scores:
         row = cells.setdefault((score.name.features, score.view), {})
-        row[images_per_class(score.classifier)] = with_spread(score.measures["top1"])
+        row[images_per_class(score.classifier)] = with_spread(score.measures[measure])
     shots = sorted({k for row in cells.values() for k in row})
     draws, seeds = protocol["draws"], len(protocol["seeds"])
     note = (
-        "top-1 accuracy in %; logistic regression, C chosen among the labelled images (1 for K = 1)"
-        f"; {_tested(result)}; ± is the standard deviation over n = {draws * seeds} draws of the "
-        f"labelled images, {draws} for each of {_seeds(protocol)}; every class has K"
+        f"{measured}; {_tested(result)}; ± is the standard deviation over n = {draws * seeds} "
+        f"draws of the labelled images, {draws} for each of {_seeds(protocol)}; every class has K"
     )
     if result.left_out:
         note += f"; left out: {result.left_out}"
@@ -106,6 +130,51 @@ def groups_table(result: ProbeResult) -> Table | None:
             f"and over many, medium and few; n = {_seeds(protocol)}"
         ),
     )
+
+
+def classes_table(result: ProbeResult) -> Table:
+    """Average precision of every class on upright test images, beside its chance."""
+    scores = [score for score in result.scores if score.view == "upright"]
+    prevalence = _means([metrics["prevalence"] for metrics in scores[0].repeats])
+    by_score = [_means([metrics["per_class"] for metrics in s.repeats]) for s in scores]
+    rows: list[list[Cell]] = [
+        [name, chance, *(found[name] for found in by_score)] for name, chance in prevalence.items()
+    ]
+    several = len({score.classifier for score in scores}) > 1
+    headings = [
+        score.name.features + (f", {score.classifier}" if several else "") for score in scores
+    ]
+    return Table(
+        "Average precision by class",
+        ["class", "prevalence", *headings],
+        rows,
+        note="on upright test images; prevalence: share of the test images that have the class, "
+        f"which is the AP of guessing; n = {_seeds(result.protocol)}",
+    )
+
+
+def _mean_precision(result: ProbeResult) -> str:
+    metrics = result.scores[0].repeats[0]
+    chance = 100 * np.mean([*metrics["prevalence"].values()])
+    by_class = f"mean over the classes of {AP_WORDS[metrics['rule']]}"
+    return f"mAP in %: {by_class}; guessing gives {chance:.1f}"
+
+
+def _choice(protocol: dict[str, Any]) -> str:
+    """By what a cost was chosen; empty where none was."""
+    if "cost_chosen_on" not in protocol:
+        return ""
+    if protocol["cost_chosen_on"] == "test images":
+        return (
+            "; one cost for each K is chosen on the test images themselves, as the paper's code "
+            "does: it is too high, and only for comparison with the paper"
+        )
+    return "; each class has the cost with the best AP on training folds"
+
+
+def _means(repeats: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """The mean over repeats for each class; None where one of them has none."""
+    return {name: statistic([by_class[name] for by_class in repeats]).mean for name in repeats[0]}
 
 
 def training_images(protocol: dict[str, Any], names: Iterable[ScoreName | GroupScore]) -> str:
@@ -170,7 +239,9 @@ def _circumstances(result: ProbeResult) -> str:
     return note
 
 
-def _top1_and_balanced(score: Score) -> str:
+def _figure(score: Score) -> str | None:
+    if "mean_ap" in score.measures:
+        return with_spread(score.measures["mean_ap"])
     balanced = score.measures["balanced"].mean
     assert balanced is not None  # every test has images
     return f"{with_spread(score.measures['top1'])} ({100 * balanced:.1f})"

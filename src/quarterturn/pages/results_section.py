@@ -45,7 +45,8 @@ def results_section(run: Run, diagnostics: Sequence[dict[str, Any]]) -> ResultsS
         result = read_classifier_result(run.path)
         measures = classifier_measures(result)
         tables += [figures_table(result), classes_table(result)]
-        figures += [confusion_matrix(result), class_bars(result)]
+        figures += [] if "mean_ap" in result.figures else [confusion_matrix(result)]
+        figures.append(class_bars(result))
     elif "table" in (stored := run.read_json(RESULTS)):  # of the demonstration
         tables.append(Table.from_dict(stored["table"]))
     of_probes = [_of_probe(*found) for found in latest_results(run).items()]

@@ -179,12 +179,22 @@ def evaluation_curves(lines: Lines) -> Figure | None:
     if len(lines) < 2:
         return None
     epochs = [line["epoch"] for line in lines]
+    has_several = "mean_ap" in lines[0]
     shown = [
-        ("top1", "accuracy", COLOURS["rotation"]),
-        ("balanced", "balanced accuracy", COLOURS["instance"]),
+        ("mean_ap", "mAP", COLOURS["rotation"]),
         ("worst_class", "worst class", COLOURS["invariance"]),
     ]
+    shown = (
+        shown
+        if has_several
+        else [
+            ("top1", "accuracy", COLOURS["rotation"]),
+            ("balanced", "balanced accuracy", COLOURS["instance"]),
+            ("worst_class", "worst class", COLOURS["invariance"]),
+        ]
+    )
     series = {key: [line.get(key) for line in lines] for key, _, _ in shown}
+    first = shown[0][0]
 
     def draw(_: int, axes: Axes) -> None:
         for key, label, colour in shown:
@@ -196,12 +206,12 @@ def evaluation_curves(lines: Lines) -> Figure | None:
 
     return Figure(
         "evaluation",
-        "Accuracy over the epochs",
+        "Average precision over the epochs" if has_several else "Accuracy over the epochs",
         "The figures that count are those of the last epoch: no test image chooses one.",
         _render(draw, 1, height=2.2),
         {"epochs_done": epochs, **series},
-        f"Curves over {epochs[-1]} epochs: accuracy from {percent(lines[0]['top1'])} to "
-        f"{percent(lines[-1]['top1'])}",
+        f"Curves over {epochs[-1]} epochs: {shown[0][1]} from {_show(first, series[first][0])} to "
+        f"{_show(first, series[first][-1])}",
     )
 
 

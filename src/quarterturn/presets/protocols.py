@@ -13,6 +13,7 @@ from quarterturn.config import DataConfig, OptimizerConfig, RunConfig
 from quarterturn.config.validation import unknown
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
+from quarterturn.presets.svm import SVM_PROTOCOLS
 
 ALEXNET_LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -152,7 +153,7 @@ def protocol_for(name: str, run: Config) -> Config:
         ConfigError: There is no such protocol; the message lists the closest.
     """
     if name not in PROTOCOLS:
-        raise unknown("preset", name, PROTOCOLS)
+        raise unknown("preset", name, [*PROTOCOLS, *SVM_PROTOCOLS])
     recipe, view = PROTOCOLS[name](), run.data
     augment = recipe.method_as(ProbeHeadsOptions).augment
     own_crop = (recipe.data.crop_fraction or 1.0) if augment else view.eval_crop

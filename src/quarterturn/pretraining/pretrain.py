@@ -92,8 +92,8 @@ def pretrain(
                 agnostic_of(given, images.train)
         if config.imbalance.reads_labels and images.train.labels is None:
             raise DataError(
-                f"--counts labels: the images of {data} have no labels to count; --counts clusters "
-                "needs none"
+                f"--counts labels: the images of {data} do not have one label each to count; "
+                "--counts clusters needs none"
             )
         config = fit_batch_size(config, len(images.train), runtime)
         path = own.out or next_directory(images.source.name)

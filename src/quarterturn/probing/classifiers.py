@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.data.label_sets import class_counts
 from quarterturn.data.row_subset import Matrix
 from quarterturn.features.extraction import LabelledFeatures
 from quarterturn.probing.few_shot import draw, few_shot_classifier
 from quarterturn.probing.knn import knn_predict
-from quarterturn.probing.linear import linear_classifier
+from quarterturn.probing.linear import linear_classifier, linear_classifiers
 from quarterturn.runs.records import few_shot_name
 
 CHUNK = 4096
 """Images that scikit-learn predicts at a time: it copies their features."""
 
-Predictions = dict[str, NDArray[np.int64]]
-"""(m,) predicted classes by the names of classifiers."""
+Predictions = dict[str, NDArray[Any]]
+"""By the names of classifiers: (m,) predicted classes, or where images have several labels each
+(m, C) scores."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ def nearest_neighbours(
 
 
 def linear(train: LabelledFeatures, num_classes: int) -> Classifier:
-    """Logistic regression on all training images."""
+    """Logistic regression on all training images; of each class, where images have several."""
+    if train.labels.ndim == 2:
+        of_classes = linear_classifiers(train.values[:], train.labels)
+        return Classifier(_class_counts(train, num_classes), _in_chunks("linear", of_classes))
     fitted = linear_classifier(train.values[:], train.labels)
     return Classifier(_class_counts(train, num_classes), _in_chunks("linear", fitted))
 
@@ -74,6 +79,8 @@ def few_shot(
 def _class_counts(train: LabelledFeatures, num_classes: int) -> NDArray[np.int64]:
     """(C,) training images of each class; turned copies of one count once."""
     _, images = np.unique(train.indices, return_index=True)
+    if train.labels.ndim == 2:
+        return class_counts(train.labels[images])
     return np.bincount(train.labels[images], minlength=num_classes)
 
 

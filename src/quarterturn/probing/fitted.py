@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
@@ -31,6 +32,7 @@ from quarterturn.features.extraction import (
 from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.metrics.classification import FEW, MANY, classification_metrics
+from quarterturn.metrics.label_sets import label_set_metrics
 from quarterturn.probing.classifiers import Classifier, few_shot, linear, nearest_neighbours
 from quarterturn.probing.few_shot import DRAWS
 from quarterturn.probing.knn import TEMPERATURE
@@ -92,8 +94,9 @@ class Probe:
 
         Yields:
             The name of a score and the metrics of
-            `quarterturn.metrics.classification.classification_metrics`; of ``few-shot-5`` and its
-            kin, those of each draw.
+            `quarterturn.metrics.classification.classification_metrics`, or, where images have
+            several labels each, of `quarterturn.metrics.label_sets.label_set_metrics`; of
+            ``few-shot-5`` and its kin, those of each draw.
         """
         known = labelled(self._training_features(representation))
         upright = labelled(self.extract(self.test, representation))
@@ -140,17 +143,24 @@ class Probe:
                 views = {"upright": upright[part], "turned": turned[part]}
                 for classifier, (view, test) in itertools.product(classifiers, views.items()):
                     for name, predicted in classifier.predict(test.values).items():
-                        metrics = classification_metrics(
-                            predicted,
-                            test.labels,
-                            self.train.class_names,
-                            classifier.class_counts,
-                            many=self.many,
-                            few=self.few,
-                        )
+                        metrics = self._metrics(predicted, test.labels, classifier)
                         score = ScoreName(self.origin, part, name, view)
                         yield score, {**metrics, **classifier.chosen}
                     bar.advance()
+
+    def _metrics(
+        self, predicted: NDArray[Any], labels: NDArray[Any], classifier: Classifier
+    ) -> dict[str, Any]:
+        if labels.ndim == 2:
+            return label_set_metrics(predicted, labels, self.train.class_names)
+        return classification_metrics(
+            predicted,
+            labels,
+            self.train.class_names,
+            classifier.class_counts,
+            many=self.many,
+            few=self.few,
+        )
 
     def _training_features(self, representation: Representation) -> Parts:
         if not self.turn_training:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quarterturn.config import DataConfig
+from quarterturn.data.label_sets import require_both
 from quarterturn.data.labelled import LabelledData
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
@@ -60,17 +61,24 @@ class ProbeTask:
         """Which classes are many and which few."""
         return {"many": self.many, "few": self.few}
 
-    def tell_room(self, models: Sequence[NetworkFeatures], seeds: Sequence[int]) -> None:
+    def tell_room(
+        self, models: Sequence[NetworkFeatures], seeds: Sequence[int], *, squashed: bool = False
+    ) -> None:
         """Say how much room the features to come take on the disk; refuse where it has none."""
         if not self.runtime.is_main:
             return
         crop = self.run.config.data
-        needed = bytes_to_cache(models, self.split, crop, seeds, self.store)
+        needed = bytes_to_cache(models, self.split, crop, seeds, self.store, squashed=squashed)
         if words := require_disk_space(needed, self.store.folder):
             logger.info(words)
 
     def extract_together(
-        self, models: Sequence[NetworkFeatures], crop: DataConfig, seeds: Sequence[int]
+        self,
+        models: Sequence[NetworkFeatures],
+        crop: DataConfig,
+        seeds: Sequence[int],
+        *,
+        squashed: bool = False,
     ) -> None:
         """Compute by all processes what the main one will look for in the store; they then part."""
         if self.runtime.world_size == 1:
@@ -84,6 +92,7 @@ class ProbeTask:
                         model,
                         self.store,
                         turns=turns,
+                        squashed=squashed,
                         device=self.runtime.device,
                         workers=self.workers,
                         runtime=self.runtime,
@@ -113,6 +122,12 @@ def fitted(
     """Classifiers that are fitted to features; None to all processes but the main one."""
     split, crop, left_out = task.split, task.run.config.data, ""
     models = {o: NetworkFeatures(network, layers, grid) for o, network in task.networks.items()}
+    if split.train.label_sets is not None:
+        if kind == "all":
+            kind, left_out = "linear", "knn, which is for images with one label each"
+        for seed in seeds:
+            train = split.parts(seed)[0]
+            require_both(split.train.label_sets[train], split.train.class_names)
     if kind == "fewshot":
         shots, left_out = usable_shots(split, seeds, shots)
         protocol = few_shot_protocol(split, seeds, draws=draws, grid=grid, **task.rules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,3 +34,38 @@ def linear_classifier(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the bound is part of the protocol
         return classifier.fit(train, labels)
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One classifier per class, each of the class against the rest.
+
+    Attributes:
+        classifiers: C of them.
+    """
+
+    classifiers: tuple[Any, ...]
+
+    def predict(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(m, D) features to (m, C) scores, the higher the more probably present."""
+        scores = [classifier.decision_function(values) for classifier in self.classifiers]
+        return np.stack(scores, axis=1)
+
+
+def linear_classifiers(
+    train: NDArray[np.float32], label_sets: NDArray[np.int8], max_iterations: int = MAX_ITERATIONS
+) -> ClassScores:
+    """`linear_classifier` of each class against the rest, for images with several labels each.
+
+    Args:
+        train: (n, D) features.
+        label_sets: (n, C): 1 present, 0 absent, -1 ignored; both of the first two in each column.
+        max_iterations: Bound on the steps of L-BFGS.
+    """
+    classifiers = []
+    for column in label_sets.T:
+        counted = column >= 0
+        classifiers.append(
+            linear_classifier(train[counted], column[counted].astype(np.int64), max_iterations)
+        )
+    return ClassScores(tuple(classifiers))

@@ -16,6 +16,7 @@ from quarterturn.config.shared import (
 )
 from quarterturn.config.validation import require
 from quarterturn.errors import ConfigError
+from quarterturn.presets.svm import SVM_PROTOCOLS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,11 @@ class ProbeOptions(
     preset: Annotated[str | None, Flag(metavar="NAME", common=True)] = None
     """A protocol of the literature, whose classifiers are trained: imagenet-linear,
     imagenet-nonlinear, places205-linear, cifar10-multilayer, cifar10-convolutional or
-    cifar10-semi-supervised. Interrupted, it is resumed by the same command."""
+    cifar10-semi-supervised; interrupted, it is resumed by the same command. voc07-svm and
+    voc07-svm-lowshot are for images with several labels each."""
+    protocol: Literal["training-folds", "paper"] = "training-folds"
+    """By what voc07-svm-lowshot chooses a cost; paper chooses it on the test images as older code
+    does, so the figures are too high."""
     train: Annotated[str | None, Flag(metavar="DATA")] = None
     """Other data to learn from, such as balanced or long-tailed labels of the same classes; the
     test part stays that of DATA, or all of it where it has none."""
@@ -73,14 +78,25 @@ class ProbeOptions(
         require(self.shots != (), "shots", "empty", "one K or more")
         if self.preset is not None and self.kind != "all":
             raise ConfigError(f"give --kind {self.kind} or --preset {self.preset}, not both")
-        if self.preset is None and self.kind != "nonlinear":
-            if self.protocol_settings:
-                flags = ", ".join(_FLAGS[name] for name in self.protocol_settings)
+        if self.protocol == "paper" and self.preset not in SVM_PROTOCOLS:
+            raise ConfigError(f"--protocol paper is for --preset {' and '.join(SVM_PROTOCOLS)}")
+        is_fitted = self.preset is None and self.kind != "nonlinear"
+        if self.protocol_settings and (is_fitted or self.preset in SVM_PROTOCOLS):
+            flags = ", ".join(_FLAGS[name] for name in self.protocol_settings)
+            if is_fitted:
                 raise ConfigError(f"only for a --preset, and none is given: {flags}")
-        elif self.grid != 1:
+            raise ConfigError(f"not for --preset {self.preset}, whose settings are fixed: {flags}")
+        if self.grid != 1 and not is_fitted:
             raise ConfigError(
                 f"--grid {self.grid} is for classifiers that are fitted; leave it out"
             )
+
+    @property
+    def takes_several_labels(self) -> bool:
+        """Whether images may have several labels each."""
+        if self.preset is not None:
+            return self.preset in SVM_PROTOCOLS
+        return self.kind in ("all", "linear")
 
     @property
     def protocol_settings(self) -> dict[str, object]:

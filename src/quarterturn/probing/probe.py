@@ -18,13 +18,15 @@ from quarterturn.methods.configuration import Config
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
 from quarterturn.pages.figures import save_figure
-from quarterturn.pages.probe_tables import tables_of
+from quarterturn.pages.probe_tables import is_few_shot, tables_of
 from quarterturn.pages.report import refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.presets.protocols import protocol_for
+from quarterturn.presets.svm import SVM_PROTOCOLS
 from quarterturn.probing.few_shot import DRAWS, SHOTS
 from quarterturn.probing.kinds import Measured, ProbeTask, fitted, trained
 from quarterturn.probing.options import ProbeOptions
+from quarterturn.probing.svm_probe import svm_probe
 from quarterturn.progress import stage
 from quarterturn.runs import Run, command_line
 from quarterturn.runs.closing import log_closing
@@ -72,6 +74,11 @@ def probe(
     options = take_options(ProbeOptions, options, fields)
     data = str(data)
     opened = Run.open(run)
+    if options.protocol == "paper" and options.preset != "voc07-svm-lowshot":
+        logger.warning(
+            f"--protocol paper has no effect: the paper of {options.preset} chooses nothing on the "
+            "test images"
+        )
     recipe = _recipe(opened, options)
     runtime = Runtime(options.device, "32-true")
     try:
@@ -94,21 +101,23 @@ def probe(
     path = write_result(opened, result)
     measured.finish()
     refresh_report(opened)
-    if options.kind == "fewshot":
+    if is_few_shot(result):
         # With the figures of earlier probes, which the file keeps.
         whole = read_record(path, ProbeResult)
         save_figure(opened.figures, few_shot_curve(lines_of_probe(whole), path.stem))
     for table in tables_of(result):
         show(table)
     written = {"scores": path, "report": opened.path / "report.html"}
-    other = "linear" if options.kind == "fewshot" else "fewshot"
-    if options.kind == "fewshot":
+    other = ("--kind", "linear" if options.kind == "fewshot" else "fewshot")
+    if task.split.has_several_labels:
+        other = ("--preset", "voc07-svm") if options.preset is None else ("--kind", "linear")
+    if is_few_shot(result):
         written["curve"] = opened.figures / f"{path.stem}.png"
     log_closing(
         f"probed {opened.path} on {data}",
         written,
         [
-            ("probe", opened.path, data, "--kind", other),
+            ("probe", opened.path, data, *other),
             ("finetune", data, "--from", opened.path),
             ("compare", opened.path),
         ],
@@ -135,11 +144,17 @@ def _task(
         long_tail_kind=options.long_tail_kind,
         limit=options.limit,
         **options.reading_as(run.config.data),
+        several_labels=options.takes_several_labels,
         download=options.download,
         index=run.index,
     )
     for source in split.sources:
         source.log_summary()
+    if options.preset in SVM_PROTOCOLS and not split.has_several_labels:
+        raise ConfigError(
+            f"--preset {options.preset} is for images with several labels each, and {data} has one "
+            "label per image: choose --kind linear"
+        )
     return ProbeTask(
         run,
         weights,
@@ -164,6 +179,11 @@ def _measure(task: ProbeTask, options: ProbeOptions, recipe: Config | None) -> M
     """The scores of a probe; None to all processes but the main one."""
     layers = _layers(task.networks, options)
     with stage("probe", total=len(task.networks) * (1 if task.runtime.world_size == 1 else 2)):
+        if options.preset in SVM_PROTOCOLS:
+            assert options.preset is not None
+            seeds = range(options.seed, options.seed + (options.seeds or 1))
+            on_test = options.protocol == "paper" and options.preset == "voc07-svm-lowshot"
+            return svm_probe(task, seeds, options.preset, layers, on_test=on_test)
         if recipe is None:
             seeds = range(options.seed, options.seed + (options.seeds or 3))
             shots = SHOTS if options.shots is None else options.shots
@@ -187,7 +207,7 @@ def _recipe(run: Run, options: ProbeOptions) -> Config | None:
     Raises:
         ConfigError: Several processes, for a protocol that runs the backbone in every epoch.
     """
-    if options.preset is None and options.kind != "nonlinear":
+    if options.preset in SVM_PROTOCOLS or (options.preset is None and options.kind != "nonlinear"):
         return None
     protocol = protocol_for(options.preset or options.kind, run.config)
     recipe = protocol.with_settings(**options.protocol_settings)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, get_args
 
 from quarterturn.errors import CheckpointError
+from quarterturn.metrics.average_precision import Rule
 from quarterturn.runs.record_files import read_record
-from quarterturn.runs.records import MEASURES, ClassifierResult
+from quarterturn.runs.records import ClassifierResult, measures_in
 from quarterturn.runs.seeds import RESULTS
+
+AP_RULES = get_args(Rule)
 
 
 def read_classifier_result(run: Path) -> ClassifierResult:
@@ -28,7 +31,7 @@ def read_classifier_result(run: Path) -> ClassifierResult:
 
 def _damage(figures: dict[str, Any]) -> str | None:
     """What is wrong with the figures of a test; None for nothing."""
-    if wrong := _not_accuracies(figures, MEASURES):
+    if wrong := _not_accuracies(figures, measures_in(figures)):
         return wrong
     by_class, rows = figures.get("per_class"), figures.get("confusion")
     if not isinstance(by_class, dict):
@@ -37,10 +40,21 @@ def _damage(figures: dict[str, Any]) -> str | None:
         return wrong
     if not isinstance(figures.get("n"), int):
         return f"n is {figures.get('n')!r}; expected the number of test images"
+    if "mean_ap" in figures:
+        return _damage_of_label_sets(figures, by_class)
     is_table = isinstance(rows, list) and len(rows) == len(by_class)
     if not is_table or not all(_is_row(row, len(by_class)) for row in rows or ()):
         return "confusion is no square table of counts"
     return None
+
+
+def _damage_of_label_sets(figures: dict[str, Any], by_class: dict[str, Any]) -> str | None:
+    prevalence = figures.get("prevalence")
+    if not isinstance(prevalence, dict) or prevalence.keys() != by_class.keys():
+        return "there is no prevalence of each class"
+    if wrong := _not_accuracies(prevalence, prevalence):
+        return wrong
+    return None if figures.get("rule") in AP_RULES else f"rule is {figures.get('rule')!r}"
 
 
 def _not_accuracies(figures: dict[str, Any], names: Iterable[str]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from quarterturn.metrics.classification import mean_and_spread
 
@@ -22,10 +22,27 @@ MeasureName = Literal[
     "few",
     "std_over_classes",
     "std_over_groups",
+    "mean_ap",
 ]
 
-MEASURES: tuple[str, ...] = get_args(MeasureName)
-"""Accuracies, and two standard deviations of them, that every score has."""
+SEVERAL_LABELS: tuple[str, ...] = ("mean_ap", "worst_class")
+"""What a score has where images have several labels each: mean and least average precision."""
+
+MEASURES: tuple[str, ...] = tuple(name for name in get_args(MeasureName) if name != "mean_ap")
+"""Accuracies, and two standard deviations of them, that every other score has."""
+
+
+Measured = TypeVar("Measured")
+
+
+def measures_in(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The measures that some metrics have."""
+    return SEVERAL_LABELS if "mean_ap" in metrics else MEASURES
+
+
+def first_measure(measures: Mapping[str, Measured]) -> Measured:
+    """The most important measure of a score: top-1, or mean average precision."""
+    return measures[measures_in(measures)[0]]
 
 
 @dataclass(frozen=True)
@@ -79,9 +96,10 @@ class Score:
         part: See there.
         classifier: See there.
         view: See there.
-        measures: `MEASURES` over the repeats; those of early versions lack the standard deviations.
+        measures: `measures_in` the repeats; those of early versions lack the standard deviations.
         repeats: All metrics of each seed and draw, by
-            `quarterturn.metrics.classification.classification_metrics`.
+            `quarterturn.metrics.classification.classification_metrics`, or where images have
+            several labels each by `quarterturn.metrics.label_sets.label_set_metrics`.
     """
 
     origin: str
@@ -142,6 +160,11 @@ class ProbeResult:
             if score.name == name:
                 return score
         raise KeyError(name)
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether images have several labels each."""
+        return any("mean_ap" in score.measures for score in self.scores)
 
     @property
     def names(self) -> list[ScoreName]:
@@ -345,7 +368,9 @@ def summarise(
     return tuple(
         Score(
             **asdict(name),
-            measures={m: statistic([metrics[m] for metrics in repeats]) for m in MEASURES},
+            measures={
+                m: statistic([metrics[m] for metrics in repeats]) for m in measures_in(repeats[0])
+            },
             repeats=tuple(repeats),
         )
         for name, repeats in measured.items()

@@ -65,7 +65,8 @@ def classifier_head(network: Network) -> ExportedHead | None:
     head, strength, priors = network.classifier, network.post_hoc_adjustment, network.log_priors
     classes = f"The classifier has the {head.out_features:,} classes of the run"
     if not isinstance(head, CosineHead):
-        note = f"{classes}; the softmax of its logits is their probabilities."
+        function = "sigmoid" if network.several_labels else "softmax"
+        note = f"{classes}; the {function} of its logits is their probabilities."
         bias = adjust_logits(head.bias.detach(), priors, strength)
         return ExportedHead(head.weight.detach(), bias, note, network.class_logits)
     if strength:

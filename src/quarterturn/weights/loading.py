@@ -87,7 +87,8 @@ class LoadedBackbone(nn.Module):
             images: (B, 3, S, S), from `transform`.
 
         Returns:
-            (B, C) probabilities of ``self.class_names``.
+            (B, C) probabilities of ``self.class_names``; of a row they sum to 1, but where images
+            have several labels each.
 
         Raises:
             ConfigError: The weights have no classifier.
@@ -97,7 +98,7 @@ class LoadedBackbone(nn.Module):
                 "these weights have no classifier: quarterturn finetune makes one from labelled "
                 "images"
             )
-        return self.network.class_logits(self(images)).softmax(dim=1)
+        return self.network.class_probabilities(self(images))
 
 
 def read_weights(

@@ -23,7 +23,8 @@ ROTATION = "rotation"
 """Name of the output with the rotation head's logits."""
 
 LOGITS = "logits"
-"""Name of the output with the classifier's logits, of which the softmax is the probabilities."""
+"""Name of the output with the classifier's logits, of which the softmax is the probabilities; of
+images with several labels each, the sigmoid."""
 
 HEAD_OF = {ROTATION: "rotation_head", LOGITS: "classifier"}
 """Outputs that are a head's to the name of the head."""
