@@ -92,7 +92,10 @@ def test_words_name_the_parts_that_would_fit(images):
     words, advice = memory_words(SMALL, images, free=2 * needed, **options)
     assert f"{needed / 1e6:.0f} MB" in words
     assert "are free" in words
+    assert "in use" not in words
     assert advice == ""
+    words, _ = memory_words(SMALL, images, free=2 * needed, used=3 * 10**9, **options)
+    assert ") beside the 3.0 GB in use now; " in words
     words, advice = memory_words(SMALL, images, free=None, **options)
     assert "free" not in words + advice
     _, advice = memory_words(SMALL, images, free=needed - 1, **options)

@@ -46,14 +46,15 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, previous: Path | None 
 
 
 def load_checkpoint(
-    path: Path, *, previous: Path | None = None, mapped: bool = False
+    path: Path, *, previous: Path | None = None, mapped: bool = False, checked: bool = True
 ) -> dict[str, Any]:
     """Read a checkpoint on the CPU, unpickling nothing but tensors and plain values.
 
     Args:
         path: The file.
         previous: Where the checkpoint before it is kept, for the message.
-        mapped: Leave tensors on the disk until they are looked at, and unchecked.
+        mapped: Leave tensors on the disk until they are looked at.
+        checked: Compare all of it with its checksums; otherwise only what names the tensors.
 
     Raises:
         CheckpointError: There is none, or it is not whole, or it holds other objects.
@@ -61,7 +62,7 @@ def load_checkpoint(
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        check_archive(path, only="data.pkl" if mapped else None)
+        check_archive(path, only=None if checked else "data.pkl")
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError as error:
         reason = str(error).removeprefix(f"{path} ")

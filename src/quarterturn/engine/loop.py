@@ -5,6 +5,7 @@ Shapes: B images in a batch over all processes, of which this process has its sh
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,11 +162,11 @@ class Training(Generic[L]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where a checkpoint was written."""
+        """Continue where a checkpoint was written; keeps none of its tensors."""
         self.step = state["step"]
         self.method.network.load_state_dict(state["network"])
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.telemetry.load_state_dict(state["telemetry"])
         self.batches.failed.update(state["failed"])
 

@@ -98,6 +98,13 @@ class Runtime:
         # Processes on one machine share its memory.
         return None if free is None else free // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
+    def used_memory(self) -> int | None:
+        """Bytes that this process has taken on the device; None where that is not known."""
+        if self.device.type == "cuda":
+            return torch.cuda.memory_reserved(self.device)
+        lines = _lines("/proc/self/status", "VmRSS") if self.device.type == "cpu" else []
+        return int(lines[0].split()[1]) * 1024 if lines else None
+
     def mean(self, value: Tensor) -> Tensor:
         """Values averaged over the processes."""
         if self.world_size == 1:

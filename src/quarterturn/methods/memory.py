@@ -117,11 +117,13 @@ def memory_words(
     device: torch.device | str,
     processes: int,
     free: int | None,
+    used: int | None = None,
 ) -> tuple[str, str]:
     """Estimate the memory that a training step needs, and compare it with what is free.
 
     Arguments as for `estimate_memory`, and ``free``, the bytes that are left to this process before
-    anything of the training is there; None where that is not known.
+    anything of the training is there, and ``used``, those that it has taken by then: for libraries,
+    images in memory, and the list of the images. None where that is not known.
 
     Returns:
         The estimate in words; and what to do where that is more than is free, else empty.
@@ -138,6 +140,8 @@ def memory_words(
         # Torch may not know how to run some network without values. That is no reason not to train.
         return f"memory for a step: not known ({type(error).__name__})", ""
     words = f"memory for a step, estimated: {needed}"
+    if used is not None:
+        words += f" beside the {gigabytes(used)} in use now"
     if free is None:
         return words, ""
     words += f"; {gigabytes(free)} are free"

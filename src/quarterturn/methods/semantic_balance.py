@@ -79,4 +79,4 @@ class SemanticBalance:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what `state_dict` gave."""
         if state["class_of"] is not None:
-            self._set(state["class_of"].cpu())
+            self._set(state["class_of"].cpu().clone())

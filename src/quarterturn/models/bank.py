@@ -60,7 +60,7 @@ class InstanceBank:
         return {"rows": self.rows, "normalizer": self.normalizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Load the state of a checkpoint.
+        """Copy the state of a checkpoint, whose tensors may be on the disk.
 
         Raises:
             CheckpointError: The checkpoint's bank has another number of rows or another width.
@@ -70,6 +70,6 @@ class InstanceBank:
                 f"the checkpoint's memory bank is {tuple(state['rows'].shape)}, this run's is "
                 f"{tuple(self.rows.shape)}: these are not the images that the run started with"
             )
-        device = self.rows.device
-        self.rows = state["rows"].to(device)
-        self.normalizer = None if state["normalizer"] is None else state["normalizer"].to(device)
+        self.rows.copy_(state["rows"])
+        normalizer = state["normalizer"]
+        self.normalizer = None if normalizer is None else normalizer.to(self.rows.device, copy=True)

@@ -269,6 +269,7 @@ def _log_memory(job: TrainingJob[M]) -> None:
         device=job.runtime.device,
         processes=job.runtime.world_size,
         free=job.runtime.free_memory(),
+        used=job.runtime.used_memory(),
     )
     logger.info(words)
     if advice:

@@ -31,7 +31,8 @@ def restore(
         CheckpointError: It is damaged, of something else, or not finite; says what can be done.
     """
     previous = training.previous
-    state = load_checkpoint(path, previous=previous)
+    # Mapped, and copied in place: a large memory bank is never in memory twice.
+    state = load_checkpoint(path, previous=previous, mapped=True)
     require_settings(state, config, path, class_names)
     try:
         _require_plain_values(state, training.total_steps)

@@ -367,7 +367,7 @@ class Run:
     def epochs_done(self) -> float:
         """How far the last checkpoint has come; 2.5 is amid the third epoch."""
         previous = self.previous_checkpoint
-        state = load_checkpoint(self.checkpoint, previous=previous, mapped=True)
+        state = load_checkpoint(self.checkpoint, previous=previous, mapped=True, checked=False)
         # Checkpoints of the first version did not say; only whole runs had a report.
         done = state.get("epochs_done", self.config.run.epochs)
         if not isinstance(done, float | int) or not done >= 0:
