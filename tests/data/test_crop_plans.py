@@ -383,17 +383,30 @@ class TestPlans:
         assert found == expected
 
     @pytest.mark.parametrize(
-        "settings", [{}, {"crop_scale": (1.0, 1.0)}, {"crop_fraction": 0.6}, {"crop_padding": 4}]
+        "settings",
+        [
+            {},
+            {"crop_scale": (1.0, 1.0)},
+            {"crop_ratio": (0.2, 5.0)},
+            {"crop_fraction": 0.6},
+            {"crop_padding": 4},
+        ],
     )
-    def test_a_row_is_the_plan_of_one_image(self, settings):
+    def test_the_box_of_one_image_is_that_of_many(self, settings):
         crop = DataConfig(image_size=32, **settings)
-        plan = crop_plans.random_crops(torch.arange(20), 1, crop=crop, seed=2)
-        sizes = noise(3, 20, 2).astype(np.int64) + 1
+        n = 3000
+        plan = crop_plans.random_crops(torch.arange(n), 1, crop=crop, seed=2)
+        sizes = noise(3, n, 2).astype(np.int64) + 1
         whole = plan.crops(sizes)
-        assert len(plan) == 20
-        for i in range(20):
-            alone = plan.row(i).crops(sizes[i : i + 1])
-            assert torch.equal(alone.boxes[0], whole.boxes[i])
-            assert alone.flips[0] == whole.flips[i]
-            down_right = (0, 0) if whole.shifts is None else tuple(whole.shifts[i].tolist())
-            assert plan.shift(i) == plan.row(i).shift(0) == down_right
+        assert len(plan) == n
+        found = [plan.boxes.box(i, tuple(size)) for i, size in enumerate(sizes.tolist())]
+        assert found == [tuple(box) for box in whole.boxes.tolist()]
+        shifts = torch.zeros(n, 2) if whole.shifts is None else whole.shifts
+        assert [plan.shift(i) for i in range(n)] == [tuple(shift) for shift in shifts.tolist()]
+
+    @pytest.mark.parametrize("place", [(0.0, 1.0), (0.5, 0.5), (0.25, 0.75)])
+    def test_the_place_in_one_image_is_that_in_many(self, place):
+        sizes = noise(5, 500, 2).astype(np.int64) + 1
+        plan = crop_plans.placed_crops(500, 0.7, *place)
+        found = [plan.boxes.box(i, tuple(size)) for i, size in enumerate(sizes.tolist())]
+        assert found == [tuple(box) for box in plan.crops(sizes).boxes.tolist()]

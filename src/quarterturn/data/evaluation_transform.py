@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -69,4 +68,4 @@ class EvaluationTransform:
         )
 
     def _box(self, size: Size) -> Box:
-        return centre_crops(1, self.crop.eval_crop).crops(np.array([size])).boxes[0]
+        return centre_crops(1, self.crop.eval_crop).boxes.box(0, size)

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
@@ -68,7 +67,7 @@ class _PlannedFiles(Dataset[Decoded]):
         for row, index in enumerate(plan.images.tolist()):
             stat = self.images.stat(index)
             try:
-                crops, size = self._cropped(index, [view.row(row) for view in plan.views])
+                crops, size = self._cropped(index, row, plan.views)
             except UnreadableImageError as error:
                 failed[index] = str(error)
                 continue
@@ -79,18 +78,20 @@ class _PlannedFiles(Dataset[Decoded]):
         indices = torch.tensor([index for index, _, _ in seen], dtype=torch.int64)
         return Decoded(indices, filled, failed, seen)
 
-    def _cropped(self, index: int, views: Sequence[ViewPlan]) -> tuple[list[Tensor], Size]:
+    def _cropped(
+        self, index: int, row: int, views: Sequence[ViewPlan]
+    ) -> tuple[list[Tensor], Size]:
         """Every view of one image, decoded once: (3, S, S) uint8 each; and the image's size."""
 
         def boxes(size: Size) -> list[Box]:
-            return [view.crops.boxes.within(np.array([size]))[0] for view in views]
+            return [view.crops.boxes.box(row, size) for view in views]
 
         def shrink(size: Size) -> float:
             return min(shrink_for(b, v.side) for b, v in zip(boxes(size), views, strict=True))
 
         image, size = self.images.read_sized(index, shrink)
         crops = [
-            crop_file_image(image, size, box, bool(v.crops.flips[0]), v.side, v.crops.shift(0))
+            crop_file_image(image, size, box, bool(v.crops.flips[row]), v.side, v.crops.shift(row))
             for box, v in zip(boxes(size), views, strict=True)
         ]
         return crops, size

@@ -254,7 +254,7 @@ def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:

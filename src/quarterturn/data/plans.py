@@ -34,10 +34,6 @@ class ViewPlan:
     side: int
     crops: CropPlan
 
-    def row(self, i: int) -> ViewPlan:
-        """The view of image ``i`` by itself."""
-        return ViewPlan(self.side, self.crops.row(i))
-
 
 @dataclass(frozen=True)
 class BatchPlan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image
 
 from quarterturn.config import DataConfig
@@ -23,7 +22,7 @@ def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
     side = min(crop.image_size, THUMBNAIL_SIDE)
 
     def box(size: Size) -> Box:
-        return centre_crops(1, crop.eval_crop).crops(np.array([size])).boxes[0]
+        return centre_crops(1, crop.eval_crop).boxes.box(0, size)
 
     try:
         image, size = images.read_sized(index, lambda size: shrink_for(box(size), side))
