@@ -222,6 +222,26 @@ class TestWorkers:
         for epoch in range(2):
             assert_same(list(helped.epoch(epoch)), list(alone.epoch(epoch)))
 
+    def test_an_epoch_begins_before_the_one_before_it_ends(self, files, monkeypatch):
+        drawn: list[int] = []
+        plans = TrainingBatches._plans
+
+        def record(self, epoch, first):
+            drawn.append(epoch)
+            return plans(self, epoch, first)
+
+        monkeypatch.setattr(TrainingBatches, "_plans", record)
+        batches = batches_of(files, batch_size=4, workers=2, epochs=3)
+        alone = batches_of(files, batch_size=4)
+        expected = [list(alone.epoch(epoch)) for epoch in range(3)]
+        drawn.clear()
+        assert_same(list(batches.epoch(0)), expected[0])
+        assert drawn == [0, 1]
+        assert_same(list(batches.epoch(1)), expected[1])
+        assert_same(list(batches.epoch(2)), expected[2])
+        assert drawn == [0, 1, 2]
+        assert_same(list(batches.epoch(1, first=2)), expected[1][2:])  # anew
+
     def test_an_epoch_may_be_left_for_another(self, files):
         batches = batches_of(files, workers=2)
         left = batches.epoch(0)

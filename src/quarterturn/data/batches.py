@@ -5,6 +5,7 @@ Shapes: N images in the data set; B images in a batch; S side of a crop.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -83,6 +84,8 @@ class TrainingBatches:
             `quarterturn.data.sampling`. None draws each image once per epoch.
         draws: Images in an epoch, each drawn equally often, give or take one, with a crop of its
             own per draw; N by default. Not with ``chances``.
+        epochs: Epochs of the training: workers begin each before the one before it ends. By
+            default they begin none that is not asked for.
         source: The images' source: its unreadable files also count against
             ``crop.max_bad_fraction``.
 
@@ -106,10 +109,12 @@ class TrainingBatches:
         with_labels: bool = False,
         chances: Tensor | None = None,
         draws: int | None = None,
+        epochs: int = 0,
         source: Source | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
         self.chances, self.draws = chances, draws or len(images)
+        self.epochs = epochs
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(self.draws, batch_size, smallest=2 * world_size)
@@ -119,6 +124,8 @@ class TrainingBatches:
         self._normalise = Normalise(crop, self.device)
         self._labels = torch.from_numpy(images.targets) if with_labels else None
         self._pixels: Tensor | None = None
+        self._stream: Iterator[Decoded] = iter(())
+        self._next: tuple[int, int] | None = None  # epoch and batch that the stream has reached
         if isinstance(images, ArrayImages):
             self._pixels = torch.from_numpy(images.pixels).to(self.device)
         else:
@@ -136,7 +143,7 @@ class TrainingBatches:
             DataError: Too many files could not be decoded.
         """
         to_device: Any = {"device": self.device, "non_blocking": True}  # nothing here waits for it
-        for decoded in self._decoded(self._plans(epoch, first)):
+        for decoded in self._decoded(epoch, first):
             self.note_failed(decoded.failed)
             self.changed |= self.images.note(decoded.seen)
             indices, (crops,) = decoded.indices, decoded.views
@@ -156,12 +163,29 @@ class TrainingBatches:
             view = ViewPlan(self.crop.image_size, crops)
             yield BatchPlan((draws % num_images).numpy(), (view,))
 
-    def _decoded(self, plans: Iterator[BatchPlan]) -> Iterable[Decoded]:
+    def _decoded(self, epoch: int, first: int) -> Iterator[Decoded]:
+        """This process's share of an epoch from batch number ``first`` on."""
         if self._pixels is not None:
-            return cropped_arrays(self._pixels, self.images.sizes, plans)
+            yield from cropped_arrays(self._pixels, self.images.sizes, self._plans(epoch, first))
+            return
+        if self._next != (epoch, first):
+            self._begin(epoch, first)
+        for step in range(first, self.steps_per_epoch):
+            self._next = None  # an error leaves the stream at no place
+            decoded = next(self._stream)
+            if step + 1 < self.steps_per_epoch:
+                self._next = epoch, step + 1
+            elif epoch + 1 < self.epochs:
+                self._next = epoch + 1, 0
+            yield decoded
+
+    def _begin(self, epoch: int, first: int) -> None:
+        """Let the workers begin anew, for all epochs from here on."""
+        epochs = range(epoch + 1, max(self.epochs, epoch + 1))
+        later = itertools.chain.from_iterable(self._plans(number, 0) for number in epochs)
         assert isinstance(self._loader.sampler, EpochSampler)
-        self._loader.sampler.plans = plans
-        return self._loader
+        self._loader.sampler.plans = itertools.chain(self._plans(epoch, first), later)
+        self._stream = iter(self._loader)
 
     def note_failed(self, failed: dict[int, str]) -> None:
         """Record images that could not be decoded, here or by another process.

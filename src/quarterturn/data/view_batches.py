@@ -65,7 +65,7 @@ class ViewBatches(TrainingBatches):
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[ViewBatch]:
         """See `TrainingBatches.epoch`."""
-        for decoded in self._decoded(self._plans(epoch, first)):
+        for decoded in self._decoded(epoch, first):
             self.note_failed(decoded.failed)
             self.changed |= self.images.note(decoded.seen)
             yield self._finished(decoded, epoch)

@@ -118,6 +118,7 @@ class TrainingJob(ABC, Generic[M]):
             "seed": config.run.seed,
             "device": runtime.device,
             "workers": config.machine.workers,
+            "epochs": config.run.epochs,
             "rank": runtime.rank,
             "world_size": runtime.world_size,
             "source": self.source,
