@@ -408,5 +408,6 @@ class TestPlans:
     def test_the_place_in_one_image_is_that_in_many(self, place):
         sizes = noise(5, 500, 2).astype(np.int64) + 1
         plan = crop_plans.placed_crops(500, 0.7, *place)
-        found = [plan.boxes.box(i, tuple(size)) for i, size in enumerate(sizes.tolist())]
-        assert found == [tuple(box) for box in plan.crops(sizes).boxes.tolist()]
+        for chosen in (plan, crop_plans.CropPlan(crop_plans.WholeBoxes(500), plan.flips)):
+            found = [chosen.boxes.box(i, tuple(size)) for i, size in enumerate(sizes.tolist())]
+            assert found == [tuple(box) for box in chosen.crops(sizes).boxes.tolist()]

@@ -144,6 +144,7 @@ def having(setting: str) -> Config:
         ("warmup", 1.0, 0.5),
         ("warmup", -0.1, 0.0),
         ("workers", -1, 0),
+        ("workers", "many", "auto"),
         ("folds", 1, 2),
         ("validation", 0.0, 0.01),
         ("validation", 0.6, 0.5),

@@ -78,7 +78,7 @@ def predict(
 
     def find(images: ImageSet, failed: dict[int, str]) -> Classified:
         return classify(
-            network, images, crop, device=runtime.device, workers=options.workers, failed=failed
+            network, images, crop, device=runtime.device, workers=options.num_workers, failed=failed
         )
 
     by_split, unreadable = run_on_all_splits("predict", source, find, crop.max_bad_fraction)

@@ -61,7 +61,7 @@ def tested(
         examples.test,
         config.data,
         device=runtime.device,
-        workers=config.machine.workers,
+        workers=config.machine.num_workers,
         failed=undecoded,
     )
     bad = {examples.file_of_test(i): why for i, why in undecoded.items()}

@@ -102,7 +102,7 @@ def _embed(
             crop,
             model,
             device=runtime.device,
-            workers=options.workers,
+            workers=options.num_workers,
             failed=failed,
             runtime=runtime,
         )

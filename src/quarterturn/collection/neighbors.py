@@ -78,7 +78,7 @@ def neighbors(
     with stage("neighbors", total=source.num_indexed):
         for split, images in source.splits.items():
             by_part = cached_features(
-                images, crop, model, cache, device=runtime.device, workers=options.workers
+                images, crop, model, cache, device=runtime.device, workers=options.num_workers
             )
             gallery[split] = by_part[part]
         values = _features_of(query, gallery, crop, model, part, runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -9,6 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from quarterturn.config.bounds import Count, CountOrZero, Fraction, ImageCount, PositiveFraction
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.validation import require
+
+MAX_WORKERS = 16
+"""Of ``--workers auto``: more processes than this rarely read faster."""
 
 LongTail = Literal["exponential", "step"]
 
@@ -19,8 +23,24 @@ class ComputeOptions:
 
     device: Annotated[str, COMMON] = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
-    workers: Annotated[CountOrZero, COMMON] = 2
-    """Processes that decode image files; the result does not depend on it."""
+    workers: Annotated[CountOrZero | Literal["auto"], COMMON] = 2
+    """Processes that decode image files; the result does not depend on it. auto: one fewer than the
+    processor cores that this process may use, 16 at most."""
+
+    @property
+    def num_workers(self) -> int:
+        """How many processes decode, each process of a distributed run having its share."""
+        if self.workers != "auto":
+            return self.workers
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        return max(1, min(MAX_WORKERS, usable_cores() // processes - 1))
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use; the machine may have more."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)

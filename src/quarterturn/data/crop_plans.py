@@ -137,9 +137,9 @@ class WholeBoxes:
         """See `BoxPlan.within`."""
         return np.concatenate([np.zeros_like(sizes), sizes], axis=1).astype(np.float64)
 
-    def row(self, i: int) -> WholeBoxes:
-        """See `BoxPlan.row`."""
-        return WholeBoxes(1)
+    def box(self, i: int, size: Size) -> Box:
+        """See `BoxPlan.box`."""
+        return 0, 0, *size
 
 
 @dataclass(frozen=True)

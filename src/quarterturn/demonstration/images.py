@@ -66,7 +66,7 @@ def _small(source: Source, images: ImageSet, config: Config, limit: int | None) 
     if isinstance(chosen, ArrayImages):
         return chosen
     side = round(config.data.image_size * STORED_SIDE)
-    shrunk, failed = load_downscaled(chosen, side, config.machine.workers)
+    shrunk, failed = load_downscaled(chosen, side, config.machine.num_workers)
     source.check_failures(failed, len(chosen), config.data.max_bad_fraction)
     source.unreadable |= failed
     return shrunk

@@ -98,7 +98,7 @@ def save_gallery(
             PictureFolder(run.path, NAME),
             seed=config.run.seed,
             most=most,
-            workers=config.machine.workers,
+            workers=config.machine.num_workers,
         )
     except DataError:  # the files are gone
         return None

@@ -219,7 +219,7 @@ class FoldTraining(TrainingJob[Method]):
             self.config.data,
             list_views(self.config.data, 1)[:1],
             device=self.runtime.device,
-            workers=self.config.machine.workers,
+            workers=self.config.machine.num_workers,
             failed={},
         )
         training.telemetry.record(
@@ -267,7 +267,7 @@ def _score(run: Run, network: Network, images: ImageSet, fold: Fold) -> FoldOutc
     crop = run.config.data
     views = list_views(crop, run.config.upright.view_crops)
     device = next(network.parameters()).device
-    there: Any = {"device": device, "workers": run.config.machine.workers, "failed": {}}
+    there: Any = {"device": device, "workers": run.config.machine.num_workers, "failed": {}}
     held_out, validation = images.subset(fold.held_out), images.subset(fold.validation)
     drawn = permutation(len(fold.train), run.config.run.seed, "in fold")[:MOST_IN_FOLD]
     seen = fold.train[np.sort(drawn.numpy())]

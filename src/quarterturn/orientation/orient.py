@@ -86,7 +86,7 @@ def orient(
             data,
             in_sample=options.in_sample,
             device=runtime.device,
-            workers=options.workers,
+            workers=options.num_workers,
         )
         verdicts = {
             split: found.verdicts(options.agnostic, options.confidence)

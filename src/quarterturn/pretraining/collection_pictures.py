@@ -53,7 +53,7 @@ def save_collection(run: Run, network: Network, images: ImageSet) -> CollectionP
             config.data,
             num_clusters=config.imbalance.num_clusters,
             seed=config.run.seed,
-            workers=config.machine.workers,
+            workers=config.machine.num_workers,
         )
     except DataError:  # the files are gone
         return None

@@ -84,7 +84,7 @@ class Pretraining(TrainingJob[Method]):
                 self.config.data,
                 lambda images: network.embed(network.backbone(images)),
                 device=runtime.device,
-                workers=self.config.machine.workers,
+                workers=self.config.machine.num_workers,
                 failed={},
             )
             network.train(was_training)
@@ -118,7 +118,7 @@ class Pretraining(TrainingJob[Method]):
                 held_out,
                 self.config.data,
                 device=self.runtime.device,
-                workers=self.config.machine.workers,
+                workers=self.config.machine.num_workers,
                 failed=undecoded,
             )
         )

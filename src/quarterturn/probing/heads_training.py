@@ -175,7 +175,7 @@ class HeadsOnImages(HeadsTraining):
                 model,
                 turns=turns,
                 device=self.runtime.device,
-                workers=self.recipe.machine.workers,
+                workers=self.recipe.machine.num_workers,
                 view=view.crops,
             ).items():
                 summed[name] = _sum(summed[name], found) if name in summed else found
@@ -257,7 +257,7 @@ class HeadsOnFeatures(HeadsTraining):
                 self.store,
                 turns=turns,
                 device=self.runtime.device,
-                workers=self.recipe.machine.workers,
+                workers=self.recipe.machine.num_workers,
             )
 
 

@@ -162,7 +162,7 @@ def _task(
         split,
         FeatureCache(run.path / "features"),
         runtime,
-        options.workers,
+        options.num_workers,
         options.many,
         options.few,
     )

@@ -117,7 +117,7 @@ class TrainingJob(ABC, Generic[M]):
             "batch_size": config.run.batch_size,
             "seed": config.run.seed,
             "device": runtime.device,
-            "workers": config.machine.workers,
+            "workers": config.machine.num_workers,
             "epochs": config.run.epochs,
             "rank": runtime.rank,
             "world_size": runtime.world_size,
