@@ -16,6 +16,7 @@ COMMON = {
     "report": [],
     "pretrain": [
         *TRAINING,
+        "start",
         "image_size",
         "limit",
         "backbone",
@@ -40,7 +41,7 @@ COMMON = {
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "compare": [*OUT, "measure", "mixed"],
     "export": [*OUT, "format", "licence", "layers", "num_classes", "input"],
-    "import": [*OUT, "backbone"],
+    "import": [*OUT, "backbone", "ema", "prefix", "licence"],
 }
 """The options in ``--help``; it takes a reason to change them."""
 

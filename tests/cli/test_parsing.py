@@ -45,7 +45,8 @@ def test_defaults_are_the_presets(words, data, name):
     call = parse(["pretrain", *words.split()])
     assert call.function == "quarterturn.pretraining.pretrain:pretrain"
     assert call.arguments == (data,)
-    assert call.keywords == {"config": preset(name), "out": None, "overwrite": False}
+    own = {"out": None, "overwrite": False, "start": None, "pretrained": False}
+    assert call.keywords == {"config": preset(name), **own}
 
 
 OVERRIDES = {
@@ -221,10 +222,20 @@ def test_finetune_has_a_preset_of_its_own(words, name, changes):
     assert config_of("finetune", *words.split()) == preset(name).with_settings(**changes)
 
 
+def test_pretrain_from_a_run_sees_images_as_it_did(run):
+    path, config = run
+    keywords = parse(["pretrain", "photos", "--from", str(path)]).keywords
+    assert keywords["config"] == seen_as_by(config, preset("folder"))
+    keywords = parse(["pretrain", "photos", "--from", str(path), "--method", "distill"]).keywords
+    recipe = seen_as_by(config, preset("folder-distill"))
+    assert keywords["config"] == recipe
+    assert recipe.data.image_size == 128 != config.data.image_size
+
+
 def test_finetune_from_a_run_sees_images_as_it_did(run):
     path, config = run
     call = parse(["finetune", "photos", "--from", str(path), "--seeds", "3"])
-    assert call.keywords["start"] == path
+    assert call.keywords["start"] == str(path)
     assert call.keywords["seeds"] == 3
     assert call.keywords["config"] == seen_as_by(config, preset("folder-classifier"))
 

@@ -50,7 +50,8 @@ def one_step(config: Config, images, precision: str = "32-true"):
         counts = torch.from_numpy(np.bincount(images.labels))
         method = build_method(config, len(images), class_counts=counts)
     else:
-        method = build_method(config, len(images))
+        start = build_network(config) if config.method.needs_start else None
+        method = build_method(config, len(images), start=start)
     batches = TrainingBatches(
         images,
         config.data,
@@ -72,6 +73,7 @@ def one_step(config: Config, images, precision: str = "32-true"):
 STORED = {
     "digits": 8,
     "folder": 150,
+    "folder-distill": 150,
     "folder-rotnet": 80,
     "demo": 80,
     "imagenet-alexnet": 224,
@@ -81,7 +83,7 @@ STORED = {
     "cifar10-lt-resnet18": 32,
 }
 """Sides of the images that are cropped."""
-LARGE = {"folder": 4, "imagenet-rotnet": 4}
+LARGE = {"folder": 4, "folder-distill": 4, "imagenet-rotnet": 4}
 """Images in a batch of those whose step takes long."""
 
 
@@ -103,13 +105,14 @@ def test_one_training_step(name, random_images):
     config = RECIPES[name]().with_settings(batch_size=LARGE.get(name, 8))
     terms, before, training, indices = one_step(config, random_images(12, STORED[name]))
 
-    is_rotnet = name.endswith("-rotnet")
+    is_rotnet, is_taught = name.endswith("-rotnet"), name.endswith("-distill")
     assert (config.method.name == "rotnet") == is_rotnet
     expected = {"rotation"} if is_rotnet else {"rotation", "invariance", "instance"}
+    expected = {"rotation", "teacher"} if is_taught else expected
     assert set(terms) == {"loss"} | expected
     values = {name: float(value) for name, value in terms.items()}
     assert all(math.isfinite(value) for value in values.values())
-    sum_of_terms = sum(values[term] for term in expected)
+    sum_of_terms = sum(training.method.term_weights[term] * values[term] for term in expected)
     assert values["loss"] == pytest.approx(sum_of_terms, rel=1e-6)
     assert 0.3 < values["rotation"] < 3  # about log 4 before anything is learned
 
@@ -119,7 +122,7 @@ def test_one_training_step(name, random_images):
     assert same == []
     assert all(bool(p.isfinite().all()) for p in after)
 
-    if is_rotnet:
+    if is_rotnet or is_taught:
         return
     rows = training.method.discrimination.bank.rows
     fresh = build_method(config.with_settings(backbone="convnet", image_size=8), 12)
@@ -312,6 +315,7 @@ def test_presets_by_name():
     assert list(PRESETS) == [
         "digits",
         "folder",
+        "folder-distill",
         "folder-rotnet",
         "imagenet-alexnet",
         "imagenet-rotnet",
@@ -324,7 +328,7 @@ def test_presets_by_name():
         "cifar10-lt-ldam",
     ]
     assert preset("folder") == PRESETS["folder"]()
-    with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, folder-rotnet, imag"):
+    with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, folder-distill, fol"):
         preset("demo")
 
 

@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from quarterturn.classifying.options import FinetuneOptions
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.training import REPORT_SHARE, ClassifierTraining
@@ -19,10 +17,9 @@ from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
-from quarterturn.methods.build import build_network, check_network
+from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config, setting_names
-from quarterturn.models.backbone import Backbone
 from quarterturn.presets import default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
@@ -42,8 +39,8 @@ from quarterturn.runs.start import (
     resumed_runtime,
     resuming,
     starting,
-    warn_unfinished,
 )
+from quarterturn.weights.start import check_fits, open_start
 
 logger = logging.getLogger(__name__)
 
@@ -81,18 +78,20 @@ def finetune(
         FinetuneOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    pretrained = None if own.start is None else Run.open(own.start)
+    known = settings if config is None else {**config.settings(), **settings}
+    pretrained = None
+    if own.start is not None:
+        download = known.get("download", False)
+        pretrained = open_start(own.start, known.get("backbone"), download=download)
     base = config or preset_named(own.preset or default_classifier_preset(data))
     if config is None and pretrained is not None:
-        base = seen_as_by(pretrained.config, base)
+        base = seen_as_by(pretrained.run.config, base)
     config = base.with_settings(**settings, method="classifier")
     config.check()
     check_network(config)
     if pretrained is not None:
-        _check_backbone(pretrained, config)
+        check_fits(pretrained, config)
     runtime = new_runtime(config)
-    if pretrained is not None:
-        warn_unfinished(pretrained)
     try:
         index = None if pretrained is None else pretrained.index
         split = _open(data, config, runtime, index)
@@ -110,9 +109,10 @@ def finetune(
                 fit_batch_size(seeded, len(train), runtime),
                 train.fingerprint(),
                 "finetune",
-                None if pretrained is None else str(pretrained.path.resolve()),
+                None if pretrained is None else pretrained.words,
                 tuple(train.class_names),
                 labels_fingerprint=split.labels_fingerprint(),
+                origin=None if pretrained is None else pretrained.run.provenance,
             )
             runs.append(run)
         if runtime.is_main and own.seeds > 1:
@@ -120,6 +120,8 @@ def finetune(
 
         def write_first(draft: Run) -> None:
             write_image_list(draft, _examples(split, draft.config), {})
+            if pretrained is not None:
+                pretrained.keep(draft)
 
         with starting(runs, runtime, split.source, write_first, overwrite=own.overwrite):
             _train_all(path, runs, split, runtime)
@@ -242,27 +244,3 @@ def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
 def _examples(split: LabelledData, config: Config) -> TrainTestSplit:
     leave_out_empty = config.method_as(ClassifierOptions).leave_out_empty
     return TrainTestSplit.of(split, config.run.seed, leave_out_empty=leave_out_empty)
-
-
-def _check_backbone(pretrained: Run, config: Config) -> None:
-    """Refuse a run whose weights cannot be read, or do not fit, before anything is made."""
-    found, wanted = pretrained.config.model.backbone, config.model.backbone
-    if found != wanted:
-        raise ConfigError(
-            f"--from {pretrained.path} has a {found} for a backbone, and --backbone is {wanted}: "
-            "leave it out, and it is the run's"
-        )
-    weights = _shapes(pretrained.load_network().backbone)
-    with torch.device("meta"):
-        expected = _shapes(build_network(config, num_classes=2).backbone)
-    misfits = [name for name in weights | expected if weights.get(name) != expected.get(name)]
-    if misfits:
-        raise ConfigError(
-            f"--from {pretrained.path} was trained at {pretrained.config.data.image_size} px, and "
-            f"its {misfits[0]} does not fit --image-size {config.data.image_size}: leave it out, "
-            "and it is the run's"
-        )
-
-
-def _shapes(backbone: Backbone) -> dict[str, torch.Size]:
-    return {name: values.shape for name, values in backbone.state_dict().items()}

@@ -30,8 +30,9 @@ class FinetuneOptions(TrainingOptions):
         "balance",
     )
 
-    start: Annotated[Path | None, Flag(name="from", metavar="RUN", common=True)] = None
-    """Begin with the backbone of this run, and see images as it did; from scratch without."""
+    start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None
+    """Begin with the backbone of a run, of a file that import takes, or timm:NAME (fetched only
+    with --download), and see images as it did; from scratch without."""
     seeds: Annotated[Count, COMMON] = 1
     """Number of trainings, from --seed on, each in a folder seed-<n> of the run directory; the
     table then has their mean and spread."""

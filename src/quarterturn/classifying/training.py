@@ -74,9 +74,10 @@ class ClassifierTraining(TrainingJob[Classification]):
             self.config, len(self.images), class_counts=counts, device=self.runtime.device
         )
         assert isinstance(method, Classification)
-        if self.run.start is not None and not self.run.checkpoint.exists():
-            pretrained = Run.open(self.run.start).load_network().backbone
-            method.network.backbone.load_state_dict(pretrained.state_dict())
+        start = self.run.open_start()
+        if start is not None and not self.run.checkpoint.exists():
+            backbone = start.load_network().backbone
+            method.network.backbone.load_state_dict(backbone.state_dict())
         return method
 
     def chances(self) -> Tensor | None:
@@ -107,8 +108,8 @@ class ClassifierTraining(TrainingJob[Classification]):
 
     def introduce(self, training: Training[Classification]) -> None:
         """Log the data, the loss and the epochs to come, and whether test images were seen."""
-        if self.run.start is not None:
-            found = count_trained_on(self.run.start, self.examples.test, str(self.run.data))
+        if (start := self.run.open_start()) is not None:
+            found = count_trained_on(start, self.examples.test, str(self.run.data))
             self.trained_on.update(found)
         _introduce(self.run, self.examples, self.runtime, training)
         if words := overlap_words(*self.trained_on.values()) if self.trained_on else "":

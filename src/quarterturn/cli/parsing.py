@@ -22,7 +22,7 @@ from quarterturn.config.options import flag_of
 from quarterturn.config.validation import field_types, flag
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config, unknown_setting
-from quarterturn.presets import preset, seen_as_by
+from quarterturn.presets import preset, preset_with_start, seen_as_by
 
 DESCRIPTION = "Image representations without labels, learned by the quarter turn."
 
@@ -132,17 +132,19 @@ def _check_resume(command: Command, data: str | None, own: dict[str, Any]) -> No
 def _defaults(command: Command, words: list[str]) -> Config:
     """The values that settings have unless they are given, with the options of the method.
 
-    They are those of the run that is resumed, or of the preset; with ``--from RUN``, images are
-    shown as that run saw them.
+    They are those of the run that is resumed, or of the preset; with ``--from``, images are shown
+    as those weights saw them.
     """
     training = command.training
     assert training is not None
     method = _option(words, "--method")
     if run := _run_config(words, "--resume"):
         return run.with_settings(method=method) if method else run  # another one is refused later
-    name = _option(words, "--preset") or training.default_preset(_data(command, words) or "")
-    config = preset(name)
-    if start := _run_config(words, "--from"):
+    start, name = _start_config(words), _option(words, "--preset")
+    if name is None and training.method is None:
+        name = preset_with_start(method, start)
+    config = preset(name or training.default_preset(_data(command, words) or ""))
+    if start is not None:
         config = seen_as_by(start, config)
     method = training.method or method
     return config.with_settings(method=method) if method else config
@@ -195,6 +197,22 @@ def _option(words: list[str], name: str) -> str | None:
         if word.startswith(f"{name}="):
             return word.removeprefix(f"{name}=")
     return None
+
+
+def _start_config(words: list[str]) -> Config | None:
+    """The configuration of the weights that a training is to begin with.
+
+    None from scratch, and where there are no such weights: the command itself says so.
+    """
+    if (run := _run_config(words, "--from")) is not None:
+        return run
+    backbone = _option(words, "--backbone")
+    start = _option(words, "--from") or ("--pretrained" in words and backbone)
+    if not start or not (start.startswith("timm:") or Path(start).is_file()):
+        return None
+    # Only here: to read them takes torch.
+    found: Config = import_module("quarterturn.weights.start").start_config(start, backbone)
+    return found
 
 
 def _run_config(words: list[str], name: str) -> Config | None:

@@ -26,6 +26,7 @@ class MethodOptions:
         reads_labels: Whether it learns from labels.
         compares_views: Whether several views of each image are compared with those of the other
             images of a batch; the options are then `quarterturn.methods.view_options.ViewOptions`.
+        needs_start: Whether it learns from the weights that the training begins with.
     """
 
     name: ClassVar[str]
@@ -37,6 +38,7 @@ class MethodOptions:
     has_halves: ClassVar[bool] = False
     reads_labels: ClassVar[bool] = False
     compares_views: ClassVar[bool] = False
+    needs_start: ClassVar[bool] = False
 
     @property
     def has_rotation_loss(self) -> bool:

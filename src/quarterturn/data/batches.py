@@ -35,11 +35,13 @@ class Batch:
         indices: (B,) int64, the images' numbers in the data set.
         images: (B, 3, S, S) float32, cropped and normalised.
         labels: (B,) int64, (B, C) label sets, or None if labels are not read.
+        epoch: From which they are, counted from 0.
     """
 
     indices: Tensor
     images: Tensor
     labels: Tensor | None = None
+    epoch: int = 0
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -48,7 +50,7 @@ class Batch:
         """Split into ``parts`` batches of nearly equal size."""
         labels = [None] * parts if self.labels is None else self.labels.tensor_split(parts)
         fields = (self.indices.tensor_split(parts), self.images.tensor_split(parts), labels)
-        return [Batch(*values) for values in zip(*fields, strict=True)]
+        return [Batch(*values, self.epoch) for values in zip(*fields, strict=True)]
 
 
 def batch_slices(num_images: int, batch_size: int, smallest: int = 2) -> list[slice]:
@@ -148,7 +150,8 @@ class TrainingBatches:
             self.changed |= self.images.note(decoded.seen)
             indices, (crops,) = decoded.indices, decoded.views
             labels = None if self._labels is None else self._labels[indices].to(**to_device)
-            yield Batch(indices.to(**to_device), self._normalise(crops.to(**to_device)), labels)
+            images = self._normalise(crops.to(**to_device))
+            yield Batch(indices.to(**to_device), images, labels, epoch)
 
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
         """This process's share of each batch, drawn as it is asked for."""

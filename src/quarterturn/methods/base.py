@@ -38,6 +38,7 @@ class TrainingFacts:
         agnostic: (N,) scores from 0 (the turn is clear) to 1 (there is no "up"), or None.
         labels: (N,) int64 classes, where they are counted, or None.
         class_counts: (C,) images of each class, for a method that learns from labels, or None.
+        start: The network that the training begins with, where it does not begin from scratch.
         device: Where the network is, and where the method keeps what it needs in a step.
         mean_over_processes: Averages a scalar over all processes.
         gather_own_first: Rows of all processes, this one's first, with gradients.
@@ -50,6 +51,7 @@ class TrainingFacts:
     agnostic: Tensor | None = None
     labels: Tensor | None = None
     class_counts: Tensor | None = None
+    start: Network | None = None
     device: torch.device | str = "cpu"
     mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value
     gather_own_first: Callable[[Tensor], Tensor] = lambda rows: rows

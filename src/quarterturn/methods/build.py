@@ -84,6 +84,7 @@ def build_method(
     agnostic: Tensor | None = None,
     labels: Tensor | None = None,
     class_counts: Tensor | None = None,
+    start: Network | None = None,
     device: torch.device | str = "cpu",
     mean_over_processes: Callable[[Tensor], Tensor] = lambda value: value,
     gather_own_first: Callable[[Tensor], Tensor] = lambda rows: rows,
@@ -100,6 +101,7 @@ def build_method(
             groups, or None.
         labels: (N,) int64 classes to count, where the configuration counts labels, or None.
         class_counts: (C,) training images of each class, for a method that learns from labels.
+        start: What the training begins with, for a method that learns from it.
         device: Where network and bank live.
         mean_over_processes: Averages a scalar over all processes.
         gather_own_first: Rows of all processes, this one's first, with gradients.
@@ -119,6 +121,7 @@ def build_method(
         agnostic=agnostic,
         labels=labels,
         class_counts=class_counts,
+        start=start,
         device=device,
         mean_over_processes=mean_over_processes,
         gather_own_first=gather_own_first,

@@ -34,7 +34,7 @@ class MemoryEstimate:
     """Bytes, by what they are for.
 
     Attributes:
-        weights: Parameters, their gradients, and what the optimizer keeps.
+        weights: Parameters, their gradients, what the optimizer keeps, and a teacher's.
         bank: The memory bank and the noise of a step.
         images: Images that are kept on the device.
         activations: What the forward pass keeps for the backward pass, and the two largest
@@ -102,7 +102,8 @@ def estimate_memory(
     if isinstance(images, ArrayImages) and torch.device(device).type != "cpu":
         images_bytes = images.pixels.nbytes
     return MemoryEstimate(
-        weights=4 * parameters * (2 + OPTIMIZER_COPIES[config.optimizer.optimizer]),
+        weights=4 * parameters * (2 + OPTIMIZER_COPIES[config.optimizer.optimizer])
+        + (4 * parameters if method.needs_start else 0),
         bank=bank,
         images=images_bytes,
         activations=activations,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quarterturn.config.method import MethodOptions
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.decoupling_options import DecouplingOptions
+from quarterturn.methods.distill_options import DistillOptions
 from quarterturn.methods.imported_options import ImportedOptions
 from quarterturn.methods.instance_options import InstanceOptions
 from quarterturn.methods.multiview_options import MultiviewOptions
@@ -15,6 +16,7 @@ from quarterturn.methods.simclr_options import SimCLROptions
 METHODS: dict[str, type[MethodOptions]] = {
     "decoupling": DecouplingOptions,
     "multiview": MultiviewOptions,
+    "distill": DistillOptions,
     "rotnet": RotNetOptions,
     "instance": InstanceOptions,
     "simclr": SimCLROptions,

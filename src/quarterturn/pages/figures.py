@@ -18,7 +18,12 @@ logger = logging.getLogger(__name__)
 
 CHANCE = 0.25
 INK, FAINT = "#2b2f36", "#8a9099"
-COLOURS = {"rotation": "#2a6ca8", "invariance": "#b5621b", "instance": "#4d8250"}
+COLOURS = {
+    "rotation": "#2a6ca8",
+    "invariance": "#b5621b",
+    "instance": "#4d8250",
+    "teacher": "#7d4f9e",
+}
 WIDTH_INCHES = 5.2
 STYLE: Any = {
     "font.size": 9.5,

@@ -31,6 +31,7 @@ UNITS = {
     "rotation": " (nats)",
     "invariance": " (squared error)",
     "instance": " (nats)",
+    "teacher": " (1 less the cosine)",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from quarterturn.config import ImbalanceConfig, NoiseAwareConfig
 from quarterturn.config.validation import unknown
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.registry import METHODS
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets.labelled import (
     cifar10_classifier,
@@ -22,12 +23,14 @@ from quarterturn.presets.unlabelled import (
     cifar10_resnet18,
     digits,
     folder,
+    folder_distill,
     imagenet_alexnet,
 )
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "digits": digits,
     "folder": folder,
+    "folder-distill": folder_distill,
     "folder-rotnet": folder_rotnet,
     "imagenet-alexnet": imagenet_alexnet,
     "imagenet-rotnet": imagenet_rotnet,
@@ -84,6 +87,33 @@ def preset(name: str) -> Config:
     return PRESETS[name]()
 
 
+def recipe_for(
+    data: str, name: str | None = None, method: str | None = None, start: Config | None = None
+) -> Config:
+    """The recipe of a pretraining before any setting is given.
+
+    Args:
+        data: DATA.
+        name: Of a preset, where one is given.
+        method: The method, where one is given.
+        start: Configuration of the weights that it begins with, or None.
+    """
+    recipe = preset(name or preset_with_start(method, start) or default_preset(data))
+    return recipe if start is None else seen_as_by(start, recipe)
+
+
+def preset_with_start(method: str | None, start: Config | None) -> str | None:
+    """The preset that learns from trained weights, where nothing else was asked of them.
+
+    Args:
+        method: As for `recipe_for`.
+        start: Likewise.
+    """
+    foreign = start is not None and start.method.command is None
+    learns = METHODS[method].needs_start if method in METHODS else method is None and foreign
+    return "folder-distill" if learns else None
+
+
 def default_rotnet_preset(data: str) -> str:
     """The preset of the rotation networks for ``DATA`` where none is given."""
     name = default_preset(data)
@@ -106,11 +136,15 @@ def default_classifier_preset(data: str) -> str:
 
 
 def seen_as_by(pretrained: Config, recipe: Config) -> Config:
-    """A recipe for the backbone of another run, with images shown as that run saw them."""
+    """A recipe for the backbone of another run, with images shown as that run saw them.
+
+    A recipe that learns from that very backbone shows both of them images of its own size.
+    """
     view = pretrained.data
+    of_both = recipe.data.image_size if recipe.method.needs_start else view.image_size
     return recipe.with_settings(
         backbone=pretrained.model.backbone,
-        image_size=view.image_size,
+        image_size=of_both,
         eval_crop=view.eval_crop,
         mean=view.mean,
         std=view.std,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from quarterturn.config.options import Flag
 from quarterturn.config.shared import TrainingOptions
 
 
@@ -24,3 +25,9 @@ class PretrainOptions(TrainingOptions):
         "imbalance",
         "balance",
     )
+
+    start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None
+    """Begin with these weights: of a run, of a file that import takes, or timm:NAME."""
+    pretrained: bool = False
+    """Begin with timm's own weights of --backbone timm:NAME, as --from timm:NAME does; from its
+    cache, unless --download is given."""

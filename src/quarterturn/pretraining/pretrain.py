@@ -15,8 +15,7 @@ from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
-from quarterturn.presets import default_preset, fold_recipe
-from quarterturn.presets import preset as preset_named
+from quarterturn.presets import fold_recipe, recipe_for
 from quarterturn.pretraining.noise_aware import (
     p_upright_for,
     upright_file,
@@ -36,6 +35,8 @@ from quarterturn.runs.start import (
     select_for_all,
     starting,
 )
+from quarterturn.weights.start import Start, check_fits, open_start
+from quarterturn.weights.timm_weights import TIMM
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,13 @@ def pretrain(
     """
     own, settings = take_options_and_settings(PretrainOptions, options, fields, setting_names())
     data = str(data)
-    base = config or preset_named(own.preset or default_preset(data))
-    config = base.with_settings(**settings)
+    start = _start(own, config, settings)
+    if config is None:
+        start_recipe = None if start is None else start.run.config
+        config = recipe_for(data, own.preset, settings.get("method"), start_recipe)
+    config = config.with_settings(**settings)
     config.check()
+    _check_start(start, config)
     if config.method.command != "pretrain":
         raise ConfigError(
             f"--method {config.method.name} is trained by: quarterturn {config.method.command}"
@@ -98,16 +103,56 @@ def pretrain(
         config = fit_batch_size(config, len(images.train), runtime)
         path = own.out or next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
-        run = Run(path, locate(data), config, images.train.fingerprint())
+        run = Run(
+            path,
+            locate(data),
+            config,
+            images.train.fingerprint(),
+            start=None if start is None else start.words,
+            origin=None if start is None else start.run.provenance,
+        )
 
         def write_first(draft: Run) -> None:
             write_image_list(draft, images, {})
+            if start is not None:
+                start.keep(draft)
 
         with starting([run], runtime, images.source, write_first, overwrite=own.overwrite):
             _train(run, images, runtime)
         return run
     finally:
         runtime.close()
+
+
+def _start(own: PretrainOptions, config: Config | None, settings: dict[str, Any]) -> Start | None:
+    """The weights that the options ask for."""
+    known = config.settings() if config is not None else {}
+    backbone = settings.get("backbone", known.get("backbone"))
+    words = own.start
+    if own.pretrained:
+        if words is not None:
+            raise ConfigError(f"give --from {words} or --pretrained, not both")
+        if backbone is None or not backbone.startswith(TIMM):
+            raise ConfigError(
+                f"--pretrained is for networks of timm, and --backbone is {backbone or 'not given'}"
+                ": give --backbone timm:NAME, or --from FILE"
+            )
+        words = backbone
+    if words is None:
+        return None
+    download = settings.get("download", known.get("download", False))
+    return open_start(words, backbone, download=download)
+
+
+def _check_start(start: Start | None, config: Config) -> None:
+    """Refuse weights that do not fit, and a method that needs some where there are none."""
+    if start is not None:
+        check_fits(start, config)
+    elif config.method.needs_start:
+        raise ConfigError(
+            f"--method {config.method.name} learns from trained weights: give --from RUN, --from "
+            "FILE, or --backbone timm:NAME --pretrained"
+        )
 
 
 def resume(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.life_cycle import TrainingJob
 from quarterturn.runs.without_effect import options_without_effect
+from quarterturn.weights.start import begin_with, start_words
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ class Pretraining(TrainingJob[Method]):
         run: The run directory.
         selection: Its images: those that are learned from, and those held out.
         p_upright: (N, 4) probabilities for the noise-aware phase, or None.
+        begun_with: Heads that came with the weights that the training began with.
     """
 
     run: Run
     selection: Selection
     p_upright: Tensor | None
+    begun_with: list[str] = field(default_factory=list)
 
     estimates_memory = True
 
@@ -57,17 +60,23 @@ class Pretraining(TrainingJob[Method]):
         labels = None
         if self.config.imbalance.reads_labels and self.images.labels is not None:
             labels = torch.from_numpy(self.images.labels)
-        return build_method(
+        begun_from = self.run.open_start()
+        start = None if begun_from is None else begun_from.load_network()
+        method = build_method(
             self.config,
             len(self.images),
             p_upright=self.p_upright,
             agnostic=agnostic_for(self.run, self.selection),
             labels=labels,
+            start=start,
             device=self.runtime.device,
             mean_over_processes=self.runtime.mean,
             gather_own_first=self.runtime.gather_own_first,
             embed_images=self.embed_images,
         )
+        if start is not None and not self.run.checkpoint.exists():
+            self.begun_with.extend(begin_with(method.network, start))
+        return method
 
     def embed_images(self, network: Network) -> Tensor:
         """(N, E) embeddings of the centre crops, the same in every process.
@@ -104,6 +113,13 @@ class Pretraining(TrainingJob[Method]):
 
     def introduce(self, training: Training[Method]) -> None:
         """Log the data, the network and the epochs to come."""
+        if self.run.start is not None and not training.step:
+            parts = [name for name, _ in training.method.network.named_children()]
+            taken = ["backbone", *self.begun_with]
+            new = ", ".join(name for name in parts if name not in taken)
+            words = f"begins with {start_words(self.run)}: {', '.join(taken)}"
+            words += f"; drawn anew: {new}" if new else ""
+            logger.info(words.replace("_head", " head"))
         _introduce(self.run, self.selection, self.runtime, training)
 
     def evaluate(self, training: Training[Method], epochs_done: int) -> None:
@@ -164,7 +180,8 @@ def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training
         f"{runtime.device} in {runtime.precision}; run directory {run.path}"
     )
     if config.run.epochs == 0:
-        logger.info("0 epochs: nothing is trained; the run holds the untrained backbone")
+        kept = "untrained backbone" if run.untrained else "backbone that it began with"
+        logger.info(f"0 epochs: nothing is trained; the run holds the {kept}")
     for warning in _warnings(run, images):
         logger.warning(warning)
 

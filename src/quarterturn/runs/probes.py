@@ -63,7 +63,7 @@ def probe_result(
         protocol_id=protocol_id(protocol),
         scores=summarise(measured),
         left_out=left_out,
-        **count_trained_on(run.path, split.tests.subset(held), test or data),
+        **count_trained_on(run, split.tests.subset(held), test or data),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,6 +36,8 @@ class Imported:
         heads: The heads that came with the backbone: ``rotation_head``, ``embedding_head``.
         part: Which of the file's networks it was, such as ``state_dict_ema`` or ``encoder_q``;
             empty for the whole.
+        licence: Of the weights, where it is known.
+        source: From where whoever made the file offers it, where that is known.
     """
 
     file: str
@@ -43,6 +45,13 @@ class Imported:
     layout: str
     heads: tuple[str, ...]
     part: str = ""
+    licence: str | None = None
+    source: str | None = None
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any] | None) -> Imported | None:
+        """What ``config.json`` holds; None for none."""
+        return None if stored is None else cls(**{**stored, "heads": tuple(stored["heads"])})
 
 
 @dataclass(frozen=True)
@@ -55,11 +64,14 @@ class Run:
         config: All settings.
         fingerprint: Of the images that are learned from; None where they are not known.
         kind: The command that makes such runs; ``fold`` within one of ``upright``.
-        start: The run whose backbone the training began with; None for one from scratch.
+        start: What the training began with, a run, a file of weights or ``timm:NAME``; None for
+            one from scratch.
         class_names: Of a classifier, in the order of its logits; else empty.
         imported: Where the weights come from, if they were imported.
         labels_fingerprint: Of the labels that are learned from and tested on; None where none are,
             and in runs of earlier versions.
+        origin: Where the weights come from that the training began with, directly or by other runs,
+            if somebody else trained them.
     """
 
     path: Path
@@ -71,6 +83,7 @@ class Run:
     class_names: tuple[str, ...] = ()
     imported: Imported | None = None
     labels_fingerprint: str | None = None
+    origin: Imported | None = None
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``; raises as `draft` does."""
@@ -111,6 +124,8 @@ class Run:
         }
         if self.imported is not None:
             stored["imported"] = asdict(self.imported)
+        if self.origin is not None:
+            stored["origin"] = asdict(self.origin)
         write_json(self.path / "config.json", stored)
 
     @classmethod
@@ -125,10 +140,6 @@ class Run:
         try:
             stored = read_object(file)
             config = Config.from_dict(stored["config"], stored.get("format", 1))
-            imported = None
-            if "imported" in stored:
-                found = stored["imported"]
-                imported = Imported(**{**found, "heads": tuple(found["heads"])})
             # The first version made runs of one kind, and did not say which.
             kind = stored.get("kind", "pretrain")
             class_names = tuple(stored.get("class_names", ()))
@@ -140,8 +151,9 @@ class Run:
                 kind,
                 stored.get("start"),
                 class_names,
-                imported,
+                Imported.from_dict(stored.get("imported")),
                 stored.get("labels_fingerprint"),
+                Imported.from_dict(stored.get("origin")),
             )
             run._check()
             return run
@@ -164,11 +176,36 @@ class Run:
             ValueError: Names it.
             ConfigError: A setting.
         """
-        for record in (self, self.imported):
+        for record in (self, self.imported, self.origin):
             for name, kind in () if record is None else field_types(type(record)).items():
                 if not is_allowed(value := getattr(record, name), kind):
                     raise ValueError(f"{name} is {value!r}; expected {expected(kind)}")
         self.config.check_values()
+
+    def at(self, path: Path) -> Run:
+        """The same run in another directory."""
+        return replace(self, path=path)
+
+    @property
+    def kept_start(self) -> Path:
+        """The weights that the training began with, as a run of their own."""
+        return self.path / "start"
+
+    @property
+    def provenance(self) -> Imported | None:
+        """Where the weights, or those that the training began with, were trained elsewhere."""
+        return self.origin or self.imported
+
+    def open_start(self) -> Run | None:
+        """The run that this one began with, as it was then; None from scratch.
+
+        Raises:
+            CheckpointError: It is gone. Runs of earlier versions keep no copy.
+        """
+        if self.start is None:
+            return None
+        kept = self.kept_start
+        return Run.open(kept if (kept / "config.json").exists() else self.start)
 
     def require_kind(self, kind: str) -> None:
         """Refuse to resume a run that another command has made.

@@ -13,11 +13,11 @@ from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.runs.run import Run
 
 
-def count_trained_on(path: Path | str, tests: ImageSet, data: str) -> dict[str, int | None]:
+def count_trained_on(run: Run, tests: ImageSet, data: str) -> dict[str, int | None]:
     """Count the test images that a run was trained on, itself or by the run it started from.
 
     Args:
-        path: The run.
+        run: The run.
         tests: The test images.
         data: DATA that they are from.
 
@@ -29,7 +29,7 @@ def count_trained_on(path: Path | str, tests: ImageSet, data: str) -> dict[str, 
     total: int | None = None
     labelled: int | None = None
     try:
-        without_labels, with_labels = _training_identities(Run.open(path))
+        without_labels, with_labels = _training_identities(run, run.index)
         tested = tests.identities(locate(data))
         total, labelled = len(tested & (without_labels | with_labels)), len(tested & with_labels)
     except QuarterturnError:
@@ -37,8 +37,12 @@ def count_trained_on(path: Path | str, tests: ImageSet, data: str) -> dict[str, 
     return {"test_images_learned_from": total, "test_images_learned_with_labels": labelled}
 
 
-def _training_identities(run: Run) -> tuple[set[str], set[str]]:
+def _training_identities(run: Run, index: Path) -> tuple[set[str], set[str]]:
     """Identities of the images trained on without labels, and of those trained on with labels.
+
+    Args:
+        run: The run.
+        index: Where the headers of its image files are known.
 
     Raises:
         QuarterturnError: They are unknown.
@@ -46,20 +50,23 @@ def _training_identities(run: Run) -> tuple[set[str], set[str]]:
     if run.data is None:
         raise DataError(f"the weights of {run.path} came without their images")
     without_labels, with_labels = set[str](), set[str]()
-    if run.start is not None:
-        without_labels, with_labels = _training_identities(Run.open(run.start))
+    if (start := run.open_start()) is not None:
+        # Its copy in the run has no headers; the run that it was copied from does.
+        known = Path(str(run.start), start.index.name)
+        of_start = known if known.is_dir() else index
+        without_labels, with_labels = _training_identities(start, of_start)
     if run.kind == "finetune":
         options = run.config.method_as(ClassifierOptions)
         split = open_training_data(
             run.data,
             run.config.data,
             leave_out_unknown=options.leave_out_empty,
-            index=run.index,
+            index=index,
         )
         # The run is finished, so empty classes did not stop it.
         images = TrainTestSplit.of(split, run.config.run.seed, leave_out_empty=True).train
         return without_labels, with_labels | images.identities(run.data)
-    images = select_images(run.data, run.config.data, index=run.index).train
+    images = select_images(run.data, run.config.data, index=index).train
     identities = images.identities(run.data)
     if run.config.imbalance.reads_labels:
         return without_labels, with_labels | identities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def import_checkpoint(
         weights.fingerprint,
         "import",
         class_names=weights.class_names,
-        imported=weights.imported,
+        imported=replace(weights.imported, licence=options.licence),
+        origin=weights.origin,
     )
     state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
     state |= settings_record(weights.config, weights.class_names)

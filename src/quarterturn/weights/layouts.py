@@ -93,7 +93,7 @@ def recognise(names: Collection[str], backbone: str | None = None) -> Layout:
         ConfigError: The weights belong to another backbone.
     """
     if backbone is not None and backbone.startswith("timm:"):
-        return _timm(backbone)
+        return timm_layout(backbone)
 
     def some(prefix: str) -> bool:
         return any(name.startswith(prefix) for name in names)
@@ -226,7 +226,7 @@ def _resnet(name: str) -> Layout:
     )
 
 
-def _timm(backbone: str) -> Layout:
+def timm_layout(backbone: str) -> Layout:
     """Any network of timm, with the image size and normalisation of its own weights."""
     name = backbone.removeprefix("timm:")
     timm = import_timm(f"the backbone '{backbone}'")

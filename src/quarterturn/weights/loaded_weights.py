@@ -26,6 +26,7 @@ class Weights:
         imported: The file's origin.
         epochs: Epochs done.
         fingerprint: Fingerprint of the training images, if known.
+        origin: Of the weights that their training began with, where somebody else trained those.
         left_out: Names of tensors without a counterpart here.
         class_names: Of a classifier, in the order of its logits; else empty.
     """
@@ -35,6 +36,7 @@ class Weights:
     imported: Imported
     epochs: float
     fingerprint: str | None = None
+    origin: Imported | None = None
     left_out: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
 

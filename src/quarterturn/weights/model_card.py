@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from quarterturn.data.data_argument import short_name
 from quarterturn.methods.base import Network
 from quarterturn.pages.probe_tables import main_table
-from quarterturn.runs import Run
+from quarterturn.runs import Imported, Run
 from quarterturn.runs.records import ProbeResult
 from quarterturn.weights.check import Exported
 
@@ -33,10 +34,12 @@ def model_card(
         exported: What was written.
         weights: Fingerprint of the weights.
         probes: Results of ``quarterturn probe`` on these very weights.
-        licence: Under which the weights are given away; the card says so where it is not stated.
+        licence: Under which the weights are given away; by default that of the weights they began
+            with, where it is known.
     """
+    known = None if run.provenance is None else run.provenance.licence
     facts = _facts(run, network, weights) | {
-        "licence": licence or "not stated; ask whoever trained the weights",
+        "licence": licence or known or "not stated; ask whoever trained the weights",
         "written by": f"quarterturn {version('quarterturn')}",
     }
     parts = [
@@ -86,12 +89,20 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
             f"rotation half: features 0 to {half - 1}; invariant half: {half} to {2 * half - 1}"
         )
     if run.imported is not None:
-        facts["imported from"] = (
-            f"{run.imported.file} ({run.imported.layout}; "
-            + (f"its {run.imported.part}; " if run.imported.part else "")
-            + f"sha256 {run.imported.sha256})"
-        )
+        facts["imported from"] = _file(run.imported)
+    if run.start is not None and run.origin is None:
+        facts["began with"] = f"the weights of another run, {Path(run.start).name}"
+    if run.origin is not None:
+        facts["began with" if run.start else "first trained elsewhere"] = _file(run.origin)
     return facts
+
+
+def _file(origin: Imported) -> str:
+    """Whose weights these are, in one line."""
+    part = f"its {origin.part}; " if origin.part else ""
+    words = f"{origin.file} ({origin.layout}; {part}sha256 {origin.sha256})"
+    words += f", offered at {origin.source}" if origin.source else ""
+    return words + (f"; licence: {origin.licence}" if origin.licence else "")
 
 
 def _classes(names: Sequence[str]) -> list[str]:

@@ -58,3 +58,5 @@ class ImportOptions(OverwriteOptions):
     """Take the moving averages of the weights, where the file has them beside the weights."""
     prefix: Annotated[str | None, COMMON] = None
     """What the names of the network's tensors begin with, such as encoder_q; found by default."""
+    licence: Annotated[str | None, COMMON] = None
+    """Licence of the weights, for model cards, and for those of runs that begin with them."""

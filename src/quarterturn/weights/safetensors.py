@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
     The metadata are strings, in JSON unless they are plain words: ``architecture``, ``method``,
     ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (first and last feature of each
     part), ``heads``, ``class_names`` in the order of the classifier's logits, ``epochs``, ``data``
-    and ``fingerprint`` of the images, the ``config`` without the machine's settings, its
+    and ``fingerprint`` of the images, ``origin`` where somebody else trained the weights or those
+    that they began with, with the licence, the ``config`` without the machine's settings, its
     ``config_format``, and the version.
 
     Args:
@@ -57,6 +59,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "epochs": json.dumps(run.epochs_done()),
         "data": json.dumps(None if run.data is None else short_name(run.data)),
         "fingerprint": json.dumps(run.fingerprint),
+        "origin": json.dumps(None if run.provenance is None else asdict(run.provenance)),
         "config": json.dumps(settings),
         "config_format": str(FORMAT),
     }
@@ -108,6 +111,7 @@ def read_safetensors(path: Path) -> Weights:
             float(json.loads(metadata["epochs"])),
             json.loads(metadata["fingerprint"]),
             class_names=class_names,
+            origin=Imported.from_dict(json.loads(metadata.get("origin", "null"))),
         )
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error

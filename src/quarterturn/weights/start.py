@@ -1,0 +1,171 @@
+"""The weights that a training begins with: those of a run, of a file, or of timm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.methods.base import Network
+from quarterturn.methods.build import build_network
+from quarterturn.methods.configuration import Config
+from quarterturn.runs import Run
+from quarterturn.runs.bound_settings import settings_record
+from quarterturn.runs.start import warn_unfinished
+from quarterturn.weights.loaded_weights import Weights
+from quarterturn.weights.loading import read_weights
+from quarterturn.weights.timm_weights import TIMM, read_timm, timm_backbone_of, timm_config
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin with.
+
+    Attributes:
+        words: Where they are from, for the run's ``config.json``: a path, or ``timm:NAME``.
+        run: A run of them: the one named, or what ``import`` would make of the file; its directory
+            is only there in the first case.
+        network: Backbone and heads in eval mode, on the CPU.
+        epochs: Epochs of their own training; 0 if they are not known.
+    """
+
+    words: str
+    run: Run
+    network: Network
+    epochs: float
+
+    @property
+    def index(self) -> Path | None:
+        """Where what is known of image files is kept, if the weights are a run's."""
+        return self.run.index if self.run.path.is_dir() else None
+
+    def keep(self, draft: Run) -> None:
+        """Write the weights into the directory of the run that begins with them.
+
+        So the training resumes, and is compared with them, wherever they were from.
+        """
+        kept = self.run.at(draft.kept_start)
+        kept.create()
+        state: dict[str, Any] = {"network": self.network.state_dict(), "epochs_done": self.epochs}
+        state |= settings_record(kept.config, kept.class_names)
+        save_checkpoint(kept.checkpoint, state)
+
+
+def open_start(words: Path | str, backbone: str | None = None, *, download: bool = False) -> Start:
+    """Read weights to begin with.
+
+    Args:
+        words: A run, a file that ``quarterturn import`` takes, or ``timm:NAME``.
+        backbone: Our backbone for the weights of a file; required only for ``timm:NAME``, unless
+            the file is named after it.
+        download: Fetch timm's weights where its cache has none.
+
+    Raises:
+        CheckpointError: There are no such weights, or they cannot be read.
+        ConfigError: They are of another backbone.
+    """
+    name, path = str(words), Path(words)
+    if name.startswith(TIMM):
+        return _of_weights(name, read_timm(name, download=download))
+    if path.suffix == ".ckpt" and path.parent.name == "checkpoints":
+        path = path.parent.parent
+    if path.is_file():
+        return _of_weights(str(path.resolve()), _read_file(path, backbone))
+    run = Run.open(path)
+    warn_unfinished(run)
+    return Start(str(path.resolve()), run, run.load_network(), run.epochs_done())
+
+
+def start_config(words: Path | str, backbone: str | None = None) -> Config:
+    """The configuration of weights to begin with; arguments as for `open_start`."""
+    name = str(words)
+    return timm_config(name) if name.startswith(TIMM) else open_start(name, backbone).run.config
+
+
+def check_fits(start: Start, config: Config) -> None:
+    """Refuse weights that are not of the backbone that is to be trained.
+
+    Raises:
+        ConfigError: They are of another one, or of one for images of another size.
+    """
+    found, wanted = start.run.config.model.backbone, config.model.backbone
+    if found != wanted:
+        raise ConfigError(
+            f"--from {start.words} has a {found} for a backbone, and --backbone is {wanted}: "
+            "leave it out, and it is the run's"
+        )
+    weights = _shapes(start.network.backbone)
+    with torch.device("meta"):
+        expected = _shapes(build_network(config, num_classes=2).backbone)
+    misfits = [name for name in weights | expected if weights.get(name) != expected.get(name)]
+    if misfits:
+        side = start.run.config.data.image_size
+        raise ConfigError(
+            f"--from {start.words} was trained at {side} px, and its {misfits[0]} does not fit "
+            f"--image-size {config.data.image_size}: give --image-size {side}"
+        )
+
+
+def begin_with(network: Network, start: Network) -> tuple[str, ...]:
+    """Copy a backbone, and the heads that fit.
+
+    Args:
+        network: What is to be trained; changed in place.
+        start: What it begins with.
+
+    Returns:
+        The names of the heads that were copied.
+    """
+    network.backbone.load_state_dict(start.backbone.state_dict())
+    taken = []
+    for name, head in network.named_children():
+        other = getattr(start, name, None)
+        if name != "backbone" and type(other) is type(head) and _shapes(other) == _shapes(head):
+            head.load_state_dict(other.state_dict())
+            taken.append(name)
+    return tuple(taken)
+
+
+def start_words(run: Run) -> str:
+    """What a run began with, in a few words; empty from scratch."""
+    if run.start is None:
+        return ""
+    origin = run.origin
+    if origin is None:
+        return f"the weights of {Path(run.start).name}"
+    licence = f"licence {origin.licence}" if origin.licence else "licence not stated"
+    return f"the weights of {origin.file} ({origin.layout}; {licence})"
+
+
+def _read_file(path: Path, backbone: str | None) -> Weights:
+    """The weights of a file, whose name may say of which network of timm they are."""
+    try:
+        return read_weights(path, backbone)
+    except CheckpointError:
+        named = None if backbone is not None else timm_backbone_of(path)
+        if named is None:
+            raise
+        return read_weights(path, named)
+
+
+def _of_weights(words: str, weights: Weights) -> Start:
+    run = Run(
+        Path(words),
+        None,
+        weights.config,
+        weights.fingerprint,
+        "import",
+        class_names=weights.class_names,
+        imported=weights.imported,
+        origin=weights.origin,
+    )
+    return Start(words, run, weights.network, weights.epochs)
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in module.state_dict().items()}
