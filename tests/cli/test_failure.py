@@ -50,9 +50,19 @@ def test_whoever_loses_another_lets_torchrun_find_it_first(
     error_file: Path, waited: list[float], capsys
 ) -> None:
     assert report_error(LOST, "resume it") == 2
-    assert waited == [OUTLIVED_S, LATER_S]
-    assert "lost the connection to another process" in capsys.readouterr().err
+    assert waited == [OUTLIVED_S]
+    told = capsys.readouterr().err
+    assert told.startswith("quarterturn, process 1 of 2: lost the connection to another process")
     assert json.loads(error_file.read_text())["message"]["message"].endswith("; resume it")
+
+
+def test_one_process_a_machine_tells_of_the_loss(
+    error_file: Path, waited: list[float], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert report_error(LOST, "") == 2
+    assert capsys.readouterr().err == ""
+    assert "lost the connection" in error_file.read_text()
 
 
 def test_a_defect_keeps_its_traceback(error_file: Path, waited: list[float]) -> None:

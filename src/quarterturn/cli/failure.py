@@ -10,6 +10,7 @@ from quarterturn.engine.torchrun import (
     LOST,
     OUTLIVED_S,
     has_lost_another,
+    is_first_on_machine,
     num_processes,
     process_rank,
     record_failure,
@@ -40,14 +41,15 @@ def report_failure(words: str) -> int:
         The exit status.
     """
     record_failure(words)
-    if num_processes() == 1:
-        print(f"quarterturn: {words}", file=sys.stderr)
-        return 2
     if process_rank() != 0:
         time.sleep(LATER_S)
-    place = f"process {process_rank()} of {num_processes()}"
-    print(f"quarterturn, {place}: {words}", file=sys.stderr)
+    _print(words)
     return 2
+
+
+def _print(words: str) -> None:
+    place = "" if num_processes() == 1 else f", process {process_rank()} of {num_processes()}"
+    print(f"quarterturn{place}: {words}", file=sys.stderr, flush=True)
 
 
 def report_error(error: Exception, after: str) -> int:
@@ -66,5 +68,9 @@ def report_error(error: Exception, after: str) -> int:
     if not has_lost_another(error):
         record_failure(f"{type(error).__name__}: {error}")
         raise error
+    words = f"{LOST}{after and f'; {after}'}"
+    if is_first_on_machine():
+        _print(words)
     time.sleep(OUTLIVED_S)
-    return report_failure(f"{LOST}{after and f'; {after}'}")
+    record_failure(words)
+    return 2

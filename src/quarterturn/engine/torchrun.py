@@ -15,7 +15,7 @@ LOST = (
     "gone; its own messages say why"
 )
 OUTLIVED_S = 5.0
-"""Seconds that a process waits which has lost another one.
+"""Seconds that a process waits which has lost another one, once it has said so.
 
 Torchrun then finds the dead process first, ends this one, and names the right root cause. Processes
 on other machines than the dead one end by themselves.
@@ -36,6 +36,11 @@ def num_processes() -> int:
 def process_rank() -> int:
     """The number of this process."""
     return int(os.environ.get("RANK", 0))
+
+
+def is_first_on_machine() -> bool:
+    """Whether this process speaks for those of its machine."""
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
 def has_lost_another(error: BaseException) -> bool:
