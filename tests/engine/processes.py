@@ -16,7 +16,9 @@ from typing import Any, BinaryIO
 import torch
 
 import quarterturn.engine.loop as loop
+import quarterturn.pages.report as report
 from quarterturn.cli import main
+from quarterturn.files import write_text
 
 # Children are forked from a server that has the heavy imports behind it, which saves seconds each.
 processes = multiprocessing.get_context("forkserver")
@@ -77,6 +79,48 @@ def signal_while_writing(checkpoint: int, number: int) -> None:
         plain(state, Signalling(file))
 
     torch.save = save
+
+
+def kill_at_event(number: int, folder: Path) -> None:
+    """Arrange that this process is killed before the n-th event.
+
+    Events are training steps and whatever changes files in a folder: one that is opened for
+    writing, renamed or removed. Their number so far is kept in the folder's ``events``.
+    """
+    happened = 0
+    counter = os.open(folder / "events", os.O_WRONLY | os.O_CREAT)
+
+    def happen() -> None:
+        nonlocal happened
+        happened += 1
+        os.pwrite(counter, str(happened).encode(), 0)
+        if happened == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and not (isinstance(arguments[2], int) and arguments[2] & os.O_ACCMODE):
+            return
+        if event in CHANGES and str(folder) in str(arguments[0]):
+            happen()
+
+    plain = loop.training_step
+
+    def training_step(training: loop.Training, *rest: Any) -> dict[str, torch.Tensor]:
+        happen()
+        return plain(training, *rest)
+
+    loop.training_step = training_step
+    sys.addaudithook(note)
+
+
+CHANGES = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate"}
+"""Audit events of Python that change files, by the file that they name first."""
+
+
+def draw_no_page() -> None:
+    """A page takes longer than a small training; what it is made from is kept all the same."""
+    report.write_page = lambda path, page, folders: write_text(path, "a page\n")
+    report.save_figure = lambda folder, figure: None
 
 
 def kill_while_writing(checkpoint: int) -> None:

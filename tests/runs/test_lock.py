@@ -45,6 +45,32 @@ def test_commands_that_write_to_a_run_are_refused(command: str, run: Path) -> No
     assert [path for path in sorted(run.rglob("*")) if path.name != FILE] == before
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WAIT_S", 0)
+
+
+def test_what_killed_commands_left_half_written_is_removed(run: Path) -> None:
+    begun = [run / "summary.json.0123.partial", run / "features" / "key.0123.partial"]
+    begun[0].touch()
+    begun[1].mkdir(parents=True)
+    (run / "index").mkdir()
+    (run / "index" / "x.0123.partial").touch()  # perhaps of an embed that is at work
+    with locked(run):
+        assert sorted(run.rglob("*.partial")) == [run / "index" / "x.0123.partial"]
+
+
+def test_an_abandoned_draft_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    abandoned, at_work, others = (path.with_name(f"run.{n}.partial") for n in "012")
+    for draft in (abandoned, at_work, others):
+        draft.mkdir()
+    (abandoned / FILE).touch()
+    with locked(at_work), new_directory(path):
+        pass
+    assert sorted(tmp_path.iterdir()) == [path, at_work, others]
+
+
 def test_the_next_command_gets_the_lock(run: Path) -> None:
     for _ in range(2):
         with locked(run):

@@ -16,6 +16,7 @@ from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
+from quarterturn.engine.torchrun import process_rank
 from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
@@ -33,6 +34,7 @@ from quarterturn.runs import (
 )
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import train
+from quarterturn.runs.seeds import finish_start
 from quarterturn.runs.start import (
     fit_batch_size,
     new_runtime,
@@ -150,6 +152,8 @@ def resume_finetune(
             settings.
     """
     path = Path(path)
+    if process_rank() == 0:
+        finish_start(path)
     runs = seed_runs(path) or [Run.open(path)]
     first = runs[0].config.run.seed
     for i, run in enumerate(runs):

@@ -223,6 +223,6 @@ def _run_config(words: list[str], name: str) -> Config | None:
     if not (words_of_path := _option(words, name)):
         return None
     path = Path(words_of_path)
-    files = [path / "config.json", *path.glob("seed-*/config.json")]
+    files = [path / "config.json", *path.glob("seed-*[0-9]/config.json")]
     configs = [Config.read(file) for file in files if file.is_file()]
     return min(configs, key=lambda config: config.run.seed, default=None)

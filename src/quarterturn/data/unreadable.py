@@ -7,10 +7,10 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import DataError
 
-if TYPE_CHECKING:  # it loads torch, which the closing words of a command do not need
+if TYPE_CHECKING:  # they load torch, which the closing words of a command do not need
+    from quarterturn.data.imageset import ImageSet
     from quarterturn.data.indexed_files import Sample
 
 logger = logging.getLogger(__name__)

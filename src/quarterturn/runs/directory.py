@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from quarterturn.errors import ConfigError, QuarterturnError
-from quarterturn.files import beside, explained, put_in_place
+from quarterturn.errors import CheckpointError, ConfigError, QuarterturnError
+from quarterturn.files import SUFFIX, beside, explained, put_in_place
 from quarterturn.kept_files import read_object
 from quarterturn.methods.configuration import Config
+from quarterturn.runs.lock import FILE as LOCK
 from quarterturn.runs.lock import locked
 
 
@@ -34,6 +36,8 @@ def new_directory(
         OutputError: The directory cannot be made.
     """
     check_place(path, overwrite=overwrite, needed=needed)
+    for abandoned in path.parent.glob(f"{glob.escape(path.name)}.*{SUFFIX}"):
+        remove_abandoned_draft(abandoned)
     draft, has_parent = beside(path), path.parent.exists()
     try:
         with explained(path):
@@ -50,14 +54,25 @@ def new_directory(
         raise
 
 
+def remove_abandoned_draft(draft: Path) -> None:
+    """Remove a directory that a command left which was killed before it had begun a run."""
+    if (draft / LOCK).exists():
+        with suppress(CheckpointError, OSError):  # one that is at work holds the lock
+            delete_run(draft)
+
+
 def delete_run(path: Path) -> None:
     """Delete a run that no command works on.
+
+    It is renamed first: half a run could be neither resumed nor overwritten.
 
     Raises:
         CheckpointError: One does; names its process.
     """
     with locked(path):
-        shutil.rmtree(path)
+        doomed = beside(path)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
 
 
 def check_place(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import wraps
@@ -15,7 +17,7 @@ from typing import Any, TypeVar, cast
 
 from quarterturn.engine.torchrun import process_rank
 from quarterturn.errors import CheckpointError
-from quarterturn.files import explained
+from quarterturn.files import SUFFIX, explained
 from quarterturn.runs.closing import command_line
 
 if sys.platform != "win32":
@@ -32,13 +34,16 @@ cannot be deleted safely."""
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems without locks answer."""
 
+WAIT_S, WAITS = 0.2, 10
+"""Seconds between two looks at who holds a lock, and how many there are."""
+
 _held: set[int] = set()
 """Descriptors of the locks of this process."""
 
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keep other commands from writing to a run.
+    """Keep other commands from writing to a run, and remove what killed ones left half written.
 
     The operating system releases the lock when the process ends, however it ends.
 
@@ -51,6 +56,8 @@ def locked(run: Path) -> Iterator[None]:
     """
     descriptor = _lock(run / FILE)
     try:
+        if descriptor is not None:
+            _remove_half_written(run)
         yield
     finally:
         if descriptor in _held:
@@ -87,10 +94,11 @@ def _lock(file: Path) -> int | None:
     with explained(file):
         # Neither truncated nor replaced on opening, since it says who holds the lock.
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    words = f"process {os.getpid()} on {socket.gethostname()} ({command_line()})\n"
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip()
+        holder = _holder(descriptor)
         os.close(descriptor)
         raise CheckpointError(
             f"{file.parent} is in use by {holder or 'another process'}: one command at a time "
@@ -107,12 +115,36 @@ def _lock(file: Path) -> int | None:
     if not _is_same_file(descriptor, file):
         os.close(descriptor)
         raise CheckpointError(f"{file.parent} was deleted by another command just now")
-    words = f"process {os.getpid()} on {socket.gethostname()} ({command_line()})\n"
     with suppress(OSError):  # a full disk, perhaps; the lock holds all the same
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, words.encode(errors="surrogateescape"), 0)
     _held.add(descriptor)
     return descriptor
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds the lock; may be empty."""
+    holder = ""
+    for _ in range(WAITS):  # for one that has the lock, but has not said so yet
+        time.sleep(WAIT_S)
+        holder = os.pread(descriptor, 4096, 0).decode(errors="replace").strip()
+        if holder:
+            break
+    return holder
+
+
+def _remove_half_written(run: Path) -> None:
+    """Remove what is written by nobody any more.
+
+    The index of file headers is left: commands that only read a run write to it.
+    """
+    for left in run.rglob(f"*{SUFFIX}"):
+        if left.relative_to(run).parts[0] == "index":
+            continue
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _is_same_file(descriptor: int, file: Path) -> bool:

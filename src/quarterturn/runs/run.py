@@ -24,6 +24,9 @@ from quarterturn.runs.metric_lines import read_metric_lines
 
 RESTORE = "it may have been edited or damaged: put back what was there"
 
+SEED_FOLDERS = "seed-*[0-9]"
+"""Of several seeds, without the drafts of a command that was killed."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -158,7 +161,7 @@ class Run:
             run._check()
             return run
         except (FileNotFoundError, NotADirectoryError):
-            several = sorted(file.parent.name for file in path.glob("seed-*/config.json"))
+            several = sorted(file.parent.name for file in path.glob(f"{SEED_FOLDERS}/config.json"))
             raise CheckpointError(
                 f"{path} holds runs of several seeds: name one of them, {', '.join(several)}"
                 if several

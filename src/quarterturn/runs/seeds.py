@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from quarterturn.errors import ConfigError
-from quarterturn.runs.directory import check_place, delete_run, is_run, refuse_to_delete
-from quarterturn.runs.run import Run
+from quarterturn.files import SUFFIX, put_in_place
+from quarterturn.runs.directory import (
+    check_place,
+    delete_run,
+    is_run,
+    refuse_to_delete,
+    remove_abandoned_draft,
+)
+from quarterturn.runs.lock import FILE as LOCK
+from quarterturn.runs.lock import locked
+from quarterturn.runs.run import SEED_FOLDERS, Run
 
 RESULTS = "results.json"
 """What a finished classifier says, and beside several of them their mean and spread."""
@@ -25,8 +35,22 @@ def seed_runs(path: Path) -> list[Run]:
     """
     if (path / "config.json").exists():
         return []
-    runs = [Run.open(file.parent) for file in path.glob("seed-*/config.json")]
+    runs = [Run.open(file.parent) for file in path.glob(f"{SEED_FOLDERS}/config.json")]
     return sorted(runs, key=lambda run: run.config.run.seed)
+
+
+def finish_start(path: Path) -> None:
+    """Put runs in their places that a killed command had made, but not renamed.
+
+    It renames the first of them when all are whole. Before that nothing has begun.
+    """
+    if not seed_runs(path):
+        return
+    for draft in path.glob(f"seed-*{SUFFIX}"):
+        place = path / draft.name.partition(".")[0]
+        if not place.exists() and (draft / LOCK).exists():
+            with locked(draft):
+                put_in_place(draft, place)
 
 
 def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> None:
@@ -40,6 +64,11 @@ def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -
     Raises:
         ConfigError: Something is there that may not be deleted.
     """
+    if path.is_dir() and not path.is_symlink() and not seed_runs(path):
+        for draft in path.glob(f"seed-*{SUFFIX}"):
+            remove_abandoned_draft(draft)
+        with suppress(OSError):  # something else is in it
+            path.rmdir()
     if not path.exists() and not path.is_symlink():
         return
     folders = [] if is_run(path) else sorted(path.glob("seed-*"))

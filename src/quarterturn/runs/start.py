@@ -111,7 +111,8 @@ def starting(
             with failures_explained():
                 yield
         except BaseException as error:
-            _explain_deletion(error, runs)
+            if runtime.is_main:  # which takes away what the others would miss
+                _explain_deletion(error, runs)
             is_failure = isinstance(error, QuarterturnError | OSError)
             if is_failure and not any(any(run.path.rglob(run.metrics.name)) for run in runs):
                 if runtime.is_main:
