@@ -1,6 +1,8 @@
-"""How fast images come: ours against torchvision's loader, from JPEG files and from memory.
+"""How fast images come: ours against torchvision's loader, from JPEGs, a cache, and memory.
 
-Photos are made from those of a folder: JPEGs of 500 x 375 pixels, and an array of 32 x 32. The peer
+Photos are made from those of a folder: JPEGs of 500 x 375 pixels, caches of them with a short side
+of 8/7 of the crop's, as evaluation needs it, and an array of 32 x 32. The peer of a cache reads the
+JPEGs with as many workers. The peer
 is what most people use: ImageFolder, RandomResizedCrop, flip, ToTensor, Normalize and DataLoader,
 with as many workers; for images in memory, the same transforms of Pillow images with two workers.
 Both give batches of 64 in float32. Each pair is timed in turn over an epoch whose workers have
@@ -31,6 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+import quarterturn
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages, ImageSet
@@ -94,6 +97,16 @@ def cases(
         resized = transforms.RandomResizedCrop(side, scale=(0.2, 1.0))
         peer = ImageFolder(str(folder), _augmented(resized))
         yield f"jpeg-{side}-{workers}", (_ours(files, side, workers), _theirs(peer, workers))
+    for side in options.sides:
+        cached = quarterturn.cache(
+            folder, out=folder.parent / f"cache-{side}", side=round(side * 8 / 7), workers=0
+        )
+        images = open_source(str(cached)).train
+        peer = ImageFolder(
+            str(folder), _augmented(transforms.RandomResizedCrop(side, scale=(0.2, 1.0)))
+        )
+        workers = max(options.workers)
+        yield f"cache-{side}-{workers}", (_ours(images, side, workers), _theirs(peer, workers))
     arrays = ArrayImages(small, [str(i) for i in range(len(small))])
     for kind, crop, padding in (
         ("resized", transforms.RandomResizedCrop(SMALL_SIDE, scale=(0.2, 1.0)), 0),

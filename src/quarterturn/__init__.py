@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterturn.classifying.finetune import finetune, resume_finetune
     from quarterturn.classifying.predict import predict
+    from quarterturn.collection.caching import cache
     from quarterturn.collection.embed import embed
     from quarterturn.collection.neighbors import neighbors
     from quarterturn.comparing.compare import compare
@@ -49,6 +50,7 @@ _HOME = {
     "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
     "average_precision": "metrics.average_precision",
+    "cache": "collection.caching",
     "compare": "comparing.compare",
     "demo": "demonstration.demo",
     "detection_average_precision": "metrics.detection",
@@ -89,6 +91,7 @@ __all__ = [
     "LogitAdjustedLoss",
     "QuarterturnError",
     "average_precision",
+    "cache",
     "compare",
     "demo",
     "detection_average_precision",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quarterturn.classifying.options import FinetuneOptions, PredictOptions
-from quarterturn.collection.options import EmbedOptions, NeighborsOptions
+from quarterturn.collection.options import CacheOptions, EmbedOptions, NeighborsOptions
 from quarterturn.comparing.options import CompareOptions, ReportOptions
 from quarterturn.demonstration.options import DemoOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
@@ -23,7 +23,7 @@ from quarterturn.probing.options import ProbeOptions
 from quarterturn.weights.options import ExportOptions, ImportOptions
 
 DATA_WORDS = (
-    "A folder of images, a .csv manifest, a .npz file, imagenet:ROOT, places205:ROOT, "
+    "A folder of images, a .csv manifest, a .npz file, a cache, imagenet:ROOT, places205:ROOT, "
     "voc2007:ROOT, voc:ROOT (PASCAL VOC's layout with other classes), "
     "cifar10:ROOT, cifar100:ROOT, stl10:ROOT (images with labels), stl10-unlabeled:ROOT, or digits"
 )
@@ -160,6 +160,7 @@ COMMANDS = {
         NeighborsOptions,
         (RUN, Positional("IMAGE", "An image file, or the name of an image in the collection.")),
     ),
+    "cache": Command("quarterturn.collection.caching:cache", CacheOptions, (DATA,)),
     "compare": Command(
         "quarterturn.comparing.compare:compare",
         CompareOptions,

@@ -1,4 +1,4 @@
-"""What ``quarterturn embed`` and ``quarterturn neighbors`` take."""
+"""What ``quarterturn cache``, ``embed`` and ``neighbors`` take."""
 
 from __future__ import annotations
 
@@ -11,9 +11,22 @@ from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ComputeOptions,
     FeatureOptions,
+    ImageFileOptions,
     OverwriteOptions,
     RunFileOptions,
+    WorkerOptions,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions(OverwriteOptions, ImageFileOptions, WorkerOptions):
+    """Decode a collection once, so that trainings need not; the cache is given as DATA."""
+
+    out: Annotated[Path, Flag(metavar="CACHE", common=True)]
+    """A new folder; an unfinished cache of the same images is continued."""
+    side: Annotated[Count, COMMON] = 256
+    """Short side in pixels, of images that are larger. 8/7 of --image-size is what evaluation
+    looks at; small random crops of a small cache are enlarged."""
 
 
 @dataclass(frozen=True, kw_only=True)

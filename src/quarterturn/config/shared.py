@@ -18,11 +18,9 @@ LongTail = Literal["exponential", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeOptions:
-    """On what it is computed."""
+class WorkerOptions:
+    """By how many processes image files are decoded."""
 
-    device: Annotated[str, COMMON] = "auto"
-    """auto, cpu, cuda, cuda:1, mps ..."""
     workers: Annotated[CountOrZero | Literal["auto"], COMMON] = 2
     """Processes that decode image files; the result does not depend on it. auto: one fewer than the
     processor cores that this process may use, 16 at most."""
@@ -34,6 +32,14 @@ class ComputeOptions:
             return self.workers
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         return max(1, min(MAX_WORKERS, usable_cores() // processes - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeOptions(WorkerOptions):
+    """On what it is computed."""
+
+    device: Annotated[str, COMMON] = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
 
 
 def usable_cores() -> int:

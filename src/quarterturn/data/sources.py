@@ -24,6 +24,7 @@ from quarterturn.data.indexed_files import IndexedFiles, Sample
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.npz import read_npz
+from quarterturn.data.pixel_cache import is_cache, open_cache
 from quarterturn.data.split_folders import find_split_folders
 from quarterturn.data.unreadable import (
     MAX_LISTED,
@@ -241,6 +242,9 @@ def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
     if data == DIGITS:
         return _source_of_splits(DIGITS, read_digits())
     path = Path(data).expanduser()
+    if is_cache(path):
+        name, cached = open_cache(path)
+        return _source_of_splits(name, cached)
     if path.is_dir():
         splits, beside = _index_splits(path, headers)
         source = _source_of_files(path.resolve().name or "images", splits, headers)

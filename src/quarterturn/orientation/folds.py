@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ArrayImages, FileImages, ImageSet
+from quarterturn.data.pixel_cache import HEIGHT, CachedImages
 from quarterturn.errors import ConfigError
 from quarterturn.randomness import permutation
 
@@ -52,6 +53,8 @@ def duplicate_groups(images: ImageSet) -> Numbers:
             _content_hash(images, i) if files_of_size[size] > 1 else b"unique %d" % i
             for i, size in enumerate(images.num_bytes.tolist())
         ]
+    elif isinstance(images, CachedImages):
+        keys = [row.tobytes() for row in images.rows[:, HEIGHT:]]
     else:
         keys = [b"%d" % i for i in range(len(images))]
     number: dict[bytes, int] = {}
