@@ -173,7 +173,8 @@ class TestEarlyStop:
     ) -> None:
         config = quick(epochs=epochs, patience=patience)
         run = Run(tmp_path, "x", config, None, "fold")
-        lines = [json.dumps({"kind": "validation", "loss": loss}) + "\n" for loss in losses]
+        line = {"kind": "validation", "step": 0, "epoch": 1, "elapsed_s": 2.0}
+        lines = [json.dumps({**line, "loss": loss}) + "\n" for loss in losses]
         run.metrics.write_text("".join(lines))
         fold = split_into_folds(copied_digits, 2)[0]
         runtime, source = Runtime("cpu", "32-true"), Source("x", copied_digits)

@@ -12,6 +12,7 @@ from torchvision.datasets import cifar
 
 import quarterturn.engine.loop as loop
 import quarterturn.pretraining.pretrain as command
+import quarterturn.pretraining.training as training_module
 from quarterturn import ConfigError, DataError, pretrain, pu_weights, resume, upright
 from quarterturn.cli import main
 from quarterturn.methods.rotnet_options import RotNetOptions
@@ -44,7 +45,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def stamps(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
@@ -305,7 +306,7 @@ def in_short(train: Callable[[], Run]) -> tuple[Run, list[dict[str, torch.Tensor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "keep", keep)
-        patch.setattr(command, "refresh_report", lambda run: report_of(run).touch())
+        patch.setattr(training_module, "refresh_report", lambda run: report_of(run).touch())
         return train(), weights
 
 
