@@ -45,7 +45,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def stamps(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "lock"
+    }
 
 
 def rows_of(file: Path) -> list[dict[str, str]]:
