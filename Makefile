@@ -11,7 +11,7 @@ help:
 	@echo "make test-slow   run the long trials"
 	@echo "make check  lint, types, imports, documentation"
 	@echo "make docs   build the documentation site in build/docs"
-	@echo "make bench  time a step, the instance loss and finding a million files (15 minutes)"
+	@echo "make bench  time a step, the instance loss, colours and finding a million files (20 minutes)"
 
 demo: $(VENV)/installed
 	$(BIN)/quarterturn demo
@@ -47,7 +47,10 @@ bench: $(VENV)/installed-dev
 		--instances 1281167 --rounds 5
 	$(BIN)/python benchmarks/step.py --backbone resnet18 --image-size 32 --batch-size 128 \
 		--instances 50000 --rounds 5
+	$(BIN)/python benchmarks/step.py --method multiview --backbone resnet18 --image-size 32 \
+		--batch-size 42 --instances 1000 --rounds 5
 	$(BIN)/python benchmarks/instance_loss.py
+	$(BIN)/python benchmarks/colour.py
 	$(BIN)/python benchmarks/indexing.py
 
 clean:

@@ -1,14 +1,17 @@
 """What the method adds to a training step: whole step against a bare one of the same backbone.
 
 The bare step is a forward, a backward and an optimizer step of only the backbone on the same 4B
-images. All are timed in turn, and the ratios are taken round by round, since a machine's speed
-drifts. Several sizes of the data set show whether a step's time depends on it.
+images, or the same views. All are timed in turn, and the ratios are taken round by round, since a
+machine's speed drifts. Several sizes of the data set show whether a step's time depends on it. With
+a method that compares views, a step makes them too, from images in memory.
 
     python benchmarks/step.py --backbone alexnet --image-size 224 --batch-size 48 \
         --instances 1281167
     python benchmarks/step.py --backbone resnet18 --image-size 32 --batch-size 128 \
         --instances 50000
     python benchmarks/step.py --instances 10000 1000000 10000000
+    python benchmarks/step.py --method multiview --backbone resnet18 --image-size 32 \
+        --batch-size 42 --instances 1000
 """
 
 from __future__ import annotations
@@ -16,21 +19,23 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 import torch
 import tyro
 
-from quarterturn.data.batches import Batch, TrainingBatches
+from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.view_batches import ViewBatches
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.methods.build import build_method
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.discrimination_options import DiscriminationOptions
 from quarterturn.models.registry import build_backbone
-from quarterturn.rotation import rotate4
 from timing import seconds
 
 
@@ -43,7 +48,7 @@ class Options:
     batch_size: int = 64
     instances: tuple[int, ...] = (1_000_000,)
     """Images in the data set; the first is what the others are compared with."""
-    method: Literal["decoupling", "rotnet", "instance"] = "decoupling"
+    method: Literal["decoupling", "multiview", "rotnet", "instance", "simclr"] = "decoupling"
     loss: Literal["nce", "infonce"] = "infonce"
     noise: Literal["shared", "per-image"] = "shared"
     num_noise: int = 4096
@@ -59,16 +64,17 @@ def main(options: Options) -> None:
         backbone=options.backbone,
         image_size=options.image_size,
         method=options.method,
-        instance_loss=options.loss,
-        noise=options.noise,
-        num_noise=options.num_noise,
         batch_size=options.batch_size,
     )
+    noise = ""
+    if isinstance(config.method, DiscriminationOptions):
+        config = config.with_settings(
+            instance_loss=options.loss, noise=options.noise, num_noise=options.num_noise
+        )
+        noise = f"K = {options.num_noise} {options.noise} ({options.loss}), "
     side = options.image_size
-    images = torch.randn(options.batch_size, 3, side, side, device=runtime.device)
-    batch = Batch(torch.arange(options.batch_size, device=runtime.device), images)
-    steps = {n: whole_step(config, n, runtime, batch) for n in options.instances}
-    bare = bare_step(config, runtime, batch)
+    steps = {n: whole_step(config, n, runtime) for n in options.instances}
+    bare = bare_step(config, runtime)
     for step in (bare, *steps.values()):
         step()
         step()
@@ -76,9 +82,8 @@ def main(options: Options) -> None:
         (seconds(bare, runtime), {n: seconds(step, runtime) for n, step in steps.items()})
         for _ in range(options.rounds)
     ]
-    noise = f"K = {options.num_noise} {options.noise} ({options.loss})"
     print(
-        f"{options.method}, {options.backbone} at {side} px, B = {options.batch_size}, {noise}, "
+        f"{options.method}, {options.backbone} at {side} px, B = {options.batch_size}, {noise}"
         f"{runtime.device} {runtime.precision}{', compiled' if options.compile else ''}, "
         f"n = {options.rounds}\n"
         f"  bare step {statistics.median(b for b, _ in rounds) * 1e3:10.1f} ms"
@@ -95,40 +100,50 @@ def main(options: Options) -> None:
         )
 
 
-def whole_step(
-    config: Config, instances: int, runtime: Runtime, batch: Batch
-) -> Callable[[], object]:
+def whole_step(config: Config, instances: int, runtime: Runtime) -> Callable[[], object]:
     method = build_method(config, instances, device=runtime.device)
     network = runtime.wrap(method.network)
-    blank = torch.zeros(8, 8, 8, 3, dtype=torch.uint8).numpy()
+    side, batch_size = config.data.image_size, config.run.batch_size
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (4 * batch_size, side, side, 3), generator=generator).byte().numpy()
+    images = ArrayImages(pixels, [str(i) for i in range(len(pixels))])
+    shared = {"batch_size": batch_size, "seed": 0, "device": runtime.device}
+    batches = TrainingBatches(images, config.data, **shared)
+    if method.views is not None:
+        batches = ViewBatches(images, config.data, law=method.views, **shared)
     training = Training(
         method,
-        TrainingBatches(ArrayImages(blank, list("abcdefgh")), config.data, batch_size=8, seed=0),
+        batches,
         build_optimizer(method.network, config.optimizer),
         config.optimizer,
         runtime,
         Telemetry(None, total_steps=1, steps_per_epoch=1),
         epochs=1,
     )
+    coming = (batch for epoch in count() for batch in batches.epoch(epoch))
+    kept = next(coming)
 
     def step() -> None:
-        training_step(training, network, batch)
+        training_step(training, network, kept if method.views is None else next(coming))
         training.step += 1  # other noise, as in a training
 
     return step
 
 
-def bare_step(config: Config, runtime: Runtime, batch: Batch) -> Callable[[], object]:
-    backbone = build_backbone(config.model.backbone, config.data.image_size)
+def bare_step(config: Config, runtime: Runtime) -> Callable[[], object]:
+    side = config.data.image_size
+    backbone = build_backbone(config.model.backbone, side)
     backbone = backbone.to(runtime.device).to(memory_format=torch.channels_last)
     network = runtime.wrap(backbone)
     optimizer = build_optimizer(backbone, config.optimizer)
-    whole = batch.images if not config.method.has_rotation_loss else rotate4(batch.images)
-    copies = whole.reshape(-1, *batch.images.shape[1:])
+    shapes = config.method.input_shapes(config.run.batch_size, side)
+    if config.method.has_rotation_loss and not config.method.compares_views:
+        shapes = [(4 * config.run.batch_size, 3, side, side)]
+    passes = [torch.randn(shape, device=runtime.device).view(-1, *shape[-3:]) for shape in shapes]
 
     def step() -> None:
         with runtime.autocast():
-            loss = network(copies).float().square().mean()
+            loss = sum(network(views).float().square().mean() for views in passes)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
