@@ -29,18 +29,18 @@ def really_saved(config: Config, num_images: int, precision: str) -> tuple[int, 
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    side = config.data.image_size
+    shapes = config.method.input_shapes(num_images, config.data.image_size)
     with (
         torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
         torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"),
     ):
-        network(torch.randn(num_images, 3, side, side))
+        network(*(torch.randn(shape) for shape in shapes))
     found = [size for place, size in sizes.items() if place not in weights]
     return sum(found), max(found)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
+@pytest.mark.parametrize("method", ["decoupling", "multiview", "rotnet", "instance"])
 def test_activations_are_what_autograd_really_keeps(images, method, precision):
     config = SMALL.with_settings(method=method)
     found = estimate_memory(config, images, precision=precision)
@@ -101,6 +101,11 @@ def test_words_name_the_parts_that_would_fit(images):
     _, advice = memory_words(SMALL, images, free=needed - 1, **options)
     assert "more memory than is free" in advice
     assert "--accumulate 2" in advice
+    # Views are compared over a whole batch, which has no parts.
+    views = SMALL.with_settings(method="multiview")
+    _, whole = memory_words(views, images, free=1000, **options)
+    assert "more memory than is free" in whole
+    assert "--accumulate" not in whole
     # Parts of two images are the smallest; where those do not fit, none are named.
     _, hopeless = memory_words(SMALL, images, free=1000, **options)
     assert "more memory than is free" in hopeless

@@ -197,7 +197,7 @@ class TestSpread:
 
 
 class TestChangesNothing:
-    @pytest.mark.parametrize("method", ["decoupling", "rotnet", "instance"])
+    @pytest.mark.parametrize("method", ["decoupling", "multiview", "rotnet", "instance"])
     @pytest.mark.parametrize("training", [True, False])
     def test_of_the_network(self, random_images, crop, method, training):
         config = Config().with_settings(backbone="convnet", image_size=8, method=method)

@@ -101,6 +101,7 @@ class ViewBatches(TrainingBatches):
         return ViewBatch(
             decoded.indices.to(**to_device),
             views(full),
+            epoch=epoch,
             small=views(small) if law.num_small else None,
             turns=turns.to(**to_device),
         )
