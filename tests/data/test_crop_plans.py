@@ -411,3 +411,46 @@ class TestPlans:
         for chosen in (plan, crop_plans.CropPlan(crop_plans.WholeBoxes(500), plan.flips)):
             found = [chosen.boxes.box(i, tuple(size)) for i, size in enumerate(sizes.tolist())]
             assert found == [tuple(box) for box in chosen.crops(sizes).boxes.tolist()]
+
+
+class TestScaledSquares:
+    """Squares of a number of the image's pixels to a pixel of the result, as on VOC2007."""
+
+    @pytest.mark.parametrize(
+        ("size", "low", "high"),
+        [
+            ((375, 500), 112, 375),  # at 224 px from half a pixel to the whole short side
+            ((600, 800), 112, 448),  # at most two
+            ((100, 300), 100, 100),  # the image is too small for half a pixel
+        ],
+    )
+    def test_sides_are_uniform_between_their_limits(self, size, low, high):
+        plan = crop_plans.draw_scales(
+            torch.arange(4000), seed=0, epoch=0, side=224, limits=(0.5, 2.0), flip=True
+        )
+        boxes = plan.boxes.within(np.tile(size, (4000, 1)))
+        sides = boxes[:, 2]
+        np.testing.assert_array_equal(boxes[:, 2], boxes[:, 3])
+        assert sides.min() == pytest.approx(low, abs=0.2)
+        assert sides.max() == pytest.approx(high, abs=0.2)
+        assert sides.mean() == pytest.approx((low + high) / 2, abs=3)
+        corner = boxes[:, :2]
+        assert (corner >= 0).all()
+        assert (corner + sides[:, None] <= np.array(size) + 1e-9).all()
+        room = np.array(size) - sides[:, None]
+        is_free = room > 1
+        assert (corner[is_free] / room[is_free]).mean() == pytest.approx(0.5, abs=0.02)
+        assert plan.flips.mean() == pytest.approx(0.5, abs=0.03)
+        assert not plan.antialias
+        assert plan.boxes.box(3, size) == tuple(boxes[3].tolist())
+
+    def test_the_configuration_asks_for_them(self):
+        crop = DataConfig(image_size=16, crop_pixels=(0.5, 2.0), flip=False)
+        draws = torch.arange(5)
+        plan = crop_plans.random_crops(draws, 2, crop=crop, seed=1)
+        expected = crop_plans.draw_scales(
+            draws, seed=1, epoch=2, side=16, limits=(0.5, 2.0), flip=False
+        )
+        sizes = np.tile([40, 50], (5, 1))
+        np.testing.assert_array_equal(plan.boxes.within(sizes), expected.boxes.within(sizes))
+        assert not plan.flips.any()

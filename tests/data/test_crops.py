@@ -169,3 +169,30 @@ class TestPadded:
         torch.testing.assert_close(found[1, :, 3:], images[1, :, 3:].flip(1).float())
         assert not found[1, :, :3].any()  # mirrored after it was moved: the black is on the left
         assert not found[2].any()  # moved out of sight
+
+
+class TestWithoutAntialiasing:
+    """Interpolated between the nearest pixels, whatever the scale."""
+
+    @pytest.mark.parametrize("box", [[3.4, 5.2, 30.7, 30.7], [0, 0, 40, 52], [10, 10, 7, 7]])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_worker_and_device_agree_to_a_grey_level(self, box, flip):
+        image = photo(3)
+        file = crop_file_image(
+            Image.fromarray(image), image.shape[:2], box, flip, 16, antialias=False
+        )
+        crops = Crops(torch.tensor([box]).double(), torch.tensor([flip]), antialias=False)
+        device = crop_batch(torch.from_numpy(image.copy())[None], crops, 16)[0]
+        assert (file.float() - device).abs().max() <= 1
+
+    def test_a_whole_image_is_torchs_bilinear(self):
+        image = torch.from_numpy(noise(1, 40, 52, 3))
+        crops = Crops(
+            torch.tensor([[0.0, 0, 40, 52]]).double(), torch.tensor([False]), antialias=False
+        )
+        expected = torch.nn.functional.interpolate(
+            image.permute(2, 0, 1)[None].float(), (16, 16), mode="bilinear", antialias=False
+        )
+        torch.testing.assert_close(
+            crop_batch(image[None], crops, 16), expected, rtol=1e-4, atol=1e-2
+        )

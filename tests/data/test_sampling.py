@@ -5,7 +5,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.folder import index_folder
 from quarterturn.data.header_index import HeaderIndex
-from quarterturn.data.sampling import epoch_order, image_chances, resampled_order
+from quarterturn.data.sampling import cyclic_order, epoch_order, image_chances, resampled_order
 
 from .pictures import save_photo
 
@@ -111,3 +111,12 @@ def test_batches_show_a_repeated_image_in_other_crops(kind, workers, request, ra
     assert len(batch.images.flatten(1).unique(dim=0)) == len(images)
     (again,) = batches.epoch(0)
     assert torch.equal(batch.images, again.images)
+
+
+def test_a_cyclic_order_is_one_shuffle_over_and_over():
+    epochs = torch.cat([cyclic_order(10, 3, epoch, 24) for epoch in range(5)])
+    images = epochs % 10
+    assert sorted(images[:10].tolist()) == list(range(10))
+    assert images.tolist() == images[:10].tolist() * 12
+    assert len(set(epochs.tolist())) == len(epochs)  # every draw has a crop of its own
+    assert images[:10].tolist() != (cyclic_order(10, 4, 0, 10) % 10).tolist()

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from quarterturn.config import OptimizerConfig
-from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.optimizer import build_optimizer, rescale_momentum
 
 
 def small_network():
@@ -164,3 +164,39 @@ def test_layer_decay_slows_what_lies_nearer_to_the_images():
     for group, parameters in zip(groups, members, strict=True):
         assert [id(p) for p in group["params"]] == [id(p) for p in parameters]
     assert len(build_optimizer(network, OptimizerConfig(), depths).param_groups) == 1
+
+
+def test_biases_have_a_rate_of_their_own():
+    network = small_network()
+    groups = build_optimizer(network, OptimizerConfig(bias_rate=2.0)).param_groups
+    assert [group["rate_scale"] for group in groups] == [1.0, 2.0]
+    names = {id(p): name for name, p in network.named_parameters()}
+    for group, is_bias in zip(groups, (False, True), strict=True):
+        assert {names[id(p)].endswith("bias") for p in group["params"]} == {is_bias}
+    assert sum(len(group["params"]) for group in groups) == len(names)
+
+
+def test_momentum_in_units_of_the_step_is_caffes():
+    """Caffe: v = m v + rate * (g + decay w), w -= v; the rate is halved after three steps."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(5, generator=generator, dtype=torch.float64)
+    gradients = torch.randn(8, 5, generator=generator, dtype=torch.float64)
+    rates = [0.1] * 3 + [0.05] * 3 + [0.025] * 2
+    expected, velocity = start.clone(), torch.zeros(5, dtype=torch.float64)
+    for rate, gradient in zip(rates, gradients, strict=True):
+        velocity = 0.9 * velocity + rate * (gradient + 0.01 * expected)
+        expected = expected - velocity
+    found = {}
+    for follows in (True, False):
+        weight = nn.Parameter(start.clone())
+        settings = OptimizerConfig(learning_rate=0.1, nesterov=False, weight_decay=0.01)
+        optimizer = build_optimizer(nn.ParameterDict({"weight": weight}), settings)
+        for step, (rate, gradient) in enumerate(zip(rates, gradients, strict=True)):
+            optimizer.param_groups[0]["lr"] = rate
+            if follows and step and rate != rates[step - 1]:
+                rescale_momentum(optimizer, rates[step - 1] / rate)
+            weight.grad = gradient.clone()
+            optimizer.step()
+        found[follows] = weight.detach()
+    torch.testing.assert_close(found[True], expected, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(found[False], expected, rtol=1e-3)

@@ -25,7 +25,7 @@ TIMM = ["timm:resnet10t", "timm:vit_tiny_patch16_224"]
 def test_every_backbone_takes_a_step(backbone, method):
     if backbone.startswith("timm:"):
         pytest.importorskip("timm")
-    side = {"alexnet": 63}.get(backbone, 16)
+    side = 63 if backbone.startswith("alexnet") else 16
     config = Config(
         data=DataConfig(image_size=side),
         model=ModelConfig(backbone=backbone),

@@ -17,7 +17,7 @@ from quarterturn.models.convnet import convnet
 from quarterturn.models.registry import BACKBONES, build_backbone
 from quarterturn.models.resnet import resnet18, resnet50
 
-SMALL = dict.fromkeys(BACKBONES, 16) | {"alexnet": 63}
+SMALL = dict.fromkeys(BACKBONES, 16) | {n: 63 for n in BACKBONES if n.startswith("alexnet")}
 
 
 def check_backbone(name, image_size):

@@ -5,6 +5,7 @@ Shapes: n images; C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quarterturn.config import DataConfig
+from quarterturn.data.crop_plans import CropPlan
 from quarterturn.data.imageset import ImageSet
 from quarterturn.features.extraction import extract
 from quarterturn.methods.classifier import ClassifierNetwork
@@ -25,6 +27,9 @@ from quarterturn.metrics.classification import (
     expected_calibration_error,
 )
 from quarterturn.metrics.label_sets import label_set_metrics
+
+CropsOf = Callable[[Tensor], CropPlan]
+"""(n,) numbers of images to their crops."""
 
 
 class Logits(nn.Module):
@@ -47,11 +52,13 @@ class Classified:
         probabilities: (n, C) float32.
         indices: (n,) numbers of the images.
         labels: (n,) true classes, (n, C) label sets, or None.
+        of_one_crop: (n, C) float32 probabilities by the first of several crops, or None.
     """
 
     probabilities: NDArray[np.float32]
     indices: NDArray[np.int64]
     labels: NDArray[Any] | None
+    of_one_crop: NDArray[np.float32] | None = None
 
 
 def classify(
@@ -62,8 +69,9 @@ def classify(
     device: torch.device | str = "cpu",
     workers: int = 0,
     failed: dict[int, str] | None = None,
+    random_crops: Sequence[CropsOf] = (),
 ) -> Classified:
-    """Probabilities of every image, upright, by its centre crop.
+    """Probabilities of every image, upright, by its centre crop or by random ones.
 
     Args:
         network: Backbone and classifier; put in eval mode meanwhile.
@@ -72,14 +80,25 @@ def classify(
         device: Where the network is.
         workers: Processes that decode files.
         failed: Filled with the images that cannot be decoded, which are left out.
+        random_crops: Passes over random crops, whose logits are averaged, in place of the centre
+            crop.
 
     Raises:
         DataError: Not one image could be decoded; or, where nobody asks for those that failed,
             too many of them.
     """
-    found = extract(images, crop, network, device=device, workers=workers, failed=failed)
-    probabilities = network.probabilities(torch.from_numpy(found.values))
-    return Classified(probabilities.numpy(), found.indices, found.labels)
+    options: dict[str, Any] = {"device": device, "workers": workers, "failed": failed}
+
+    def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        return network.probabilities(torch.from_numpy(logits)).numpy()
+
+    if not random_crops:
+        found = extract(images, crop, network, **options)
+        return Classified(probabilities(found.values), found.indices, found.labels)
+    passes = [extract(images, crop, network, **options, crops_of=draw) for draw in random_crops]
+    mean = np.mean([of_pass.values for of_pass in passes], axis=0)
+    first = passes[0]
+    return Classified(probabilities(mean), first.indices, first.labels, probabilities(first.values))
 
 
 def classifier_metrics(
@@ -103,12 +122,17 @@ def classifier_metrics(
         Those of `quarterturn.metrics.classification.classification_metrics`,
         ``"calibration_error"`` (see `expected_calibration_error`, in 15 bins), and
         ``"confusion"``, row by true class. Where images have several labels each, those of
-        `quarterturn.metrics.label_sets.label_set_metrics`.
+        `quarterturn.metrics.label_sets.label_set_metrics`, and where several crops were shown
+        ``"one_crop"``, the mean average precision by the first.
     """
     labels, probabilities = classified.labels, classified.probabilities
     assert labels is not None
     if labels.ndim == 2:
-        return label_set_metrics(probabilities, labels, class_names)
+        figures = label_set_metrics(probabilities, labels, class_names)
+        if classified.of_one_crop is not None:
+            of_one = label_set_metrics(classified.of_one_crop, labels, class_names)
+            figures["one_crop"] = of_one["mean_ap"]
+        return figures
     predictions = probabilities.argmax(axis=1)
     return {
         **classification_metrics(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from quarterturn.classifying.evaluation import classifier_metrics, classify
+from quarterturn.data.crop_plans import random_crops
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
@@ -56,6 +58,12 @@ def tested(
     """
     assert isinstance(method.network, ClassifierNetwork)
     undecoded: dict[int, str] = {}
+    options, run = config.method_as(ClassifierOptions), config.run
+    # Crops as of the epochs that would follow the last.
+    passes = [
+        partial(random_crops, epoch=run.epochs + number, crop=config.data, seed=run.seed)
+        for number in range(options.random_test_crops)
+    ]
     classified = classify(
         method.network,
         examples.test,
@@ -63,6 +71,7 @@ def tested(
         device=runtime.device,
         workers=config.machine.num_workers,
         failed=undecoded,
+        random_crops=passes,
     )
     bad = {examples.file_of_test(i): why for i, why in undecoded.items()}
     check_unreadable(bad, len(examples.test) - len(bad), config.data.max_bad_fraction)
@@ -71,8 +80,8 @@ def tested(
         classified,
         examples.train.class_names,
         examples.class_counts,
-        many=config.method_as(ClassifierOptions).many,
-        few=config.method_as(ClassifierOptions).few,
+        many=options.many,
+        few=options.few,
     )
 
 

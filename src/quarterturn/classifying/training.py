@@ -24,6 +24,7 @@ from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
+from quarterturn.weights.backbone_weights import weights_for
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +77,22 @@ class ClassifierTraining(TrainingJob[Classification]):
         assert isinstance(method, Classification)
         start = self.run.open_start()
         if start is not None and not self.run.checkpoint.exists():
-            backbone = start.load_network().backbone
-            method.network.backbone.load_state_dict(backbone.state_dict())
+            weights = weights_for(start.load_network().backbone, self.config.model.backbone)
+            method.network.backbone.load_state_dict(weights)
         return method
 
     def chances(self) -> Tensor | None:
         """As the resampling rule has it."""
         options = self.config.method_as(ClassifierOptions)
         return self.examples.chances(options.resample, self.config.balance.beta)
+
+    def draws(self) -> int | None:
+        """As the options have it."""
+        return self.config.method_as(ClassifierOptions).images_per_epoch
+
+    def is_cyclic(self) -> bool:
+        """As the options have it."""
+        return self.config.method_as(ClassifierOptions).order == "cyclic"
 
     def is_concluded(self) -> bool:
         """The results come last; damaged ones are made again."""

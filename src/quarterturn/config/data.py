@@ -45,6 +45,10 @@ class DataConfig(SampleOptions, ImageFileOptions):
     crop_fraction: Fraction = 0.0
     """In place of random resized crops, a square of this fraction of the short side at a random
     place: 0.875 is the usual resize to 256 and crop of 224; 0 for random resized crops."""
+    crop_pixels: tuple[Positive, Positive] | None = None
+    """In place of random resized crops, a square at a random place in which a pixel of the crop
+    covers between these many pixels of the image along a side, as far as the image is large enough;
+    resized without antialiasing (Krähenbühl et al. 2016)."""
     flip: bool = True
     """Mirror half of the crops, left to right."""
     eval_crop: PositiveFraction = 0.875
@@ -66,6 +70,15 @@ class DataConfig(SampleOptions, ImageFileOptions):
             self.crop_padding,
             f"0 to below --image-size {self.image_size}",
         )
+        if self.crop_pixels is not None:
+            low, high = self.crop_pixels
+            require(low <= high, "crop_pixels", self.crop_pixels, "the smaller number first")
+            require(
+                not (self.crop_fraction or self.crop_padding),
+                "crop_pixels",
+                self.crop_pixels,
+                "none with --crop-fraction or --crop-padding: one way to crop",
+            )
         require(
             not (self.crop_fraction and self.crop_padding),
             "crop_fraction",

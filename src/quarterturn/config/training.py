@@ -30,7 +30,8 @@ class ModelConfig:
     """The network."""
 
     backbone: Annotated[str, COMMON] = "resnet18"
-    """alexnet, resnet18, resnet50, resnet20, resnet32, nin, nin3, nin5, convnet, or timm:NAME."""
+    """alexnet, alexnet-folded, alexnet-pool5, resnet18, resnet50, resnet20, resnet32, nin, nin3,
+    nin5, convnet, or timm:NAME."""
     trained: Annotated[str, COMMON] = "whole"
     """Part of the backbone to train: whole, none, or all from a layer on, by the layer's name."""
     frozen_statistics: bool = False
@@ -52,6 +53,13 @@ class OptimizerConfig:
     """Nesterov's form of the momentum."""
     weight_decay: PositiveOrZero = 5e-4
     """Weight decay, on every parameter."""
+    bias_rate: Positive = 1.0
+    """Biases learn at this multiple of the learning rate."""
+    clip_gradient: PositiveOrZero = 0.0
+    """Scale the gradient of all parameters down to this length where it is longer; 0 for none."""
+    rate_in_momentum: bool = False
+    """sgd keeps its momentum in units of the step, as Caffe does: where the learning rate drops,
+    what was gathered before keeps its size. Torch's momentum drops with the rate."""
     schedule: Literal["cosine", "step"] = "cosine"
     """cosine falls to zero over the run; step follows milestones and factors."""
     warmup: FractionBelowOne = 0.0

@@ -22,7 +22,7 @@ from quarterturn.data.crops import CACHED, crop_batch
 from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.plans import BatchPlan, ViewPlan
-from quarterturn.data.sampling import epoch_order, resampled_order
+from quarterturn.data.sampling import cyclic_order, epoch_order, resampled_order
 from quarterturn.data.sources import Source
 from quarterturn.data.unreadable import check_unreadable, warn_changed
 
@@ -88,6 +88,7 @@ class TrainingBatches:
             own per draw; N by default. Not with ``chances``.
         epochs: Epochs of the training: workers begin each before the one before it ends. By
             default they begin none that is not asked for.
+        is_cyclic: Draw them in one order over and over, in place of a new one in each epoch.
         source: The images' source: its unreadable files also count against
             ``crop.max_bad_fraction``.
 
@@ -112,11 +113,13 @@ class TrainingBatches:
         chances: Tensor | None = None,
         draws: int | None = None,
         epochs: int = 0,
+        is_cyclic: bool = False,
         source: Source | None = None,
     ) -> None:
         self.images, self.crop, self.seed = images, crop, seed
         self.chances, self.draws = chances, draws or len(images)
         self.epochs = epochs
+        self.is_cyclic = is_cyclic
         self.device = torch.device(device)
         self.rank, self.world_size = rank, world_size
         self.slices = batch_slices(self.draws, batch_size, smallest=2 * world_size)
@@ -156,7 +159,9 @@ class TrainingBatches:
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
         """This process's share of each batch, drawn as it is asked for."""
         num_images = len(self.images)
-        if self.chances is None:
+        if self.is_cyclic:
+            order = cyclic_order(len(self.images), self.seed, epoch, self.draws)
+        elif self.chances is None:
             order = epoch_order(num_images, self.seed, epoch, self.draws)
         else:
             order = resampled_order(self.chances, self.seed, epoch)
@@ -217,6 +222,7 @@ def evaluation_batches(
     failed: dict[int, str] | None = None,
     changed: set[int] | None = None,
     view: Callable[[int], CropPlan] | None = None,
+    crops_of: Callable[[Tensor], CropPlan] | None = None,
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Batch]:
@@ -236,6 +242,7 @@ def evaluation_batches(
             it, a warning counts them at the end.
         view: A number of images to their crops, in place of the centre crops; such as a partial
             of `placed_crops`.
+        crops_of: (n,) numbers of images to their crops, in place of both.
         rank: This process's number.
         world_size: Number of processes.
 
@@ -247,10 +254,12 @@ def evaluation_batches(
     view = view or partial(centre_crops, fraction=crop.eval_crop)
     slices = batch_slices(len(images), batch_size, smallest=1)[rank::world_size]
     labels = None if images.targets is None else torch.from_numpy(images.targets)
-    plans = (
-        BatchPlan(np.arange(s.start, s.stop), (ViewPlan(crop.image_size, view(s.stop - s.start)),))
-        for s in slices
-    )
+
+    def plan(numbers: NDArray[np.int64]) -> BatchPlan:
+        shown = view(len(numbers)) if crops_of is None else crops_of(torch.from_numpy(numbers))
+        return BatchPlan(numbers, (ViewPlan(crop.image_size, shown),))
+
+    plans = (plan(np.arange(s.start, s.stop)) for s in slices)
     decoded: Iterable[Decoded]
     if isinstance(images, ArrayImages):
         decoded = cropped_arrays(torch.from_numpy(images.pixels), images.sizes, plans)

@@ -124,6 +124,37 @@ class SquareBoxes:
 
 
 @dataclass(frozen=True)
+class ScaledBoxes:
+    """Squares in which a pixel of the result covers a random number of pixels of the image.
+
+    Attributes:
+        side: S.
+        limits: Fewest and most pixels of the image, along a side, for a pixel of the result;
+            fewer where the image is too small.
+        scales: (n,) position between the two, from 0 to 1.
+        places: (n, 2) position down and right, from 0 to 1 of the room that is left.
+    """
+
+    side: int
+    limits: tuple[float, float]
+    scales: NDArray[np.float64]
+    places: NDArray[np.float64]
+
+    def within(self, sizes: Sizes) -> Boxes:
+        """See `BoxPlan.within`."""
+        high = np.minimum(self.limits[1], sizes.min(axis=1) / self.side)
+        low = np.minimum(self.limits[0], high)
+        side = (self.side * (low + (high - low) * self.scales))[:, None]
+        return np.concatenate([(sizes - side) * self.places, side, side], axis=1)
+
+    def box(self, i: int, size: Size) -> Box:
+        """See `BoxPlan.box`."""
+        one = ScaledBoxes(self.side, self.limits, self.scales[i : i + 1], self.places[i : i + 1])
+        top, left, height, width = one.within(np.array([size]))[0].tolist()
+        return top, left, height, width
+
+
+@dataclass(frozen=True)
 class WholeBoxes:
     """Whole images, whatever their shape: their sides are squashed alike.
 
@@ -150,11 +181,13 @@ class CropPlan:
         boxes: n boxes.
         flips: (n,) bool.
         shifts: (n, 2) int64, or None for no shifts.
+        antialias: See `Crops`.
     """
 
     boxes: BoxPlan
     flips: NDArray[np.bool_]
     shifts: NDArray[np.int64] | None = None
+    antialias: bool = True
 
     def __len__(self) -> int:
         return len(self.flips)
@@ -172,6 +205,7 @@ class CropPlan:
             torch.from_numpy(self.boxes.within(sizes)),
             torch.from_numpy(self.flips),
             None if self.shifts is None else torch.from_numpy(self.shifts),
+            self.antialias,
         )
 
 
@@ -187,6 +221,15 @@ def random_crops(draws: Tensor, epoch: int, *, crop: DataConfig, seed: int) -> C
     """
     if crop.crop_padding:
         return draw_shifts(draws, seed=seed, epoch=epoch, padding=crop.crop_padding, flip=crop.flip)
+    if crop.crop_pixels is not None:
+        return draw_scales(
+            draws,
+            seed=seed,
+            epoch=epoch,
+            side=crop.image_size,
+            limits=crop.crop_pixels,
+            flip=crop.flip,
+        )
     if crop.crop_fraction:
         return draw_squares(
             draws, seed=seed, epoch=epoch, fraction=crop.crop_fraction, flip=crop.flip
@@ -264,6 +307,20 @@ def draw_squares(draws: Tensor, *, seed: int, epoch: int, fraction: float, flip:
     places = _draw_places(draws, seed, epoch, "square-down", "square-right")
     boxes = SquareBoxes(fraction, places, are_drawn=True)
     return CropPlan(boxes, _draw_flips(draws, seed, epoch, flip))
+
+
+def draw_scales(
+    draws: Tensor, *, seed: int, epoch: int, side: int, limits: tuple[float, float], flip: bool
+) -> CropPlan:
+    """Squares at random places, of a random number of the image's pixels to a pixel of the result.
+
+    As Krähenbühl et al. (ICLR 2016) crop VOC2007, resized without antialiasing. Arguments as for
+    `draw_crops`; ``side`` and ``limits`` as for `ScaledBoxes`.
+    """
+    scales = uniforms(seed, "crop-scale", epoch, draws).numpy()
+    places = _draw_places(draws, seed, epoch, "scaled-down", "scaled-right")
+    boxes = ScaledBoxes(side, limits, scales, places)
+    return CropPlan(boxes, _draw_flips(draws, seed, epoch, flip), antialias=False)
 
 
 def centre_crops(num_images: int, fraction: float) -> CropPlan:

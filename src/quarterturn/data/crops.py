@@ -37,11 +37,14 @@ class Crops:
         flips: (n,) bool: mirrored left to right.
         shifts: (n, 2) int64: pixels by which the window moves down and right over the resized box;
             uncovered pixels are black. None for no shifts.
+        antialias: Average over the pixels that a smaller result covers; otherwise it is
+            interpolated between the nearest ones.
     """
 
     boxes: Tensor
     flips: Tensor
     shifts: Tensor | None = None
+    antialias: bool = True
 
 
 def shrink_for(box: Box, side: int) -> float:
@@ -56,6 +59,8 @@ def crop_file_image(
     flip: bool,
     side: int,
     shift: tuple[int, int] = (0, 0),
+    *,
+    antialias: bool = True,
 ) -> Tensor:
     """Apply one crop to a decoded image, in a worker.
 
@@ -66,21 +71,24 @@ def crop_file_image(
         flip: Mirror left to right.
         side: S.
         shift: Pixels of the result by which the window moves down and right.
+        antialias: See `Crops`.
 
     Returns:
         (3, S, S) uint8.
     """
     top, left, height, width = map(float, box)
     y, x = _reduction(size[0], image.height), _reduction(size[1], image.width)
-    resized = image.resize(
-        (side, side),
-        Image.Resampling.BILINEAR,
-        box=(
-            left * x,
-            top * y,
-            min((left + width) * x, image.width),
-            min((top + height) * y, image.height),
-        ),
+    corners = (
+        left * x,
+        top * y,
+        min((left + width) * x, image.width),
+        min((top + height) * y, image.height),
+    )
+    square, bilinear = (side, side), Image.Resampling.BILINEAR
+    resized = (
+        image.resize(square, bilinear, box=corners)
+        if antialias
+        else image.transform(square, Image.Transform.EXTENT, corners, bilinear)
     )
     if shift != (0, 0):
         down, right = shift
@@ -121,8 +129,10 @@ def crop_batch(images: Tensor, crops: Crops, side: int) -> Tensor:
     device = images.device
     top, left, box_h, box_w = crops.boxes.float().unbind(dim=1)
     down, right = (None, None) if crops.shifts is None else crops.shifts.unbind(dim=1)
-    rows = _taps(top, box_h, height, side, down).to(device)
-    columns = _taps(left, box_w, width, side, right, crops.flips).to(device)
+    antialias = crops.antialias
+    rows = _taps(top, box_h, height, side, down, antialias=antialias).to(device)
+    columns = _taps(left, box_w, width, side, right, crops.flips, antialias=antialias)
+    columns = columns.to(device)
     cropped = torch.empty(n, 3, side, side, device=device)
     size = n if device.type == "cuda" else max(1, CACHED // (3 * side * max(side, width)))
     for start in range(0, n, size):
@@ -169,6 +179,8 @@ def _taps(
     side: int,
     shift: Tensor | None = None,
     flips: Tensor | None = None,
+    *,
+    antialias: bool = True,
 ) -> _Taps:
     """Pillow's triangle filter from one interval an image, of ``size`` input lines, to S lines."""
     scale = length / side
@@ -180,9 +192,9 @@ def _taps(
     inside = (places >= 0) & (places < side)
     places = places.clamp(0, side - 1)
     centres = start[:, None] + (places + 0.5) * scale[:, None]  # (n, S)
-    if bool((length == side).all()):
+    if antialias and bool((length == side).all()):
         return _Taps(centres.long()[..., None], inside[..., None].float())
-    reach = scale.clamp(min=1)[:, None]
+    reach = (scale.clamp(min=1) if antialias else torch.ones_like(scale))[:, None]
     num_taps = math.ceil(2 * float(reach.max()))
     first = (centres - reach + 0.5).floor().long()
     lines = first[..., None] + torch.arange(num_taps)  # (n, S, T)

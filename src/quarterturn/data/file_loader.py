@@ -87,11 +87,22 @@ class _PlannedFiles(Dataset[Decoded]):
             return [view.crops.boxes.box(row, size) for view in views]
 
         def shrink(size: Size) -> float:
-            return min(shrink_for(b, v.side) for b, v in zip(boxes(size), views, strict=True))
+            return min(
+                shrink_for(box, view.side) if view.crops.antialias else 1.0
+                for box, view in zip(boxes(size), views, strict=True)
+            )
 
         image, size = self.images.read_sized(index, shrink)
         crops = [
-            crop_file_image(image, size, box, bool(v.crops.flips[row]), v.side, v.crops.shift(row))
+            crop_file_image(
+                image,
+                size,
+                box,
+                bool(v.crops.flips[row]),
+                v.side,
+                v.crops.shift(row),
+                antialias=v.crops.antialias,
+            )
             for box, v in zip(boxes(size), views, strict=True)
         ]
         return crops, size

@@ -28,6 +28,16 @@ def epoch_order(num_images: int, seed: int, epoch: int, draws: int | None = None
     return torch.cat([rounds, odd])[permutation(draws, seed, "order", epoch)]
 
 
+def cyclic_order(num_images: int, seed: int, epoch: int, draws: int) -> Tensor:
+    """(draws,) int64: one shuffle of the images, over and over, from epoch to epoch.
+
+    A draw is the number image + N * (earlier draws of that image in the whole run).
+    """
+    places = torch.arange(epoch * draws, (epoch + 1) * draws)
+    order = permutation(num_images, seed, "cyclic order")
+    return order[places % num_images] + num_images * (places // num_images)
+
+
 def resampled_order(chances: Tensor, seed: int, epoch: int) -> Tensor:
     """N draws with replacement, in random order.
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from quarterturn.config import OptimizerConfig
 from quarterturn.data.batches import Batch
 from quarterturn.engine.checkpoint import not_finite, save_checkpoint
+from quarterturn.engine.optimizer import rescale_momentum
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate, progress, warmup_factor
 from quarterturn.engine.telemetry import RECOURSE, Telemetry
@@ -192,8 +193,9 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
             t.telemetry.record("balance", step=t.step, epoch=epoch, **news)
         for batch in t.batches.epoch(epoch, first=t.step % steps_per_epoch):
             counts = runtime.gather_counts(len(batch))
-            rate = learning_rate(t.step / steps_per_epoch, t.epochs, t.settings)
-            rate *= warmup_factor(t.step, t.settings)
+            rate = _rate(t, t.step)
+            if t.settings.rate_in_momentum and t.step and rate != (before := _rate(t, t.step - 1)):
+                rescale_momentum(t.optimizer, before / rate)
             for group in t.optimizer.param_groups:
                 group["lr"] = rate * group.get("rate_scale", 1.0)
             if min(counts) >= 2:  # unreadable files drop out; batch norm needs two images
@@ -213,6 +215,13 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
         t.telemetry.restart_clock()
         if stop:
             break
+
+
+def _rate(training: Training[L], step: int) -> float:
+    """The learning rate of a step."""
+    epoch = step / training.batches.steps_per_epoch
+    rate = learning_rate(epoch, training.epochs, training.settings)
+    return rate * warmup_factor(step, training.settings)
 
 
 def training_step(
@@ -250,6 +259,8 @@ def training_step(
             embeddings.append(output.embeddings)
         if output.normalizer is not None:
             normalizers.append(output.normalizer)
+    if training.settings.clip_gradient:
+        nn.utils.clip_grad_norm_(network.parameters(), training.settings.clip_gradient)
     training.optimizer.step()
     if embeddings:
         indices, rows = runtime.gather(batch.indices), runtime.gather(torch.cat(embeddings))

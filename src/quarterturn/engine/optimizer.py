@@ -19,20 +19,26 @@ def build_optimizer(
     Args:
         network: What is trained.
         settings: Optimizer and rate.
-        depths: Parameters by name to how deep they lie, from 0 at the images; where
-            ``layer_decay`` is below 1, they have groups of their own, with ``rate_scale`` for the
-            training loop. Parameters without a depth are the heads'.
+        depths: Parameters by name to how deep they lie, from 0 at the images, for ``layer_decay``.
+            Parameters without a depth are the heads'. Parameters of different rates are groups of
+            their own, with ``rate_scale`` for the training loop.
     """
     parameters = list(network.parameters())
     groups: list[Any] = parameters
-    if settings.layer_decay < 1 and depths:
-        by_depth: dict[int, list[nn.Parameter]] = {}
-        heads = 1 + max(depths.values())
-        for name, parameter in network.named_parameters():
-            by_depth.setdefault(depths.get(name, heads), []).append(parameter)
+    heads = 1 + max((depths or {}).values(), default=0)
+    by_rate: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        depth = (depths or {}).get(name, heads) if settings.layer_decay < 1 else heads
+        is_bias = settings.bias_rate != 1 and name.endswith("bias")
+        by_rate.setdefault((depth, is_bias), []).append(parameter)
+    if len(by_rate) > 1:
         groups = [
-            {"params": of_depth, "rate_scale": settings.layer_decay ** (heads - depth)}
-            for depth, of_depth in sorted(by_depth.items())
+            {
+                "params": some,
+                "rate_scale": settings.layer_decay ** (heads - depth)
+                * (settings.bias_rate if is_bias else 1.0),
+            }
+            for (depth, is_bias), some in sorted(by_rate.items(), key=lambda item: item[0])
         ]
     # One kernel for all parameters, where torch has one: steps of many small layers are quicker.
     fused = all(p.device.type in ("cpu", "cuda", "mps") for p in parameters)
@@ -51,3 +57,19 @@ def build_optimizer(
         weight_decay=settings.weight_decay,
         fused=fused,
     )
+
+
+def rescale_momentum(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Multiply the momentum of SGD, once the learning rate is another.
+
+    Caffe adds the product of rate and gradient to its momentum, torch the gradient, and multiplies
+    later. The two are the same while the rate is; when it changes, torch's momentum times the old
+    rate over the new one is Caffe's.
+
+    Args:
+        optimizer: SGD.
+        factor: The rate before, over the rate from now on.
+    """
+    for state in optimizer.state.values():
+        if (momentum := state.get("momentum_buffer")) is not None:
+            momentum.mul_(factor)

@@ -79,6 +79,7 @@ def extract(
     workers: int = 0,
     batch_size: int = 256,
     failed: dict[int, str] | None = None,
+    crops_of: Callable[[Tensor], CropPlan] | None = None,
     runtime: Runtime | None = None,
 ) -> Features:
     """Run a model over the centre crops of a set.
@@ -92,6 +93,7 @@ def extract(
         workers: Processes that decode files.
         batch_size: Images per batch.
         failed: Filled with the images that cannot be decoded, which are left out.
+        crops_of: (n,) numbers of images to their crops, in place of the centre crops.
         runtime: Processes that share the pass, all of which call this; None for one. All but the
             main process are given no rows.
 
@@ -102,7 +104,16 @@ def extract(
     """
     values, indices = [], []
     for numbers, output in _batches(
-        images, crop, model, turns, device, workers, batch_size, failed, runtime=runtime
+        images,
+        crop,
+        model,
+        turns,
+        device,
+        workers,
+        batch_size,
+        failed,
+        crops_of=crops_of,
+        runtime=runtime,
     ):
         values.append(output)
         indices.append(numbers)
@@ -174,6 +185,7 @@ def _batches(
     batch_size: int,
     failed: dict[int, str] | None = None,
     view: Callable[[int], CropPlan] | None = None,
+    crops_of: Callable[[Tensor], CropPlan] | None = None,
     runtime: Runtime | None = None,
 ) -> Iterator[tuple[Tensor, Found]]:
     """The image numbers of each batch, and the model's output, in float32 on the CPU."""
@@ -192,9 +204,10 @@ def _batches(
         return model(views)
 
     options: dict[str, Any] = {"device": device, "workers": workers, "batch_size": batch_size}
+    options |= {"view": view, "crops_of": crops_of}
     try:
         with stage("features", total=len(images), weight=len(images)) as bar:
-            for share in shared_pass(images, crop, compute, view=view, runtime=runtime, **options):
+            for share in shared_pass(images, crop, compute, runtime=runtime, **options):
                 failed.update(share.failed)
                 changed |= share.changed
                 if share.output is not None:

@@ -49,6 +49,7 @@ def shared_pass(
     workers: int = 0,
     batch_size: int = 256,
     view: Callable[[int], CropPlan] | None = None,
+    crops_of: Callable[[Tensor], CropPlan] | None = None,
     runtime: Runtime | None = None,
 ) -> Iterator[Share[Output]]:
     """Compute something of every batch of the centre crops.
@@ -61,6 +62,7 @@ def shared_pass(
         workers: Processes that decode files.
         batch_size: Images per batch.
         view: A number of images to their crops, in place of the centre crops.
+        crops_of: (n,) numbers of images to their crops, in place of both.
         runtime: The processes, all of which go through this; None for one.
 
     Yields:
@@ -81,6 +83,7 @@ def shared_pass(
             failed=failed,
             changed=changed,
             view=view,
+            crops_of=crops_of,
             rank=rank,
             world_size=world_size,
         ):

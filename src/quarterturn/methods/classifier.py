@@ -6,7 +6,7 @@ Shapes: B images; C classes; D feature width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
 from quarterturn.models.backbone import Backbone
+from quarterturn.models.folded_alexnet import LastingDropout
 from quarterturn.models.heads import CosineHead, LinearHead
 from quarterturn.rotation import rotate4
 
@@ -71,6 +72,14 @@ class ClassifierNetwork(Network):
         """(B, 3, S, S) to (B, C) logits, or cosines."""
         return self.classifier(self.backbone(images))
 
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, for what is trained and for dropout among what is not."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, LastingDropout):
+                module.train(mode)
+        return self
+
     @property
     def heads(self) -> tuple[str, ...]:
         """The names of the heads that this network has."""
@@ -113,6 +122,7 @@ class Classification(Method):
         reweight_from: Fraction of the epochs after which they are in force; 0.8 is deferred
             re-weighting (DRW) as Cao et al. (NeurIPS 2019) have it.
         turned: Show every image in its four turns, under the same label.
+        seed: Of what dropout leaves out, where the backbone has it.
     """
 
     reads_labels = True
@@ -126,8 +136,11 @@ class Classification(Method):
         class_weights: Tensor | None = None,
         reweight_from: float = 0.0,
         turned: bool = False,
+        seed: int = 0,
     ) -> None:
         self.network = network
+        self.dropouts = [m for m in network.modules() if isinstance(m, LastingDropout)]
+        self.seed = seed
         self.loss = loss
         self.term_weights = {"classification": 1.0}
         self.class_counts, self.class_weights = class_counts, class_weights
@@ -140,8 +153,11 @@ class Classification(Method):
         assert batch.labels is not None
         images, targets = batch.images, batch.labels
         if self.turned:
-            images, targets = rotate4(images).flatten(0, 1), targets.repeat_interleave(4)
+            images, targets = rotate4(images).flatten(0, 1), targets.repeat_interleave(4, dim=0)
         weights = late_weights(self.class_weights, self.reweight_from, progress)
+        copies = len(images) // len(batch)
+        for layer, dropout in enumerate(self.dropouts):
+            dropout.draw = (self.seed, step, layer, batch.indices.repeat_interleave(copies))
         return StepOutput({"classification": self.loss(network(images), targets, weights)})
 
     def amounts(self, batch: Batch, progress: float = 0.0) -> dict[str, Tensor]:
@@ -173,7 +189,7 @@ def build_network(config: Config, backbone: Backbone, num_classes: int) -> Class
     """See `quarterturn.methods.build.MethodModule`."""
     options = config.method_as(ClassifierOptions)
     cosine = options.loss == "ldam"
-    return ClassifierNetwork(
+    network = ClassifierNetwork(
         backbone,
         num_classes,
         cosine=cosine,
@@ -181,6 +197,10 @@ def build_network(config: Config, backbone: Backbone, num_classes: int) -> Class
         post_hoc_adjustment=options.post_hoc_adjustment,
         several_labels=options.has_several_labels,
     )
+    if options.classifier_init == "caffe":
+        nn.init.normal_(network.classifier.weight, std=0.01)
+        nn.init.constant_(network.classifier.bias, 0.1)
+    return network
 
 
 def build_method(config: Config, network: Network, facts: TrainingFacts) -> Classification:
@@ -208,6 +228,7 @@ def build_method(config: Config, network: Network, facts: TrainingFacts) -> Clas
         class_counts=counts,
         class_weights=weights,
         reweight_from=balance.start(config.run.epochs) if options.reweight == "drw" else 0.0,
+        seed=config.run.seed,
     )
 
 

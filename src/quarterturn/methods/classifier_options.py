@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from quarterturn.config.bounds import Positive, PositiveOrZero
+from quarterturn.config.bounds import Count, CountOrZero, Positive, PositiveOrZero
 from quarterturn.config.data import Resampling
 from quarterturn.config.method import MethodOptions
 from quarterturn.config.options import COMMON
@@ -42,6 +42,16 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     resample: Resampling = "none"
     """Draw the images of an epoch with replacement: all classes equally often, or by effective
     numbers."""
+    images_per_epoch: Count | None = None
+    """Images that an epoch shows; by default each one once."""
+    order: Literal["shuffled", "cyclic"] = "shuffled"
+    """cyclic shuffles the images once and shows them in that order over and over."""
+    classifier_init: Literal["uniform", "caffe"] = "uniform"
+    """How the classifier begins: by PyTorch's default, or with weights of standard deviation 0.01
+    and biases of 0.1 (Krähenbühl et al. 2016)."""
+    random_test_crops: CountOrZero = 0
+    """Test on the sum of the logits of N random crops drawn as in the training; 0 takes the centre
+    crop."""
     leave_out_empty: bool = False
     """Train even if a class has no training image: it has no margin and no weight, is never
     predicted, and its test images are left out."""

@@ -12,12 +12,15 @@ from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.cifar_resnet import cifar_resnet
 from quarterturn.models.convnet import convnet
+from quarterturn.models.folded_alexnet import folded_alexnet
 from quarterturn.models.nin import nin
 from quarterturn.models.resnet import resnet18, resnet50
 from quarterturn.models.timm_backbone import timm_backbone
 
 BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "alexnet": alexnet,
+    "alexnet-folded": folded_alexnet,
+    "alexnet-pool5": partial(folded_alexnet, last="pool5"),
     "resnet18": resnet18,
     "resnet50": resnet50,
     "resnet20": partial(cifar_resnet, depth=20),

@@ -62,6 +62,8 @@ def figures_table(result: ClassifierResult) -> Table:
             f"; {len(untested)} of {len(by_class)} classes have no test image, and are in no "
             f"figure: {', '.join(untested[:10])}"
         )
+    if (one_crop := figures.get("one_crop")) is not None:
+        note += f"; by the mean logits of several random crops, and {percent(one_crop)} by one"
     overlap = overlap_words(result.test_images_learned_from, result.test_images_learned_with_labels)
     note += f"; {overlap}" if overlap else ""
     if best := result.best_epoch:

@@ -26,6 +26,7 @@ from quarterturn.presets.unlabelled import (
     folder_distill,
     imagenet_alexnet,
 )
+from quarterturn.presets.voc07 import voc07_all, voc07_fc6_8, voc07_fc8, voc07_pool5
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "digits": digits,
@@ -41,6 +42,10 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "folder-classifier": folder_classifier,
     "cifar10-classifier": cifar10_classifier,
     "cifar10-lt-ldam": cifar10_lt_ldam,
+    "voc07-fc8": voc07_fc8,
+    "voc07-fc6-8": voc07_fc6_8,
+    "voc07-all": voc07_all,
+    "voc07-pool5": voc07_pool5,
 }
 
 
@@ -135,15 +140,22 @@ def default_classifier_preset(data: str) -> str:
     return f"{kind}-classifier" if f"{kind}-classifier" in PRESETS else "folder-classifier"
 
 
+FOLDED = {"alexnet-folded": "alexnet", "alexnet-pool5": "alexnet"}
+"""Backbones that begin with the weights of another, whose batch norm is folded."""
+
+
 def seen_as_by(pretrained: Config, recipe: Config) -> Config:
     """A recipe for the backbone of another run, with images shown as that run saw them.
 
-    A recipe that learns from that very backbone shows both of them images of its own size.
+    A recipe that learns from that very backbone shows both of them images of its own size. A recipe
+    for AlexNet without batch norm keeps that, for a run of AlexNet.
     """
-    view = pretrained.data
+    view, backbone = pretrained.data, pretrained.model.backbone
     of_both = recipe.data.image_size if recipe.method.needs_start else view.image_size
+    if FOLDED.get(recipe.model.backbone) == backbone:
+        backbone = recipe.model.backbone
     return recipe.with_settings(
-        backbone=pretrained.model.backbone,
+        backbone=backbone,
         image_size=of_both,
         eval_crop=view.eval_crop,
         mean=view.mean,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from quarterturn.config import OptimizerConfig
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.subsets import first_of_each_class
 from quarterturn.engine.runtime import Runtime
@@ -39,6 +40,9 @@ from quarterturn.runs.records import ScoreName
 
 logger = logging.getLogger(__name__)
 
+LATER_SETTINGS = ("warmup_steps", "layer_decay", "bias_rate", "clip_gradient", "rate_in_momentum")
+"""Of the optimizer, which protocols of early versions do not name."""
+
 
 def heads_protocol(
     name: str, split: LabelledData, seeds: Sequence[int], recipe: Config, *, many: int, few: int
@@ -53,6 +57,10 @@ def heads_protocol(
     del settings["layers"], settings["images_per_class"]
     optimizer = asdict(recipe.optimizer)
     del optimizer["noise_aware_from"], optimizer["noise_aware_rate"]  # of the pretext task only
+    defaults = asdict(OptimizerConfig())
+    for setting in LATER_SETTINGS:
+        if optimizer[setting] == defaults[setting]:
+            del optimizer[setting]
     crops = ("crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip", "eval_crop")
     return protocol_of(
         name,

@@ -131,6 +131,7 @@ class TrainingJob(ABC, Generic[M]):
             with_labels=method.reads_labels,
             chances=self.chances(),
             draws=self.draws(),
+            is_cyclic=self.is_cyclic(),
             **shared,
         )
 
@@ -141,6 +142,10 @@ class TrainingJob(ABC, Generic[M]):
     def draws(self) -> int | None:
         """Images shown in an epoch; None for each image once."""
         return None
+
+    def is_cyclic(self) -> bool:
+        """Whether the images are shuffled once, rather than in each epoch."""
+        return False
 
     def is_concluded(self) -> bool:
         """Whether an earlier call wrote everything that `conclude` writes."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
+from quarterturn.presets import FOLDED
 from quarterturn.runs import Run
 from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.start import warn_unfinished
+from quarterturn.weights.backbone_weights import weights_for
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
 from quarterturn.weights.timm_weights import TIMM, read_timm, timm_backbone_of, timm_config
@@ -94,14 +97,14 @@ def check_fits(start: Start, config: Config) -> None:
         ConfigError: They are of another one, or of one for images of another size.
     """
     found, wanted = start.run.config.model.backbone, config.model.backbone
-    if found != wanted:
+    if found not in (wanted, FOLDED.get(wanted)):
         raise ConfigError(
             f"--from {start.words} has a {found} for a backbone, and --backbone is {wanted}: "
             "leave it out, and it is the run's"
         )
-    weights = _shapes(start.network.backbone)
+    weights = _shapes(weights_for(start.network.backbone, wanted))
     with torch.device("meta"):
-        expected = _shapes(build_network(config, num_classes=2).backbone)
+        expected = _shapes(build_network(config, num_classes=2).backbone.state_dict())
     misfits = [name for name in weights | expected if weights.get(name) != expected.get(name)]
     if misfits:
         side = start.run.config.data.image_size
@@ -125,7 +128,11 @@ def begin_with(network: Network, start: Network) -> tuple[str, ...]:
     taken = []
     for name, head in network.named_children():
         other = getattr(start, name, None)
-        if name != "backbone" and type(other) is type(head) and _shapes(other) == _shapes(head):
+        if (
+            name != "backbone"
+            and type(other) is type(head)
+            and _shapes(other.state_dict()) == _shapes(head.state_dict())
+        ):
             head.load_state_dict(other.state_dict())
             taken.append(name)
     return tuple(taken)
@@ -167,5 +174,5 @@ def _of_weights(words: str, weights: Weights) -> Start:
     return Start(words, run, weights.network, weights.epochs)
 
 
-def _shapes(module: nn.Module) -> dict[str, torch.Size]:
-    return {name: values.shape for name, values in module.state_dict().items()}
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: values.shape for name, values in weights.items()}
