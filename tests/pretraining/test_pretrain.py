@@ -384,7 +384,7 @@ def test_another_number_of_processes_is_refused(
 ) -> None:
     stored = digits_run.read_json("environment.json")
     monkeypatch.setattr(Run, "read_json", lambda *_: {**stored, "processes": 4})
-    with pytest.raises(ConfigError, match="began with 4 processes"):
+    with pytest.raises(ConfigError, match=r"began with 4 processes .* Start 4 with torchrun"):
         resume(digits_run.path)
 
 

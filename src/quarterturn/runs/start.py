@@ -199,7 +199,8 @@ def resumed_runtime(run: Run) -> Runtime:
     if (before := stored.get("processes", runtime.world_size)) != runtime.world_size:
         raise ConfigError(
             f"the run began with {before} processes and cannot resume with {runtime.world_size}: "
-            "batch norm would see other batches"
+            "batch norm would see other batches. Start "
+            + (f"{before} with torchrun" if before > 1 else "it without torchrun")
         )
     return runtime
 
