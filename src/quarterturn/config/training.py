@@ -149,3 +149,10 @@ class MachineConfig(ComputeOptions, DownloadOptions):
     interruption."""
     tensorboard: bool = False
     """Write the metrics for TensorBoard too (extra: tensorboard)."""
+    profile: bool = False
+    """Measure where the time of the steps goes: RUN/profile.json, and RUN/profile-trace.json of ten
+    steps for chrome://tracing."""
+
+    def check(self) -> None:
+        """Refuse values that do not go together; see `quarterturn.config.validation`."""
+        require(not (self.profile and self.compile), "profile", True, "false with --compile")

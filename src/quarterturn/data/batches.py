@@ -25,6 +25,7 @@ from quarterturn.data.plans import BatchPlan, ViewPlan
 from quarterturn.data.sampling import cyclic_order, epoch_order, resampled_order
 from quarterturn.data.sources import Source
 from quarterturn.data.unreadable import check_unreadable, warn_changed
+from quarterturn.timing import timed
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ class TrainingBatches:
             self.changed |= self.images.note(decoded.seen)
             indices, (crops,) = decoded.indices, decoded.views
             labels = None if self._labels is None else self._labels[indices].to(**to_device)
-            images = self._normalise(crops.to(**to_device))
+            with timed("augment"):
+                images = self._normalise(crops.to(**to_device))
             yield Batch(indices.to(**to_device), images, labels, epoch)
 
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
@@ -297,11 +299,12 @@ def cropped_arrays(
     """
     for plan in plans:
         indices = torch.from_numpy(plan.images)
-        chosen = pixels[indices.to(pixels.device, non_blocking=True)]
-        views = tuple(
-            crop_batch(chosen, view.crops.crops(sizes[plan.images]), view.side)
-            for view in plan.views
-        )
+        with timed("augment"):
+            chosen = pixels[indices.to(pixels.device, non_blocking=True)]
+            views = tuple(
+                crop_batch(chosen, view.crops.crops(sizes[plan.images]), view.side)
+                for view in plan.views
+            )
         yield Decoded(indices, views, {})
 
 

@@ -23,6 +23,7 @@ from quarterturn.data.plans import BatchPlan, ViewPlan
 from quarterturn.data.sampling import epoch_order
 from quarterturn.data.view_law import ViewLaw
 from quarterturn.rotation import rotate_each
+from quarterturn.timing import timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,9 @@ class ViewBatches(TrainingBatches):
         for decoded in self._decoded(epoch, first):
             self.note_failed(decoded.failed)
             self.changed |= self.images.note(decoded.seen)
-            yield self._finished(decoded, epoch)
+            with timed("augment"):
+                batch = self._finished(decoded, epoch)
+            yield batch
 
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
         order = epoch_order(len(self.images), self.seed, epoch)

@@ -23,6 +23,7 @@ from quarterturn.engine.schedule import learning_rate, progress, warmup_factor
 from quarterturn.engine.telemetry import RECOURSE, Telemetry
 from quarterturn.errors import TrainingError
 from quarterturn.progress import Stage, stage
+from quarterturn.timing import count_step, timed
 
 
 class StepOutput(Protocol):
@@ -191,7 +192,7 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
         network.train()
         if t.step % steps_per_epoch == 0 and (news := t.method.before_epoch(epoch, t.epochs)):
             t.telemetry.record("balance", step=t.step, epoch=epoch, **news)
-        for batch in t.batches.epoch(epoch, first=t.step % steps_per_epoch):
+        for batch in _awaited(t.batches.epoch(epoch, first=t.step % steps_per_epoch)):
             counts = runtime.gather_counts(len(batch))
             rate = _rate(t, t.step)
             if t.settings.rate_in_momentum and t.step and rate != (before := _rate(t, t.step - 1)):
@@ -203,6 +204,7 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
                 t.telemetry.step(t.step, terms, sum(counts), rate)
             t.step += 1
             bar.advance(note=t.telemetry.note)
+            count_step(len(batch))
             within = t.step % steps_per_epoch
             if within and t.checkpoint_every and t.step % t.checkpoint_every == 0:
                 require_finite(t)
@@ -210,7 +212,8 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
         for failed in runtime.gather_objects(dict(t.batches.failed)):
             t.batches.note_failed(failed)
         require_finite(t)  # before the network is evaluated, and before it is kept
-        stop = t.after_epoch(epoch + 1)
+        with timed("evaluation"):
+            stop = t.after_epoch(epoch + 1)
         keep(t)
         t.telemetry.restart_clock()
         if stop:
@@ -222,6 +225,16 @@ def _rate(training: Training[L], step: int) -> float:
     epoch = step / training.batches.steps_per_epoch
     rate = learning_rate(epoch, training.epochs, training.settings)
     return rate * warmup_factor(step, training.settings)
+
+
+def _awaited(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches, with the time that is waited for each."""
+    while True:
+        with timed("wait for data"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def training_step(
@@ -247,24 +260,28 @@ def training_step(
         zip(pieces, shares(training, pieces, done), strict=True), start=1
     ):
         with runtime.gradients_averaged(network, now=number == parts):
-            with runtime.autocast():
+            with timed("losses"), runtime.autocast():  # but the network's own part of them
                 output = method.losses(network, piece, step, done)
             terms = {name: share[name] * term for name, term in output.terms.items()}
             loss = cast(
                 Tensor, sum(method.term_weights[name] * term for name, term in terms.items())
             )
-            loss.backward()
+            with timed("backward"):
+                loss.backward()
         values.append(torch.stack([loss, *terms.values()]).detach())
         if output.embeddings is not None:
             embeddings.append(output.embeddings)
         if output.normalizer is not None:
             normalizers.append(output.normalizer)
-    if training.settings.clip_gradient:
-        nn.utils.clip_grad_norm_(network.parameters(), training.settings.clip_gradient)
-    training.optimizer.step()
+    with timed("optimizer"):
+        if training.settings.clip_gradient:
+            nn.utils.clip_grad_norm_(network.parameters(), training.settings.clip_gradient)
+        training.optimizer.step()
     if embeddings:
         indices, rows = runtime.gather(batch.indices), runtime.gather(torch.cat(embeddings))
-        method.after_step(indices, rows, torch.stack(normalizers).mean() if normalizers else None)
+        normalizer = torch.stack(normalizers).mean() if normalizers else None
+        with timed("bank"):
+            method.after_step(indices, rows, normalizer)
     means = runtime.mean(torch.stack(values).sum(dim=0))
     return dict(zip(["loss", *output.terms], means, strict=True))
 
@@ -307,6 +324,7 @@ def require_finite(training: Training[L]) -> None:
 def keep(training: Training[L]) -> None:
     """Write a checkpoint of the whole state; rank 0 writes for all processes."""
     if training.checkpoint is not None and training.runtime.is_main:
-        save_checkpoint(training.checkpoint, training.state_dict(), previous=training.previous)
+        with timed("checkpoint"):
+            save_checkpoint(training.checkpoint, training.state_dict(), previous=training.previous)
         training.telemetry.last_checkpoint = f"{training.checkpoint} (step {training.step})"
     training.runtime.barrier()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from quarterturn.data.unreadable import warn_changed
 from quarterturn.data.view_batches import ViewBatches
 from quarterturn.engine.loop import Batches, Training, fit
 from quarterturn.engine.optimizer import build_optimizer
+from quarterturn.engine.profile import profiled
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
@@ -215,7 +217,8 @@ def train(job: TrainingJob[M]) -> Training[M]:
     training.after_epoch = after_epoch
     with training.telemetry:  # cuts the log back to the checkpoint, which `stops` then reads
         if not stops():
-            fit(training)
+            with _profiled(job, training):
+                fit(training)
     changed = runtime.gather_objects(set(training.batches.changed))
     if runtime.is_main:
         warn_changed(job.images, set().union(*changed))
@@ -224,6 +227,14 @@ def train(job: TrainingJob[M]) -> Training[M]:
         job.conclude(training)
     runtime.barrier()
     return training
+
+
+def _profiled(job: TrainingJob[M], training: Training[M]) -> AbstractContextManager[None]:
+    """Measure the steps where the job asks for it, in the main process."""
+    metrics = job.files.metrics
+    if not job.config.machine.profile or not job.runtime.is_main or metrics is None:
+        return nullcontext()
+    return profiled(training.method.network, job.runtime, metrics.parent)
 
 
 def prepare(job: TrainingJob[M]) -> Training[M]:
