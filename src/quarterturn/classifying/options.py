@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from quarterturn.config.bounds import Count, PositiveOrZero
+from quarterturn.config.bounds import Count, PositiveOrZero, Repetitions
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ComputeOptions,
@@ -33,7 +33,7 @@ class FinetuneOptions(TrainingOptions):
     start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None
     """Begin with the backbone of a run, of a file that import takes, or timm:NAME (fetched only
     with --download), and see images as it did; from scratch without."""
-    seeds: Annotated[Count, COMMON] = 1
+    seeds: Annotated[Repetitions, COMMON] = 1
     """Number of trainings, from --seed on, each in a folder seed-<n> of the run directory; the
     table then has their mean and spread."""
 

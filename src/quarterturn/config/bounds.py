@@ -41,18 +41,22 @@ class Bounds:
 
     def __str__(self) -> str:
         """For messages: ``positive``, ``1 or more``, ``from 0 to below 1``."""
+
+        def shown(number: float | None) -> str:
+            return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
         low = self.at_least if self.above is None else self.above
         high = self.at_most if self.below is None else self.below
         if high is None:
             if self.above is not None:
-                return "positive" if low == 0 else f"above {low:g}"
-            return "finite" if low is None else f"{low:g} or more"
-        upper = f"below {high:g}" if self.at_most is None else f"{high:g}"
+                return "positive" if low == 0 else f"above {shown(low)}"
+            return "finite" if low is None else f"{shown(low)} or more"
+        upper = f"below {shown(high)}" if self.at_most is None else shown(high)
         if low is None:
             return upper if self.at_most is None else f"{upper} or less"
         if self.above is None:
-            return f"from {low:g} to {upper}"
-        return f"above {low:g}, {upper if self.at_most is None else f'up to {upper}'}"
+            return f"from {shown(low)} to {upper}"
+        return f"above {shown(low)}, {upper if self.at_most is None else f'up to {upper}'}"
 
 
 Count = Annotated[int, Bounds(at_least=1)]
@@ -63,8 +67,24 @@ ImageCount = Annotated[int, Bounds(at_least=8)]
 """Images that something is learned from: fewer than these are no data set."""
 BatchSize = Annotated[int, Bounds(at_least=2)]
 """Images in a batch; batch norm needs two."""
-Seed = Annotated[int, Bounds(at_least=0)]
+Seed = Annotated[int, Bounds(at_least=0, at_most=LARGEST)]
 """Of random draws."""
+Side = Annotated[int, Bounds(at_least=8, at_most=16_384)]
+"""Pixels along the side of a crop; more than any camera's sensor has is a slip of the finger."""
+Width = Annotated[int, Bounds(at_least=1, at_most=65_536)]
+"""Of a layer."""
+NoiseCount = Annotated[int, Bounds(at_least=1, at_most=1_000_000)]
+"""Noise samples of a step."""
+ClassCount = Annotated[int, Bounds(at_least=1, at_most=1_000_000)]
+"""Classes of a classifier."""
+Repetitions = Annotated[int, Bounds(at_least=1, at_most=1_000)]
+"""How often a whole training, or a whole evaluation, is repeated."""
+SmallViews = Annotated[int, Bounds(at_least=0, at_most=64)]
+"""Small views of each image."""
+White = Annotated[int, Bounds(at_least=1, at_most=65_535)]
+"""A grey value of 16 bits."""
+Processes = Annotated[int, Bounds(at_least=0, at_most=1_024)]
+"""Processes that one command starts."""
 Positive = Annotated[float, Bounds(above=0)]
 """A number above 0."""
 PositiveOrZero = Annotated[float, Bounds(at_least=0)]

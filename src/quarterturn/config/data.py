@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from quarterturn.config.bounds import (
-    Bounds,
     CountOrZero,
     Fraction,
     FractionBelowOne,
     Positive,
     PositiveFraction,
+    Side,
 )
 from quarterturn.config.options import COMMON
 from quarterturn.config.shared import ImageFileOptions, SampleOptions
@@ -33,7 +33,7 @@ class DataConfig(SampleOptions, ImageFileOptions):
     tested on."""
     verify: bool = False
     """Decode every file in full before the training starts, not only its header."""
-    image_size: Annotated[int, Bounds(at_least=8), COMMON] = 128
+    image_size: Annotated[Side, COMMON] = 128
     """Side of the square crops, in pixels."""
     crop_scale: tuple[PositiveFraction, PositiveFraction] = (0.2, 1.0)
     """A random crop covers between these fractions of an image's area."""

@@ -28,7 +28,7 @@ class NoiseAwareConfig:
 class UprightConfig:
     """Cross-fitting of rotation networks, which tells the images that have an "up"."""
 
-    folds: Annotated[int, Bounds(at_least=2), COMMON] = 5
+    folds: Annotated[int, Bounds(at_least=2, at_most=1_000), COMMON] = 5
     """Networks; each scores the images of its fold, which it has not seen."""
     validation: Annotated[float, Bounds(above=0, at_most=0.5)] = 0.1
     """Share of the other folds' images that stop a network early and scale its temperature, at

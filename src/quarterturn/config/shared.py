@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from quarterturn.config.bounds import Count, CountOrZero, Fraction, ImageCount, PositiveFraction
+from quarterturn.config.bounds import (
+    Count,
+    CountOrZero,
+    Fraction,
+    ImageCount,
+    PositiveFraction,
+    Processes,
+    White,
+)
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.validation import require
 
@@ -21,7 +29,7 @@ LongTail = Literal["exponential", "step"]
 class WorkerOptions:
     """By how many processes image files are decoded."""
 
-    workers: Annotated[CountOrZero | Literal["auto"], COMMON] = 2
+    workers: Annotated[Processes | Literal["auto"], COMMON] = 2
     """Processes that decode image files; the result does not depend on it. auto: one fewer than the
     processor cores that this process may use, 16 at most."""
 
@@ -78,7 +86,7 @@ class ImageFileOptions:
     """Stop when more than this fraction of the image files cannot be read."""
     max_pixels: Count = MAX_PIXELS
     """Leave out images with more pixels; by default those that Pillow takes for a bomb."""
-    white: Count | None = None
+    white: White | None = None
     """The value shown as white in 16-bit grey files, such as 4095 for 12 bits; by default the
     highest value of a sample of the files, rounded up to 10, 12, 14 or 16 bits."""
 
@@ -97,7 +105,7 @@ class RunFileOptions:
     """Stop when more than this fraction of the image files cannot be read; the run's by default."""
     max_pixels: Count | None = None
     """Leave out images with more pixels; by default those that the run leaves out."""
-    white: Count | None = None
+    white: White | None = None
     """The value shown as white in 16-bit grey files; the run's --white by default, or else the
     highest value of a sample of the files, rounded up to 10, 12, 14 or 16 bits."""
 

@@ -37,7 +37,7 @@ def check_settings(settings: Any) -> None:
         value = getattr(settings, name)
         if not is_allowed(value, kind):
             too_large = isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf
-            limit = f", at most {LARGEST:g}" if too_large else ""
+            limit = f", at most {LARGEST:,}" if too_large else ""
             require(False, name, value, expected(kind) + limit)
     if hasattr(settings, "check"):
         settings.check()

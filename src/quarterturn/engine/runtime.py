@@ -21,6 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from quarterturn.engine.torchrun import num_processes, process_rank
 from quarterturn.errors import ConfigError
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Kinds of devices that the trainings here run on; torch names more that compute nothing."""
+
 
 class Runtime:
     """Where this process computes, how precisely, and with whom.
@@ -221,6 +224,11 @@ def _resolve_device(name: str) -> torch.device:
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = "cpu" if accelerator is None else accelerator.type
+    kind, _, index = name.partition(":")
+    if kind not in DEVICES or (index and not (kind in ("cuda", "xpu") and index.isdecimal())):
+        raise ConfigError(
+            f"--device is {name!r}; expected auto, cpu, cuda, cuda:1 (the second GPU) or mps"
+        )
     try:
         device = torch.device(name)
         if device.type == "cuda":
@@ -229,7 +237,11 @@ def _resolve_device(name: str) -> torch.device:
             torch.cuda.set_device(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise ConfigError(f"--device {name} cannot be used here: {error}") from error
+        # The rest of torch's words is about its own insides.
+        (reason, *_) = str(error).splitlines() or [type(error).__name__]
+        if name == "mps":
+            reason = "it needs an Apple processor, and torch built for it"
+        raise ConfigError(f"--device {name} cannot be used here: {reason}") from error
     return device
 
 

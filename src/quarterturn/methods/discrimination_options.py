@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from quarterturn.config.bounds import Count, FractionBelowOne, Positive, PositiveOrZero
+from quarterturn.config.bounds import FractionBelowOne, NoiseCount, Positive, PositiveOrZero, Width
 from quarterturn.config.method import MethodOptions
 
 
@@ -21,11 +21,11 @@ class DiscriminationOptions(MethodOptions):
     """The paper's nce with a constant normaliser, or the robust infonce."""
     noise: Literal["per-image", "shared"] = "shared"
     """Draw noise samples for each image (the paper's), or once a batch (one matrix product)."""
-    num_noise: Count = 4096
+    num_noise: NoiseCount = 4096
     """Noise samples for each image or batch (K)."""
     temperature: Positive = 0.2
     """Divides the similarities in the instance loss."""
     bank_momentum: FractionBelowOne = 0.5
     """Share of its old value that a row of the memory bank keeps at an update."""
-    embedding_dim: Count = 128
+    embedding_dim: Width = 128
     """Width of the normalised embedding that the instance loss compares."""

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from quarterturn.config.validation import flag
 from quarterturn.data.imageset import ArrayImages, ImageSet
+from quarterturn.errors import ConfigError
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.discrimination_options import DiscriminationOptions
@@ -27,6 +29,9 @@ PER_IMAGE_NOISE_BYTES = 8 + 4 * 4
 
 SAFE_SHARE = 0.9
 """Of the free memory: an advice that leaves no more would be none."""
+
+HOPELESS = 4
+"""Times the free memory: no estimate is that far off, and no swap is that large."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,9 @@ def memory_words(
 
     Returns:
         The estimate in words; and what to do where that is more than is free, else empty.
+
+    Raises:
+        ConfigError: It is so much more that the training would be killed.
     """
 
     def estimate(config: Config) -> MemoryEstimate:
@@ -148,6 +156,8 @@ def memory_words(
     words += f"; {gigabytes(free)} are free"
     if needed.total <= free:
         return words, ""
+    if needed.total > HOPELESS * free:
+        raise ConfigError(f"{words}: that cannot work; choose {_smaller(config, needed)}")
     advice = "a step needs more memory than is free; a smaller --batch-size or --image-size helps"
     for parts in (2**n for n in range(1, 10)):
         if parts <= config.run.accumulate:
@@ -160,6 +170,19 @@ def memory_words(
         if smaller.total < SAFE_SHARE * free:
             return words, f"{advice}, or --accumulate {parts}: {gigabytes(smaller.total)}"
     return words, advice
+
+
+def _smaller(config: Config, needed: MemoryEstimate) -> str:
+    """What could be smaller: the settings that the largest part of the memory comes from."""
+    if needed.activations >= needed.total / 2:
+        names = ["image_size", "batch_size", "num_views"]
+    elif needed.bank >= needed.total / 2:
+        names = ["num_noise", "embedding_dim"]
+    else:
+        names = ["image_size", "embedding_dim", "head_width"]
+    found = config.settings()
+    listed = [f"{flag(name)} ({found[name]:,})" for name in names if name in found]
+    return f"a smaller {' or '.join(listed)}"
 
 
 def _network_memory(

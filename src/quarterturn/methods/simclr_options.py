@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from quarterturn.config.bounds import CountOrZero, PositiveOrZero
+from quarterturn.config.bounds import PositiveOrZero, SmallViews
 from quarterturn.config.validation import require
 from quarterturn.methods.view_options import ViewOptions
 
@@ -19,7 +19,7 @@ class SimCLROptions(ViewOptions):
     meaning: ClassVar[str] = "the features learn to tell images apart by several views of each"
     module: ClassVar[str | None] = "quarterturn.methods.simclr"
 
-    num_small_views: CountOrZero = 0
+    num_small_views: SmallViews = 0
     """Small views of each image, beside the full ones; 0 for none."""
     turned_views: bool = False
     """Turn the views by random quarter turns."""

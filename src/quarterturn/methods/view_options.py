@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 
 from quarterturn.config.bounds import (
     Bounds,
-    Count,
-    CountOrZero,
     Fraction,
     Positive,
     PositiveFraction,
     PositiveOrZero,
+    SmallViews,
+    Width,
 )
 from quarterturn.config.method import MethodOptions
 from quarterturn.config.validation import require
@@ -25,9 +25,9 @@ class ViewOptions(MethodOptions):
     compares_views: ClassVar[bool] = True
     has_instance_loss: ClassVar[bool] = True
 
-    num_views: Count = 2
+    num_views: Annotated[int, Bounds(at_least=1, at_most=64)] = 2
     """Full views of each image: different crops of --image-size."""
-    num_small_views: CountOrZero = 4
+    num_small_views: SmallViews = 4
     """Small views of each image, beside the full ones; 0 for none."""
     small_scale: PositiveFraction = 0.5
     """Side of a small view, as a fraction of --image-size."""
@@ -55,9 +55,9 @@ class ViewOptions(MethodOptions):
     """Divides the similarities in the instance loss."""
     embedding_head: Literal["mlp", "linear"] = "mlp"
     """The map from features to the embedding: two layers with batch norm, or one."""
-    head_width: Count = 512
+    head_width: Width = 512
     """Width between the two layers of that map."""
-    embedding_dim: Count = 128
+    embedding_dim: Width = 128
     """Width of the normalised embedding that the instance loss compares."""
 
     @property

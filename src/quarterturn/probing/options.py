@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from quarterturn.config.bounds import BatchSize, Count, CountOrZero, Seed
+from quarterturn.config.bounds import BatchSize, Bounds, Count, CountOrZero, Repetitions, Seed
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ClassSizeOptions,
@@ -44,18 +44,18 @@ class ProbeOptions(
     seed."""
     layers: Annotated[tuple[str, ...] | None, Flag(metavar="NAME ...", common=True)] = None
     """Layers of the backbone by name, or all; by default the last, by its halves."""
-    grid: Count = 1
+    grid: Annotated[int, Bounds(at_least=1, at_most=256)] = 1
     """Average-pool maps to a GRID x GRID grid."""
     shots: Annotated[tuple[Count, ...] | None, Flag(metavar="K ...", common=True)] = None
     """The K of fewshot, by default 1, 2, 5, 10 and so on up to 500; those count of which every
     class has K training images."""
-    draws: Count | None = None
+    draws: Repetitions | None = None
     """How often fewshot draws the K images, for each seed; 5 by default."""
     untrained: Annotated[bool, COMMON] = True
     """Probe the untrained backbone too, which any training has to beat; it costs as much again."""
     seed: Annotated[Seed, COMMON] = 0
     """First seed, of turns, held-out parts and draws, and of what a training draws."""
-    seeds: Annotated[Count | None, COMMON] = None
+    seeds: Annotated[Repetitions | None, COMMON] = None
     """Number of seeds; mean and spread are over them. 3, or 1 for a preset that learns from random
     crops."""
     epochs: CountOrZero | None = None

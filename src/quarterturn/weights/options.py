@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from quarterturn.config.bounds import Count, Positive
+from quarterturn.config.bounds import ClassCount, Positive
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import OverwriteOptions
 from quarterturn.errors import ConfigError
@@ -28,7 +28,7 @@ class ExportOptions(OverwriteOptions):
     layers: Annotated[tuple[str, ...] | None, Flag(metavar="NAME ...", common=True)] = None
     """onnx: outputs by name, with rotation and logits for those of the heads; by default the last
     layer and the heads'."""
-    num_classes: Annotated[Count | None, COMMON] = None
+    num_classes: Annotated[ClassCount | None, COMMON] = None
     """torchvision, timm: a classifier of zeros for N classes, to be trained. By default it is that
     of a run of finetune; else torchvision's is the rotation head, and timm's network has none."""
     input: Annotated[Literal["rgb", "bgr255"] | None, COMMON] = None
