@@ -14,6 +14,8 @@ BOUNDS = [
     (Bounds(at_least=0, at_most=1), "from 0 to 1", [0, 1], [-0.1, 1.1]),
     (Bounds(at_least=0, below=1), "from 0 to below 1", [0, 0.99], [1]),
     (Bounds(above=0, at_most=0.5), "above 0, up to 0.5", [0.01, 0.5], [0, 0.6]),
+    (Bounds(at_least=8, at_most=16_384), "from 8 to 16,384", [8, 16_384], [7, 16_385]),
+    (Bounds(at_least=0, at_most=LARGEST), "from 0 to 1,000,000,000", [LARGEST], [LARGEST + 1]),
     (Bounds(above=0, below=1), "above 0, below 1", [0.5], [0, 1]),
 ]
 

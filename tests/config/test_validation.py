@@ -61,7 +61,9 @@ def test_a_wrong_value_is_refused_by_its_flag(name, value, expected):
 
 
 def test_a_number_too_large_names_the_limit():
-    with pytest.raises(ConfigError, match=r"^--rate is 1e\+30; expected a .* number, at most 1e"):
+    with pytest.raises(
+        ConfigError, match=r"^--rate is 1e\+30; expected a .* number, at most 1,000,000,000$"
+    ):
         check_settings(Example(rate=1e30))
 
 

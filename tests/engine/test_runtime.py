@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,9 +62,32 @@ def test_autocast(precision: str, dtype: torch.dtype) -> None:
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
+@pytest.mark.parametrize(
+    "name", ["nonsense", "meta", "vulkan", "hpu", "cpu:7", "cuda:x", "", "cuda:"]
+)
+def test_a_device_that_computes_nothing(name: str) -> None:
+    words = f"--device is '{name}'; expected auto, cpu, cuda, cuda:1 (the second GPU) or mps"
+    with pytest.raises(ConfigError, match=f"^{re.escape(words)}$"):
+        Runtime(name)
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="on Apple's processors it is there")
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="--device nonsense cannot be used here"):
-        Runtime("nonsense")
+    with pytest.raises(
+        ConfigError, match=r"^--device mps cannot be used here: it needs an Apple pr"
+    ):
+        Runtime("mps")
+
+
+def test_only_the_first_line_of_torchs_reason_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: object) -> None:
+        raise RuntimeError("invalid device ordinal\nCUDA kernel errors might be reported later")
+
+    monkeypatch.setattr(torch.cuda, "set_device", refuse)
+    with pytest.raises(
+        ConfigError, match=r"^--device cuda:9 cannot be used here: invalid device ordinal$"
+    ):
+        Runtime("cuda:9")
 
 
 def test_a_bare_cuda_device_gets_an_index(monkeypatch: pytest.MonkeyPatch) -> None:

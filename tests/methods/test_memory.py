@@ -1,8 +1,11 @@
+import re
+
 import numpy as np
 import pytest
 import torch
 
 from quarterturn.data.imageset import ArrayImages
+from quarterturn.errors import ConfigError
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import estimate_memory, memory_words
@@ -107,9 +110,35 @@ def test_words_name_the_parts_that_would_fit(images):
     assert "more memory than is free" in whole
     assert "--accumulate" not in whole
     # Parts of two images are the smallest; where those do not fit, none are named.
-    _, hopeless = memory_words(SMALL, images, free=1000, **options)
-    assert "more memory than is free" in hopeless
-    assert "--accumulate" not in hopeless
+    two = SMALL.with_settings(batch_size=4, accumulate=2)
+    needed = estimate_memory(two, images, precision="32-true").total
+    _, advice = memory_words(two, images, free=needed // 2, **options)
+    assert "a smaller --image-size (16) or --batch-size (4) helps" in advice
+    assert "--accumulate" not in advice
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"image_size": 16_384}, "a smaller --image-size (16,384) or --batch-size (12) helps"),
+        (
+            {"num_noise": 1_000_000, "noise": "per-image"},
+            "a smaller --num-noise (1,000,000) or --embedding-dim (8) helps",
+        ),
+        (
+            {"embedding_dim": 65_536},
+            "a smaller --image-size (16) or --embedding-dim (65,536) helps",
+        ),
+    ],
+)
+def test_what_no_machine_has_is_refused(images, settings, words):
+    config = SMALL.with_settings(method="decoupling", **settings)
+    options = {"precision": "32-true", "device": "cpu", "processes": 1}
+    needed = estimate_memory(config, images, precision="32-true").total
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        memory_words(config, images, free=needed // 5, **options)
+    _, advice = memory_words(config, images, free=needed // 3, **options)
+    assert words in advice
 
 
 def test_no_estimate_where_shapes_do_not_determine_it(images, monkeypatch):

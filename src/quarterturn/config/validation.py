@@ -36,9 +36,11 @@ def check_settings(settings: Any) -> None:
     for name, kind in field_types(type(settings)).items():
         value = getattr(settings, name)
         if not is_allowed(value, kind):
-            too_large = isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf
-            limit = f", at most {LARGEST:,}" if too_large else ""
-            require(False, name, value, expected(kind) + limit)
+            words = expected(kind)
+            if isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf:
+                bounded = any(word in words for word in (" to ", "below ", "or less"))
+                words += "" if bounded else f", at most {LARGEST:,}"
+            require(False, name, value, words)
     if hasattr(settings, "check"):
         settings.check()
 

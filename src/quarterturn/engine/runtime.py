@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from torch.nn.parallel import DistributedDataParallel
 from quarterturn.engine.torchrun import num_processes, process_rank
 from quarterturn.errors import ConfigError
 
-DEVICES = ("cpu", "cuda", "mps", "xpu")
-"""Kinds of devices that the trainings here run on; torch names more that compute nothing."""
+DEVICES = r"cpu|mps|(cuda|xpu)(:[0-9]{1,3})?"
+"""What trainings here run on; torch names more: ``meta`` computes nothing."""
 
 
 class Runtime:
@@ -224,8 +225,7 @@ def _resolve_device(name: str) -> torch.device:
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = "cpu" if accelerator is None else accelerator.type
-    kind, _, index = name.partition(":")
-    if kind not in DEVICES or (index and not (kind in ("cuda", "xpu") and index.isdecimal())):
+    if re.fullmatch(DEVICES, name) is None:
         raise ConfigError(
             f"--device is {name!r}; expected auto, cpu, cuda, cuda:1 (the second GPU) or mps"
         )

@@ -156,20 +156,29 @@ def memory_words(
     words += f"; {gigabytes(free)} are free"
     if needed.total <= free:
         return words, ""
+    advice = f"a step needs more memory than is free; a smaller {_smaller(config, needed)} helps"
+    if (parts := _parts_that_fit(config, estimate, processes, free)) is not None:
+        advice += f", or --accumulate {parts[0]}: {gigabytes(parts[1])}"
     if needed.total > HOPELESS * free:
-        raise ConfigError(f"{words}: that cannot work; choose {_smaller(config, needed)}")
-    advice = "a step needs more memory than is free; a smaller --batch-size or --image-size helps"
+        raise ConfigError(f"{words}: {advice}")
+    return words, advice
+
+
+def _parts_that_fit(
+    config: Config, estimate: Callable[[Config], MemoryEstimate], processes: int, free: int
+) -> tuple[int, int] | None:
+    """Into how many parts a batch is to be cut, and the bytes that a step then needs."""
     for parts in (2**n for n in range(1, 10)):
         if parts <= config.run.accumulate:
             continue
         if config.method.compares_views:  # over a whole batch, which has no parts
-            break
+            return None
         if 2 * parts * processes > config.run.batch_size:
-            break
-        smaller = estimate(config.with_settings(accumulate=parts))
-        if smaller.total < SAFE_SHARE * free:
-            return words, f"{advice}, or --accumulate {parts}: {gigabytes(smaller.total)}"
-    return words, advice
+            return None
+        needed = estimate(config.with_settings(accumulate=parts)).total
+        if needed < SAFE_SHARE * free:
+            return parts, needed
+    return None
 
 
 def _smaller(config: Config, needed: MemoryEstimate) -> str:
@@ -182,7 +191,7 @@ def _smaller(config: Config, needed: MemoryEstimate) -> str:
         names = ["image_size", "embedding_dim", "head_width"]
     found = config.settings()
     listed = [f"{flag(name)} ({found[name]:,})" for name in names if name in found]
-    return f"a smaller {' or '.join(listed)}"
+    return " or ".join(listed)
 
 
 def _network_memory(
