@@ -16,7 +16,7 @@ from quarterturn.cli.commands import COMMANDS, Command
 from quarterturn.cli.flags import entries
 from quarterturn.cli.parsing import parse
 from quarterturn.config.options import field_docs
-from quarterturn.config.validation import check_settings, field_types, stripped
+from quarterturn.config.validation import check_settings, field_types, is_allowed, stripped
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.registry import METHODS
@@ -165,7 +165,11 @@ def test_any_words_become_a_call_or_are_refused(number: int, word: str) -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_within_the_bounds(name: str) -> None:
-    preset(name).check()
+    recipe = preset(name)
+    recipe.check()
+    for group in (getattr(recipe, each) for each in field_types(Config)):
+        types = field_types(type(group))
+        assert all(is_allowed(getattr(group, each), types[each]) for each in types)
 
 
 @pytest.mark.parametrize("group", groups(), ids=lambda group: type(group).__name__)
