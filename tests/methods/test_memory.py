@@ -106,7 +106,8 @@ def test_words_name_the_parts_that_would_fit(images):
     assert "--accumulate 2" in advice
     # Views are compared over a whole batch, which has no parts.
     views = SMALL.with_settings(method="multiview")
-    _, whole = memory_words(views, images, free=1000, **options)
+    needed = estimate_memory(views, images, precision="32-true").total
+    _, whole = memory_words(views, images, free=needed // 2, **options)
     assert "more memory than is free" in whole
     assert "--accumulate" not in whole
     # Parts of two images are the smallest; where those do not fit, none are named.
