@@ -4,8 +4,8 @@ The recipe is lightly's own for CIFAR-10 (``cifar10_benchmark.py`` in its docume
 augmentation without blur at half the colour jitter, projection head 512-512-128, NT-Xent at
 temperature 0.5, SGD with a learning rate of 0.06 for 128 images (in proportion for others), weight
 decay 5e-4, cosine. Backbone, batch size and length are ours: the training ends when ``--minutes``
-are spent, and the cosine runs over the share of them that has passed. The time counts all that a
-training does, augmentation and compilation with it; the probes come after.
+are spent, or after ``--epochs``, and the cosine runs over the share of them that has passed. The
+time counts all that a training does, augmentation and compilation with it; the probes come after.
 
     pip install lightly
     python benchmarks/simclr_peer.py cifar10.npz --limit 10000 --minutes 20 --out simclr.json
@@ -71,6 +71,8 @@ class Options:
     many as limit by default."""
     minutes: float = 20.0
     """Time to train for."""
+    epochs: float | None = None
+    """How often to see each image, in place of a time."""
     views: int = 128
     """Augmented views a step, two an image; as many as the turned copies of the run compared with:
     four times its --batch-size."""
@@ -191,7 +193,10 @@ def fit(
     start, step, tenths = time.perf_counter(), 0, 1
     # Batches without end, epoch after epoch.
     for first, second in itertools.chain.from_iterable(itertools.repeat(loader)):
-        share = (time.perf_counter() - start) / (60 * options.minutes)
+        if options.epochs is None:
+            share = (time.perf_counter() - start) / (60 * options.minutes)
+        else:
+            share = step * batch_size / (options.epochs * len(images))
         if share >= 1 and step > 0:
             break
         for group in optimizer.param_groups:

@@ -171,8 +171,8 @@ def _blended(start: Tensor, images: Tensor, factors: Tensor) -> Tensor:
 def with_hue_shifted(images: Tensor, shifts: Tensor) -> Tensor:
     """Turn the colour circle by (n,) shifts, in whole circles; value and chroma stay.
 
-    With hue h in sixths of the circle, a channel is max - chroma * clamp(2 - |k - 2|, 0, 1), where
-    k = h + 5, h + 3 and h + 1 modulo 6 for red, green and blue.
+    With hue h in sixths of the circle, a channel is ``max - chroma * clamp(2 - |k - 2|, 0, 1)``,
+    where k = h + 5, h + 3 and h + 1 modulo 6 for red, green and blue.
     """
     red, green, blue = images.unbind(dim=1)  # (n, S, S) each
     largest = images.amax(dim=1)
