@@ -42,7 +42,7 @@ def test_commands_that_write_to_a_run_are_refused(command: str, run: Path) -> No
     before = sorted(run.rglob("*"))
     with locked(run), pytest.raises(CheckpointError, match=BY_THIS_PROCESS):
         WRITERS[command](run)
-    assert [path for path in sorted(run.rglob("*")) if path.name != FILE] == before
+    assert sorted(run.rglob("*")) == before
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +62,11 @@ def test_what_killed_commands_left_half_written_is_removed(run: Path) -> None:
 
 def test_an_abandoned_draft_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    abandoned, at_work, others = (path.with_name(f"run.{n}.partial") for n in "012")
-    for draft in (abandoned, at_work, others):
+    abandoned, empty, at_work, others = (path.with_name(f"run.{n}.partial") for n in "0123")
+    for draft in (abandoned, empty, at_work, others):
         draft.mkdir()
     (abandoned / FILE).touch()
+    (others / "photo.jpg").touch()
     with locked(at_work), new_directory(path):
         pass
     assert sorted(tmp_path.iterdir()) == [path, at_work, others]

@@ -11,6 +11,7 @@ from quarterturn.errors import CheckpointError, ConfigError, DataError, OutputEr
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.runs.directory import check_place, new_directory
+from quarterturn.runs.lock import FILE as LOCK
 from quarterturn.weights.loading import load_backbone
 
 
@@ -42,7 +43,7 @@ def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
         check_place(tmp_path / "link", overwrite=True)
     with new_directory(ours.path, overwrite=True):
         pass
-    assert list(ours.path.iterdir()) == []
+    assert [path.name for path in ours.path.iterdir()] == [LOCK]
 
 
 @pytest.mark.parametrize("kind", ["start", "upright", "data", "named data"])

@@ -42,6 +42,7 @@ def new_directory(
     try:
         with explained(path):
             draft.mkdir(parents=True)
+            (draft / LOCK).touch()  # by which others know a draft that nobody works on
         yield draft
         if path.exists():
             delete_run(path)
@@ -56,6 +57,8 @@ def new_directory(
 
 def remove_abandoned_draft(draft: Path) -> None:
     """Remove a directory that a command left which was killed before it had begun a run."""
+    with suppress(OSError):
+        draft.rmdir()  # if it is empty
     if (draft / LOCK).exists():
         with suppress(CheckpointError, OSError):  # one that is at work holds the lock
             delete_run(draft)
