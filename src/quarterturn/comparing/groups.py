@@ -280,6 +280,8 @@ def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
 
 def _brief(value: Any) -> str:
     """A setting as a label shows it: fractions are cut to four digits."""
+    if value is None:
+        return "by default"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list):
