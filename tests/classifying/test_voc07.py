@@ -110,3 +110,34 @@ def test_layers_that_another_backbone_lacks_are_named(make_run, voc_tree: Path, 
         f"voc:{voc_tree}", start=other.path, preset="voc07-fc8", out=tmp_path / "other", **short
     )
     assert made.config.model.backbone == "convnet"
+
+
+def test_rescaled_layers_of_a_run(alexnet: Run, run: Run, voc_tree: Path, tmp_path):
+    short = SHORT | {"epochs": 1, "images_per_epoch": 16, "random_test_crops": 1}
+    (made,) = finetune(
+        f"voc:{voc_tree}",
+        start=alexnet.path,
+        preset="voc07-fc8",
+        rescale="unit",
+        out=tmp_path / "run",
+        **short,
+    )
+    images = open_source(f"voc:{voc_tree}").train.subset(np.arange(48))
+    (batch,) = evaluation_batches(images, made.config.data)
+    with torch.no_grad():
+        features = made.load_network().eval().backbone(batch.images)
+        plain = run.load_network().eval().backbone(batch.images)
+    assert float(features.std()) == pytest.approx(1, abs=0.01)
+    assert float(plain.std()) != pytest.approx(1, abs=0.1)
+
+
+def test_only_a_folded_alexnet_is_rescaled(voc_tree: Path, tmp_path):
+    with pytest.raises(ConfigError, match="found no --from and --backbone alexnet-folded"):
+        finetune(
+            f"voc:{voc_tree}",
+            preset="voc07-fc8",
+            rescale="unit",
+            image_size=63,
+            out=tmp_path / "run",
+            **SHORT,
+        )

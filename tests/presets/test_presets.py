@@ -328,6 +328,10 @@ def test_presets_by_name():
         "folder-classifier",
         "cifar10-classifier",
         "cifar10-lt-ldam",
+        "voc07-fc8",
+        "voc07-fc6-8",
+        "voc07-all",
+        "voc07-pool5",
     ]
     assert preset("folder") == PRESETS["folder"]()
     with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, folder-distill, fol"):

@@ -138,3 +138,18 @@ def test_dropout_stays_while_its_layers_are_kept():
     network.eval()
     assert not any(m.training for m in drops)
     assert torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize(("name", "layer"), [("alexnet-folded", "fc7"), ("alexnet-pool5", "pool5")])
+def test_rescaled_features_have_unit_spread(normalised, name, layer):
+    images = torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for rescaled, sample in ((False, None), (True, images)):
+        folded = build_backbone(name, SIDE).eval()
+        folded.load_state_dict(weights_for(normalised, name, sample))
+        with torch.no_grad():
+            found[rescaled] = folded(images)
+    assert float(found[True].std()) == pytest.approx(1, abs=1e-4)
+    factor = 1 / float(found[False].std())
+    torch.testing.assert_close(found[True], factor * found[False], rtol=1e-3, atol=1e-3)
+    assert layer == folded.layers[-1]

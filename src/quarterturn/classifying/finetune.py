@@ -21,7 +21,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config, setting_names
-from quarterturn.presets import default_classifier_preset, seen_as_by
+from quarterturn.presets import FOLDED, default_classifier_preset, seen_as_by
 from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
 from quarterturn.runs import (
@@ -42,7 +42,7 @@ from quarterturn.runs.start import (
     resuming,
     starting,
 )
-from quarterturn.weights.start import check_fits, open_start
+from quarterturn.weights.start import Start, check_fits, open_start
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ def finetune(
     check_network(config)
     if pretrained is not None:
         check_fits(pretrained, config)
+    _check_rescale(pretrained, config)
     runtime = new_runtime(config)
     try:
         index = None if pretrained is None else pretrained.index
@@ -211,6 +212,19 @@ def _open(data: str, config: Config, runtime: Runtime, index: Path | None) -> La
             leave_out_unknown=config.method_as(ClassifierOptions).leave_out_empty,
             download=download and runtime.is_main,
             index=index,
+        )
+
+
+def _check_rescale(pretrained: Start | None, config: Config) -> None:
+    """Refuse to rescale what is not folded."""
+    if config.method_as(ClassifierOptions).rescale == "none":
+        return
+    found = None if pretrained is None else pretrained.run.config.model.backbone
+    if found is None or FOLDED.get(config.model.backbone) != found:
+        raise ConfigError(
+            "--rescale unit scales an AlexNet whose batch norm is folded: give --from RUN of "
+            f"alexnet, and one of the presets voc07-...; found {found or 'no --from'} and "
+            f"--backbone {config.model.backbone}"
         )
 
 

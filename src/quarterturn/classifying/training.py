@@ -6,10 +6,12 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from quarterturn.classifying.results import conclude, tested
+from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
@@ -28,6 +30,8 @@ from quarterturn.weights.backbone_weights import weights_for
 
 logger = logging.getLogger(__name__)
 
+SAMPLE = 64
+"""Training images that ``--rescale`` takes."""
 REPORT_SHARE = 0.1
 """Time of the last test, the pictures and the page, as a share of the training's."""
 
@@ -77,9 +81,18 @@ class ClassifierTraining(TrainingJob[Classification]):
         assert isinstance(method, Classification)
         start = self.run.open_start()
         if start is not None and not self.run.checkpoint.exists():
-            weights = weights_for(start.load_network().backbone, self.config.model.backbone)
+            pretrained = start.load_network().backbone
+            weights = weights_for(pretrained, self.config.model.backbone, self._sample())
             method.network.backbone.load_state_dict(weights)
         return method
+
+    def _sample(self) -> Tensor | None:
+        """The first training images, where weights are scaled by them."""
+        if self.config.method_as(ClassifierOptions).rescale == "none":
+            return None
+        first = self.images.subset(np.arange(min(SAMPLE, len(self.images))))
+        batches = evaluation_batches(first, self.config.data, failed={})
+        return torch.cat([batch.images for batch in batches])
 
     def chances(self) -> Tensor | None:
         """As the resampling rule has it."""

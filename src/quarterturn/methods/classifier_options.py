@@ -49,6 +49,9 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     classifier_init: Literal["uniform", "caffe"] = "uniform"
     """How the classifier begins: by PyTorch's default, or with weights of standard deviation 0.01
     and biases of 0.1 (Krähenbühl et al. 2016)."""
+    rescale: Literal["none", "unit"] = "none"
+    """unit scales the layers of a folded AlexNet by its first training images: all learn at one
+    rate, and the features have a standard deviation of 1 (Krähenbühl et al. 2016)."""
     random_test_crops: CountOrZero = 0
     """Test on the sum of the logits of N random crops drawn as in the training; 0 takes the centre
     crop."""

@@ -21,7 +21,8 @@ def voc07_fc8() -> Config:
     gradients clipped to length 10; classifier drawn with standard deviation 0.01 and biases of 0.1,
     dropout of one half behind fc6 and fc7. Batch norm is folded first. An epoch is 1,000
     iterations, and ``--epochs`` scales the schedule. Tested by the sum of ten random crops, with
-    the first one beside it. Images have the run's own mean and scale.
+    the first one beside it. Images have the run's own mean and scale. ``--rescale unit`` scales the
+    layers first, as that code does.
     Command: ``quarterturn finetune voc2007:ROOT --from RUN --preset voc07-fc8``.
     Expected: not run here on VOC2007.
     """
