@@ -10,7 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 ROOMS = TESTS.parent / "src" / "quarterturn"
-OUTSIDE = {"benchmarks", "docs", "fixtures"}  # folders of tests that mirror no room
+OUTSIDE = {"benchmarks", "docs", "fixtures", "fuzzing"}  # folders of tests that mirror no room
 MOST_WORDS = 10
 
 EXPECTING = {"raises", "warns", "fail"}  # of pytest
