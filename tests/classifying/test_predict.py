@@ -162,7 +162,7 @@ def test_what_cannot_be_set(run: Run, tmp_path: Path, photos: Path) -> None:
     given = {"out": tmp_path / "x.csv", "device": "cpu"}
     with pytest.raises(ConfigError, match="--post-hoc-adjustment is nan"):
         predict(run.path, "digits", post_hoc_adjustment=float("nan"), **given)
-    with pytest.raises(ConfigError, match="--workers is -1; expected 0 or more"):
+    with pytest.raises(ConfigError, match="--workers is -1; expected from 0 to 1,024 or auto"):
         predict(run.path, photos, workers=-1, **given)
 
 

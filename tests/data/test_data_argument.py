@@ -37,7 +37,7 @@ class TestNames:
             DataError, match=f"no data at '{data}', and no data set named '{name}'"
         ) as e:
             open_source(data)
-        assert str(e.value).endswith("imagenet:ROOT or places205:ROOT")
+        assert str(e.value).endswith("places205:ROOT or voc2007:ROOT or voc:ROOT")
 
     @pytest.mark.parametrize("data", ["cifar10", "cifar10:"])
     def test_need_a_root(self, data, tmp_path, monkeypatch):

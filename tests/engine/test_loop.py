@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,11 +68,9 @@ class Batches:
     def note_failed(self, failed: dict[int, str]) -> None:
         assert failed == {}
 
-    def epoch(self, epoch: int, first: int = 0) -> list[Batch]:
-        images = [[1.0, 2.0], [3.0, 1.0], [9.0]]
-        return [
-            Batch(torch.arange(len(x)), torch.tensor(x).view(-1, 1, 1, 1)) for x in images[first:]
-        ]
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        for x in [[1.0, 2.0], [3.0, 1.0], [9.0]][first:]:
+            yield Batch(torch.arange(len(x)), torch.tensor(x).view(-1, 1, 1, 1))
 
 
 def training(method: Slope, **options: object) -> Training:
@@ -155,7 +154,7 @@ def test_the_method_is_given_the_progress() -> None:
 
 def test_the_bank_gets_the_embeddings_of_the_step_itself() -> None:
     method = Slope()
-    batch = Batches().epoch(0)[0]
+    batch = next(Batches().epoch(0))
     terms = training_step(training(method), method.network, batch)
     indices, embeddings = method.updates[0]
     assert torch.equal(indices, batch.indices)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quarterturn.config import BalanceConfig, DataConfig, ModelConfig
+from quarterturn.config import BalanceConfig, DataConfig, ModelConfig, OptimizerConfig
 from quarterturn.data.batches import Batch
 from quarterturn.engine.loop import training_step
 from quarterturn.engine.runtime import Runtime
@@ -57,6 +57,7 @@ def learn(
         step=epoch,
         optimizer=torch.optim.SGD(method.network.parameters(), lr=0.0),
         runtime=runtime,
+        settings=OptimizerConfig(),
     )
     share = batch().split(runtime.world_size)[rank]
     terms = training_step(training, runtime.wrap(method.network), share, parts)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quarterturn.config import BalanceConfig, DataConfig, ModelConfig
+from quarterturn.config import BalanceConfig, DataConfig, ModelConfig, OptimizerConfig
 from quarterturn.data.view_batches import ViewBatch
 from quarterturn.engine.loop import training_step
 from quarterturn.engine.runtime import Runtime
@@ -64,6 +64,7 @@ def learn(runtime: Runtime, rows: slice) -> tuple[dict[str, Tensor], dict[str, T
         step=0,
         optimizer=torch.optim.SGD(method.network.parameters(), lr=0.0),
         runtime=runtime,
+        settings=OptimizerConfig(),
     )
     terms = training_step(training, runtime.wrap(method.network), part(rows))
     found = {name: p.grad for name, p in method.network.named_parameters() if p.grad is not None}

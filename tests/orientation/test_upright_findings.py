@@ -47,7 +47,7 @@ def report_on(
         fold = fold_run(run.path, number)
         fold.mkdir()
         lines = [
-            {"kind": "validation", "epoch": e, "loss": loss, "elapsed_s": 20.0 * e}
+            {"kind": "validation", "step": e, "epoch": e, "loss": loss, "elapsed_s": 20.0 * e}
             for e, loss in [(1, 1.5), (2, 1.0 + number), (3, 1.2)]
         ]
         (fold / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

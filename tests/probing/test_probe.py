@@ -353,7 +353,8 @@ def probe_and_embed_in_a_group(rank: int, run: str) -> None:
 def test_two_processes_probe_and_embed_as_one(digits_run: Run, tmp_path: Path) -> None:
     runs = [tmp_path / "of-1" / "run", tmp_path / "of-2" / "run"]
     for path in runs:
-        shutil.copytree(digits_run.path, path)
+        ignored = shutil.ignore_patterns("probes", "features")  # of other tests
+        shutil.copytree(digits_run.path, path, ignore=ignored)
     probe_and_embed(0, str(runs[0]))
     as_group(2, probe_and_embed_in_a_group, str(runs[1]))
     scores, features = [], []
@@ -377,13 +378,13 @@ def test_random_crops_take_one_process(run: Run, monkeypatch: pytest.MonkeyPatch
     ("words", "told"),
     [
         ("--layers conv1 conv9", "no layers conv9; the backbone has conv1, conv2, conv3, fc"),
-        ("--grid 0", "--grid is 0; expected 1 or more"),
+        ("--grid 0", "--grid is 0; expected from 1 to 256"),
         ("--limit 0", "--limit is 0; expected 8 or more"),
         ("--limit -3", "--limit is -3; expected 8 or more"),
-        ("--seeds 0", "--seeds is 0; expected 1 or more"),
+        ("--seeds 0", "--seeds is 0; expected from 1 to 1,000"),
         ("--kind fewshot --shots 0 5", "--shots is (0, 5); expected whole numbers, each 1 or more"),
         ("--kind fewshot --shots 900", "--shots 900: the class '8' has 131 training images"),
-        ("--kind fewshot --draws 0", "--draws is 0; expected 1 or more"),
+        ("--kind fewshot --draws 0", "--draws is 0; expected from 1 to 1,000"),
         ("--kind knn --shots 3", "--shots and --draws are only for --kind fewshot"),
         ("--preset nonlinear --draws 9", "--shots and --draws are only for --kind fewshot"),
         (

@@ -46,23 +46,23 @@ def test_a_classifier_learns_from_the_part_of_its_seed(
     run = made(tmp_path / "run", data, "finetune", method="classifier", seed=1)
     split = open_training_data(data, run.config.data)
     (learned, own), (_, others) = split.parts(1), split.parts(2)
-    assert count_trained_on(run.path, images, data) == counted(192, 192)
-    assert count_trained_on(run.path, images.subset(own), data) == counted(0, 0)
+    assert count_trained_on(run, images, data) == counted(192, 192)
+    assert count_trained_on(run, images.subset(own), data) == counted(0, 0)
     both = len(set(learned) & set(others))
     assert 0 < both < 48
     tests = TrainTestSplit.of(split, 2).test
-    assert count_trained_on(run.path, tests, data) == counted(both, both)
-    assert count_trained_on(run.path, tests, str(tmp_path / "other.npz")) == counted(0, 0)
+    assert count_trained_on(run, tests, data) == counted(both, both)
+    assert count_trained_on(run, tests, str(tmp_path / "other.npz")) == counted(0, 0)
 
 
 def test_pretraining_reads_labels_where_it_counts_them(
     tmp_path: Path, data: str, images: ImageSet
 ) -> None:
     plain = made(tmp_path / "plain", data, "pretrain")
-    assert count_trained_on(plain.path, images, data) == counted(192, 0)
+    assert count_trained_on(plain, images, data) == counted(192, 0)
     settings = {"balance_semantic": True, "counts": "labels"}
     told = made(tmp_path / "told", data, "pretrain", **settings)
-    assert count_trained_on(told.path, images, data) == counted(192, 192)
+    assert count_trained_on(told, images, data) == counted(192, 192)
 
 
 def test_images_of_the_first_run_count_too(tmp_path: Path, data: str, images: ImageSet) -> None:
@@ -72,13 +72,13 @@ def test_images_of_the_first_run_count_too(tmp_path: Path, data: str, images: Im
     )
     seen = set(select_images(data, first.config.data).train.names)
     labelled = set(TrainTestSplit.of(open_training_data(data, second.config.data), 0).train.names)
-    assert count_trained_on(second.path, images, data) == counted(len(seen | labelled), 80)
+    assert count_trained_on(second, images, data) == counted(len(seen | labelled), 80)
     shutil.rmtree(first.path)
-    assert count_trained_on(second.path, images, data) == counted(None, None)
+    assert count_trained_on(second, images, data) == counted(None, None)
 
 
 def test_what_is_gone_is_not_known(tmp_path: Path, data: str, images: ImageSet) -> None:
     imported = made(tmp_path / "imported", None, "import")
-    assert count_trained_on(imported.path, images, data) == counted(None, None)
+    assert count_trained_on(imported, images, data) == counted(None, None)
     gone = made(tmp_path / "gone", str(tmp_path / "gone.npz"), "pretrain")
-    assert count_trained_on(gone.path, images, data) == counted(None, None)
+    assert count_trained_on(gone, images, data) == counted(None, None)

@@ -137,7 +137,7 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
         ({"format": "onnx", "out": "nowhere/x.onnx"}, "there is no directory nowhere"),
         ({"format": "timm", "layers": ["fc"]}, "--layers is for --format onnx, not timm"),
         ({"format": "onnx", "num_classes": 3}, "for --format torchvision and timm, not onnx"),
-        ({"format": "timm", "num_classes": 0}, "--num-classes is 0; expected 1 or more"),
+        ({"format": "timm", "num_classes": 0}, "--num-classes is 0; expected from 1 to 1,000,000"),
         ({"format": "onnx", "input": "rgb"}, "--input is for --format caffe, not onnx"),
         ({"format": "onnx", "rescale": True}, "--rescale is for --format caffe"),
         ({"format": "caffe", "input": "grey"}, "--input is grey; expected rgb or bgr255"),

@@ -131,7 +131,8 @@ class ClassifierTraining(TrainingJob[Classification]):
     def introduce(self, training: Training[Classification]) -> None:
         """Log the data, the loss and the epochs to come, and whether test images were seen."""
         if (start := self.run.open_start()) is not None:
-            found = count_trained_on(start, self.examples.test, str(self.run.data))
+            index = self.run.index_of_start or self.run.index
+            found = count_trained_on(start, self.examples.test, str(self.run.data), index=index)
             self.trained_on.update(found)
         _introduce(self.run, self.examples, self.runtime, training)
         if words := overlap_words(*self.trained_on.values()) if self.trained_on else "":

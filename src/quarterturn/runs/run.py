@@ -210,6 +210,12 @@ class Run:
         kept = self.kept_start
         return Run.open(kept if (kept / "config.json").exists() else self.start)
 
+    @property
+    def index_of_start(self) -> Path | None:
+        """Where the headers of the start's image files are known: not in its copy here."""
+        known = Path(str(self.start), self.index.name)
+        return known if known.is_dir() else None
+
     def require_kind(self, kind: str) -> None:
         """Refuse to resume a run that another command has made.
 

@@ -13,13 +13,16 @@ from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.runs.run import Run
 
 
-def count_trained_on(run: Run, tests: ImageSet, data: str) -> dict[str, int | None]:
+def count_trained_on(
+    run: Run, tests: ImageSet, data: str, *, index: Path | None = None
+) -> dict[str, int | None]:
     """Count the test images that a run was trained on, itself or by the run it started from.
 
     Args:
         run: The run.
         tests: The test images.
         data: DATA that they are from.
+        index: Where the headers of the run's image files are known; its own index by default.
 
     Returns:
         ``"test_images_learned_from"``, and ``"test_images_learned_with_labels"``: those of them
@@ -29,7 +32,7 @@ def count_trained_on(run: Run, tests: ImageSet, data: str) -> dict[str, int | No
     total: int | None = None
     labelled: int | None = None
     try:
-        without_labels, with_labels = _training_identities(run, run.index)
+        without_labels, with_labels = _training_identities(run, index or run.index)
         tested = tests.identities(locate(data))
         total, labelled = len(tested & (without_labels | with_labels)), len(tested & with_labels)
     except QuarterturnError:
@@ -51,10 +54,7 @@ def _training_identities(run: Run, index: Path) -> tuple[set[str], set[str]]:
         raise DataError(f"the weights of {run.path} came without their images")
     without_labels, with_labels = set[str](), set[str]()
     if (start := run.open_start()) is not None:
-        # Its copy in the run has no headers; the run that it was copied from does.
-        known = Path(str(run.start), start.index.name)
-        of_start = known if known.is_dir() else index
-        without_labels, with_labels = _training_identities(start, of_start)
+        without_labels, with_labels = _training_identities(start, run.index_of_start or index)
     if run.kind == "finetune":
         options = run.config.method_as(ClassifierOptions)
         split = open_training_data(
