@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import quarterturn.engine.loop as loop
 import quarterturn.runs.life_cycle as life_cycle
-from quarterturn import CheckpointError, ConfigError, export, import_checkpoint, pretrain
+from quarterturn import (
+    CheckpointError,
+    ConfigError,
+    embed,
+    export,
+    import_checkpoint,
+    neighbors,
+    pretrain,
+    probe,
+)
 from quarterturn.cli import main
+from quarterturn.comparing.compare import compare
 from quarterturn.runs import Run
+from quarterturn.weights.start import write_weights
 
 from ..engine.equality import assert_same_checkpoint
 from ..engine.processes import as_group, kill_at_step, quarterturn
@@ -244,3 +257,47 @@ def test_the_licence_travels(weights: Path, tmp_path: Path) -> None:
     assert again.origin == imported.imported
     stored = json.loads((again.path / "config.json").read_text())
     assert stored["origin"]["licence"] == "Apache-2.0"
+
+
+def test_probes_show_the_start_beside_the_end(adapted: Run, tmp_path: Path) -> None:
+    result = probe(adapted.path, "digits", limit=60, kind="knn", seeds=1, device="cpu")
+    assert {(s.origin, s.part) for s in result.scores} == {
+        ("trained", "rotation"),
+        ("trained", "invariant"),
+        ("trained", "both"),
+        ("start", "whole"),
+    }
+    assert "pretrained, not adapted: whole" in (adapted.path / "report.html").read_text()
+    # The start's figures are those of the same weights, probed by themselves at this size.
+    start = adapted.at(tmp_path / "start")
+    write_weights(
+        replace(start, config=adapted.config.with_settings(method="imported"), kind="import"),
+        Run.open(adapted.kept_start).load_network(),
+        0,
+    )
+    alone = probe(start.path, "digits", limit=60, kind="knn", seeds=1, device="cpu")
+    for view in ("upright", "turned"):
+        one = result.score("start", "whole", "knn-20", view)
+        assert one.measures == alone.score("trained", "whole", "knn-20", view).measures
+    compared = compare([adapted.path], out=tmp_path / "x.json")
+    assert [group.origin for group in compared.groups] == ["trained"]
+
+
+def test_weights_stand_for_a_run(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is imported once, for all commands that need no more than a backbone."""
+    monkeypatch.chdir(tmp_path)
+    options = {"device": "cpu", "workers": 0}
+    out = embed(weights, photos, out=tmp_path / "x.npz", **options)
+    assert np.load(out)["embeddings"].shape == (60, 96)
+    found = neighbors(str(weights), "blue/00.png", data=photos, k=3, **options)
+    probe(weights, photos, kind="knn", seeds=1, untrained=False, **options)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert found["run"] == str(Path("runs") / run.name)
+    assert run.name == "test_resnet.r160_in1k-1"
+    assert list((run / "probes").glob("*.json"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shutil.rmtree(run)
+    with pytest.raises(ConfigError, match=r"quarterturn import .* --out RUN, and give that"):
+        embed(weights, photos, out=tmp_path / "y.npz", **options)

@@ -49,6 +49,7 @@ class Positional:
 
 
 RUN = Positional("RUN", "The run.")
+WEIGHTS = Positional("RUN", "The run; or a file of weights that import reads, or timm:NAME.")
 DATA = Positional("DATA", f"{DATA_WORDS}.")
 
 
@@ -130,7 +131,7 @@ COMMANDS = {
     "probe": Command(
         "quarterturn.probing.probe:probe",
         ProbeOptions,
-        (RUN, Positional("DATA", "Images with labels: sub-folders, or what the data brings.")),
+        (WEIGHTS, Positional("DATA", "Images with labels: sub-folders, or what the data brings.")),
         shared=True,
     ),
     "finetune": Command(
@@ -152,13 +153,13 @@ COMMANDS = {
     "embed": Command(
         "quarterturn.collection.embed:embed",
         EmbedOptions,
-        (RUN, Positional("DATA", "Images; by default all of the run's DATA.", optional=True)),
+        (WEIGHTS, Positional("DATA", "Images; by default all of the run's DATA.", optional=True)),
         shared=True,
     ),
     "neighbors": Command(
         "quarterturn.collection.neighbors:neighbors",
         NeighborsOptions,
-        (RUN, Positional("IMAGE", "An image file, or the name of an image in the collection.")),
+        (WEIGHTS, Positional("IMAGE", "An image file, or the name of an image in the collection.")),
     ),
     "cache": Command("quarterturn.collection.caching:cache", CacheOptions, (DATA,)),
     "compare": Command(

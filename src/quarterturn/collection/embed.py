@@ -23,10 +23,12 @@ from quarterturn.files import atomic_write, write_csv
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
+from quarterturn.weights.start import taking_weights
 
 SUFFIXES = (".npz", ".csv")
 
 
+@taking_weights
 def embed(
     run: Path | str,
     data: Path | str | None = None,
@@ -38,7 +40,7 @@ def embed(
     Several processes share the images; the first one writes the file.
 
     Args:
-        run: The run directory.
+        run: The run directory, a file of weights, or ``timm:NAME``.
         data: DATA; by default the run's, all of it, also where the run had a ``--limit``. All
             its splits are embedded.
         options: Which features, and to which file; ``out`` has no default.

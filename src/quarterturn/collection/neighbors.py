@@ -32,8 +32,10 @@ from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
+from quarterturn.weights.start import taking_weights
 
 
+@taking_weights
 @locking_its_run
 def neighbors(
     run: Path | str,
@@ -47,7 +49,7 @@ def neighbors(
     once and cached, memory-mapped, in ``RUN/features``, which ``probe`` shares.
 
     Args:
-        run: The run directory.
+        run: The run directory, a file of weights, or ``timm:NAME``.
         image: An image file, or the name of an image in the collection, as ``embed`` lists it; it
             is then left out of its own neighbours.
         options: What is searched by which features, and where to draw it.

@@ -10,6 +10,7 @@ from quarterturn.config.bounds import Count
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ComputeOptions,
+    DownloadOptions,
     FeatureOptions,
     ImageFileOptions,
     OverwriteOptions,
@@ -30,7 +31,9 @@ class CacheOptions(OverwriteOptions, ImageFileOptions, WorkerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedOptions(FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions):
+class EmbedOptions(
+    FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions, DownloadOptions
+):
     """Write the features of every image to a file."""
 
     out: Annotated[Path, Flag(metavar="FILE", common=True)]
@@ -38,7 +41,9 @@ class EmbedOptions(FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOpti
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeighborsOptions(FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions):
+class NeighborsOptions(
+    FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions, DownloadOptions
+):
     """Find the images of a collection that are most like one image."""
 
     data: Annotated[str | None, Flag(metavar="DATA", common=True)] = None

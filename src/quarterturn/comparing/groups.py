@@ -144,15 +144,9 @@ def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
         Group(label, mates)
         for label, mates in zip(_labels(by_settings), by_settings.values(), strict=True)
     ]
-    both = any(
-        score.origin == "untrained"
-        for probed in runs
-        for result in probed.probes.values()
-        for score in result.scores
-    )
-    if both and not any(probed.run.untrained for probed in runs):
+    if any(map(_has_untrained, runs)) and not any(probed.run.untrained for probed in runs):
         by_backbone: dict[str, tuple[str, list[ProbedRun]]] = {}
-        for probed in runs:
+        for probed in filter(_has_untrained, runs):
             config, settings = probed.run.config, _settings(probed.run)
             words = f"untrained {config.model.backbone}, {config.data.image_size} px"
             seen = json.dumps([words, *(settings[name] for name in VIEW)])
@@ -162,6 +156,12 @@ def group_runs(runs: Sequence[ProbedRun]) -> list[Group]:
             label = f"{label} ({mates[0].run.path.name})" if taken else label
             groups.append(Group(label, mates, "untrained"))
     return groups
+
+
+def _has_untrained(probed: ProbedRun) -> bool:
+    """Whether a run's probes bring the untrained backbone; one that began with weights has none."""
+    scores = (score for result in probed.probes.values() for score in result.scores)
+    return any(score.origin == "untrained" for score in scores)
 
 
 def shared_protocols(

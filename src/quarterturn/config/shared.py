@@ -59,10 +59,11 @@ def usable_cores() -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadOptions:
-    """Whether data may be fetched."""
+    """Whether data and weights may be fetched."""
 
     download: bool = False
-    """Fetch a named data set that is not there; nothing is downloaded without it."""
+    """Fetch a named data set, or timm's weights, that are not there; nothing is downloaded without
+    it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from quarterturn.runs.records import (
     GroupStatistic,
     ProbeResult,
     Statistic,
+    features_of,
     first_measure,
     images_per_class,
 )
@@ -56,7 +57,7 @@ def lines_of_probe(result: ProbeResult) -> list[FewShotLine]:
     return [
         few_shot_line(
             found,
-            label=f"{origin}: {part}",
+            label=features_of(origin, part),
             colour=part,
             dotted=origin != "trained",
             view=view,

@@ -56,6 +56,11 @@ _TERMS = [
     ),
     (r".*\bpixels", "raw pixels", "The image itself as the feature: what training has to beat."),
     (
+        r".*\bnot adapted",
+        "pretrained, not adapted",
+        "The network that the training began with, as it was: what adapting it has to beat.",
+    ),
+    (
         r".*\buntrained",
         "untrained",
         "The network with random weights: what the architecture itself is worth.",

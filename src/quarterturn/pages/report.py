@@ -137,8 +137,8 @@ def _summary(run: Run, train: Sequence[dict[str, Any]]) -> list[str]:
             "each on a part of the images, and then asked about the others.",
         ]
     if not train and not run.untrained:
-        start = run.start or "its file"
-        return [f"A {backbone} as it was in {start}: no epoch was trained here."]
+        start = run.began_with or "the weights of its file"
+        return [f"A {backbone} with {start}: no epoch was trained here."]
     if not train:
         return [
             f"An untrained {backbone}, a baseline: no epoch was trained, so every figure below "
@@ -151,4 +151,5 @@ def _summary(run: Run, train: Sequence[dict[str, Any]]) -> list[str]:
         f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
         f"{duration(train[-1]['elapsed_s'])}.",
         sentence(f"With this method, {method.meaning}."),
+        *([f"It began with {run.began_with}."] if run.start is not None else []),
     ]

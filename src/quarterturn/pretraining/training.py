@@ -29,7 +29,7 @@ from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.life_cycle import TrainingJob
 from quarterturn.runs.without_effect import options_without_effect
-from quarterturn.weights.start import begin_with, start_words
+from quarterturn.weights.start import begin_with
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Pretraining(TrainingJob[Method]):
             parts = [name for name, _ in training.method.network.named_children()]
             taken = ["backbone", *self.begun_with]
             new = ", ".join(name for name in parts if name not in taken)
-            words = f"begins with {start_words(self.run)}: {', '.join(taken)}"
+            words = f"begins with {self.run.began_with}: {', '.join(taken)}"
             words += f"; drawn anew: {new}" if new else ""
             logger.info(words.replace("_head", " head"))
         _introduce(self.run, self.selection, self.runtime, training)

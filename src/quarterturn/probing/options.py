@@ -52,7 +52,8 @@ class ProbeOptions(
     draws: Repetitions | None = None
     """How often fewshot draws the K images, for each seed; 5 by default."""
     untrained: Annotated[bool, COMMON] = True
-    """Probe the untrained backbone too, which any training has to beat; it costs as much again."""
+    """Probe the untrained backbone too, or the weights that the run began with, which training has
+    to beat; it costs as much again."""
     seed: Annotated[Seed, COMMON] = 0
     """First seed, of turns, held-out parts and draws, and of what a training draws."""
     seeds: Annotated[Repetitions | None, COMMON] = None

@@ -34,11 +34,13 @@ from quarterturn.runs.failures import stops_noted
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.probes import probe_result, write_result
 from quarterturn.runs.record_files import read_record
-from quarterturn.runs.records import ProbeResult
+from quarterturn.runs.records import START, ProbeResult
+from quarterturn.weights.start import taking_weights
 
 logger = logging.getLogger(__name__)
 
 
+@taking_weights
 @locking_its_run
 def probe(
     run: Path | str,
@@ -46,14 +48,14 @@ def probe(
     options: ProbeOptions | None = None,
     **fields: Any,
 ) -> ProbeResult | None:
-    """Probe a run's features, and those of the untrained backbone beside them.
+    """Probe a run's features, and those of what its training began with beside them.
 
     Features are extracted once and kept, memory-mapped, in ``RUN/features``; deleting that folder
     costs nothing but the time to make them again. Several processes share the extraction; then the
     first one fits or trains the classifiers by itself.
 
     Args:
-        run: The run directory.
+        run: The run directory, a file of weights, or ``timm:NAME``.
         data: Labelled images: DATA with sub-folders or labels. Without a split of its own, a
             stratified 20 % is held out by each seed.
         options: Which classifiers, on which features, learned from what. Seeds fix turns, held-out
@@ -125,6 +127,13 @@ def probe(
     return result
 
 
+def _baseline(run: Run) -> dict[str, Network]:
+    """What training has to beat: the weights it began with, or else those that were drawn."""
+    if not run.kept_start.is_dir():
+        return {"untrained": run.untrained_network()}
+    return {} if run.config.run.epochs == 0 else {START: Run.open(run.kept_start).load_network()}
+
+
 def _task(
     run: Run, data: str, options: ProbeOptions, recipe: Config | None, runtime: Runtime
 ) -> ProbeTask:
@@ -132,7 +141,7 @@ def _task(
     networks = {"trained": run.load_network().to(runtime.device)}
     weights = weights_fingerprint(networks["trained"])
     if options.untrained:
-        networks["untrained"] = run.untrained_network().to(runtime.device)
+        networks |= {origin: of.to(runtime.device) for origin, of in _baseline(run).items()}
     own_layers = (recipe and recipe.method_as(ProbeHeadsOptions).layers) or None
     # Refuses what is not there, before the data is opened, which may take minutes.
     NetworkFeatures(networks["trained"], _layers(networks, options) or own_layers, options.grid)

@@ -45,6 +45,10 @@ def first_measure(measures: Mapping[str, Measured]) -> Measured:
     return measures[measures_in(measures)[0]]
 
 
+START = "start"
+"""Origin of the features of the network that a training began with."""
+
+
 @dataclass(frozen=True)
 class Statistic:
     """A figure over repeats.
@@ -65,7 +69,8 @@ class ScoreName:
     """What a score is of.
 
     Attributes:
-        origin: Whose features: ``trained`` or ``untrained``.
+        origin: Whose features: ``trained``, ``untrained``, or `START`, of a run that began with
+            weights.
         part: Which features: ``rotation``, ``invariant``, ``both``, ``whole``, or a layer.
         classifier: What was trained on them: ``knn-20``, ``linear``, ``few-shot-5`` ...
         view: How test images were shown: ``upright`` or ``turned``.
@@ -79,7 +84,7 @@ class ScoreName:
     @property
     def features(self) -> str:
         """``trained: invariant``."""
-        return f"{self.origin}: {self.part}"
+        return features_of(self.origin, self.part)
 
     @property
     def column(self) -> str:
@@ -334,6 +339,11 @@ class BestEpochs:
     epochs: tuple[int, ...]
     evaluated_epochs: int
     figures: dict[str, Statistic] = field(default_factory=dict)
+
+
+def features_of(origin: str, part: str) -> str:
+    """Whose features these are, and which, in words."""
+    return f"{'pretrained, not adapted' if origin == START else origin}: {part}"
 
 
 def column_of(classifier: str, view: str) -> str:

@@ -199,6 +199,16 @@ class Run:
         """Where the weights, or those that the training began with, were trained elsewhere."""
         return self.origin or self.imported
 
+    @property
+    def began_with(self) -> str:
+        """Whose weights the training began with, in a few words; empty from scratch."""
+        if self.start is None:
+            return ""
+        if self.origin is None:
+            return f"the weights of {Path(self.start).name}"
+        licence = f"licence {self.origin.licence}" if self.origin.licence else "licence not stated"
+        return f"the weights of {self.origin.file} ({self.origin.layout}; {licence})"
+
     def open_start(self) -> Run | None:
         """The run that this one began with, as it was then; None from scratch.
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.config.options import take_options
-from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.runs import Run
-from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.closing import log_closing
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
 from quarterturn.weights.options import ImportOptions
+from quarterturn.weights.start import write_weights
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +56,7 @@ def import_checkpoint(
         imported=replace(weights.imported, licence=options.licence),
         origin=weights.origin,
     )
-    state = {"network": weights.network.state_dict(), "epochs_done": float(weights.epochs)}
-    state |= settings_record(weights.config, weights.class_names)
-    with run.draft(overwrite=options.overwrite) as draft:
-        save_checkpoint(draft.checkpoint, state)
+    write_weights(run, weights.network, weights.epochs, overwrite=options.overwrite)
     for line in _summary(weights):
         logger.info(line)
     log_closing(

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from quarterturn.engine.checkpoint import save_checkpoint
+from quarterturn.engine.runtime import num_processes
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.presets import FOLDED
-from quarterturn.runs import Run
+from quarterturn.runs import Imported, Run, next_directory
 from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.start import warn_unfinished
 from quarterturn.weights.backbone_weights import weights_for
 from quarterturn.weights.loaded_weights import Weights
 from quarterturn.weights.loading import read_weights
 from quarterturn.weights.timm_weights import TIMM, read_timm, timm_backbone_of, timm_config
+
+logger = logging.getLogger(__name__)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,74 @@ class Start:
 
         So the training resumes, and is compared with them, wherever they were from.
         """
-        kept = self.run.at(draft.kept_start)
-        kept.create()
-        state: dict[str, Any] = {"network": self.network.state_dict(), "epochs_done": self.epochs}
-        state |= settings_record(kept.config, kept.class_names)
-        save_checkpoint(kept.checkpoint, state)
+        write_weights(self.run.at(draft.kept_start), self.network, self.epochs)
+
+
+def write_weights(run: Run, network: Network, epochs: float, *, overwrite: bool = False) -> None:
+    """Make the directory of a run of weights that are trained already, whole or not at all.
+
+    Args:
+        run: The run.
+        network: Its network.
+        epochs: Epochs done.
+        overwrite: Delete the run that is there.
+
+    Raises:
+        ConfigError: The directory is there already.
+    """
+    state: dict[str, Any] = {"network": network.state_dict(), "epochs_done": float(epochs)}
+    state |= settings_record(run.config, run.class_names)
+    with run.draft(overwrite=overwrite) as draft:
+        save_checkpoint(draft.checkpoint, state)
+
+
+def taking_weights(command: Command) -> Command:
+    """Let a command that needs no more than a backbone take weights in place of a run."""
+
+    @wraps(command)
+    def with_run(run: Path | str, *arguments: Any, **keywords: Any) -> Any:
+        name, path = str(run), Path(run)
+        if name.startswith(TIMM) or (path.is_file() and path.suffix != ".ckpt"):
+            options = [given for given in (*arguments, keywords.get("options")) if given]
+            download = any(getattr(given, "download", False) for given in options)
+            run = run_of(name, download=keywords.get("download", download)).path
+        return command(run, *arguments, **keywords)
+
+    return cast(Command, with_run)
+
+
+def run_of(words: str, *, download: bool = False) -> Run:
+    """The run of a file of weights, or of ``timm:NAME``.
+
+    They are imported to ``runs/<name>-<n>``, where features and probes have their place, and found
+    there by their hash the next time.
+
+    Args:
+        words: As for `open_start`.
+        download: Likewise.
+
+    Raises:
+        CheckpointError: The weights cannot be read.
+        ConfigError: Several processes would import them.
+    """
+    path = Path(words)
+    start = open_start(words, download=download)
+    for file in sorted(Path("runs").glob("*/config.json")):
+        with suppress(CheckpointError):
+            run = Run.open(file.parent)
+            if run.kind == "import" and _same(run.imported, start.run.imported):
+                logger.info(f"{words}: imported before, as {run.path}")
+                return run
+    if num_processes() > 1:
+        raise ConfigError(
+            f"{words} is no run, and several processes would import it: quarterturn import {words} "
+            "--out RUN, and give that"
+        )
+    name = words.removeprefix(TIMM) if words.startswith(TIMM) else path.stem
+    run = start.run.at(next_directory(name))
+    write_weights(run, start.network, start.epochs)
+    logger.info(f"{words}: imported as {run.path}")
+    return run
 
 
 def open_start(words: Path | str, backbone: str | None = None, *, download: bool = False) -> Start:
@@ -138,17 +209,6 @@ def begin_with(network: Network, start: Network) -> tuple[str, ...]:
     return tuple(taken)
 
 
-def start_words(run: Run) -> str:
-    """What a run began with, in a few words; empty from scratch."""
-    if run.start is None:
-        return ""
-    origin = run.origin
-    if origin is None:
-        return f"the weights of {Path(run.start).name}"
-    licence = f"licence {origin.licence}" if origin.licence else "licence not stated"
-    return f"the weights of {origin.file} ({origin.layout}; {licence})"
-
-
 def _read_file(path: Path, backbone: str | None) -> Weights:
     """The weights of a file, whose name may say of which network of timm they are."""
     try:
@@ -158,6 +218,13 @@ def _read_file(path: Path, backbone: str | None) -> Weights:
         if named is None:
             raise
         return read_weights(path, named)
+
+
+def _same(one: Imported | None, other: Imported | None) -> bool:
+    """Whether two imports are of the same file, read in the same way."""
+    if one is None or other is None:
+        return False
+    return (one.sha256, one.layout, one.part) == (other.sha256, other.layout, other.part)
 
 
 def _of_weights(words: str, weights: Weights) -> Start:
