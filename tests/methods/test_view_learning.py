@@ -1,5 +1,7 @@
 """Shapes: B = 5 images of 20 in V = 2 views of 8 px and M = 4 of 4 px; D = 12, E = 3."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,8 @@ from quarterturn.methods.simclr_options import SimCLROptions
 from quarterturn.methods.view_learning import ViewLearning
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.heads import EmbeddingHead, ProjectionHead
+
+NEEDS_TIMM = pytest.mark.skipif(find_spec("timm") is None, reason="timm is an extra")
 
 N, TURNS = 20, torch.tensor([[0, 3, 1, 0, 2, 3]]).expand(5, -1).contiguous()
 
@@ -275,7 +279,9 @@ def test_simclr_without_turns_refuses_what_is_about_them(settings, message):
     config("simclr", **more | settings).check()
 
 
-@pytest.mark.parametrize("backbone", ["convnet", "alexnet", "timm:vit_tiny_patch16_224"])
+@pytest.mark.parametrize(
+    "backbone", ["convnet", "alexnet", pytest.param("timm:vit_tiny_patch16_224", marks=NEEDS_TIMM)]
+)
 def test_a_backbone_of_one_size_takes_full_views_only(backbone):
     settings = config(backbone=backbone, image_size=64)
     with pytest.raises(ConfigError, match=r"takes no views of 32 px: give --num-small-views 0"):
@@ -283,7 +289,9 @@ def test_a_backbone_of_one_size_takes_full_views_only(backbone):
     check_network(settings.with_settings(num_small_views=0))
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet20", "nin", "timm:resnet10t"])
+@pytest.mark.parametrize(
+    "backbone", ["resnet18", "resnet20", "nin", pytest.param("timm:resnet10t", marks=NEEDS_TIMM)]
+)
 def test_backbones_that_pool_take_small_views(backbone):
     settings = config(backbone=backbone, image_size=32)
     check_network(settings)
