@@ -28,7 +28,8 @@ VALUES = (None, True, -1, 1e30, "x", [], {}, [[]], {"a": 1})
 def probed(digits_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pretraining with a probe and its kept features."""
     path = tmp_path_factory.mktemp("probed") / "pre"
-    shutil.copytree(digits_run.path, path)
+    ignored = shutil.ignore_patterns("probes", "features")  # of other tests
+    shutil.copytree(digits_run.path, path, ignore=ignored)
     probe(path, "digits", kind="knn", limit=60, untrained=False, device="cpu", workers=0)
     return path
 
