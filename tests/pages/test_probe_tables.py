@@ -80,7 +80,11 @@ class TestProbeTable:
             (1234, 1234, "; the run was trained on 1,234 of the test images, with labels"),
             (1234, 5, "; the run was trained on 1,234 of the test images, 5 of them with labels"),
             (1234, None, "; the run was trained on 1,234 of the test images"),
-            (None, None, "; whether the run was trained on them is not known, its data is gone"),
+            (
+                None,
+                None,
+                "; it is not known whether the run was trained on them",
+            ),
             (0, 0, ""),
         ],
     )

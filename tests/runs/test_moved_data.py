@@ -13,6 +13,7 @@ from quarterturn import embed, finetune, neighbors, orient, pretrain, resume, re
 from quarterturn.errors import DataError
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
+from quarterturn.runs.resumption import place_of_data
 
 TINY = {"image_size": 16, "backbone": "convnet", "batch_size": 30, "epochs": 1, "workers": 0}
 TINY |= {"device": "cpu", "holdout": 0.3, "diagnostics": False}
@@ -77,4 +78,4 @@ def test_all_seeds_of_a_classifier_move(photos: Path, tmp_path: Path) -> None:
 def test_data_to_be_downloaded_need_not_be_there(tmp_path: Path) -> None:
     config = Config().with_settings(download=True)
     run = Run(tmp_path / "run", f"cifar10:{tmp_path / 'nowhere'}", config, "abc")
-    assert run.place_of_data(None) == run.data
+    assert place_of_data(run, None) == run.data

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from quarterturn.errors import CheckpointError, ConfigError, DataError, OutputError
+from quarterturn.errors import CheckpointError, ConfigError, OutputError
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run
 from quarterturn.runs.directory import check_place, new_directory
@@ -97,28 +96,6 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         Run.open(tmp_path / "several")
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_backbone(run.path)
-
-
-def test_labels_that_have_changed_are_refused(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", "photos", Config(), "abc", labels_fingerprint="123")
-    run.create()
-    again = Run.open(run.path)
-    assert again == run
-    again.require_labels("123")
-    with pytest.raises(DataError, match=r"labels of photos are not .* 456, expected 123"):
-        again.require_labels("456")
-
-
-def test_runs_of_earlier_versions_know_no_labels(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", "photos", Config(), "abc")
-    run.create()
-    file = run.path / "config.json"
-    stored = json.loads(file.read_text())
-    del stored["labels_fingerprint"]
-    file.write_text(json.dumps(stored))
-    opened = Run.open(run.path)
-    assert opened.labels_fingerprint is None
-    opened.require_labels("456")  # nothing to compare with, so any will do
 
 
 def test_torch_free_modules_of_runs_load_no_torch():

@@ -34,6 +34,14 @@ from quarterturn.runs import (
 )
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import train
+from quarterturn.runs.resumption import (
+    place_of_data,
+    require_images,
+    require_kind,
+    require_labels,
+    with_data,
+    with_machine_of,
+)
 from quarterturn.runs.seeds import finish_start
 from quarterturn.runs.start import (
     fit_batch_size,
@@ -158,21 +166,21 @@ def resume_finetune(
     runs = seed_runs(path) or [Run.open(path)]
     first = runs[0].config.run.seed
     for i, run in enumerate(runs):
-        run.require_kind("finetune")
+        require_kind(run, "finetune")
         seed_after_first = run.config.run.seed - first
-        runs[i] = run.with_machine_of(
-            config and config.with_settings(seed=config.run.seed + seed_after_first)
+        runs[i] = with_machine_of(
+            run, config and config.with_settings(seed=config.run.seed + seed_after_first)
         )
     run = runs[0]
     runtime = resumed_runtime(run)
     try:
         with resuming(runs, runtime):
-            place = run.place_of_data(data)
+            place = place_of_data(run, data)
             split = _open(place, run.config, runtime, run.index)
             for run in runs:
-                run.require_images(_examples(split, run.config).train, place)
-                run.require_labels(split.labels_fingerprint())
-            runs = [run.with_data(place, write=runtime.is_main) for run in runs]
+                require_images(run, _examples(split, run.config).train, place)
+                require_labels(run, split.labels_fingerprint())
+            runs = [with_data(run, place, write=runtime.is_main) for run in runs]
             _train_all(path, runs, split, runtime)
         return runs
     finally:

@@ -30,6 +30,13 @@ from quarterturn.presets import preset as preset_named
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.resumption import (
+    place_of_data,
+    require_images,
+    require_kind,
+    with_data,
+    with_machine_of,
+)
 from quarterturn.runs.start import new_runtime, resumed_runtime, resuming, select_for_all, starting
 
 logger = logging.getLogger(__name__)
@@ -117,15 +124,15 @@ def resume_upright(
     """
     take_options(UprightOptions, None, {"format": format})
     run = Run.open(path)
-    run.require_kind("upright")
-    run = run.with_machine_of(config)
+    require_kind(run, "upright")
+    run = with_machine_of(run, config)
     runtime = resumed_runtime(run)
     try:
         with resuming([run], runtime), stage("upright", total=100):
-            place = run.place_of_data(data)
+            place = place_of_data(run, data)
             images = select_for_all(place, run.config, runtime, index=run.index)
-            run.require_images(images.chosen, place)
-            run = run.with_data(place, write=runtime.is_main)
+            require_images(run, images.chosen, place)
+            run = with_data(run, place, write=runtime.is_main)
             make_probabilities(run, images, runtime, format=format)
         _log_closing(run)
         return run

@@ -232,7 +232,7 @@ def _circumstances(result: ProbeResult) -> str:
         note = f"; trained for {result.epochs_done:.3g} of {result.epochs} epochs so far"
     overlap = result.test_images_learned_from
     if overlap is None:
-        note += "; whether the run was trained on them is not known, its data is gone"
+        note += "; it is not known whether the run was trained on them"
     elif overlap:
         words = by_labels(overlap, result.test_images_learned_with_labels)
         note += f"; the run was trained on {words}"

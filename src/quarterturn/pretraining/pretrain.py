@@ -27,6 +27,13 @@ from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory
 from quarterturn.runs.closing import log_closing
 from quarterturn.runs.life_cycle import TrainingFiles, train
+from quarterturn.runs.resumption import (
+    place_of_data,
+    require_images,
+    require_kind,
+    with_data,
+    with_machine_of,
+)
 from quarterturn.runs.start import (
     fit_batch_size,
     new_runtime,
@@ -178,15 +185,15 @@ def resume(
             f"the weights of {path} were imported: there is no training to resume. Begin a new "
             "run with quarterturn pretrain DATA"
         )
-    run.require_kind("pretrain")
-    run = run.with_machine_of(config)
+    require_kind(run, "pretrain")
+    run = with_machine_of(run, config)
     runtime = resumed_runtime(run)
     try:
         with resuming([run], runtime):
-            place = run.place_of_data(data)
+            place = place_of_data(run, data)
             images = select_for_all(place, run.config, runtime, index=run.index)
-            run.require_images(images.train, place)
-            run = run.with_data(place, write=runtime.is_main)
+            require_images(run, images.train, place)
+            run = with_data(run, place, write=runtime.is_main)
             _train(run, images, runtime)
         return run
     finally:

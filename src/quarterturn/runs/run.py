@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.config.validation import expected, field_types, is_allowed
-from quarterturn.data.data_argument import is_there, locate
-from quarterturn.data.imageset import ImageSet
+from quarterturn.data.data_argument import is_there
 from quarterturn.engine.checkpoint import load_checkpoint, not_finite, unusable
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import write_json
@@ -226,89 +225,6 @@ class Run:
         known = Path(str(self.start), self.index.name)
         return known if known.is_dir() else None
 
-    def require_kind(self, kind: str) -> None:
-        """Refuse to resume a run that another command has made.
-
-        Raises:
-            ConfigError: Names both.
-        """
-        if self.kind != kind:
-            raise ConfigError(
-                f"{self.path} is a run of {self.kind}, not of {kind}: the command that made it "
-                "resumes it"
-            )
-
-    def with_machine_of(self, config: Config | None) -> Run:
-        """This run with the machine's settings of another configuration.
-
-        How many files may fail, and how large they may be, is taken from there too: it changes no
-        figure, and a run that
-        was stopped by it could not be resumed otherwise.
-
-        Args:
-            config: What the user asks for, or None for all as it was.
-
-        Raises:
-            ConfigError: It differs from the run's in more than that.
-        """
-        if config is None:
-            return self
-        data = replace(
-            self.config.data,
-            max_bad_fraction=config.data.max_bad_fraction,
-            max_pixels=config.data.max_pixels,
-        )
-        resumed = replace(self.config, machine=config.machine, data=data)
-        if changed := config.differences(resumed):
-            raise ConfigError(
-                f"a resumed run keeps its settings, but these were given: {'; '.join(changed)} "
-                "(given -> the run's). Leave them out, or begin a new run"
-            )
-        return replace(self, config=resumed)
-
-    def require_images(self, images: ImageSet, data: str | None = None) -> None:
-        """Refuse to resume with other images.
-
-        Args:
-            images: The images there are.
-            data: DATA that they are from, if not the run's own.
-
-        Raises:
-            DataError: They are not those that the run began with.
-        """
-        if (found := images.fingerprint()) != self.fingerprint:
-            raise DataError(
-                f"the images of {data or self.data} are not those the run began with (fingerprint "
-                f"{found}, expected {self.fingerprint}): files were added, removed or changed"
-            )
-
-    def with_data(self, data: str, *, write: bool) -> Run:
-        """This run with images that have moved, once `require_images` has found them the same.
-
-        Args:
-            data: DATA, where they are now.
-            write: Keep the new place in ``config.json``.
-        """
-        if write and data != self.data:
-            file = self.path / "config.json"
-            write_json(file, {**read_object(file), "data": data})
-        return replace(self, data=data)
-
-    def require_labels(self, fingerprint: str) -> None:
-        """Refuse to resume with other labels, where the run knows what they were.
-
-        Args:
-            fingerprint: Of the labels there are, by `LabelledData.labels_fingerprint`.
-
-        Raises:
-            DataError: They are not those that the run began with.
-        """
-        if self.labels_fingerprint not in (None, fingerprint):
-            raise DataError(
-                f"the labels of {self.data} are not those the run began with (fingerprint "
-                f"{fingerprint}, expected {self.labels_fingerprint}): begin a new run"
-            )
-
     @property
     def needed(self) -> list[Path]:
         """Files and folders that the run begins with: other runs, probabilities, images."""
@@ -377,21 +293,6 @@ class Run:
                 f"{option}"
             )
         return self.data
-
-    def place_of_data(self, moved: Path | str | None) -> str:
-        """Where the images of a run are that is resumed.
-
-        Args:
-            moved: DATA as the user gave it, if it has moved.
-
-        Raises:
-            DataError: It has moved, and the user did not say where.
-        """
-        if moved is not None:
-            return locate(str(moved))
-        if self.data is not None and self.config.machine.download:
-            return self.data
-        return self.data_or_own(None, "--data DATA")
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` of one kind, such as ``train``.

@@ -10,6 +10,7 @@ from quarterturn.data.selection import select_images
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.errors import DataError, QuarterturnError
 from quarterturn.methods.classifier_options import ClassifierOptions
+from quarterturn.runs.resumption import require_images
 from quarterturn.runs.run import Run
 
 
@@ -103,7 +104,7 @@ def training_names(run: Run, data: str) -> dict[str, str] | None:
             return _names_by_identity(images, place)
         if place == run.data:
             if isinstance(images, ArrayImages):
-                run.require_images(images)
+                require_images(run, images)
             return _names_by_identity(selection.source.train, place)
     return None
 
