@@ -70,7 +70,7 @@ def folder_distill() -> Config:
     Command: ``quarterturn pretrain PHOTOS --from FILE``, or ``--backbone timm:NAME --pretrained``.
     Expected: the same nearest neighbours whichever way an image is turned, a point less upright
     than the weights had, and much of what the collection does not show forgotten. One run of
-    EfficientNet-Lite0 on 1,712 photos: ``docs/log.md``.
+    EfficientNet-Lite0 on 1,712 photos: ``docs/results.md``.
     """
     return Config(
         data=DataConfig(image_size=128, crop_scale=(0.35, 1.0)),
