@@ -88,8 +88,8 @@ class Options:
     """Trainings of each row."""
     rows: tuple[str, ...] = (UNTRAINED, *METHODS, PEER)
     """Which rows."""
-    rates: tuple[float, ...] = (0.03, 0.1, 0.3)
-    """Learning rates to choose from."""
+    rates: tuple[float, ...] = (0.001, 0.002, 0.004)
+    """Learning rates to choose from; these are for the AdamW of the default preset."""
     choose: bool = False
     """Choose each row's learning rate by one seed on training images that it does not learn from:
     the best mean of the knn-20 figures, upright and turned, of its whole feature."""
