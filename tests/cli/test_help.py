@@ -39,7 +39,7 @@ COMMON = {
     "predict": [*OUT, "top_k", *COMPUTE],
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
-    "cache": [*OUT, "side", "workers"],
+    "cache": [*OUT, "side", "quality", "workers"],
     "compare": [*OUT, "measure", "mixed"],
     "export": [*OUT, "format", "licence", "layers", "num_classes", "input"],
     "import": [*OUT, "backbone", "ema", "prefix", "licence"],

@@ -1,8 +1,11 @@
 """A cache holds a collection decoded once, and is DATA by itself."""
 
 import errno
+import io
 import json
 import os
+import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +14,25 @@ import torch
 from PIL import Image
 
 import quarterturn
-from quarterturn.collection import caching
 from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches, evaluation_batches
-from quarterturn.data.pixel_cache import ABOUT, PIXELS, ROWS, CachedImages
+from quarterturn.data.image_file import UnreadableImageError
+from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.pixel_cache import (
+    ABOUT,
+    BYTES,
+    NUM_COLUMNS,
+    OFFSET,
+    PIXELS,
+    ROWS,
+    CachedImages,
+    CacheOrigin,
+)
 from quarterturn.data.sources import open_source
-from quarterturn.errors import ConfigError, DataError, OutputError
+from quarterturn.errors import CheckpointError, ConfigError, DataError, OutputError
 from quarterturn.orientation.folds import duplicate_groups
+from quarterturn.runs import cache_writing
+from quarterturn.runs.lock import locked
 
 from ..data.pictures import oriented, save, save_photo, truncate
 
@@ -85,7 +100,7 @@ def test_batches_are_those_of_files_with_the_same_pixels(made, tmp_path, workers
 def test_workers_make_the_same_cache(photos, made, tmp_path):
     other = quarterturn.cache(photos, out=tmp_path / "other", side=SIDE, workers=2)
     assert contents(other) == contents(made)
-    assert set(contents(made)) == {ABOUT, PIXELS, ROWS}
+    assert set(contents(made)) == {ABOUT, PIXELS, ROWS, "lock"}
 
 
 def test_every_split_and_array_is_cached(tmp_path):
@@ -101,16 +116,16 @@ def test_every_split_and_array_is_cached(tmp_path):
 
 @pytest.mark.parametrize("stop", [1, 10, 20])
 def test_an_interrupted_one_is_continued(photos, made, tmp_path, monkeypatch, stop):
-    read, out = caching._Reduced.__getitem__, tmp_path / "again"
+    read, out = cache_writing._Reduced.__getitem__, tmp_path / "again"
 
     def interrupted(self, number):
         if len(self) == N + 2 and number == stop:
             raise KeyboardInterrupt
         return read(self, number)
 
-    monkeypatch.setattr(caching, "KEPT_EVERY", 4)
+    monkeypatch.setattr(cache_writing, "KEPT_EVERY", 4)
     with monkeypatch.context() as patch:
-        patch.setattr(caching._Reduced, "__getitem__", interrupted)
+        patch.setattr(cache_writing._Reduced, "__getitem__", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quarterturn.cache(photos, out=out, side=SIDE, workers=0)
     with pytest.raises(DataError):
@@ -125,7 +140,7 @@ def test_an_interrupted_one_is_continued(photos, made, tmp_path, monkeypatch, st
         decoded.append(len(self))
         return read(self, number)
 
-    monkeypatch.setattr(caching._Reduced, "__getitem__", counted)
+    monkeypatch.setattr(cache_writing._Reduced, "__getitem__", counted)
     quarterturn.cache(photos, out=out, side=SIDE, workers=0)
     assert contents(out) == contents(made)
     assert max(decoded) == N + 2 - stop
@@ -134,7 +149,7 @@ def test_an_interrupted_one_is_continued(photos, made, tmp_path, monkeypatch, st
 def test_an_unfinished_one_of_other_images_is_refused(photos, tmp_path, monkeypatch):
     out = tmp_path / "again"
     with monkeypatch.context() as patch:
-        patch.setattr(caching, "_decode", lambda *arguments: 1 / 0)
+        patch.setattr(cache_writing, "_decode", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             quarterturn.cache(photos, out=out, side=SIDE, workers=0)
     with pytest.raises(ConfigError, match="is an unfinished cache of other images"):
@@ -157,8 +172,8 @@ def test_what_is_in_its_place_stays(photos, made, tmp_path):
 
 
 def test_a_disk_without_room_is_noticed_before_it_starts(photos, tmp_path, monkeypatch):
-    usage = caching.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(caching.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    usage = cache_writing.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(cache_writing.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OutputError, match=r"needs about 0\.00 GB, and 0\.00 GB are free: make"):
         quarterturn.cache(photos, out=tmp_path / "c", side=SIDE, workers=0)
 
@@ -172,7 +187,7 @@ def test_a_disk_that_fills_up_leaves_what_can_be_continued(photos, made, tmp_pat
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         flush(number)
 
-    monkeypatch.setattr(caching, "KEPT_EVERY", 4)
+    monkeypatch.setattr(cache_writing, "KEPT_EVERY", 4)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="No space left on device"):
@@ -203,11 +218,122 @@ def test_damage_is_refused_in_words(made):
     (made / PIXELS).write_bytes(whole)
     about = json.loads((made / ABOUT).read_text())
     (made / ABOUT).write_text(json.dumps(about | {"format": 99}))
-    with pytest.raises(DataError, match="of format 99, and this version reads up to 1: update"):
+    with pytest.raises(DataError, match="of format 99, and this version reads up to 2: update"):
         open_source(str(made))
     (made / ABOUT).write_text("{")
     with pytest.raises(DataError, match="is damaged: "):
         open_source(str(made))
+
+
+def test_jpegs_are_those_that_pillow_makes_of_the_pixels(photos, made, tmp_path):
+    out = quarterturn.cache(photos, out=tmp_path / "jpegs", side=SIDE, quality=90, workers=2)
+    raw, jpegs = open_source(str(made)).train, open_source(str(out)).train
+    assert list(jpegs.names) == list(raw.names)
+    np.testing.assert_array_equal(jpegs.sizes, raw.sizes)
+    for i in range(len(raw)):
+        encoded = io.BytesIO()
+        raw.read(i).save(encoded, "JPEG", quality=90)
+        np.testing.assert_array_equal(jpegs.read(i), Image.open(encoded))
+    turned = jpegs.read(raw.names.index("a/turned.jpg"))
+    assert turned.height > turned.width  # it is not turned once more
+    assert open_source(str(out)).cache == CacheOrigin(str(photos), SIDE, 90)
+    assert jpegs.fingerprint() != raw.fingerprint()
+
+
+@pytest.mark.parametrize("quality", [0, 101, 90.5])
+def test_a_quality_that_no_jpeg_has_is_refused(photos, tmp_path, quality):
+    with pytest.raises(ConfigError, match="--quality"):
+        quarterturn.cache(photos, out=tmp_path / "c", quality=quality)
+
+
+def test_interrupted_jpegs_are_continued(photos, tmp_path, monkeypatch):
+    wanted = quarterturn.cache(photos, out=tmp_path / "c", side=SIDE, quality=50, workers=0)
+    monkeypatch.setattr(cache_writing, "KEPT_EVERY", 4)
+    out, stored, calls = tmp_path / "again", cache_writing._Reduced._stored, []
+
+    def interrupted(self, image):
+        calls.append(image.size)
+        if len(calls) == 16 + 15:  # after the images that are timed
+            raise KeyboardInterrupt
+        return stored(self, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_writing._Reduced, "_stored", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            quarterturn.cache(photos, out=out, side=SIDE, quality=50, workers=0)
+    with pytest.raises(ConfigError, match="of another size or quality"):
+        quarterturn.cache(photos, out=out, side=SIDE, quality=51, workers=0)
+    os.truncate(out / PIXELS, os.path.getsize(out / PIXELS) - 1)
+    quarterturn.cache(photos, out=out, side=SIDE, quality=50, workers=0)
+    assert contents(out) == contents(wanted)
+
+
+def test_an_array_is_an_array_again_to_the_bit(tmp_path):
+    digits = open_source("digits")
+    cached = open_source(str(quarterturn.cache("digits", out=tmp_path / "c", workers=0)))
+    crop = DataConfig(image_size=8)
+    for split, images in digits.splits.items():
+        found = cached.splits[split]
+        assert isinstance(found, ArrayImages)
+        assert isinstance(found.pixels, np.memmap)
+        assert found.fingerprint() == images.fingerprint()
+        one, other = (
+            [b.images for b in TrainingBatches(each, crop, batch_size=64, seed=5).epoch(1)]
+            for each in (found, images)
+        )
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        assert one
+
+
+def test_a_cache_of_the_first_format_is_read(made):
+    before = open_source(str(made)).train
+    about = json.loads((made / ABOUT).read_text())
+    for name in ("data", "quality", "unreadable"):
+        del about[name]
+    (made / ABOUT).write_text(json.dumps(about | {"format": 1}))
+    rows = np.fromfile(made / ROWS, np.int64).reshape(-1, NUM_COLUMNS)
+    np.ascontiguousarray(rows[:, :BYTES]).tofile(made / ROWS)
+    source = open_source(str(made))
+    assert source.cache == CacheOrigin(None, SIDE)
+    assert source.train.fingerprint() == before.fingerprint()
+    np.testing.assert_array_equal(source.train.read(5), before.read(5))
+
+
+def test_each_process_maps_the_file_for_itself(made):
+    images = open_source(str(made)).train
+    whole = np.asarray(images.read(3))
+    sent = pickle.loads(pickle.dumps(images))
+    np.testing.assert_array_equal(sent.read(3), whole)
+    images.rows[3, OFFSET] = 10**9  # as a row would have it that was damaged
+    with pytest.raises(UnreadableImageError, match=r"pixels\.bin is damaged or gone: .* bytes"):
+        images.read(3)
+    shutil.rmtree(made)
+    np.testing.assert_array_equal(sent.read(3), whole)  # an open file outlives its name
+    fresh = pickle.loads(pickle.dumps(sent))
+    with pytest.raises(UnreadableImageError, match=r"is damaged or gone: .*No such file"):
+        fresh.read(3)
+
+
+def test_unreadable_files_are_known_to_whoever_opens_it(photos, tmp_path):
+    truncate(photos / "b" / "05.png", 0.6)
+    out = quarterturn.cache(photos, out=tmp_path / "c", side=SIDE, workers=0)
+    source = open_source(str(out))
+    assert source.unreadable.keys() == {"b/05.png"}
+    assert "left out: 1 image file that cannot be read:" in source.summary()
+    with pytest.raises(DataError, match="1 of 26 image files cannot be read"):
+        open_source(str(out), max_bad_fraction=0.01)
+
+
+def test_a_cache_is_not_cached(made, tmp_path):
+    with pytest.raises(ConfigError, match=r"is a cache, .*: give the images that it was decoded"):
+        quarterturn.cache(made, out=tmp_path / "c")
+
+
+def test_two_commands_do_not_write_one_cache(photos, tmp_path):
+    out = tmp_path / "c"
+    out.mkdir()
+    with locked(out), pytest.raises(CheckpointError, match="is in use by process"):
+        quarterturn.cache(photos, out=out, side=SIDE, workers=0)
 
 
 def test_fingerprint_knows_the_pixels(photos, made, tmp_path):

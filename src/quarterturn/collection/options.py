@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from quarterturn.config.bounds import Count
+from quarterturn.config.bounds import Count, JpegQuality
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ComputeOptions,
@@ -28,6 +28,9 @@ class CacheOptions(OverwriteOptions, ImageFileOptions, WorkerOptions):
     side: Annotated[Count, COMMON] = 256
     """Short side in pixels, of images that are larger. 8/7 of --image-size is what evaluation
     looks at; small random crops of a small cache are enlarged."""
+    quality: Annotated[JpegQuality | None, Flag(metavar="Q", common=True)] = None
+    """Keep JPEGs of this quality in place of raw pixels: at 90 about a fifth of the room, and each
+    image has to be decoded again."""
 
 
 @dataclass(frozen=True, kw_only=True)

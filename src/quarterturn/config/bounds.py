@@ -71,6 +71,8 @@ Seed = Annotated[int, Bounds(at_least=0, at_most=LARGEST)]
 """Of random draws."""
 Side = Annotated[int, Bounds(at_least=8, at_most=16_384)]
 """Pixels along the side of a crop; more than any camera's sensor has is a slip of the finger."""
+JpegQuality = Annotated[int, Bounds(at_least=1, at_most=100)]
+"""As Pillow counts it; above 95 files grow and images hardly gain."""
 Width = Annotated[int, Bounds(at_least=1, at_most=65_536)]
 """Of a layer."""
 NoiseCount = Annotated[int, Bounds(at_least=1, at_most=1_000_000)]

@@ -24,7 +24,7 @@ from quarterturn.data.indexed_files import IndexedFiles, Sample
 from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.npz import read_npz
-from quarterturn.data.pixel_cache import is_cache, open_cache
+from quarterturn.data.pixel_cache import CacheOrigin, is_cache, open_cache
 from quarterturn.data.split_folders import find_split_folders
 from quarterturn.data.unreadable import (
     MAX_LISTED,
@@ -61,6 +61,7 @@ class Source:
         ignored_columns: Columns of a manifest other than path, label and split.
         bad_boxes: Boxes of annotations that are left out or cut, with the reason.
         index: The index of file headers; None if the images came as arrays.
+        cache: What DATA was made of, if it is a cache; None if not.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Source:
     ignored_columns: list[str] = field(default_factory=list)
     bad_boxes: list[str] = field(default_factory=list)
     index: HeaderIndex | None = None
+    cache: CacheOrigin | None = None
 
     def keep_index(self, folder: Path) -> None:
         """Write the header index to a folder, for the next `open_source` to read."""
@@ -146,6 +148,8 @@ class Source:
         lines = [f"{len(self.train):,} images in {self.name}"]
         if self.train.class_names:
             lines[0] += f" ({len(self.train.class_names)} classes)"
+        if self.cache is not None:
+            lines[0] += f", from a cache: {self.cache}"
         if self.test is not None:
             lines.append(f"{len(self.test):,} images in the split {self.test_name!r}")
         unused = ", which is not used"
@@ -243,8 +247,10 @@ def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
         return _source_of_splits(DIGITS, read_digits())
     path = Path(data).expanduser()
     if is_cache(path):
-        name, cached = open_cache(path)
-        return _source_of_splits(name, cached)
+        cached = open_cache(path)
+        source = _source_of_splits(cached.name, cached.splits)
+        source.cache, source.unreadable = cached.origin, dict(cached.unreadable)
+        return source
     if path.is_dir():
         splits, beside = _index_splits(path, headers)
         source = _source_of_files(path.resolve().name or "images", splits, headers)

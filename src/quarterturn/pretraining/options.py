@@ -31,3 +31,6 @@ class PretrainOptions(TrainingOptions):
     pretrained: bool = False
     """Begin with timm's own weights of --backbone timm:NAME, as --from timm:NAME does; from its
     cache, unless --download is given."""
+    cache: Annotated[str | None, Flag(metavar="auto|CACHE")] = None
+    """Decode DATA once into a cache, or take the one that is there, and train from it: a folder, or
+    auto for one in the user's cache directory. The run's DATA is then the cache."""

@@ -16,6 +16,7 @@ from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.presets import fold_recipe, recipe_for
+from quarterturn.pretraining.cached_images import data_in_cache
 from quarterturn.pretraining.noise_aware import (
     p_upright_for,
     upright_file,
@@ -93,6 +94,8 @@ def pretrain(
         config = config.with_settings(upright=str(upright))
     runtime = new_runtime(config)
     try:
+        if own.cache is not None:
+            data = data_in_cache(data, own.cache, config, runtime)
         images = select_for_all(data, config, runtime)
         if config.noise_aware.upright == "auto":
             require_enough(len(images.chosen), config.upright.folds)
@@ -117,6 +120,7 @@ def pretrain(
             images.train.fingerprint(),
             start=None if start is None else start.words,
             origin=None if start is None else start.run.provenance,
+            cache=images.source.cache,
         )
 
         def write_first(draft: Run) -> None:

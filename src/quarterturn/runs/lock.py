@@ -102,7 +102,7 @@ def _lock(file: Path) -> int | None:
         os.close(descriptor)
         raise CheckpointError(
             f"{file.parent} is in use by {holder or 'another process'}: one command at a time "
-            "writes to a run. Wait until it ends, or end it, and try again"
+            "writes there. Wait until it ends, or end it, and try again"
         ) from None
     except OSError as error:
         os.close(descriptor)

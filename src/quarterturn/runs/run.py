@@ -10,6 +10,7 @@ from typing import Any
 
 from quarterturn.config.validation import expected, field_types, is_allowed
 from quarterturn.data.data_argument import is_there
+from quarterturn.data.pixel_cache import CacheOrigin
 from quarterturn.engine.checkpoint import load_checkpoint, not_finite, unusable
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import write_json
@@ -18,6 +19,7 @@ from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs.bound_settings import require_settings
+from quarterturn.runs.closing import command
 from quarterturn.runs.directory import new_directory
 from quarterturn.runs.metric_lines import read_metric_lines
 
@@ -74,6 +76,7 @@ class Run:
             and in runs of earlier versions.
         origin: Where the weights come from that the training began with, directly or by other runs,
             if somebody else trained them.
+        cache: What ``data`` was made of, if it is a cache.
     """
 
     path: Path
@@ -86,6 +89,7 @@ class Run:
     imported: Imported | None = None
     labels_fingerprint: str | None = None
     origin: Imported | None = None
+    cache: CacheOrigin | None = None
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``; raises as `draft` does."""
@@ -128,6 +132,8 @@ class Run:
             stored["imported"] = asdict(self.imported)
         if self.origin is not None:
             stored["origin"] = asdict(self.origin)
+        if self.cache is not None:
+            stored["cache"] = asdict(self.cache)
         write_json(self.path / "config.json", stored)
 
     @classmethod
@@ -145,6 +151,7 @@ class Run:
             # The first version made runs of one kind, and did not say which.
             kind = stored.get("kind", "pretrain")
             class_names = tuple(stored.get("class_names", ()))
+            cache = stored.get("cache")
             run = cls(
                 path,
                 stored["data"],
@@ -156,6 +163,7 @@ class Run:
                 Imported.from_dict(stored.get("imported")),
                 stored.get("labels_fingerprint"),
                 Imported.from_dict(stored.get("origin")),
+                None if cache is None else CacheOrigin(**cache),
             )
             run._check()
             return run
@@ -178,7 +186,7 @@ class Run:
             ValueError: Names it.
             ConfigError: A setting.
         """
-        for record in (self, self.imported, self.origin):
+        for record in (self, self.imported, self.origin, self.cache):
             for name, kind in () if record is None else field_types(type(record)).items():
                 if not is_allowed(value := getattr(record, name), kind):
                     raise ValueError(f"{name} is {value!r}; expected {expected(kind)}")
@@ -290,9 +298,14 @@ class Run:
         if not is_there(self.data):
             raise DataError(
                 f"the images of {self.path} are no longer at {self.data}: if they have moved, give "
-                f"{option}"
+                f"{option}" + ("" if self.cache is None else f". {self._remade(self.data)}")
             )
         return self.data
+
+    def _remade(self, cache: str) -> str:
+        """How the cache is made again that the run's images were in."""
+        assert self.cache is not None
+        return f"It was a cache; make it again with: {command(*self.cache.command(cache))}"
 
     def read_metrics(self, kind: str) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` of one kind, such as ``train``.
