@@ -17,6 +17,9 @@ from quarterturn.errors import CheckpointError, OutputError
 from quarterturn.files import remove_abandoned, replacing
 from quarterturn.kept_files import check_archive
 
+RECOURSE = "put a copy of it back, or begin a new run"
+"""What to do about a training's checkpoint that cannot be used."""
+
 
 def save_checkpoint(path: Path, state: dict[str, Any], *, previous: Path | None = None) -> None:
     """Write a checkpoint atomically; a full disk or a kill leaves the one before it whole.
@@ -46,7 +49,12 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, previous: Path | None 
 
 
 def load_checkpoint(
-    path: Path, *, previous: Path | None = None, mapped: bool = False, checked: bool = True
+    path: Path,
+    *,
+    previous: Path | None = None,
+    mapped: bool = False,
+    checked: bool = True,
+    recourse: str = RECOURSE,
 ) -> dict[str, Any]:
     """Read a checkpoint on the CPU, unpickling nothing but tensors and plain values.
 
@@ -55,6 +63,7 @@ def load_checkpoint(
         previous: Where the checkpoint before it is kept, for the message.
         mapped: Leave tensors on the disk until they are looked at.
         checked: Compare all of it with its checksums; otherwise only what names the tensors.
+        recourse: What to do about a file that cannot be used, where there is none before it.
 
     Raises:
         CheckpointError: There is none, or it is not whole, or it holds other objects.
@@ -66,27 +75,33 @@ def load_checkpoint(
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except CheckpointError as error:
         reason = str(error).removeprefix(f"{path} ")
-        raise unusable(path, f"cannot be read as a checkpoint: it {reason}", previous) from error
+        raise unusable(
+            path, f"cannot be read as a checkpoint: it {reason}", previous, recourse
+        ) from error
     except Exception as error:  # an archive that is no checkpoint may raise whatever there is
         # Of torch's own words on a forged pickle, most are advice to unpickle it anyway.
         forged = isinstance(error, pickle.UnpicklingError)
         reason = "other objects than tensors and plain values" if forged else _first_line(error)
-        raise unusable(path, f"cannot be read as a checkpoint: {reason}", previous) from error
+        raise unusable(
+            path, f"cannot be read as a checkpoint: {reason}", previous, recourse
+        ) from error
     if not isinstance(state, dict) or not isinstance(state.get("network"), dict):
         found = f"a {type(state).__name__}" if not isinstance(state, dict) else _names(state)
-        raise unusable(path, f"holds no network: {found}", previous)
+        raise unusable(path, f"holds no network: {found}", previous, recourse)
     return state
 
 
-def unusable(path: Path, reason: object, previous: Path | None = None) -> CheckpointError:
+def unusable(
+    path: Path, reason: object, previous: Path | None = None, recourse: str = RECOURSE
+) -> CheckpointError:
     """The error for a checkpoint that cannot be used, with what can be done about it.
 
     Args:
         path: The checkpoint.
         reason: Follows its path.
         previous: Where the checkpoint before it is kept, if it is.
+        recourse: What can be done where it is not.
     """
-    recourse = "put a copy of it back, or begin a new run"
     if previous is not None and previous.exists():
         with suppress(CheckpointError):
             check_archive(previous)

@@ -82,6 +82,20 @@ class HeadsTraining:
         """
         raise NotImplementedError
 
+    @property
+    def shapes(self) -> Shapes:
+        """The shape of each part of an image's features."""
+        raise NotImplementedError
+
+    def rebuild(self, shapes: Shapes, classifiers: dict[str, nn.Module]) -> HeadsNetwork:
+        """A network of classifiers that were trained before, for `predict`.
+
+        Args:
+            shapes: Of the features that they read.
+            classifiers: By the names of the features.
+        """
+        raise NotImplementedError
+
     def predict(self, trained: HeadsNetwork, held: Numbers, turns: Tensor | None) -> Probabilities:
         """What trained classifiers say of test images.
 
@@ -96,6 +110,9 @@ class HeadsTraining:
         num_classes = len(self.split.train.class_names)
         return build_classifiers(shapes, num_classes, self.heads, seed)
 
+    def _placed(self, network: HeadsNetwork) -> HeadsNetwork:
+        return network.to(self.runtime.device).to(memory_format=torch.channels_last)
+
     def _fit(
         self,
         network: HeadsNetwork,
@@ -104,7 +121,7 @@ class HeadsTraining:
         name: str,
         batches: FeatureBatches | None = None,
     ) -> HeadsNetwork:
-        network = network.to(self.runtime.device).to(memory_format=torch.channels_last)
+        network = self._placed(network)
         self.folder.mkdir(parents=True, exist_ok=True)
         train(
             FrozenFeaturesTraining(
@@ -153,13 +170,18 @@ class HeadsOnImages(HeadsTraining):
     """Learns from random crops: the backbone runs over every image in every epoch."""
 
     @cached_property
-    def _shapes(self) -> Shapes:
+    def shapes(self) -> Shapes:
+        """See `HeadsTraining.shapes`."""
         return feature_shapes(self.network, self.layers, self.recipe.data.image_size)
 
     def train(self, chosen: Numbers, seed: int, name: str) -> HeadsNetwork:
         """See `HeadsTraining.train`."""
-        classifiers = self._classifiers(self._shapes, seed)
+        classifiers = self._classifiers(self.shapes, seed)
         return self._fit(HeadsNetwork(self.network, self.layers, classifiers), chosen, seed, name)
+
+    def rebuild(self, shapes: Shapes, classifiers: dict[str, nn.Module]) -> HeadsNetwork:
+        """See `HeadsTraining.rebuild`."""
+        return self._placed(HeadsNetwork(self.network, self.layers, classifiers))
 
     def predict(self, trained: HeadsNetwork, held: Numbers, turns: Tensor | None) -> Probabilities:
         """See `HeadsTraining.predict`; with ten crops, the mean of their probabilities."""
@@ -227,9 +249,20 @@ class HeadsOnFeatures(HeadsTraining):
             device=self.runtime.device,
             draws=self.heads.images_per_epoch,
         )
-        shapes = {name: found.values.shape[1:] for name, found in known.items()}
-        network = KeptFeaturesNetwork(shapes, self._classifiers(shapes, seed))
+        network = KeptFeaturesNetwork(self.shapes, self._classifiers(self.shapes, seed))
         return self._fit(network, chosen, seed, name, batches)
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """See `HeadsTraining.shapes`."""
+        return {name: found.values.shape[1:] for name, found in self._known.items()}
+
+    def rebuild(self, shapes: Shapes, classifiers: dict[str, nn.Module]) -> HeadsNetwork:
+        """See `HeadsTraining.rebuild`."""
+        # A row holds the features of the parts in the order in which they are extracted.
+        in_order = {name: shapes[name] for name in self._tests}
+        by_name = {name: classifiers[name] for name in in_order}
+        return self._placed(KeptFeaturesNetwork(in_order, by_name))
 
     @torch.no_grad()
     def predict(self, trained: HeadsNetwork, held: Numbers, turns: Tensor | None) -> Probabilities:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from quarterturn.config import DataConfig
 from quarterturn.data.label_sets import require_both
@@ -25,6 +28,11 @@ from quarterturn.methods.base import Network
 from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import few_shot_protocol, usable_shots
 from quarterturn.probing.fitted import frozen_features_protocol, images_passed, probe_over_seeds
+from quarterturn.probing.kept_classifiers import (
+    ClassifierStore,
+    KeptClassifier,
+    classifier_set,
+)
 from quarterturn.probing.trained_heads import HeadsProbe, heads_protocol
 from quarterturn.progress import stage
 from quarterturn.runs import Run
@@ -44,7 +52,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """What every kind of probe works on."""
+    """What every kind of probe works on; ``data`` and ``trained_on`` are DATA in words."""
 
     run: Run
     weights: str
@@ -55,6 +63,8 @@ class ProbeTask:
     workers: int
     many: int
     few: int
+    data: str
+    trained_on: str
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -102,12 +112,13 @@ class ProbeTask:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe has found, and what to do when that is written."""
+    """What a probe has found, what to do when that is written, and where classifiers are kept."""
 
     protocol: dict[str, Any]
     scores: dict[ScoreName, list[dict[str, Any]]]
     left_out: str = ""
     finish: Callable[[], None] = lambda: None
+    kept: Path | None = None
 
 
 def fitted(
@@ -166,12 +177,20 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
     """Classifiers that are trained by a protocol; None to all processes but the main one."""
     protocol = heads_protocol(name, task.split, seeds, recipe, **task.rules)
     states = task.run.path / "probes" / f"{protocol_id(protocol)}-{task.weights}.training"
+    store = ClassifierStore(task.run)
+    of = classifier_set(name, task.trained_on, task.weights, task.split, protocol)
+
+    def keep(kept: KeptClassifier, classifier: nn.Module) -> None:
+        store.begin(of, task.split.train, task.trained_on)
+        store.keep(of, kept, classifier)
+
     heads = HeadsProbe(
         task.split,
         recipe,
         task.runtime.without_others(),
         folder=states,
         store=task.store,
+        keep=keep,
         **task.rules,
     )
     kept = [heads.kept(network) for network in task.networks.values()]
@@ -186,4 +205,4 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
         num_trainings = len(seeds) * max(1, len(heads.heads.images_per_class or ()))
         with stage(f"{origin} backbone", total=1.3 * num_trainings):
             scores |= heads.run(network, origin, seeds)
-    return Measured(protocol, scores, finish=heads.finish)
+    return Measured(protocol, scores, finish=heads.finish, kept=store.folder / of.folder_name)

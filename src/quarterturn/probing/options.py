@@ -70,6 +70,10 @@ class ProbeOptions(
     """Of a preset: test on the centre crop, or on the mean over ten."""
     images_per_class: Annotated[tuple[Count, ...] | None, Flag(metavar="N ...")] = None
     """Of a preset: learn from the first N images of each class."""
+    evaluate_only: bool = False
+    """Test classifiers again that an earlier probe by the same preset has trained, without training
+    any: on the test images of the same DATA, or on other DATA with the same names of classes (its
+    test split, or all of it)."""
 
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""
@@ -87,6 +91,12 @@ class ProbeOptions(
             if is_fitted:
                 raise ConfigError(f"only for a --preset, and none is given: {flags}")
             raise ConfigError(f"not for --preset {self.preset}, whose settings are fixed: {flags}")
+        if self.evaluate_only and (is_fitted or self.preset in SVM_PROTOCOLS):
+            which = f"--kind {self.kind}" if is_fitted else f"--preset {self.preset}"
+            raise ConfigError(
+                "--evaluate-only is for the trained classifiers of a --preset or of --kind "
+                f"nonlinear; those of {which} are fitted anew each time: leave it out"
+            )
         if self.grid != 1 and not is_fitted:
             raise ConfigError(
                 f"--grid {self.grid} is for classifiers that are fitted; leave it out"
@@ -110,6 +120,12 @@ class ProbeOptions(
             "images_per_class": self.images_per_class,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def training_settings(self) -> dict[str, object]:
+        """Those of the `protocol_settings` that a trained classifier was trained by."""
+        chosen_anew = ("test_crops", "images_per_class")
+        return {k: v for k, v in self.protocol_settings.items() if k not in chosen_anew}
 
 
 _FLAGS = {

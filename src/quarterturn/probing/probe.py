@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.config.options import take_options
-from quarterturn.data.labelled import open_labelled
+from quarterturn.data.labelled import LabelledData, open_labelled
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.torchrun import num_processes
 from quarterturn.errors import ConfigError
@@ -23,6 +23,7 @@ from quarterturn.pages.report import refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.presets.protocols import protocol_for
 from quarterturn.presets.svm import SVM_PROTOCOLS
+from quarterturn.probing.evaluation import evaluate_kept
 from quarterturn.probing.few_shot import DRAWS, SHOTS
 from quarterturn.probing.kinds import Measured, ProbeTask, fitted, trained
 from quarterturn.probing.options import ProbeOptions
@@ -85,14 +86,14 @@ def probe(
     runtime = Runtime(options.device, "32-true")
     try:
         task = _task(opened, data, options, recipe, runtime)
-        measured = _measure(task, options, recipe)
+        measured, split = _measure(task, options, recipe)
     finally:
         runtime.close()
     if measured is None:
         return None
     result = probe_result(
         opened,
-        task.split,
+        split,
         measured.protocol,
         measured.scores,
         data=data,
@@ -110,6 +111,8 @@ def probe(
     for table in tables_of(result):
         show(table)
     written = {"scores": path, "report": opened.path / "report.html"}
+    if measured.kept is not None:
+        written["classifiers"] = measured.kept
     other = ("--kind", "linear" if options.kind == "fewshot" else "fewshot")
     if task.split.has_several_labels:
         other = ("--preset", "voc07-svm") if options.preset is None else ("--kind", "linear")
@@ -142,7 +145,9 @@ def _task(
     weights = weights_fingerprint(networks["trained"])
     if options.untrained:
         networks |= {origin: of.to(runtime.device) for origin, of in _baseline(run).items()}
-    own_layers = (recipe and recipe.method_as(ProbeHeadsOptions).layers) or None
+    own_layers = None
+    if recipe is not None and not options.evaluate_only:  # else those of the kept classifiers
+        own_layers = recipe.method_as(ProbeHeadsOptions).layers or None
     # Refuses what is not there, before the data is opened, which may take minutes.
     NetworkFeatures(networks["trained"], _layers(networks, options) or own_layers, options.grid)
     split = open_labelled(
@@ -174,6 +179,8 @@ def _task(
         options.num_workers,
         options.many,
         options.few,
+        options.test or data,
+        options.train or data,
     )
 
 
@@ -184,8 +191,32 @@ def _layers(networks: dict[str, Network], options: ProbeOptions) -> tuple[str, .
     return options.layers
 
 
-def _measure(task: ProbeTask, options: ProbeOptions, recipe: Config | None) -> Measured | None:
-    """The scores of a probe; None to all processes but the main one."""
+def _measure(
+    task: ProbeTask, options: ProbeOptions, recipe: Config | None
+) -> tuple[Measured | None, LabelledData]:
+    """The scores of a probe, None to all processes but the main one; and the images they are of."""
+    if not options.evaluate_only:
+        return _measure_anew(task, options, recipe), task.split
+    assert recipe is not None
+    if not task.runtime.is_main:
+        return None, task.split
+    seeds = None
+    if options.seeds is not None or options.seed:
+        seeds = range(options.seed, options.seed + (options.seeds or 1))
+    with stage("probe", total=len(task.networks)):
+        return evaluate_kept(
+            task,
+            options.preset or options.kind,
+            recipe.with_settings(workers=options.workers),
+            options.training_settings,
+            seeds=seeds,
+            layers=_layers(task.networks, options),
+            other_training_data=options.train is not None or options.long_tail is not None,
+        )
+
+
+def _measure_anew(task: ProbeTask, options: ProbeOptions, recipe: Config | None) -> Measured | None:
+    """The scores of classifiers that are fitted or trained now."""
     layers = _layers(task.networks, options)
     with stage("probe", total=len(task.networks) * (1 if task.runtime.world_size == 1 else 2)):
         if options.preset in SVM_PROTOCOLS:

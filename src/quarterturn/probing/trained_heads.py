@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from quarterturn.config import OptimizerConfig
 from quarterturn.data.labelled import LabelledData
@@ -22,9 +23,10 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.extraction import random_turns
-from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.features.network_features import NetworkFeatures, weights_fingerprint
 from quarterturn.methods.base import Network
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.frozen_features import HeadsNetwork
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.metrics.classification import FEW, MANY, classification_metrics
 from quarterturn.probing.heads_training import (
@@ -34,11 +36,15 @@ from quarterturn.probing.heads_training import (
     Numbers,
     kept_representation,
 )
+from quarterturn.probing.kept_classifiers import KeptClassifier
 from quarterturn.progress import stage
 from quarterturn.runs.protocols import protocol_id, protocol_of
 from quarterturn.runs.records import ScoreName
 
 logger = logging.getLogger(__name__)
+
+Measured = dict[ScoreName, list[dict[str, Any]]]
+"""Name of a score to its metrics, one for each seed."""
 
 LATER_SETTINGS = ("warmup_steps", "layer_decay", "bias_rate", "clip_gradient", "rate_in_momentum")
 """Of the optimizer, which protocols of early versions do not name."""
@@ -94,6 +100,7 @@ class HeadsProbe:
         store: Where features are kept, of protocols that extract them once.
         many: Classes with more training images than this are ``many``.
         few: Classes with fewer training images than this are ``few``.
+        keep: Called with each classifier once it is trained.
     """
 
     split: LabelledData
@@ -103,6 +110,7 @@ class HeadsProbe:
     store: FeatureCache
     many: int = MANY
     few: int = FEW
+    keep: Callable[[KeptClassifier, nn.Module], None] = lambda kept, classifier: None
 
     @property
     def heads(self) -> ProbeHeadsOptions:
@@ -131,28 +139,76 @@ class HeadsProbe:
         images, labels = self.split.train, self.split.train.labels
         assert labels is not None
         training = self._training(network)
-        measured: dict[ScoreName, list[dict[str, Any]]] = {}
+        measured: Measured = {}
+        fingerprint = weights_fingerprint(network)
         for seed in seeds:
-            train, held = self.split.parts(seed)
-            turned = random_turns(len(held), seed)
+            train, _ = self.split.parts(seed)
             for classifier, chosen in self._training_parts(labels, len(images.class_names), train):
                 trained = training.train(chosen, seed, f"{origin}-{classifier}-seed-{seed}")
                 counts = np.bincount(labels[chosen], minlength=len(images.class_names))
-                for view, turns in {"upright": None, "turned": turned}.items():
-                    with stage(f"{view} test images", weight=0.1):
-                        predicted = training.predict(trained, held, turns)
-                    for name, (said, truth) in predicted.items():
-                        metrics = classification_metrics(
-                            said.argmax(axis=1),
-                            truth,
-                            images.class_names,
-                            counts,
-                            many=self.many,
-                            few=self.few,
-                        )
-                        score = ScoreName(origin, name, classifier, view)
-                        measured.setdefault(score, []).append(metrics)
+                for part, head in zip(trained.names, trained.classifiers, strict=True):
+                    about = KeptClassifier(
+                        f"{origin}-{part}-{classifier}-seed-{seed}.ckpt",
+                        origin,
+                        part,
+                        classifier,
+                        seed,
+                        tuple(training.shapes[part]),
+                        tuple(map(int, counts)),
+                        fingerprint,
+                    )
+                    self.keep(about, head)
+                name = ScoreName(origin, "", classifier, "")
+                self._test(training, trained, name, counts, seed, measured)
         return measured
+
+    def test_again(
+        self,
+        network: Network,
+        kept: Sequence[KeptClassifier],
+        load: Callable[[KeptClassifier], nn.Module],
+        measured: Measured,
+    ) -> None:
+        """Test classifiers that were kept: of one origin, one seed and one number of images.
+
+        Args:
+            network: Whose features they read.
+            kept: One for each part of the features.
+            load: Reads one back.
+            measured: As `run` returns it; their metrics are added.
+        """
+        training, first = self._training(network), kept[0]
+        trained = training.rebuild(
+            {each.part: each.shape for each in kept}, {each.part: load(each) for each in kept}
+        )
+        counts = np.array(first.class_counts)
+        name = ScoreName(first.origin, "", first.classifier, "")
+        self._test(training, trained, name, counts, first.seed, measured)
+
+    def _test(
+        self,
+        training: HeadsTraining,
+        trained: HeadsNetwork,
+        of: ScoreName,
+        counts: Numbers,
+        seed: int,
+        measured: Measured,
+    ) -> None:
+        """Add the metrics of classifiers on both views of the test images."""
+        held = self.split.parts(seed)[1]
+        for view, turns in {"upright": None, "turned": random_turns(len(held), seed)}.items():
+            with stage(f"{view} test images", weight=0.1):
+                predicted = training.predict(trained, held, turns)
+            for part, (said, truth) in predicted.items():
+                metrics = classification_metrics(
+                    said.argmax(axis=1),
+                    truth,
+                    self.split.train.class_names,
+                    counts,
+                    many=self.many,
+                    few=self.few,
+                )
+                measured.setdefault(replace(of, part=part, view=view), []).append(metrics)
 
     def kept(self, network: Network) -> NetworkFeatures | None:
         """Which features of a network are kept; None where its backbone runs in every epoch."""
