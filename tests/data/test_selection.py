@@ -12,6 +12,29 @@ from quarterturn.data.subsets import (
 from quarterturn.errors import DataError
 
 
+class TestDiagnosticsImages:
+    """``--diagnostics-images``: how many are held out at most, or measured on."""
+
+    @pytest.fixture
+    def data(self, tmp_path):
+        pixels = np.zeros((3000, 8, 8, 3), np.uint8)
+        pixels[:, 0, 0, 0] = np.arange(3000) % 256
+        np.savez(tmp_path / "train.npz", train_images=pixels)
+        np.savez(tmp_path / "both.npz", train_images=pixels[:20], test_images=pixels)
+        return tmp_path
+
+    @pytest.mark.parametrize(("most", "expected"), [(1000, 1000), (40, 40), ("all", 1500)])
+    def test_bound_a_share_of_the_training_images(self, data, most, expected):
+        settings = DataConfig(holdout=0.5, diagnostics_images=most)
+        selection = select_images(str(data / "train.npz"), settings)
+        assert (len(selection.held_out), len(selection.train)) == (expected, 3000 - expected)
+
+    @pytest.mark.parametrize(("most", "expected"), [(1000, 1000), (40, 40), ("all", 3000)])
+    def test_bound_the_test_split(self, data, most, expected):
+        selection = select_images(str(data / "both.npz"), DataConfig(diagnostics_images=most))
+        assert (len(selection.held_out), len(selection.train)) == (expected, 20)
+
+
 class TestLongTail:
     @pytest.fixture
     def data(self, tmp_path) -> str:

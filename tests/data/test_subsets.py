@@ -32,21 +32,21 @@ class TestLimit:
 
 class TestHoldOut:
     def test_parts_the_images(self):
-        train, held = hold_out(numbered(200), 0.1)
+        train, held = hold_out(numbered(200), 0.1, 1000)
         one, other = numbers_of(train), numbers_of(held)
         assert len(other) == 20
         assert sorted(one + other) == list(range(200))
         assert (one, other) == (sorted(one), sorted(other))
 
     def test_is_always_the_same(self):
-        assert numbers_of(hold_out(numbered(200), 0.1)[1]) == numbers_of(
-            hold_out(numbered(200), 0.1)[1]
+        assert numbers_of(hold_out(numbered(200), 0.1, 1000)[1]) == numbers_of(
+            hold_out(numbered(200), 0.1, 1000)[1]
         )
 
     @pytest.mark.parametrize(("n", "fraction", "held"), [(79, 0.1, 8), (74, 0.1, None)])
     def test_fewer_than_8_are_not_held_out(self, n, fraction, held):
         images = numbered(n)
-        train, other = hold_out(images, fraction)
+        train, other = hold_out(images, fraction, None)
         if held is None:
             assert other is None
             assert train is images
@@ -54,10 +54,10 @@ class TestHoldOut:
             assert (len(train), len(other)) == (n - held, held)
 
     def test_nothing_is_held_out_on_request(self):
-        assert hold_out(numbered(500), 0.0)[1] is None
+        assert hold_out(numbered(500), 0.0, None)[1] is None
 
     def test_at_most_1000(self):
-        train, held = hold_out(numbered(3000), 0.5)
+        train, held = hold_out(numbered(3000), 0.5, 1000)
         assert (len(train), len(held)) == (2000, 1000)
 
 

@@ -43,7 +43,12 @@ class Slope:
     ) -> SimpleNamespace:
         values = network(batch.images)
         terms = {"square": values.square().mean(), "size": values.abs().mean()}
-        return SimpleNamespace(terms=terms, embeddings=values.detach(), normalizer=None)
+        return SimpleNamespace(
+            terms=terms,
+            embeddings=values.detach(),
+            normalizer=None,
+            predicted=(batch.images.flatten(1) > 3).float(),
+        )
 
     def amounts(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         return dict.fromkeys(self.term_weights, torch.tensor(float(len(batch))))
@@ -194,6 +199,7 @@ def test_a_batch_in_parts_makes_the_step_of_the_whole(num_images: int, parts: in
     # Of a step of 9 times a gradient near 60: the same to rounding.
     assert parted.network.weight.item() == pytest.approx(whole.network.weight.item(), rel=1e-5)
     assert set(other) == set(one)
+    assert float(one["rotation_accuracy"]) == pytest.approx((num_images - 3) / num_images)
     for name, value in one.items():
         assert float(other[name]) == pytest.approx(float(value), rel=1e-5)
     [(indices, embeddings)] = parted.updates

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn.losses.rotation import pu_weights, rotation_loss
+from quarterturn.losses.rotation import predicted_turns, pu_weights, rotation_loss
 
 
 def plain_loss(logits: np.ndarray, weights: np.ndarray | None) -> float:
@@ -35,6 +35,13 @@ def test_value_by_hand():
     right, wrong = math.log(math.exp(2) + 3) - 2, math.log(math.exp(2) + 3)
     assert rotation_loss(logits).item() == pytest.approx((3 * right + wrong) / 4, rel=1e-6)
     assert rotation_loss(torch.zeros(5, 4, 4)).item() == pytest.approx(math.log(4), rel=1e-6)
+
+
+def test_predicted_turns_are_counted_copy_by_copy():
+    logits = 2 * torch.eye(4)[[0, 1, 2, 0]][None]
+    assert predicted_turns(logits).tolist() == [[1, 1, 1, 0]]
+    views = torch.eye(4)[torch.tensor([[3, 3], [1, 0]])]  # two images in two views each
+    assert predicted_turns(views, torch.tensor([[3, 2], [1, 1]])).tolist() == [[1, 0], [1, 0]]
 
 
 def test_sum_is_divided_by_4b_not_by_the_weights():

@@ -1,3 +1,4 @@
+import math
 import random
 
 import numpy as np
@@ -19,7 +20,7 @@ from quarterturn.pretraining.diagnostics import (
     COLLAPSED_SPREAD,
     collapse_warning,
     diagnose,
-    fresh_head_accuracy,
+    fresh_head,
     rotation_accuracy,
 )
 
@@ -77,18 +78,22 @@ class TestFigures:
 
     def test_fresh_head_on_what_does_not_turn(self):
         values = torch.randn(40, 1, 6, generator=torch.Generator().manual_seed(0))
-        assert fresh_head_accuracy(values.expand(40, 4, 6)) == 0.25
+        accuracy, loss = fresh_head(values.expand(40, 4, 6))
+        assert accuracy == 0.25
+        assert loss == pytest.approx(math.log(4), abs=1e-3)
 
     def test_fresh_head_on_a_turn_in_hiding(self):
         generator = torch.Generator().manual_seed(0)
         values = torch.randn(40, 1, 6, generator=generator).repeat(1, 4, 1)
         mixing = torch.randn(4, 6, generator=generator) * 5
-        assert fresh_head_accuracy(values + torch.eye(4) @ mixing) > 0.95
+        accuracy, loss = fresh_head(values + torch.eye(4) @ mixing)
+        assert accuracy > 0.95
+        assert 0 < loss < 0.2
 
     def test_fresh_head_is_tested_on_other_images(self):
         # Noise wide enough to learn every training copy by heart; on others it is chance.
         values = torch.randn(30, 4, 300, generator=torch.Generator().manual_seed(0))
-        assert 0.05 < fresh_head_accuracy(values) < 0.45
+        assert 0.05 < fresh_head(values)[0] < 0.45
 
 
 class TestDiagnose:
@@ -96,31 +101,46 @@ class TestDiagnose:
         found = dict(diagnose(decoupled(edges, colours), with_sky(40), crop))
         assert list(found) == [
             "rotation_accuracy",
+            "rotation_loss",
             "leakage_same_head",
+            "leakage_same_head_loss",
             "leakage_fresh_head",
+            "leakage_fresh_head_loss",
+            "invariance_loss",
             "spread",
             "effective_rank",
         ]
         assert found["rotation_accuracy"] == 1.0
         assert found["leakage_same_head"] == 0.25
         assert found["leakage_fresh_head"] == 0.25
+        assert found["rotation_loss"] < math.log(4) < found["leakage_same_head_loss"] + 1e-4
+        assert found["leakage_fresh_head_loss"] == pytest.approx(math.log(4), abs=1e-3)
+        assert found["invariance_loss"] == 0.0
 
     def test_a_half_that_holds_the_turn_leaks(self, with_sky, crop):
         found = dict(diagnose(decoupled(colours, edges), with_sky(40), crop))
         assert found["rotation_accuracy"] == 0.25
         assert found["leakage_same_head"] == 1.0
         assert found["leakage_fresh_head"] == 1.0
+        assert found["leakage_fresh_head_loss"] < 0.1
+        assert found["leakage_same_head_loss"] < math.log(4) <= found["rotation_loss"] + 1e-4
+        assert found["invariance_loss"] > 0.01
 
     def test_a_head_that_says_always_the_same(self, with_sky, crop):
         network = decoupled(edges, colours)
         network.rotation_head.bias.data[2] = 100.0
-        assert dict(diagnose(network, with_sky(20), crop))["rotation_accuracy"] == 0.25
+        assert (
+            dict(diagnose(network, with_sky(20), crop))["rotation_accuracy", "rotation_loss"]
+            == 0.25
+        )
 
     def test_rotnet_has_only_rotation_diagnostics(self, with_sky, crop):
         network = RotationNetwork(Fixed(edges))
         network.rotation_head.weight.data = torch.eye(4)
         network.rotation_head.bias.data.zero_()
-        assert dict(diagnose(network, with_sky(20), crop)) == {"rotation_accuracy": 1.0}
+        found = dict(diagnose(network, with_sky(20), crop))
+        assert list(found) == ["rotation_accuracy", "rotation_loss"]
+        assert found["rotation_accuracy"] == 1.0
 
     def test_instance_has_only_embedding_diagnostics(self, random_images, crop):
         network = InstanceNetwork(Fixed(edges), 4)

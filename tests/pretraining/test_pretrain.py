@@ -42,6 +42,9 @@ def test_a_run_directory_holds_what_it_promises(digits_run: Run) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     last = [line for line in lines if line["kind"] == "train"][-1]
     assert last["loss"] == pytest.approx(last["rotation"] + last["invariance"] + last["instance"])
+    accuracies = [line["rotation_accuracy"] for line in lines if line["kind"] == "train"]
+    assert all(0 < accuracy <= 1 for accuracy in accuracies)
+    assert accuracies[-1] > 0.3  # of guessing: 0.25
     measured = [line for line in lines if line["kind"] == "diagnostics"][-1]
     assert 0.25 < measured["rotation_accuracy"] <= 1
     assert {"leakage_same_head", "leakage_fresh_head", "spread"} <= measured.keys()
@@ -91,6 +94,9 @@ def test_the_other_methods_run(method: str, tmp_path: Path) -> None:
     run = pretrain("digits", out=tmp_path / "run", method=method, **settings)
     measured = run.read_metrics("diagnostics")[-1]
     assert ("rotation_accuracy" in measured) == (method == "rotnet")
+    assert ("rotation_loss" in measured) == (method == "rotnet")
+    trained = run.read_metrics("train")[-1]
+    assert ("rotation_accuracy" in trained) == (method == "rotnet")
     assert ("spread" in measured) == (method == "instance")
     assert "leakage_same_head" not in measured
 

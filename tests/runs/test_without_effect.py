@@ -19,6 +19,7 @@ SEMANTIC = {"balance_semantic": True}
     [
         (DRW, 4, [f"{WEIGHTS} within 4 epochs, so nothing is weighted by --reweight drw"]),
         (DRW, 5, []),
+        ({**DRW, "diagnostics_images": "all"}, 5, ["--diagnostics-images all has no effect"]),
         ({**DRW, "reweight": "always"}, 1, []),
         ({**DRW, "reweight_from": 0.75}, 4, []),
         ({**DRW, "reweight_from_epoch": 4}, 4, ["--reweight-from 1 is never reached"]),

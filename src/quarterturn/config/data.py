@@ -9,6 +9,7 @@ from quarterturn.config.bounds import (
     CountOrZero,
     Fraction,
     FractionBelowOne,
+    ImageCount,
     Positive,
     PositiveFraction,
     Side,
@@ -29,8 +30,11 @@ class DataConfig(SampleOptions, ImageFileOptions):
 
     holdout: FractionBelowOne = 0.05
     """Fraction held out where the data has no val or test split of its own: by pretrain for
-    diagnostics (at most 1,000 images; 0 for none), by finetune of each class, by --seed, to be
-    tested on."""
+    diagnostics (at most --diagnostics-images; 0 for none), by finetune of each class, by --seed, to
+    be tested on."""
+    diagnostics_images: ImageCount | Literal["all"] = 1000
+    """Held-out images that pretrain measures on at most, of the val or test split too; all is for
+    the figures of papers, and costs time at each measurement."""
     verify: bool = False
     """Decode every file in full before the training starts, not only its header."""
     image_size: Annotated[Side, COMMON] = 128

@@ -8,7 +8,7 @@ from pathlib import Path
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.sources import MIN_IMAGES, Source, open_source
-from quarterturn.data.subsets import MAX_HELD_OUT, cut_long_tail, hold_out, limit_images
+from quarterturn.data.subsets import cut_long_tail, hold_out, limit_images
 from quarterturn.errors import DataError
 
 
@@ -49,15 +49,14 @@ def select_images(
     """Open DATA and split it by the settings.
 
     A long tail is cut first and reads the labels; nothing else here does. The held-out images are
-    those of the data's test split if it has at least 8 images (1,000 of them at most), else a
-    fraction of the training images.
+    those of the data's test split if it has at least 8 images, else a fraction of the training
+    images; of either at most ``diagnostics_images``.
 
     Args:
         data: DATA as the user wrote it.
         settings: Which images to take.
         index: Folder of the header index; see `open_source`.
         download: Fetch a named data set that is missing.
-
 
     Raises:
         DataError: DATA cannot be read, or too few images are left.
@@ -78,10 +77,11 @@ def select_images(
                 f"{MIN_IMAGES} are needed"
             )
     chosen = limit_images(train, settings.limit)
+    most = None if settings.diagnostics_images == "all" else settings.diagnostics_images
     if source.test is not None and len(source.test) >= MIN_IMAGES:
-        held_out: ImageSet | None = limit_images(source.test, MAX_HELD_OUT)
+        held_out: ImageSet | None = limit_images(source.test, most)
         return Selection(source, chosen, chosen, held_out, False, labels_read)
-    train, held_out = hold_out(chosen, settings.holdout)
+    train, held_out = hold_out(chosen, settings.holdout, most)
     if len(train) < MIN_IMAGES:
         raise DataError(
             f"--holdout {settings.holdout} leaves {len(train)} training images; at least "

@@ -15,7 +15,6 @@ from quarterturn.randomness import permutation
 
 SELECTION_SEED = 0
 """Fixed, so that runs with different seeds train on the same images."""
-MAX_HELD_OUT = 1000
 MIN_HELD_OUT = 8
 
 
@@ -66,17 +65,21 @@ def limit_images(images: ImageSet, limit: int | None) -> ImageSet:
     return images.subset(np.sort(chosen.numpy()))
 
 
-def hold_out(images: ImageSet, fraction: float) -> tuple[ImageSet, ImageSet | None]:
-    """Split images into those to train on and at most 1,000 for diagnostics.
+def hold_out(
+    images: ImageSet, fraction: float, most: int | None
+) -> tuple[ImageSet, ImageSet | None]:
+    """Split images into those to train on and those for diagnostics.
 
     Args:
         images: All images.
         fraction: Share to hold out.
+        most: Images to hold out at most; None for no bound.
 
     Returns:
         (training, held out); the second is None if fewer than 8 images would be held out.
     """
-    num_held = min(round(len(images) * fraction), MAX_HELD_OUT)
+    num_held = round(len(images) * fraction)
+    num_held = num_held if most is None else min(num_held, most)
     if num_held < MIN_HELD_OUT:
         return images, None
     order = permutation(len(images), SELECTION_SEED, "hold-out").numpy()

@@ -41,6 +41,10 @@ class StepOutput(Protocol):
     def normalizer(self) -> Tensor | None:
         """A scalar for `Learner.after_step`, or None."""
 
+    @property
+    def predicted(self) -> Tensor | None:
+        """1 for each view whose turn is predicted, else 0; None without a rotation head."""
+
 
 class Learner(Protocol):
     """What the loop needs of a method; see `quarterturn.methods.base.Method`."""
@@ -249,13 +253,13 @@ def training_step(
         parts: Compute the batch in this many parts, whose gradients add up.
 
     Returns:
-        The loss and its terms, over all processes, on the device.
+        The loss and its terms, over all processes, on the device; and the rotation accuracy.
     """
     method, runtime, step = training.method, training.runtime, training.step
     done = progress(step / training.batches.steps_per_epoch, training.epochs)
     training.optimizer.zero_grad(set_to_none=True)
     pieces = batch.split(parts)
-    values, embeddings, normalizers = [], [], []
+    values, embeddings, normalizers, predicted = [], [], [], []
     for number, (piece, share) in enumerate(
         zip(pieces, shares(training, pieces, done), strict=True), start=1
     ):
@@ -273,6 +277,8 @@ def training_step(
             embeddings.append(output.embeddings)
         if output.normalizer is not None:
             normalizers.append(output.normalizer)
+        if output.predicted is not None:
+            predicted.append(output.predicted)
     with timed("optimizer"):
         if training.settings.clip_gradient:
             nn.utils.clip_grad_norm_(network.parameters(), training.settings.clip_gradient)
@@ -283,7 +289,17 @@ def training_step(
         with timed("bank"):
             method.after_step(indices, rows, normalizer)
     means = runtime.mean(torch.stack(values).sum(dim=0))
-    return dict(zip(["loss", *output.terms], means, strict=True))
+    found = dict(zip(["loss", *output.terms], means, strict=True))
+    return found | _rotation_accuracy(predicted, runtime)
+
+
+def _rotation_accuracy(predicted: list[Tensor], runtime: Runtime) -> dict[str, Tensor]:
+    """The share of all processes' views whose turn is predicted; stays on the device."""
+    if not predicted:
+        return {}
+    views = torch.cat([of.flatten() for of in predicted])
+    right, all_views = runtime.mean(torch.stack([views.sum(), torch.ones_like(views).sum()]))
+    return {"rotation_accuracy": right / all_views}
 
 
 def shares(training: Training[L], pieces: list[Batch], progress: float) -> list[dict[str, Tensor]]:

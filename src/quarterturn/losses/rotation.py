@@ -77,6 +77,21 @@ def turn_loss(
     return per_view.sum() / len(targets)
 
 
+def predicted_turns(logits: Tensor, turns: Tensor | None = None) -> Tensor:
+    """Which turns are predicted, to count the accuracy by.
+
+    Args:
+        logits: (B, 4, 4), copy by class; or (B, L, 4), view by class.
+        turns: (B, L) those of the views; None for copies in all four.
+
+    Returns:
+        (B, 4) or (B, L), 1 where the turn is predicted, else 0.
+    """
+    if turns is None:
+        turns = torch.arange(4, device=logits.device)
+    return (logits.detach().argmax(dim=-1) == turns).float()
+
+
 def pu_weights(p_upright: Tensor, gamma: float = 2.0) -> Tensor:
     """Weights of the rotation loss from positive-unlabelled learning.
 

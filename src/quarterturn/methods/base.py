@@ -72,11 +72,14 @@ class StepOutput:
             `Method.term_weights`.
         embeddings: (B, E) for the memory bank, detached; None for methods without one.
         normalizer: Z of the NCE loss where this step has estimated it; else None.
+        predicted: (B, L) 1 for each view whose turn is predicted, else 0, detached; None without a
+            rotation head.
     """
 
     terms: dict[str, Tensor]
     embeddings: Tensor | None = None
     normalizer: Tensor | None = None
+    predicted: Tensor | None = None
 
 
 class Network(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
 from quarterturn.losses.invariance import invariance_loss
-from quarterturn.losses.rotation import pu_weights, rotation_loss
+from quarterturn.losses.rotation import predicted_turns, pu_weights, rotation_loss
 from quarterturn.losses.weights import late_weights
 from quarterturn.methods.balance import PretextBalance, build_balance
 from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
@@ -125,7 +125,7 @@ class Decoupling(Method):
             "invariance": invariance_loss(invariant, image_weights),
             "instance": instance,
         }
-        return StepOutput(terms, embedding.detach(), normalizer)
+        return StepOutput(terms, embedding.detach(), normalizer, predicted_turns(logits))
 
 
 def build_network(config: Config, backbone: Backbone, num_classes: int) -> DecoupledNetwork:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
 from quarterturn.errors import ConfigError
-from quarterturn.losses.rotation import pu_weights, turn_loss
+from quarterturn.losses.rotation import predicted_turns, pu_weights, turn_loss
 from quarterturn.losses.teacher import teacher_loss
 from quarterturn.losses.weights import late_weights
 from quarterturn.methods.balance import PretextBalance, build_balance
@@ -119,7 +119,10 @@ class Distillation(Method):
             None if weights is None else weights[batch.indices].gather(1, turns),
             **self.balance.rotation_arguments(batch.indices, progress, turns),
         )
-        return StepOutput({"teacher": teacher_loss(predicted, target), "rotation": rotation})
+        return StepOutput(
+            {"teacher": teacher_loss(predicted, target), "rotation": rotation},
+            predicted=predicted_turns(logits[:, None], turns),
+        )
 
     def amounts(self, batch: Batch, progress: float = 0.0) -> dict[str, Tensor]:
         """See `Method.amounts`."""

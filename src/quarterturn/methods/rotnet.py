@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from quarterturn.data.batches import Batch
-from quarterturn.losses.rotation import pu_weights, rotation_loss
+from quarterturn.losses.rotation import predicted_turns, pu_weights, rotation_loss
 from quarterturn.losses.weights import late_weights
 from quarterturn.methods.balance import PretextBalance, build_balance
 from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
@@ -71,8 +71,10 @@ class RotNet(Method):
         weights = late_weights(self.copy_weights, self.noise_aware_from, progress)  # (N, 4)
         batch_weights = None if weights is None else weights[batch.indices]
         balance = self.balance.rotation_arguments(batch.indices, progress)
+        logits = network(batch.images)
         return StepOutput(
-            {"rotation": rotation_loss(network(batch.images), batch_weights, **balance)}
+            {"rotation": rotation_loss(logits, batch_weights, **balance)},
+            predicted=predicted_turns(logits),
         )
 
 

@@ -17,7 +17,7 @@ from quarterturn.data.view_batches import ViewBatch
 from quarterturn.data.view_law import ViewLaw
 from quarterturn.losses.contrast import contrastive_loss
 from quarterturn.losses.invariance import invariance_loss
-from quarterturn.losses.rotation import pu_weights, turn_loss
+from quarterturn.losses.rotation import predicted_turns, pu_weights, turn_loss
 from quarterturn.losses.weights import late_weights
 from quarterturn.methods.balance import PretextBalance, build_balance
 from quarterturn.methods.base import Method, Network, StepOutput, TrainingFacts
@@ -135,8 +135,9 @@ class ViewLearning(Method):
         assert isinstance(batch, ViewBatch)
         logits, compared, embeddings = network(batch.images, batch.small)
         margins, image_weights = self.balance.image_margins_and_weights(batch.indices, progress)
-        terms = {}
+        terms, predicted = {}, None
         if logits is not None:
+            predicted = predicted_turns(logits, batch.turns)
             weights = late_weights(self.view_weights, self.noise_aware_from, progress)  # (N, 4)
             terms["rotation"] = turn_loss(
                 logits,
@@ -154,7 +155,7 @@ class ViewLearning(Method):
             margins=margins,
             weights=image_weights,
         )
-        return StepOutput(terms)
+        return StepOutput(terms, predicted=predicted)
 
     def amounts(self, batch: Batch, progress: float = 0.0) -> dict[str, Tensor]:
         """See `Method.amounts`."""

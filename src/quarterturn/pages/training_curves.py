@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,19 @@ from quarterturn.pages.tables import number, percent
 Lines = list[dict[str, Any]]
 
 NOT_TERMS = frozenset(
-    {"kind", "step", "epoch", "learning_rate", "loss", "images_per_s", "elapsed_s"}
+    {
+        "kind",
+        "step",
+        "epoch",
+        "learning_rate",
+        "loss",
+        "rotation_accuracy",
+        "images_per_s",
+        "elapsed_s",
+    }
 )
+CHANCE_LOSS = math.log(4)
+"""Cross-entropy of guessing one of four turns, in nats."""
 UNITS = {
     "rotation": " (nats)",
     "invariance": " (squared error)",
@@ -36,7 +48,7 @@ UNITS = {
 
 
 def loss_curves(train_lines: Lines) -> Figure | None:
-    """The loss, its terms, the learning rate and the pace, each in a panel of its own.
+    """The loss, its terms, rotation accuracy, learning rate and pace, each in a panel of its own.
 
     Args:
         train_lines: The ``train`` lines of metrics.jsonl.
@@ -56,6 +68,11 @@ def loss_curves(train_lines: Lines) -> Figure | None:
         # A single term is the total, but for its weight.
         *([("loss", "total loss", INK)] if len(terms) != 1 else []),
         *((t, f"{t} loss{UNITS.get(t, '')}", COLOURS.get(t, INK)) for t in terms),
+        *(
+            [("rotation_accuracy", "rotation accuracy (% of training views)", COLOURS["rotation"])]
+            if "rotation_accuracy" in train_lines[0]
+            else []
+        ),
         ("learning_rate", "learning rate", FAINT),
         ("images_per_s", "images a second", FAINT),
     ]
@@ -67,6 +84,10 @@ def loss_curves(train_lines: Lines) -> Figure | None:
         axes.set_title(title)
         if key in ("learning_rate", "images_per_s"):
             _from_zero(axes)
+        if key == "rotation_accuracy":
+            axes.axhline(CHANCE, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+            axes.set_ylim(0, 1.02)
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
     first, last = train_lines[0], train_lines[-1]
     return Figure(
@@ -101,6 +122,9 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
         "rotation_accuracy",
         "leakage_fresh_head",
         "leakage_same_head",
+        "rotation_loss",
+        "leakage_fresh_head_loss",
+        "leakage_same_head_loss",
         "spread",
         "effective_rank",
     )
@@ -136,6 +160,15 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
             borderaxespad=0,
         )
 
+    def draw_losses(axes: Axes) -> None:
+        for key, _, colour, style in turns:
+            of = "rotation_loss" if key == keys[0] else f"{key}_loss"
+            if of in series:
+                _curve(axes, epochs, series[of], colour, style=style, marker="o")
+        axes.axhline(CHANCE_LOSS, color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+        axes.set_title("cross-entropy of the same (nats)")
+        _from_zero(axes)
+
     def draw_spread(axes: Axes) -> None:
         _curve(axes, epochs, series["spread"], COLOURS["instance"], marker="o")
         axes.set_title("spread (0 to 1)")
@@ -148,6 +181,7 @@ def diagnostic_curves(lines: Lines) -> Figure | None:
 
     if turns:
         panels.append(draw_turns)
+    panels += [draw_losses] if "rotation_loss" in series else []
     panels += [draw_spread] if "spread" in series else []
     panels += [draw_rank] if "effective_rank" in series else []
     if not panels:
@@ -230,7 +264,8 @@ def _diagnostic_captions(series: dict[str, list[float | None]]) -> list[str]:
 def _show(key: str, value: float | None) -> str:
     if value is None:
         return "not measured"
-    return number(value) if key in ("spread", "effective_rank") else percent(value)
+    is_share = not key.endswith("_loss") and key not in ("spread", "effective_rank")
+    return percent(value) if is_share else number(value)
 
 
 def _curve(

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import log_loss
 from torch import Tensor
 
 from quarterturn.config import DataConfig, MethodOptions
 from quarterturn.data.imageset import ImageSet
 from quarterturn.features.extraction import extract
+from quarterturn.losses.invariance import invariance_loss
+from quarterturn.losses.rotation import predicted_turns, rotation_loss
 from quarterturn.methods.base import Network
 from quarterturn.methods.discrimination_options import DiscriminationOptions
 from quarterturn.metrics.embeddings import effective_rank, embedding_spread
@@ -49,10 +52,13 @@ def diagnose(
 
     Yields:
         ``rotation_accuracy``: by the rotation head, on all four copies of each image.
+        ``rotation_loss``: its cross-entropy there, without weights and margins; 1.39 is chance.
         ``leakage_same_head``: accuracy of that same trained head on the invariant half (the
-        paper's figure); 0.25 is chance.
+        paper's figure); 0.25 is chance. ``leakage_same_head_loss``: its cross-entropy.
         ``leakage_fresh_head``: accuracy of a new linear classifier on each copy's invariant half,
-        trained on one half of the images and tested on the other.
+        trained on one half of the images and tested on the other. ``leakage_fresh_head_loss``: its
+        cross-entropy.
+        ``invariance_loss``: the squared distance of the copies' invariant halves from their mean.
         ``spread`` and ``effective_rank`` of the embeddings; see `quarterturn.metrics.embeddings`.
     """
     was_training = network.training
@@ -86,12 +92,19 @@ def _measure(
     )
     features = torch.from_numpy(found.values).to(device)  # (n, 4, D)
     if network.rotation_head is not None:
-        yield "rotation_accuracy", rotation_accuracy(network.rotation_logits(features))
+        logits = network.rotation_logits(features)
+        yield "rotation_accuracy", rotation_accuracy(logits)
+        yield "rotation_loss", float(rotation_loss(logits))
     if network.decoupled:
         invariant = network.parts(features)["invariant"]  # (n, 4, D/2)
         assert network.rotation_head is not None
-        yield "leakage_same_head", rotation_accuracy(network.rotation_head(invariant))
-        yield "leakage_fresh_head", fresh_head_accuracy(invariant)
+        logits = network.rotation_scale * network.rotation_head(invariant)
+        yield "leakage_same_head", rotation_accuracy(logits)
+        yield "leakage_same_head_loss", float(rotation_loss(logits))
+        accuracy, loss = fresh_head(invariant)
+        yield "leakage_fresh_head", accuracy
+        yield "leakage_fresh_head_loss", loss
+        yield "invariance_loss", float(invariance_loss(invariant))
     if network.embedding_head is not None:
         views = features.mean(dim=1) if network.embeds_all_turns else features[:, 0]
         embeddings = network.embed(views).cpu()
@@ -101,11 +114,15 @@ def _measure(
 
 def rotation_accuracy(logits: Tensor) -> float:
     """Share of copies whose turn is predicted: (n, 4, 4) logits, copy by class."""
-    return float((logits.argmax(dim=2).cpu() == torch.arange(4)).float().mean())
+    return float(predicted_turns(logits.cpu()).mean())
 
 
-def fresh_head_accuracy(invariant: Tensor) -> float:
-    """How well a new linear classifier reads the turn off (n, 4, D/2) invariant halves."""
+def fresh_head(invariant: Tensor) -> tuple[float, float]:
+    """Accuracy and cross-entropy of a new linear classifier of the turn.
+
+    Args:
+        invariant: (n, 4, D/2) invariant halves that it reads the turn off.
+    """
     values = invariant.cpu().numpy()
     # Every other image: held-out images come folder by folder, and both parts should have all.
     train, test = values[::2], values[1::2]
@@ -115,7 +132,8 @@ def fresh_head_accuracy(invariant: Tensor) -> float:
 
     head = linear_classifier(*flat(train), FRESH_HEAD_ITERATIONS)
     features, turns = flat(test)
-    return float((head.predict(features) == turns).mean())
+    loss = log_loss(turns, head.predict_proba(features), labels=np.arange(4))
+    return float((head.predict(features) == turns).mean()), float(loss)
 
 
 def collapse_warning(values: dict[str, float], method: MethodOptions) -> str | None:

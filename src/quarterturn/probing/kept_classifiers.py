@@ -1,8 +1,8 @@
 """Trained classifiers in ``RUN/classifiers``, to test them again without training them again.
 
 A folder there is of one training protocol on one collection. It holds ``set.json``, what is there
-in words; a file for each classifier; and ``images.npz``, by which other data is told from the
-images that the classifiers were trained with.
+in words; a file for each classifier; and ``images.npz``, which distinguishes other data
+from the images that the classifiers were trained with.
 
 Shapes: n images; C classes.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quarterturn.config import DataConfig
 from quarterturn.engine.schedule import first_epoch
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
@@ -29,6 +30,11 @@ def options_without_effect(config: Config) -> list[str]:
         )
     if isinstance(config.method, ClassifierOptions):
         late = {"--reweight drw": config.method.reweight == "drw"}
+        if (most := config.data.diagnostics_images) != DataConfig().diagnostics_images:
+            found.append(
+                f"--diagnostics-images {most} has no effect: a classifier is tested on all of the "
+                "test images"
+            )
     else:
         late = {
             "--balance-turns": imbalance.balance_turns,
