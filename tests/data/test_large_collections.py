@@ -76,6 +76,19 @@ def test_batches_are_the_same_and_fill_in_the_sizes(photos, monkeypatch, workers
     np.testing.assert_array_equal(images.sizes, complete.sizes)
 
 
+def test_fingerprint_and_bytes_are_those_before_a_training(photos, monkeypatch):
+    complete = whole(photos, monkeypatch).train
+    source = open_source(str(photos))
+    images, left = source.train, not_asked(source)
+    batches = iter(TrainingBatches(images, CROP, batch_size=16, seed=3).epoch(0))
+    seen = {int(i) for i in next(batches).indices}
+    assert seen & set(left)
+    assert set(not_asked(source)) == set(left) - seen  # asked of the files that were read, only
+    assert images.fingerprint() == complete.fingerprint()
+    on_disk = [images.path(i).stat().st_size for i in range(N)]
+    assert images.num_bytes.tolist() == complete.num_bytes.tolist() == on_disk
+
+
 def test_unreadable_files_are_found_when_they_are_decoded(photos):
     outside = not_asked(open_source(str(photos)))[:2]
     names = [open_source(str(photos)).train.names[i] for i in outside]

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from quarterturn.data.batches import Normalise
+from quarterturn.data.normalisation import Normalise
 from quarterturn.errors import ConfigError
 from quarterturn.runs import Run
 from quarterturn.weights.caffe import export_caffe, pools_agree

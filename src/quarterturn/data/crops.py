@@ -95,8 +95,9 @@ def crop_file_image(
         resized = resized.crop((right, down, right + side, down + side))  # black outside
     if flip:
         resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    pixels = torch.frombuffer(bytearray(resized.tobytes()), dtype=torch.uint8)
-    return pixels.view(side, side, 3).permute(2, 0, 1)
+    # Channel by channel: torch takes four times as long to sort interleaved ones.
+    channels = b"".join(resized.tobytes("raw", channel) for channel in "RGB")
+    return torch.frombuffer(bytearray(channels), dtype=torch.uint8).view(3, side, side)
 
 
 def _reduction(original: int, decoded: int) -> float:

@@ -9,7 +9,6 @@ from PIL import Image
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import Normalise
 from quarterturn.data.crop_plans import centre_crops
 from quarterturn.data.crops import Box, crop_file_image, shrink_for
 from quarterturn.data.image_file import (
@@ -19,6 +18,7 @@ from quarterturn.data.image_file import (
     read_upright,
     upright_rgb,
 )
+from quarterturn.data.normalisation import Normalise
 from quarterturn.data.wide_values import Levels
 from quarterturn.errors import DataError
 

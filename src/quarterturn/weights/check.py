@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import Normalise
+from quarterturn.data.normalisation import Normalise
 from quarterturn.errors import CheckpointError
 from quarterturn.randomness import uniforms
 
