@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from quarterturn.data.file_table import FileTable, unknown_rows
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.image_file import (
     READABLE,
@@ -135,7 +136,7 @@ def test_pillows_limit_neither_warns_nor_refuses(photos, recwarn, monkeypatch):
 
 def test_verify_does_not_decode_what_is_too_large(photos):
     index = HeaderIndex("x", verify=True, max_pixels=100)
-    facts = index.inspect([str(photos / "00.png")])
+    facts = index.inspect(FileTable(str(photos), ["00.png"], unknown_rows(1)), [0])
     assert facts.table[0, 3:].tolist() == [12, 16]
     with pytest.raises(UnreadableImageError, match="--max-pixels 100"):
         read_image(photos / "00.png", decoding=Decoding(max_pixels=100))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quarterturn.data.named_sources import NAMED_SOURCES
+from quarterturn.data.shard_files import is_pattern, some_exist
 
 DIGITS = "digits"
 
@@ -51,6 +52,8 @@ def is_there(data: str) -> bool:
     named = split_name(data)
     is_named = named is not None and named.name in NAMED_SOURCES
     place = named.root if named is not None and is_named else Path(data).expanduser()
+    if is_pattern(str(place)):
+        return some_exist(str(place))
     return data == DIGITS or place.exists()
 
 
@@ -59,4 +62,5 @@ def short_name(data: str) -> str:
     named = split_name(data)
     if named is not None and named.name in NAMED_SOURCES:
         return f"{named.name}-{named.root.resolve().name}"
-    return "-".join(Path(locate(data)).with_suffix("").parts[-2:])
+    words = "-".join(Path(locate(data)).with_suffix("").parts[-2:])
+    return re.sub(r"[{}*?\[\],]+", "_", words) if is_pattern(data) else words

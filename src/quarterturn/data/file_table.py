@@ -13,11 +13,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.data.encoded_image import EncodedImage
 from quarterturn.data.image_file import irregular
 from quarterturn.progress import stage
 
@@ -32,6 +34,7 @@ FILES_PER_TASK = 250
 Stat = tuple[int, int, int]
 """Size in bytes and times of a file, in the columns' order; zeros where there is none."""
 Rows = NDArray[np.int64]
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -51,13 +54,39 @@ class FileTable:
     names: Sequence[str]
     rows: Rows
 
+    are_files: ClassVar[bool] = True
+    """Whether each image is a file of its own."""
+
+    def key(self, number: int) -> str:
+        """What tells an image from all others on this machine: its absolute path."""
+        return os.path.join(self.root, self.names[number])
+
+    def encoded(self, number: int) -> EncodedImage:
+        """Where the bytes of an image are.
+
+        Raises:
+            UnreadableImageError: It is in a larger file, and cannot be taken out of it.
+        """
+        return Path(self.key(number))
+
+    def stat(self, number: int) -> Stat:
+        """Size in bytes and times of an image, as they are now; zeros for one that is gone."""
+        return read_stat(self.key(number))
+
+    def stats(self, numbers: Sequence[int], missing: dict[int, str]) -> Rows:
+        """(n, 3) `stat` of several; the place in ``numbers`` of a missing one to the reason."""
+        return read_stats([self.key(number) for number in numbers], missing)
+
+    def spared(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of a random sample of images whose headers can be read without much else."""
+        return numbers
+
     def asked(self, numbers: NDArray[np.int64]) -> Rows:
         """The rows of files, with sizes in bytes and times; 0 for those that are gone."""
         unknown = numbers[self.rows[numbers, BYTES] == NOT_ASKED]
         if len(unknown):
-            paths = [os.path.join(self.root, self.names[i]) for i in unknown.tolist()]
-            with stage("sizes of files", total=len(paths), weight=0):
-                self.rows[unknown, :HEIGHT] = read_stats(paths, {})
+            with stage("sizes of files", total=len(unknown), weight=0):
+                self.rows[unknown, :HEIGHT] = self.stats(unknown.tolist(), {})
         return self.rows[numbers]
 
 
@@ -99,12 +128,14 @@ def _stat(path: str) -> Stat | str:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def in_threads(read: Callable[[str], Result], paths: Sequence[str]) -> Iterator[Result]:
-    """``read`` of each path, in order, by threads that wait for the disk at the same time.
+def in_threads(
+    read: Callable[[Item], Result], items: Sequence[Item], per_task: int = FILES_PER_TASK
+) -> Iterator[Result]:
+    """``read`` of each file, in order, by threads that wait for the disk at the same time.
 
-    Paths are handed out in batches: a million tasks of one file each would take a gigabyte.
+    Files are handed out in batches: a million tasks of one file each would take a gigabyte.
     """
-    parts = [paths[i : i + FILES_PER_TASK] for i in range(0, len(paths), FILES_PER_TASK)]
+    parts = [items[i : i + per_task] for i in range(0, len(items), per_task)]
     with ThreadPoolExecutor(NUM_THREADS) as pool:
-        for results in pool.map(lambda part: [read(path) for path in part], parts):
+        for results in pool.map(lambda part: [read(item) for item in part], parts):
             yield from results

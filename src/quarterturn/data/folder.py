@@ -29,7 +29,7 @@ def index_folder(root: Path, index: HeaderIndex) -> IndexedFiles:
     """
     names, ignored = list_images(root)
     files = index_files(root, names, index)
-    labels, class_names, unlabelled = _labels_of(files.images.names)
+    labels, class_names, unlabelled = folder_labels(files.images.names)
     images = replace(files.images, labels=labels, class_names=class_names, unlabelled=unlabelled)
     return replace(files, images=images, ignored=ignored)
 
@@ -49,6 +49,12 @@ def list_images(root: Path) -> tuple[list[str], Counter[str]]:
             else:
                 ignored[_suffix(name) or "(no suffix)"] += 1
     return names, ignored
+
+
+def list_files(root: Path) -> Iterator[str]:
+    """The names of all files below a folder but hidden ones, in the order of `list_images`."""
+    for below, files in _walk(root):
+        yield from (below + name for name in files if not name.startswith("."))
 
 
 def is_image_name(name: str) -> bool:
@@ -105,7 +111,7 @@ def _with_parents(folder: str) -> set[str]:
     return {folder, *map(str, Path(folder).parents)}
 
 
-def _labels_of(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str], str]:
+def folder_labels(names: Sequence[str]) -> tuple[NDArray[np.int64] | None, list[str], str]:
     """Sub-folders as classes, if there are at least two and all images are in one.
 
     Returns:

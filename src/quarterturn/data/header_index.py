@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from quarterturn.config.shared import MAX_PIXELS
-from quarterturn.data.file_table import CHANGED_NS, HEIGHT, NUM_COLUMNS, in_threads, read_stats
+from quarterturn.data.encoded_image import EncodedImage
+from quarterturn.data.file_table import CHANGED_NS, HEIGHT, NUM_COLUMNS, FileTable, in_threads
 from quarterturn.data.image_file import (
     Decoding,
     UnreadableImageError,
@@ -127,15 +128,17 @@ class HeaderIndex:
         is_bad = [os.path.join(root, name) in bad for name in names]
         return np.flatnonzero(is_bad)
 
-    def inspect(self, paths: Sequence[str]) -> FileFacts:
+    def inspect(self, files: FileTable, numbers: Sequence[int]) -> FileFacts:
         """Facts about files, from the stored index where they are up to date.
 
         Args:
-            paths: Absolute paths.
+            files: The files of a collection.
+            numbers: Which of them.
         """
+        paths = [files.key(number) for number in numbers]
         table = np.zeros((len(paths), NUM_COLUMNS), np.int64)
         reasons: dict[int, str] = {}
-        table[:, :HEIGHT] = read_stats(paths, reasons)
+        table[:, :HEIGHT] = files.stats(numbers, reasons)
         exists = table[:, CHANGED_NS] != 0
         rows = np.array([self._stored_row.get(path, -1) for path in paths], np.int64)
         known = rows >= 0
@@ -146,7 +149,8 @@ class HeaderIndex:
         for number in np.flatnonzero(known & (table[:, HEIGHT] == 0)).tolist():
             reasons[number] = self._stored.reasons[int(rows[number])]
         unknown = np.flatnonzero(exists & ~known).tolist()
-        for number, size in zip(unknown, self._sizes([paths[n] for n in unknown]), strict=True):
+        sizes = self._sizes(files, [numbers[n] for n in unknown])
+        for number, size in zip(unknown, sizes, strict=True):
             if isinstance(size, str):
                 reasons[number] = size
             else:
@@ -195,23 +199,29 @@ class HeaderIndex:
         is_whole = table.shape == (len(paths), 5) and table.dtype == np.int64
         return FileFacts(paths, table, reasons) if is_ours and is_whole else FileFacts()
 
-    def _sizes(self, paths: list[str]) -> Iterator[tuple[int, int] | str]:
+    def _sizes(self, files: FileTable, numbers: list[int]) -> Iterator[tuple[int, int] | str]:
         """(height, width) of image files, or why they are none."""
-        if len(paths) >= ANNOUNCED_FROM:
+        if len(numbers) >= ANNOUNCED_FROM:
             logger.info(
-                f"reading the headers of {len(paths):,} image files; the run stores them for reuse"
+                f"reading the headers of {len(numbers):,} image files; the run stores them for "
+                "reuse"
             )
-        with stage("image headers", total=len(paths)) as bar, warnings.catch_warnings():
+
+        def size_of(number: int) -> tuple[int, int] | str:
+            return self._size(files, number)
+
+        with stage("image headers", total=len(numbers)) as bar, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged metadata in readable images
-            for size in in_threads(self._size, paths):
+            for size in in_threads(size_of, numbers):
                 bar.advance()
                 yield size
 
-    def _size(self, path: str) -> tuple[int, int] | str:
+    def _size(self, files: FileTable, number: int) -> tuple[int, int] | str:
         try:
-            size = read_size(Path(path))
+            encoded: EncodedImage = files.encoded(number)
+            size = read_size(encoded)
             if self.verify and too_large(*size, self.max_pixels) is None:
-                read_image(Path(path), decoding=Decoding(max_pixels=self.max_pixels))
+                read_image(encoded, decoding=Decoding(max_pixels=self.max_pixels))
             return size
         except UnreadableImageError as error:
             return str(error)

@@ -1,4 +1,4 @@
-"""Decode one image file to upright 8-bit RGB."""
+"""Decode one image file, or its bytes, to upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 from PIL import (
@@ -28,6 +29,7 @@ from PIL import (
 )
 
 from quarterturn.config.shared import MAX_PIXELS
+from quarterturn.data.encoded_image import EncodedImage, ImageBytes, open_bytes
 from quarterturn.data.wide_values import Levels, to_8bit
 
 READABLE = frozenset(
@@ -132,20 +134,25 @@ _quiet_pillow = _QuietPillow()
 
 
 @contextmanager
-def open_image(path: Path, max_pixels: int | None = None) -> Iterator[ImageFile.ImageFile]:
+def open_image(file: EncodedImage, max_pixels: int | None = None) -> Iterator[ImageFile.ImageFile]:
     """Open an image file, of which Pillow reads the header.
 
     Args:
-        path: The file.
+        file: The file, or its bytes.
         max_pixels: Refuse larger images; None for no limit.
 
     Raises:
         UnreadableImageError: It is no regular file, such as a pipe, which would never end; or has
             too many pixels. Pillow's own errors, for a damaged file, are `FAILURES`.
     """
-    if (reason := irregular(os.stat(path))) is not None:
+    source: Path | BytesIO
+    if isinstance(file, ImageBytes):
+        source = BytesIO(file.content)
+    elif (reason := irregular(os.stat(file))) is not None:
         raise UnreadableImageError(reason)
-    with _quiet_pillow.entered(), Image.open(path) as image:
+    else:
+        source = file
+    with _quiet_pillow.entered(), Image.open(source) as image:
         if max_pixels is not None and (reason := too_large(*image.size, max_pixels)):
             raise UnreadableImageError(reason)
         yield image
@@ -172,33 +179,35 @@ Shrink = Callable[[Size], float]
 """Largest factor by which each side of a decoded image may be smaller than the original."""
 
 
-def read_size(path: Path) -> Size:
+def read_size(file: EncodedImage) -> Size:
     """Upright (height, width) in pixels, from the file's header.
 
     Raises:
         UnreadableImageError: The header is not that of an image.
     """
     try:
-        with open_image(path) as image:
+        with open_image(file) as image:
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 # Pillow has already swapped the two of a sideways TIFF; these are as stored.
                 width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
                 height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
-            if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, path):
+            if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, file):
                 return height, width  # asking Pillow would decode the whole image
             return _upright_size(image, (height, width))
     except FAILURES as error:
-        raise UnreadableImageError(reason_of(path, error)) from error
+        raise UnreadableImageError(reason_of(file, error)) from error
 
 
-def read_image(path: Path, shrink: float = 1.0, decoding: Decoding = AS_THEY_ARE) -> Image.Image:
+def read_image(
+    file: EncodedImage, shrink: float = 1.0, decoding: Decoding = AS_THEY_ARE
+) -> Image.Image:
     """`read_upright` where the factor does not depend on the size; 1 is full size."""
-    return read_upright(path, lambda size: shrink, decoding)[0]
+    return read_upright(file, lambda size: shrink, decoding)[0]
 
 
 def read_upright(
-    path: Path, shrink: Shrink, decoding: Decoding = AS_THEY_ARE
+    file: EncodedImage, shrink: Shrink, decoding: Decoding = AS_THEY_ARE
 ) -> tuple[Image.Image, Size]:
     """Decode a file to an upright 8-bit RGB image.
 
@@ -206,7 +215,7 @@ def read_upright(
     pixels become white; 16-bit values are scaled, not clipped.
 
     Args:
-        path: The file.
+        file: The file, or its bytes.
         shrink: By how much it may be shrunk. JPEGs are then decoded at 1/2, 1/4 or 1/8 of their
             size, which is much faster.
         decoding: Levels of 16-bit values, and the largest image.
@@ -218,7 +227,7 @@ def read_upright(
         UnreadableImageError: The file is truncated, damaged, too large, or no image.
     """
     try:
-        with open_image(path, decoding.max_pixels) as image:
+        with open_image(file, decoding.max_pixels) as image:
             size = None
             if isinstance(image, JpegImagePlugin.JpegImageFile):
                 width, height = image.size
@@ -230,7 +239,7 @@ def read_upright(
             upright = upright_rgb(image, decoding.levels)
             return upright, size or (upright.height, upright.width)
     except FAILURES as error:
-        raise UnreadableImageError(reason_of(path, error)) from error
+        raise UnreadableImageError(reason_of(file, error)) from error
 
 
 def _upright_size(image: Image.Image, stored: Size) -> Size:
@@ -257,11 +266,11 @@ def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
-def _has_exif(image: PngImagePlugin.PngImageFile, path: Path) -> bool:
+def _has_exif(image: PngImagePlugin.PngImageFile, encoded: EncodedImage) -> bool:
     """Whether a PNG file may have an orientation, before or after its pixels, by chunk headers."""
     if {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return True
-    with open(path, "rb") as file:
+    with open_bytes(encoded) as file:
         file.seek(8)  # the signature
         while len(header := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", header)
@@ -291,8 +300,14 @@ FAILURES = (
 )
 
 
-def reason_of(path: Path, error: Exception) -> str:
+def reason_of(path: EncodedImage, error: Exception) -> str:
     """Why a file cannot be read, without the folders of its path."""
+    if isinstance(path, ImageBytes):
+        if not path.content:
+            return "the file is empty"
+        if isinstance(error, UnidentifiedImageError):  # Pillow would name an object in memory
+            return _known_format(path) or f"cannot identify image file {path.name!r}"
+        return str(error) or type(error).__name__
     try:
         about = os.stat(path)
     except OSError as cannot_stat:
@@ -308,10 +323,10 @@ def reason_of(path: Path, error: Exception) -> str:
     return str(error).replace(shown, name).replace(str(path), path.name) or type(error).__name__
 
 
-def _known_format(path: Path) -> str | None:
+def _known_format(encoded: EncodedImage) -> str | None:
     """The format of an image that Pillow does not know, whatever the file is called."""
     try:
-        with path.open("rb") as file:
+        with open_bytes(encoded) as file:
             head = file.read(64)
     except OSError:
         return None

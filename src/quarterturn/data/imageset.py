@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from quarterturn.data.encoded_image import EncodedImage
 from quarterturn.data.file_table import (
     BYTES,
     CHANGED_NS,
@@ -27,7 +28,6 @@ from quarterturn.data.file_table import (
     WIDTH,
     FileTable,
     Stat,
-    read_stat,
 )
 from quarterturn.data.image_file import AS_THEY_ARE, Decoding, Shrink, Size, read_upright
 from quarterturn.data.label_sets import LabelSets
@@ -57,6 +57,11 @@ class ImageSet(ABC):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def are_files(self) -> bool:
+        """Whether each image is a file of its own, which can be copied."""
+        return False
 
     @property
     def targets(self) -> NDArray[Any] | None:
@@ -157,11 +162,11 @@ class ArrayImages(ImageSet):
 
 @dataclass
 class FileImages(ImageSet):
-    """Image files, decoded when they are read.
+    """Image files, in a folder or in shards, decoded when they are read.
 
     Args:
         root: The folder that the names are relative to.
-        table: What is known of the files, shared with other subsets of them.
+        table: What is known of the files, and where they are; shared with other subsets of them.
         rows: (N,) the images' rows in the table.
         decoding: How they are decoded.
     """
@@ -200,17 +205,26 @@ class FileImages(ImageSet):
         """(N,) time of the last change to the file or its metadata, which no program can set."""
         return self.table.asked(self.rows)[:, CHANGED_NS]
 
+    @property
+    def are_files(self) -> bool:
+        """Whether each image is a file of its own, and not a part of a shard."""
+        return self.table.are_files
+
     def path(self, index: int) -> Path:
-        """The file of image ``index``."""
+        """The file of image ``index``; in a shard, the shard's path and the name within."""
         return self.root / self.names[index]
+
+    def encoded(self, index: int) -> EncodedImage:
+        """Where the bytes of image ``index`` are; see `FileTable.encoded`."""
+        return self.table.encoded(int(self.rows[index]))
 
     def read_sized(self, index: int, shrink: Shrink) -> tuple[Image.Image, Size]:
         """Decode image ``index``."""
-        return read_upright(self.path(index), shrink, self.decoding)
+        return read_upright(self.encoded(index), shrink, self.decoding)
 
     def stat(self, index: int) -> Stat:
         """Size in bytes and times of the file; zeros for one that is gone."""
-        return read_stat(str(self.path(index)))
+        return self.table.stat(int(self.rows[index]))
 
     def note(self, seen: Sequence[Seen]) -> set[int]:
         """Fill in what was not known, and compare sizes in bytes and modification times."""

@@ -1,11 +1,11 @@
-"""Image files of a folder: readable ones, unreadable ones, and HEIC files left out."""
+"""Image files of a folder or of shards: readable ones, unreadable ones, and HEIC files left out."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,11 @@ class IndexedFiles:
     ignored: Counter[str] = field(default_factory=Counter)
     bad_boxes: Sequence[str] = ()
 
+    @property
+    def num_files(self) -> int:
+        """Image files, whether they can be read or not."""
+        return len(self.images) + len(self.unreadable) + self.num_heic
+
 
 def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> IndexedFiles:
     """Check the headers of image files, or of a sample of many; labels are not set.
@@ -63,25 +68,28 @@ def index_files(root: Path, names: Sequence[str], index: HeaderIndex) -> Indexed
     """
     left_out = () if heic_is_readable() else tuple(HEIC)
     candidates = [name for name in names if not name.lower().endswith(left_out)]
-    absolute_root = os.path.abspath(root)
-    sample = index.sample(len(candidates))
-    chosen = np.union1d(sample, index.known_unreadable(absolute_root, candidates))
-    facts = index.inspect([os.path.join(absolute_root, candidates[i]) for i in chosen.tolist()])
+    table = FileTable(os.path.abspath(root), candidates, unknown_rows(len(candidates)))
+    return replace(index_table(root, table, index), num_heic=len(names) - len(candidates))
+
+
+def index_table(root: Path, table: FileTable, index: HeaderIndex) -> IndexedFiles:
+    """`index_files` of files of which it is known where they are.
+
+    Args:
+        root: The folder that their names are relative to.
+        table: The files; what their headers say is filled in.
+        index: The index of headers.
+    """
+    sample = table.spared(index.sample(len(table.names)))
+    chosen = np.union1d(sample, index.known_unreadable(table.root, table.names))
+    facts = index.inspect(table, chosen.tolist())
     reasons = {int(chosen[row]): reason for row, reason in facts.reasons.items()}
     for row in np.flatnonzero(facts.table[:, HEIGHT] * facts.table[:, WIDTH] > index.max_pixels):
         height, width = facts.table[row, [HEIGHT, WIDTH]].tolist()
         reasons[int(chosen[row])] = too_large(width, height, index.max_pixels) or ""
-    rows = unknown_rows(len(candidates))
-    rows[chosen] = facts.table
-    readable = np.delete(np.arange(len(candidates)), list(reasons))
-    images = FileImages(
-        root,
-        FileTable(absolute_root, candidates, rows),
-        readable,
-        decoding=Decoding(max_pixels=index.max_pixels),
-    )
-    unreadable = {candidates[number]: reasons[number] for number in sorted(reasons)}
+    table.rows[chosen] = facts.table
+    readable = np.delete(np.arange(len(table.names)), list(reasons))
+    images = FileImages(root, table, readable, decoding=Decoding(max_pixels=index.max_pixels))
+    unreadable = {table.names[number]: reasons[number] for number in sorted(reasons)}
     num_bad = sum(number in reasons for number in sample.tolist())
-    return IndexedFiles(
-        images, unreadable, len(names) - len(candidates), Sample(len(sample), num_bad)
-    )
+    return IndexedFiles(images, unreadable, 0, Sample(len(sample), num_bad))

@@ -12,18 +12,16 @@ from __future__ import annotations
 import csv
 import errno
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
+from quarterturn.data.class_words import with_classes, with_label_sets
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.indexed_files import IndexedFiles, index_files
-from quarterturn.data.label_sets import SEPARATOR, label_sets_of
+from quarterturn.data.label_sets import SEPARATOR
 from quarterturn.errors import DataError
 from quarterturn.files import unguarded
 
@@ -195,23 +193,10 @@ def _with_labels(images: FileImages, rows: list[Row], *, has_several: bool) -> F
         return replace(images, unlabelled=reason if some else "")
     label_of = {row.path: row.label for row in rows}
     labels = [label_of[name] for name in images.names]
-    if has_several:
-        sets = [{part.strip() for part in label.split(SEPARATOR)} - {""} for label in labels]
-        class_names = _sorted_classes(set().union(*sets))
-        return replace(images, label_sets=label_sets_of(sets, class_names), class_names=class_names)
-    class_names = _sorted_classes(set(labels))
-    number = {name: i for i, name in enumerate(class_names)}
-    return replace(
-        images,
-        labels=np.array([number[label] for label in labels], dtype=np.int64),
-        class_names=class_names,
-    )
-
-
-def _sorted_classes(names: set[str]) -> list[str]:
-    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
+    if not has_several:
+        return with_classes(images, labels)
+    several = [[part for part in map(str.strip, x.split(SEPARATOR)) if part] for x in labels]
+    return with_label_sets(images, several)
 
 
 def _listed(lines: Iterable[int]) -> str:

@@ -1,21 +1,27 @@
 """Open ``DATA``: from what the user writes to indexed images.
 
-DATA is a folder, a ``.csv`` manifest, a ``.npz`` file in the MedMNIST layout, ``digits``, or
-NAME:ROOT for a well-known data set in the folder ROOT.
+DATA is a folder of images or of shards, one shard or a pattern of them, a ``.csv`` manifest, a
+``.npz`` file in the MedMNIST layout, ``digits``, or NAME:ROOT for a well-known data set in the
+folder ROOT.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 from quarterturn.config.shared import MAX_PIXELS
+from quarterturn.data.archive_index import ArchiveIndex
 from quarterturn.data.data_argument import DIGITS, locate, split_name
 from quarterturn.data.digits import read_digits
+from quarterturn.data.encoded_image import EncodedImage
 from quarterturn.data.folder import index_folder, is_image_name, list_images
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.image_file import UNSUPPORTED, irregular
@@ -25,6 +31,16 @@ from quarterturn.data.manifest import index_manifest
 from quarterturn.data.named_sources import NAMED_SOURCES, ArraySource
 from quarterturn.data.npz import read_npz
 from quarterturn.data.pixel_cache import CacheOrigin, is_cache, open_cache
+from quarterturn.data.shard_files import (
+    SUFFIXES,
+    ShardFiles,
+    divided,
+    is_pattern,
+    is_shard,
+    shards_below,
+    shards_of_pattern,
+)
+from quarterturn.data.shards import index_shards
 from quarterturn.data.split_folders import find_split_folders
 from quarterturn.data.unreadable import (
     MAX_LISTED,
@@ -52,16 +68,18 @@ class Source:
         test: The test split (``test``, else ``val``), or None.
         test_name: The name of that split.
         unused: Splits used neither for training nor for testing, such as ``val`` beside ``test``.
-        beside: Images that lie beside the folders of the splits, counted by top-level folder; those
-            in none under "".
+        beside: Images, or shards, that lie beside the splits, counted by folder; those in none
+            under "".
         unreadable: Image files that cannot be read, with the reason.
         ignored: Files that are not images, counted by suffix.
         num_heic: HEIC files left out because the extra that reads them is not installed.
         sample: The image files whose headers have been read.
-        ignored_columns: Columns of a manifest other than path, label and split.
+        ignored_columns: Columns of a manifest other than path, label and split, or of parquet files
+            other than images and labels.
         bad_boxes: Boxes of annotations that are left out or cut, with the reason.
         index: The index of file headers; None if the images came as arrays.
         cache: What DATA was made of, if it is a cache; None if not.
+        archives: The index of ``.tar`` files; None without any.
     """
 
     name: str
@@ -78,11 +96,13 @@ class Source:
     bad_boxes: list[str] = field(default_factory=list)
     index: HeaderIndex | None = None
     cache: CacheOrigin | None = None
+    archives: ArchiveIndex | None = None
 
     def keep_index(self, folder: Path) -> None:
-        """Write the header index to a folder, for the next `open_source` to read."""
-        if self.index is not None:
-            self.index.keep(folder)
+        """Write the indexes to a folder, for the next `open_source` to read."""
+        for index in (self.index, self.archives):
+            if index is not None:
+                index.keep(folder)
 
     @property
     def num_indexed(self) -> int:
@@ -112,8 +132,14 @@ class Source:
             white: The white point; None for that of a sample.
         """
         files = [images for images in self.all_splits.values() if isinstance(images, FileImages)]
-        paths = [str(images.root / name) for images in files for name in images.names]
-        levels = find_levels(paths, white) if paths else None
+        names = [name for images in files for name in images.names]
+        starts = list(accumulate((len(images) for images in files), initial=0))
+
+        def encoded(number: int) -> EncodedImage:
+            which = bisect_right(starts, number) - 1
+            return files[which].encoded(number - starts[which])
+
+        levels = find_levels(names, encoded, white) if names else None
         for images in files:
             images.decoding = replace(images.decoding, levels=levels)
 
@@ -159,7 +185,8 @@ class Source:
         ]
         if self.beside:
             places = [f"{n:,} in {folder or 'no folder'}" for folder, n in self.beside.items()]
-            lines.append(f"images beside the splits, which are not used: {', '.join(places)}")
+            kind = "images" if self.archives is None else "shards"
+            lines.append(f"{kind} beside the splits, which are not used: {', '.join(places)}")
         others = Counter({s: n for s, n in self.ignored.items() if s not in UNSUPPORTED})
         if others:
             lines.append(f"ignored files that are not images: {_kinds(others)}")
@@ -204,9 +231,9 @@ def open_source(
     """Find and index the images of ``DATA``.
 
     Args:
-        data: A folder, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT.
-        index: A folder that keeps the headers of image files from one opening to the next; see
-            `HeaderIndex`.
+        data: A folder, shards, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT.
+        index: A folder that keeps the headers of image files, and what is in archives, from one
+            opening to the next; see `HeaderIndex` and `ArchiveIndex`.
         max_bad_fraction: Largest share of image files that may be unreadable.
         max_pixels: Larger images count as unreadable.
         white: White point of 16-bit grey files; by default that of a sample of them.
@@ -221,7 +248,7 @@ def open_source(
     headers = HeaderIndex(locate(data), index, verify=verify, max_pixels=max_pixels)
     reader = None if named is None else NAMED_SOURCES.get(named.name)
     if named is None or reader is None:
-        source = _open_unnamed(data, headers)
+        source = _open_unnamed(data, headers, ArchiveIndex(locate(data), index))
     elif isinstance(reader, ArraySource):
         source = _source_of_splits(named.name, reader.read(named.root, download=download))
     else:
@@ -236,13 +263,13 @@ def open_source(
     if len(source.train) < min_images:
         raise DataError(
             f"{data} holds {len(source.train)} readable images; at least {min_images} are needed\n"
-            + "\n".join(source.summary()[1:])
+            + "\n".join([*source.summary()[1:], *_hint_of_shards(source)])
         )
     return source
 
 
-def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
-    """A folder, a manifest, a ``.npz`` file, or the digits."""
+def _open_unnamed(data: str, headers: HeaderIndex, archives: ArchiveIndex) -> Source:
+    """A folder, shards, a manifest, a ``.npz`` file, or the digits."""
     if data == DIGITS:
         return _source_of_splits(DIGITS, read_digits())
     path = Path(data).expanduser()
@@ -251,9 +278,18 @@ def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
         source = _source_of_splits(cached.name, cached.splits)
         source.cache, source.unreadable = cached.origin, dict(cached.unreadable)
         return source
+        name, cached = open_cache(path)
+        return _source_of_splits(name, cached)
+    if is_pattern(str(path)):
+        root, names = shards_of_pattern(str(path))
+        return _source_of_shards(_name_of_pattern(path), divided(root, names), headers, archives)
     if path.is_dir():
+        name = path.resolve().name or "images"
         splits, beside = _index_splits(path, headers)
-        source = _source_of_files(path.resolve().name or "images", splits, headers)
+        has_images = beside or any(f.num_files for f in splits.values())
+        if not has_images and (shards := shards_below(path)):
+            return _source_of_shards(name, divided(path, shards), headers, archives)
+        source = _source_of_files(name, splits, headers)
         source.beside = beside
         return source
     if path.exists() and (reason := irregular(os.stat(path))) is not None:
@@ -263,14 +299,17 @@ def _open_unnamed(data: str, headers: HeaderIndex) -> Source:
         source = _source_of_files(path.stem, manifest.splits, headers)
         source.ignored_columns = manifest.ignored_columns
         return source
+    if path.exists() and is_shard(path.name):
+        name = path.name.partition(".")[0] or "images"
+        return _source_of_shards(name, divided(path.parent, [path.name]), headers, archives)
     if path.suffix == ".npz":
         return _source_of_splits(path.stem, read_npz(path))
     named = split_name(data)
     unknown = "" if named is None else f", and no data set named {named.name!r}"
     raise DataError(
         f"no data at {data!r}{unknown}: expected a folder of images, a .csv manifest with a "
-        "column 'path', a .npz file with train_images, the word 'digits', or "
-        + " or ".join(f"{known}:ROOT" for known in NAMED_SOURCES)
+        "column 'path', .tar or .parquet shards, a .npz file with train_images, the word 'digits', "
+        "or " + " or ".join(f"{known}:ROOT" for known in NAMED_SOURCES)
     )
 
 
@@ -300,6 +339,32 @@ def _source_of_files(name: str, splits: Mapping[str, IndexedFiles], index: Heade
         source.sample += files.sample
         source.bad_boxes += files.bad_boxes
     return source
+
+
+def _hint_of_shards(source: Source) -> list[str]:
+    """What to do about shards in a folder that was taken as one of images."""
+    if not any(source.ignored[suffix] for suffix in SUFFIXES):
+        return []
+    return [
+        "shards are read from a folder without image files; or by a pattern, such as 'FOLDER/*.tar'"
+    ]
+
+
+def _source_of_shards(
+    name: str, files: ShardFiles, headers: HeaderIndex, archives: ArchiveIndex
+) -> Source:
+    """A source of shards, with what was left out of any of them."""
+    found = index_shards(files, headers, archives)
+    source = _source_of_files(name, found.splits, headers)
+    source.archives, source.beside = archives, files.beside
+    source.ignored_columns = found.ignored_columns
+    return source
+
+
+def _name_of_pattern(path: Path) -> str:
+    """A short name for the files of a pattern: what comes before its braces or wildcards."""
+    start = re.split(r"[{*?\[]", path.name, maxsplit=1)[0].strip("-_. ")
+    return start or path.parent.name or "images"
 
 
 def _index_splits(root: Path, index: HeaderIndex) -> tuple[dict[str, IndexedFiles], Counter[str]]:

@@ -43,10 +43,10 @@ class UprightCopies:
                 folder of originals.
         """
         files = [images for images in source.splits.values() if isinstance(images, FileImages)]
-        if len(files) < len(source.splits):
+        if not all(images.are_files for images in source.splits.values()):
             raise ConfigError(
-                f"--write {folder}: the images of {data} are arrays in one file; only image files "
-                "can be copied"
+                f"--write {folder}: the images of {data} are not files of their own but parts of "
+                "larger ones; only image files can be copied"
             )
         originals = [images.path(i) for images in files for i in range(len(images))]
         root = folder.resolve()

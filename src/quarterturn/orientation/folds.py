@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.data.encoded_image import open_bytes
+from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ArrayImages, FileImages, ImageSet
 from quarterturn.data.pixel_cache import HEIGHT, CachedImages
 from quarterturn.errors import ConfigError
@@ -63,9 +65,9 @@ def duplicate_groups(images: ImageSet) -> Numbers:
 
 def _content_hash(images: FileImages, index: int) -> bytes:
     try:
-        with open(images.path(index), "rb") as file:
+        with open_bytes(images.encoded(index)) as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+    except (OSError, UnreadableImageError):
         return b"unreadable %d" % index
 
 

@@ -135,7 +135,7 @@ def _log_closing(
     if copies is not None:
         files["upright copies"] = copies.folder
         commands.append(("pretrain", copies.folder))
-    elif isinstance(source.train, FileImages):
+    elif source.train.are_files:
         commands.append(("orient", by.path, data, "--write", by.path / "upright-copies"))
     if by.kind == "upright":
         commands += [("pretrain", data, "--upright", by.path)]
