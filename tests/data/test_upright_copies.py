@@ -118,4 +118,4 @@ def test_links_within_the_folder_are_not_followed(tmp_path, root, turns):
 
 
 def test_arrays_cannot_be_written(tmp_path):
-    refused("the images of digits are arrays in one file", "digits", tmp_path / "copies")
+    refused("the images of digits are not files of their own", "digits", tmp_path / "copies")

@@ -98,8 +98,9 @@ def _damage_explained(path: str) -> Iterator[None]:
 
         if not isinstance(error, pa.ArrowException | OSError):
             raise
+        reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(
-            f"{path} is damaged, or no parquet file: {error}. Copy or write it again, or take it "
+            f"{path} is damaged, or no parquet file: {reason}. Copy or write it again, or take it "
             "away to go on without its images"
         ) from error
 

@@ -78,7 +78,8 @@ class ParquetShard:
             with open_parquet(self.path, self.version) as file:
                 table = file.read_row_group(group, columns=[self.column], use_threads=False)
         except (pa.ArrowException, OSError) as error:
-            raise UnreadableImageError(f"row group {group} of {name}: {error}") from error
+            reason = " ".join(str(error).split())  # some are of several lines
+            raise UnreadableImageError(f"row group {group} of {name}: {reason}") from error
         column = table.column(0)
         if pa.types.is_struct(column.type):
             column = pa.chunked_array([_bytes_of(chunk) for chunk in column.chunks])

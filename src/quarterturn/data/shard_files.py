@@ -21,7 +21,7 @@ from quarterturn.errors import DataError
 SUFFIXES = (".tar", ".parquet")
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
 """Suffixes of archives of which no image can be read without all those before it."""
-MAX_FILES = 1_000_000
+MAX_FILES = 100_000
 """Most file names that a pattern in braces may stand for."""
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _INNERMOST = re.compile(r"\{([^{}]*)\}")
@@ -71,7 +71,7 @@ def shards_of_pattern(pattern: str) -> tuple[Path, list[str]]:
     root = Path(os.path.dirname(steady) or ".")
     files: list[str] = []
     missing: list[str] = []
-    for path in _expanded(pattern):
+    for path in list(_expanded(pattern)):
         found = sorted(glob.glob(path)) if re.search(r"[*?\[]", path) else [path]
         files += found
         missing += [one for one in found if not os.path.exists(one)]
@@ -96,18 +96,19 @@ def some_exist(pattern: str) -> bool:
 
 def _expanded(pattern: str) -> Iterator[str]:
     """A pattern without its braces, every choice of each in turn; the first varies slowest."""
-    patterns, number = [pattern], 0
-    while number < len(patterns):
-        found = _INNERMOST.search(patterns[number])
+    number = 0
+    waiting = [pattern]
+    while waiting:
+        found = _INNERMOST.search(first := waiting.pop())
         if found is None:
             number += 1
-            continue
-        before, after = patterns[number][: found.start()], patterns[number][found.end() :]
-        choices = _choices(pattern, found[1])
-        patterns[number : number + 1] = [before + choice + after for choice in choices]
-        if len(patterns) > MAX_FILES:
-            raise DataError(f"{pattern} stands for more than {MAX_FILES:,} files")
-    yield from patterns
+            if number > MAX_FILES:
+                raise DataError(f"{pattern} stands for more than {MAX_FILES:,} files")
+            yield first
+        else:
+            before, after = first[: found.start()], first[found.end() :]
+            choices = _choices(pattern, found[1])
+            waiting += [before + choice + after for choice in reversed(choices)]
 
 
 def _choices(pattern: str, inside: str) -> Sequence[str]:

@@ -163,7 +163,7 @@ def _check_end(path: str, file: BinaryIO, offset: int, place: str) -> None:
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
-    if not block:
+    if len(block) < tarfile.BLOCKSIZE:
         raise DataError(_damage(path, place, "it ends without the mark of its end"))
     while block:
         if block.strip(b"\0"):
