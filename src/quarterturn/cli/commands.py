@@ -23,8 +23,9 @@ from quarterturn.probing.options import ProbeOptions
 from quarterturn.weights.options import ExportOptions, ImportOptions
 
 DATA_WORDS = (
-    "A folder of images, .tar or .parquet shards (a folder, one file, or a pattern in quotes such as "
-    "'photos-{000..012}.tar'), a .csv manifest, a .npz file, a cache, imagenet:ROOT, places205:ROOT, "
+    "A folder of images, .tar or .parquet shards (a folder, one file, or a pattern in quotes such "
+    "as 'photos-{000..012}.tar'), a .csv manifest, a .npz file, a cache, imagenet:ROOT, "
+    "places205:ROOT, "
     "voc2007:ROOT, voc:ROOT (PASCAL VOC's layout with other classes), "
     "cifar10:ROOT, cifar100:ROOT, stl10:ROOT (images with labels), stl10-unlabeled:ROOT, or digits"
 )

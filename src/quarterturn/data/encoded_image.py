@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,6 @@ EncodedImage = Path | ImageBytes
 """An image that is not decoded yet."""
 
 
-def open_bytes(image: EncodedImage) -> BinaryIO:
+def open_bytes(image: EncodedImage) -> BufferedReader | BytesIO:
     """The bytes of an encoded image, to be read from the beginning."""
     return image.open("rb") if isinstance(image, Path) else BytesIO(image.content)

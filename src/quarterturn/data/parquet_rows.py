@@ -1,8 +1,8 @@
 """What is in a ``.parquet`` file: the column of images, their names, and their labels.
 
 As Hugging Face's ``datasets`` writes it, ``image`` is a struct of ``bytes`` and ``path``, and the
-metadata of the schema say which column is the label and what its classes are called. Images may as
-well be a plain column of bytes.
+metadata of the schema say which column is the label and what its classes are called. Images may be
+a plain column of bytes too.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _damage_explained(path: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(
-            f"{path} is damaged, or no parquet file: {reason}. Copy or write it again, or take it "
-            "away to go on without its images"
+            f"{path} is damaged, or no parquet file: {reason}. Copy or write it again, or move it "
+            "away to use the others"
         ) from error
 
 

@@ -180,8 +180,8 @@ def _check_end(path: str, file: BinaryIO, offset: int, place: str) -> None:
 
 def _damage(path: str, place: str, reason: str) -> str:
     return (
-        f"{path} is damaged or cut off {place}: {reason}. Copy or write it again, or take it away "
-        "to go on without its images"
+        f"{path} is damaged or cut off {place}: {reason}. Copy or write it again, or move it away "
+        "to use the others"
     )
 
 

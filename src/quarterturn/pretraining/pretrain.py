@@ -59,8 +59,8 @@ def pretrain(
     """Learn a representation from unlabelled images.
 
     Args:
-        data: A folder, shards, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT, such as
-            ``imagenet:ROOT`` or ``stl10-unlabeled:ROOT``. Labels are not read, but to cut a long
+        data: A folder, shards, a ``.csv`` manifest, a ``.npz`` file, ``digits``, or NAME:ROOT, such
+            as ``imagenet:ROOT`` or ``stl10-unlabeled:ROOT``. Labels are not read, but to cut a long
             tail where ``long_tail`` asks, and to count classes where ``counts="labels"`` does.
         options: The run directory, and the preset.
         config: A whole configuration, in place of a preset.
