@@ -57,6 +57,11 @@ class FileTable:
     are_files: ClassVar[bool] = True
     """Whether each image is a file of its own."""
 
+    @property
+    def knows_sizes(self) -> bool:
+        """Whether sizes in bytes are those of the images, so that copies have the same."""
+        return True
+
     def key(self, number: int) -> str:
         """What tells an image from all others on this machine: its absolute path."""
         return os.path.join(self.root, self.names[number])

@@ -11,7 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class ParquetShard:
     column: str
     starts: tuple[int, ...]
     group_bytes: tuple[int, ...]
+
+    knows_sizes: ClassVar[bool] = False
 
     def content(self, place: int) -> bytes:
         """The image file in a row.

@@ -39,6 +39,9 @@ class Block(NamedTuple):
 class Shard(Protocol):
     """One file of many images; places count its images from 0."""
 
+    knows_sizes: ClassVar[bool]
+    """Whether the sizes of its images are known before they are read."""
+
     @property
     def path(self) -> str:
         """Where it is, an absolute path."""
@@ -74,6 +77,11 @@ class ShardTable(FileTable):
     places: NDArray[np.int64]
 
     are_files: ClassVar[bool] = False
+
+    @property
+    def knows_sizes(self) -> bool:
+        """Whether sizes in bytes are those of the images, as they are in archives."""
+        return all(shard.knows_sizes for shard in self.shards)
 
     def encoded(self, number: int) -> ImageBytes:
         """The bytes of an image, taken out of its shard.

@@ -12,7 +12,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from quarterturn.data.folder import is_image_name
 from quarterturn.data.image_file import UnreadableImageError, irregular
@@ -80,6 +80,8 @@ class TarShard:
     path: str
     version: tuple[int, int]
     members: list[Member]
+
+    knows_sizes: ClassVar[bool] = True
 
     def content(self, place: int) -> bytes:
         """The image file at a place.

@@ -44,15 +44,16 @@ class Fold:
 def duplicate_groups(images: ImageSet) -> Numbers:
     """(N,) group number of each image; exact copies share a group.
 
-    Files are compared by content, read only if another file has the same size; arrays by pixels. A
-    file that cannot be read is in a group of its own.
+    Files are compared by content, read only if another file has the same size, or sizes are not
+    known; arrays by pixels. A file that cannot be read is in a group of its own.
     """
     if isinstance(images, ArrayImages):
         keys: list[bytes] = [hashlib.sha256(pixels.tobytes()).digest() for pixels in images.pixels]
     elif isinstance(images, FileImages):
         files_of_size = Counter(images.num_bytes.tolist())
+        is_read = not images.table.knows_sizes
         keys = [
-            _content_hash(images, i) if files_of_size[size] > 1 else b"unique %d" % i
+            _content_hash(images, i) if is_read or files_of_size[size] > 1 else b"unique %d" % i
             for i, size in enumerate(images.num_bytes.tolist())
         ]
     elif isinstance(images, CachedImages):
