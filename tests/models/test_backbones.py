@@ -9,8 +9,10 @@ from torch import nn
 from quarterturn.config import ModelConfig
 from quarterturn.config.options import field_docs
 from quarterturn.errors import ConfigError
+from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.decoupling import DecoupledNetwork
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.convnet import convnet
@@ -149,14 +151,31 @@ def test_alexnet_has_the_papers_shapes(paper_alexnet):
     found = paper_alexnet.features(torch.randn(1, 3, 224, 224), paper_alexnet.layers)
     assert {name: tuple(values.shape[1:]) for name, values in found.items()} == {
         "conv1": (64, 55, 55),
+        "pool1": (64, 27, 27),
         "conv2": (192, 27, 27),
+        "pool2": (192, 13, 13),
         "conv3": (384, 13, 13),
         "conv4": (256, 13, 13),
         "conv5": (256, 13, 13),
+        "pool5": (256, 6, 6),
         "fc6": (4096,),
         "fc7": (4096,),
     }
     assert paper_alexnet.feature_dim == 4096
+    for number in (1, 2, 5):
+        pooled = nn.functional.max_pool2d(found[f"conv{number}"], 3, 2)
+        assert torch.equal(found[f"pool{number}"], pooled)
+
+
+@torch.no_grad()
+def test_fc_block_is_the_originals_name_of_fc7(paper_alexnet):
+    images = torch.randn(1, 3, 224, 224)
+    found = paper_alexnet.features(images, ["fc_block", "pool5"])
+    assert torch.equal(found["fc_block"], paper_alexnet(images))
+    assert found["pool5"].shape == (1, 256, 6, 6)
+    network = DecoupledNetwork(paper_alexnet, 8)
+    assert NetworkFeatures(network, ("fc_block",)).layers == ("fc7",)
+    assert "fc_block" not in paper_alexnet.layers
 
 
 def test_alexnet_has_the_papers_parameters(paper_alexnet):

@@ -316,7 +316,24 @@ def test_a_whole_pickled_module_is_refused_with_the_reason(tmp_path: Path) -> No
     with pytest.raises(CheckpointError) as caught:
         read_weights(path)
     assert "torch.nn.modules.linear.Linear" in str(caught.value)
-    assert "nce_average_cri_epochN is such a module" in str(caught.value)
+    assert "this is the memory bank of the original code" in str(caught.value)
+    assert "expected the network's weights, in feature_net_epochN" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_the_originals_optimizer_state_is_named(wrapped: bool, tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    path = tmp_path / "feature_net_optim_epoch245"
+    torch.save({"epoch": 245, "optimizer": state} if wrapped else state, path)
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(path)
+    words = "the state of an optimizer after epoch 245" if wrapped else "the state of an optimizer:"
+    assert words in str(caught.value)
+    assert "expected the network's own file, such as feature_net_epoch245" in str(caught.value)
 
 
 def test_tensors_of_parallel_training_have_the_names_of_others(nin: State, tmp_path: Path) -> None:

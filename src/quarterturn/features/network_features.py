@@ -56,7 +56,8 @@ class NetworkFeatures(nn.Module):
     ) -> None:
         super().__init__()
         offered = network.backbone.layers
-        asked = (offered[-1],) if layers is None else layers
+        aliases = network.backbone.aliases
+        asked = (offered[-1],) if layers is None else tuple(aliases.get(n, n) for n in layers)
         self.layers = tuple(name for name in offered if name in asked)
         unknown = [name for name in asked if name not in offered]
         if unknown or not asked:

@@ -12,7 +12,8 @@ def alexnet(image_size: int = 224) -> Backbone:
 
     The network of Gidaris et al. (ICLR 2018) and Feng et al. (CVPR 2019): convolutions 64-192-384-
     256-256 with biases and two linear layers of 4096 without. conv1 to conv5 are taken after batch
-    norm and ReLU, before the pool. Features: 4096, halves 2048 + 2048. Parameters have PyTorch's
+    norm and ReLU, before the pool; pool1, pool2 and pool5 are maps, and fc_block is the original
+    code's name for all up to fc7. Features: 4096, halves 2048 + 2048. Parameters have PyTorch's
     default initialisation.
 
     Args:
@@ -35,12 +36,13 @@ def alexnet(image_size: int = 224) -> Backbone:
         ("conv3", _conv(192, 384, kernel=3, padding=1)),
         ("conv4", _conv(384, 256, kernel=3, padding=1)),
         ("conv5", _conv(256, 256, kernel=3, padding=1)),
-        ("pool5", nn.Sequential(nn.MaxPool2d(3, 2), nn.Flatten())),
+        ("pool5", nn.MaxPool2d(3, 2)),
+        ("flatten", nn.Flatten()),
         ("fc6", _linear(256 * side * side, 4096)),
         ("fc7", _linear(4096, 4096)),
     ]
-    layers = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"]
-    return Backbone(stages, layers, feature_dim=4096)
+    layers = [name for name, _ in stages if name != "flatten"]
+    return Backbone(stages, layers, feature_dim=4096, aliases={"fc_block": "fc7"})
 
 
 def _conv(inputs: int, outputs: int, *, kernel: int, padding: int, stride: int = 1) -> nn.Module:

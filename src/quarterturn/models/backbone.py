@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -16,15 +16,21 @@ class Backbone(nn.Module):
         stages: (name, module) of each stage, in order.
         layers: Names of the stages available as feature layers, in order.
         feature_dim: D, width of the last stage's output.
+        aliases: Other names of layers, such as those of another code, to the layers' own.
     """
 
     def __init__(
-        self, stages: Sequence[tuple[str, nn.Module]], layers: Sequence[str], feature_dim: int
+        self,
+        stages: Sequence[tuple[str, nn.Module]],
+        layers: Sequence[str],
+        feature_dim: int,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(dict(stages))
         self.layers = tuple(layers)
         self.feature_dim = feature_dim
+        self.aliases = dict(aliases or {})
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) normalised images to (B, D) features."""
@@ -37,7 +43,7 @@ class Backbone(nn.Module):
 
         Args:
             images: (B, 3, S, S), normalised.
-            layers: Names from ``self.layers``.
+            layers: Names from ``self.layers``, or aliases of them.
 
         Returns:
             Name to (B, channels, height, width) or (B, width), in the chain's order.
@@ -46,6 +52,9 @@ class Backbone(nn.Module):
             ValueError: The backbone lacks a layer; lists those it has.
         """
         self.refuse_unknown(layers)
+        if self.aliases and not self.aliases.keys().isdisjoint(layers):
+            by_layer = self.features(images, [self.aliases.get(name, name) for name in layers])
+            return {name: by_layer[self.aliases.get(name, name)] for name in layers}
         found: dict[str, Tensor] = {}
         for name, stage in self.stages.items():
             if len(found) == len(set(layers)):
@@ -81,7 +90,7 @@ class Backbone(nn.Module):
 
     def refuse_unknown(self, layers: Sequence[str]) -> None:
         """Raise the ``ValueError`` of `features` if the backbone lacks one of the layers."""
-        if unknown := [name for name in layers if name not in self.layers]:
+        if unknown := [name for name in layers if name not in (*self.layers, *self.aliases)]:
             raise ValueError(f"no layers {unknown}; this backbone has {', '.join(self.layers)}")
 
 

@@ -60,8 +60,9 @@ def folded_alexnet(image_size: int = 224, last: str = "fc7") -> Backbone:
                 stages.append((name, nn.Sequential(plain, nn.ReLU(), LastingDropout(0.5))))
             case _:
                 stages.append((name, stage))
-    convolutions = [name for name in normalised.layers if name.startswith("conv")]
     if last == "pool5":
         fc6 = normalised.stages["fc6"][0]  # type: ignore[index]
-        return Backbone(stages, [*convolutions, "pool5"], fc6.in_features)
-    return Backbone(stages, normalised.layers, normalised.feature_dim)
+        *before, (_, pool), (_, flatten) = stages
+        stages = [*before, ("pool5", nn.Sequential(pool, flatten))]
+        return Backbone(stages, [name for name, _ in stages], fc6.in_features)
+    return Backbone(stages, normalised.layers, normalised.feature_dim, normalised.aliases)

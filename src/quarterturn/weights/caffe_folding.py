@@ -31,10 +31,8 @@ def fold(backbone: Backbone) -> nn.Sequential:
             case [nn.Linear() as linear, nn.BatchNorm1d() as norm, _]:
                 folded.add_module(name, fuse_linear_bn_eval(linear, norm))
                 folded.add_module(f"relu{name[-1]}", nn.ReLU())
-            case [pool, *flatten]:
-                folded.add_module(name, pool)
-                for module in flatten:
-                    folded.add_module("flatten", module)
+            case [nn.MaxPool2d() | nn.Flatten() as module]:
+                folded.add_module(name, module)
     return folded.requires_grad_(False)
 
 

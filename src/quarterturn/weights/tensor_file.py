@@ -69,15 +69,14 @@ def read_tensors(path: Path, *, averaged: bool = False) -> TensorFile:
     averages = [key for key in AVERAGES if _holds_tensors(stored.get(key))]
     plain = [key for key in WRAPPERS if key in stored]
     if "optimizer" in stored and not (plain or averages):
-        raise CheckpointError(
-            f"{path} holds the state of an optimizer; the network's weights are in another file, "
-            "such as feature_net_epoch245"
-        )
+        raise CheckpointError(_optimizer_words(path, stored))
     keys = averages if averaged and averages else plain or averages
     inner = stored[keys[0]] if keys else stored
     if not isinstance(inner, dict) or not inner:
         raise CheckpointError(f"{path} holds no tensors: a {type(inner).__name__}, perhaps empty")
     others = [str(name) for name, value in inner.items() if not isinstance(value, Tensor)]
+    if set(inner) == {"state", "param_groups"}:
+        raise CheckpointError(_optimizer_words(path, stored))
     if others:
         raise CheckpointError(
             f"{path} holds other things than tensors: {', '.join(others[:5])}; expected a state "
@@ -92,6 +91,37 @@ def read_tensors(path: Path, *, averaged: bool = False) -> TensorFile:
         keys[0] if keys else "",
         averaged=bool(keys) and keys[0] in averages,
         words=_choice(keys, plain, averages),
+    )
+
+
+def _optimizer_words(path: Path, stored: dict[str, Any]) -> str:
+    """That a file is an optimizer's, and which one has the weights."""
+    epoch = stored.get("epoch")
+    of = f" after epoch {epoch}" if isinstance(epoch, int) else ""
+    name = path.name.replace("_optim", "")
+    weights = name if "_optim" in path.name else "feature_net_epoch245"
+    return (
+        f"{path} holds the state of an optimizer{of}: momentum and learning rates, no weights; "
+        f"expected the network's own file, such as {weights}. Only the original code can resume "
+        "from an optimizer's state"
+    )
+
+
+def _module_words(path: Path, module: str) -> str:
+    """That a file is a pickled module: in the original's case, of the memory bank."""
+    refused = (
+        f"{path} is refused: it holds the Python object {module}, and unpickling objects runs code "
+        "from the file"
+    )
+    if "nce" in path.name or module.rpartition(".")[2] in ("NCEAverage", "AliasMethod"):
+        return (
+            f"{refused}. By its name this is the memory bank of the original code, whole with its "
+            "class: one embedding per training image, which only a resumed training needs; "
+            "expected the network's weights, in feature_net_epochN beside it"
+        )
+    return (
+        f"{refused}; expected only tensors: a state dict, which torch.save(network.state_dict()) "
+        "writes. Of the original code, feature_net_epochN has the weights"
     )
 
 
@@ -129,12 +159,7 @@ def _unpickled(path: Path) -> Any:
     ) as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             # torch's own message advises to unpickle it anyway.
-            raise CheckpointError(
-                f"{path} is refused: it holds the Python object {found[1]}, and unpickling objects "
-                "runs code from the file; expected only tensors. Among the original code's files, "
-                "nce_average_cri_epochN is such a module: its memory bank is not needed, and "
-                "feature_net_epochN has the weights"
-            ) from error
+            raise CheckpointError(_module_words(path, found[1])) from error
         raise CheckpointError(
             f"{path} is damaged or truncated, or no file of tensors that torch has saved"
         ) from error
