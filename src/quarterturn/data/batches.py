@@ -156,7 +156,7 @@ class TrainingBatches:
             indices, (crops,) = decoded.indices, decoded.views
             labels = None if self._labels is None else self._labels[indices].to(**to_device)
             with timed("augment"):
-                images = self._normalise(crops.to(**to_device))
+                images = self._normalise(crops.squeeze(1).to(**to_device))
             yield Batch(indices.to(**to_device), images, labels, epoch)
 
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
@@ -280,7 +280,7 @@ def evaluation_batches(
             continue
         part_labels = None if labels is None else labels[part.indices].to(device)
         (crops,) = part.views
-        yield Batch(part.indices.to(device), normalise(crops.to(device)), part_labels)
+        yield Batch(part.indices.to(device), normalise(crops.squeeze(1).to(device)), part_labels)
     if changed is None:
         warn_changed(images, found_changed)
 
@@ -296,14 +296,18 @@ def cropped_arrays(
         plans: The batches.
 
     Yields:
-        Batches whose views are (n, 3, S, S) float32 in 0..255.
+        Batches whose views are (n, k, 3, S, S) float32 in 0..255.
     """
     for plan in plans:
         indices = torch.from_numpy(plan.images)
         with timed("augment"):
-            chosen = pixels[indices.to(pixels.device, non_blocking=True)]
-            views = tuple(
-                crop_batch(chosen, view.crops.crops(sizes[plan.images]), view.side)
-                for view in plan.views
-            )
+            views = tuple(_cropped(pixels, sizes, plan, view) for view in plan.views)
         yield Decoded(indices, views, {})
+
+
+def _cropped(pixels: Tensor, sizes: NDArray[np.int64], plan: BatchPlan, view: ViewPlan) -> Tensor:
+    """The views of one size: (n, k, 3, S, S)."""
+    numbers = plan.images.repeat(view.count)  # (n * k,), the views of an image together
+    chosen = pixels[torch.from_numpy(numbers).to(pixels.device, non_blocking=True)]
+    cropped = crop_batch(chosen, view.crops.crops(sizes[numbers]), view.side)
+    return cropped.view(len(plan.images), view.count, *cropped.shape[1:])

@@ -3,7 +3,7 @@
 A worker makes whole batches, each in memory that it shares with the trainer, so that no image is
 copied on its way.
 
-Shapes: n images; S side of a view.
+Shapes: n images; k views of a size of each; S their side.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Decoded:
 
     Attributes:
         indices: (n,) numbers of the decoded images.
-        views: For each view of the plan, (n, 3, S, S) uint8.
+        views: For each size of the plan, (n, k, 3, S, S) uint8.
         failed: Number of each image that could not be decoded, with the reason.
         seen: The decoded images, for `ImageSet.note`.
     """
@@ -62,7 +62,7 @@ class _PlannedFiles(Dataset[Decoded]):
         self.images = images
 
     def __getitem__(self, plan: BatchPlan) -> Decoded:
-        views = tuple(_room(len(plan.images), view.side) for view in plan.views)
+        views = tuple(_room(len(plan.images), view) for view in plan.views)
         seen, failed = list[Seen](), dict[int, str]()
         for row, index in enumerate(plan.images.tolist()):
             stat = self.images.stat(index)
@@ -71,8 +71,9 @@ class _PlannedFiles(Dataset[Decoded]):
             except UnreadableImageError as error:
                 failed[index] = str(error)
                 continue
-            for view, crop in zip(views, crops, strict=True):
-                view[len(seen)] = crop
+            for view, of_size in zip(views, crops, strict=True):
+                for place, crop in zip(view[len(seen)], of_size, strict=True):
+                    place.copy_(crop)
             seen.append((index, size, stat))
         filled = tuple(view[: len(seen)] for view in views)
         indices = torch.tensor([index for index, _, _ in seen], dtype=torch.int64)
@@ -80,37 +81,41 @@ class _PlannedFiles(Dataset[Decoded]):
 
     def _cropped(
         self, index: int, row: int, views: Sequence[ViewPlan]
-    ) -> tuple[list[Tensor], Size]:
-        """Every view of one image, decoded once: (3, S, S) uint8 each; and the image's size."""
+    ) -> tuple[list[list[Tensor]], Size]:
+        """The views of one image, k (3, S, S) uint8 of each size, and the size of the image."""
 
-        def boxes(size: Size) -> list[Box]:
-            return [view.crops.boxes.box(row, size) for view in views]
+        def boxes(view: ViewPlan, size: Size) -> list[Box]:
+            return [view.crops.boxes.box(i, size) for i in view.rows(row)]
 
         def shrink(size: Size) -> float:
             return min(
                 shrink_for(box, view.side) if view.crops.antialias else 1.0
-                for box, view in zip(boxes(size), views, strict=True)
+                for view in views
+                for box in boxes(view, size)
             )
 
         image, size = self.images.read_sized(index, shrink)
         crops = [
-            crop_file_image(
-                image,
-                size,
-                box,
-                bool(v.crops.flips[row]),
-                v.side,
-                v.crops.shift(row),
-                antialias=v.crops.antialias,
-            )
-            for box, v in zip(boxes(size), views, strict=True)
+            [
+                crop_file_image(
+                    image,
+                    size,
+                    box,
+                    bool(v.crops.flips[i]),
+                    v.side,
+                    v.crops.shift(i),
+                    antialias=v.crops.antialias,
+                )
+                for i, box in zip(v.rows(row), boxes(v, size), strict=True)
+            ]
+            for v in views
         ]
         return crops, size
 
 
-def _room(num_images: int, side: int) -> Tensor:
-    """(n, 3, S, S) uint8, uninitialised; shared with the trainer where a worker asks."""
-    shape = (num_images, 3, side, side)
+def _room(num_images: int, view: ViewPlan) -> Tensor:
+    """(n, k, 3, S, S) uint8, uninitialised; shared with the trainer where a worker asks."""
+    shape = (num_images, view.count, 3, view.side, view.side)
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     # As torch's own collate function has it: sent without the copy that `share_memory_` makes.

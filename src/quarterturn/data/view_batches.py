@@ -17,7 +17,7 @@ from torch import Tensor
 
 from quarterturn.data.batches import Batch, TrainingBatches
 from quarterturn.data.colour import apply_colours, draw_colours
-from quarterturn.data.crop_plans import random_crops
+from quarterturn.data.crop_plans import CropPlan, random_crops
 from quarterturn.data.file_loader import Decoded
 from quarterturn.data.plans import BatchPlan, ViewPlan
 from quarterturn.data.sampling import epoch_order
@@ -75,16 +75,18 @@ class ViewBatches(TrainingBatches):
 
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
         order = epoch_order(len(self.images), self.seed, epoch)
-        sides = [self.crop.image_size] * self.law.num_full
-        sides += [self.law.small_side] * self.law.num_small
+        sides = [self.crop.image_size, self.law.small_side][: len(self.law.counts)]
         for s in self.slices[first:]:
             draws = order[s][self.rank :: self.world_size]
-            keys = self.law.keys(draws, self.seed).unbind(dim=1)
+            keys = self.law.keys(draws, self.seed).split(self.law.counts, dim=1)
             views = tuple(
-                ViewPlan(side, random_crops(of_view, epoch, crop=self.crop, seed=self.seed))
-                for side, of_view in zip(sides, keys, strict=True)
+                ViewPlan(side, self._crops(of_size, epoch), of_size.shape[1])
+                for side, of_size in zip(sides, keys, strict=True)
             )
             yield BatchPlan(draws.numpy(), views)
+
+    def _crops(self, keys: Tensor, epoch: int) -> CropPlan:
+        return random_crops(keys.flatten(), epoch, crop=self.crop, seed=self.seed)
 
     def _finished(self, decoded: Decoded, epoch: int) -> ViewBatch:
         """Colour and turn the crops; what is drawn for them depends only on the images."""
@@ -92,19 +94,25 @@ class ViewBatches(TrainingBatches):
         to_device: Any = {"device": self.device, "non_blocking": True}
         turns = law.turns(decoded.indices, self.seed, epoch)  # (B, V + M)
         keys = law.keys(decoded.indices, self.seed)
-        full, small = slice(0, law.num_full), slice(law.num_full, None)
 
-        def views(part: slice) -> Tensor:
-            crops = torch.stack([crop.to(**to_device) for crop in decoded.views[part]], dim=1)
-            colours = draw_colours(keys[:, part].flatten(), law.colour, seed=self.seed, epoch=epoch)
-            coloured = apply_colours(crops.flatten(0, 1).float() / 255, colours)
-            turned = rotate_each(coloured, turns[:, part].flatten().to(**to_device))
+        def finished(crops: Tensor, keys: Tensor, turns: Tensor) -> Tensor:
+            pixels = crops.to(**to_device).flatten(0, 1).to(torch.float32).div_(255)
+            colours = draw_colours(keys.flatten(), law.colour, seed=self.seed, epoch=epoch)
+            coloured = apply_colours(pixels, colours)
+            turned = rotate_each(coloured, turns.flatten().to(**to_device))
             return self._normalise(turned.mul_(255)).unflatten(0, crops.shape[:2])
 
+        parts = zip(
+            decoded.views,
+            keys.split(law.counts, dim=1),
+            turns.split(law.counts, dim=1),
+            strict=True,
+        )
+        full, *small = [finished(*part) for part in parts]
         return ViewBatch(
             decoded.indices.to(**to_device),
-            views(full),
+            full,
             epoch=epoch,
-            small=views(small) if law.num_small else None,
+            small=small[0] if small else None,
             turns=turns.to(**to_device),
         )

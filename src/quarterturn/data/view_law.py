@@ -40,6 +40,11 @@ class ViewLaw:
     same_turn: float = 0.0
     colour: ColourLaw = field(default_factory=ColourLaw)
 
+    @property
+    def counts(self) -> list[int]:
+        """Views of each size: full ones, and small ones where there are any."""
+        return [self.num_full, self.num_small] if self.num_small else [self.num_full]
+
     def keys(self, draws: Tensor, seed: int) -> Tensor:
         """(n,) numbers of images to (n, V + M) numbers of views, from which a view is drawn."""
         views = torch.arange(self.num_full + self.num_small)
