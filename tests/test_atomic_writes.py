@@ -16,12 +16,13 @@ WRITERS = {"write_text", "write_bytes", "savez", "save", "savetxt", "copy2", "co
 OURS = {"write_text", "write_bytes"}
 """Called by name alone, those of `quarterturn.files`."""
 ALLOWED = {
-    "collection/caching.py": "arrays grow by batches, and are cut back when a cache is resumed",
+    "runs/cache_writing.py": "arrays grow by batches, and are cut back when a cache is resumed",
     "data/turned_files.py": "draws an image into memory",
     "engine/torchrun.py": "the file is torchrun's",
     "engine/telemetry.py": "metrics.jsonl grows by lines and is cut back to the checkpoint",
     "features/cache.py": "an entry's folder is made beside and renamed when it is whole",
     "files.py": "it is the one way",
+    "pages/sprite.py": "draws an image into memory",
     "runs/pictures.py": "draws an image into memory",
     "weights/caffe.py": "exports go to a folder of their own, are checked, and put in place",
     "weights/export.py": "see caffe",

@@ -21,6 +21,7 @@ NAMES = {
     "detection_average_precision",
     "effective_number_weights",
     "embed",
+    "explore",
     "export",
     "finetune",
     "import_checkpoint",

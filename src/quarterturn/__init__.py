@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quarterturn.classifying.predict import predict
     from quarterturn.collection.caching import cache
     from quarterturn.collection.embed import embed
+    from quarterturn.collection.explore import explore
     from quarterturn.collection.neighbors import neighbors
     from quarterturn.comparing.compare import compare
     from quarterturn.comparing.report import report
@@ -56,6 +57,7 @@ _HOME = {
     "detection_average_precision": "metrics.detection",
     "effective_number_weights": "losses.weights",
     "embed": "collection.embed",
+    "explore": "collection.explore",
     "export": "weights.export",
     "finetune": "classifying.finetune",
     "import_checkpoint": "weights.import_checkpoint",
@@ -97,6 +99,7 @@ __all__ = [
     "detection_average_precision",
     "effective_number_weights",
     "embed",
+    "explore",
     "export",
     "finetune",
     "import_checkpoint",

@@ -37,6 +37,7 @@ COMMON = {
         *["loss", "reweight", "trained", *RUN],
     ],
     "predict": [*OUT, "top_k", *COMPUTE],
+    "explore": [*OUT, "data", "start", "epochs", "clusters", "seed", *COMPUTE],
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "cache": [*OUT, "side", "quality", "workers"],

@@ -256,6 +256,7 @@ def test_finetune_from_a_run_sees_images_as_it_did(run):
             ("run", None),
             {"out": Path("e.npz"), "half": "rotation"},
         ),
+        ("explore photos --from w.pth --epochs 3", ("photos",), {"start": "w.pth", "epochs": 3}),
         ("neighbors run a.jpg --k 5 --data p", ("run", "a.jpg"), {"k": 5, "data": "p"}),
         (
             "orient run photos --write copies --write-all --confidence 0.9",
@@ -287,6 +288,8 @@ def test_the_other_commands_pass_on_positionals_and_options(words, arguments, gi
         ["probe", "run", "digits", "--test-crops", "5"],
         ["embed", "run"],
         ["neighbors", "run"],
+        ["explore"],
+        ["explore", "photos", "--preset", "folder"],
         ["upright", "digits", "--method", "decoupling"],  # there is no choice
         ["upright", "digits", "--view-crops", "3"],
         ["upright", "digits", "--format", "csv"],

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quarterturn.classifying.options import FinetuneOptions, PredictOptions
-from quarterturn.collection.options import CacheOptions, EmbedOptions, NeighborsOptions
+from quarterturn.collection.options import (
+    CacheOptions,
+    EmbedOptions,
+    ExploreOptions,
+    NeighborsOptions,
+)
 from quarterturn.comparing.options import CompareOptions, ReportOptions
 from quarterturn.demonstration.options import DemoOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
@@ -98,6 +103,17 @@ COMMANDS = {
         "quarterturn.demonstration.demo:demo",
         DemoOptions,
         (Positional("DATA", f"{DATA_WORDS}.", default="digits", optional=True),),
+    ),
+    "explore": Command(
+        "quarterturn.collection.explore:explore",
+        ExploreOptions,
+        (
+            Positional(
+                "PHOTOS|RUN",
+                f"{DATA_WORDS}: a small network is trained on them first. Or a run, a file of "
+                "weights that import reads, or timm:NAME.",
+            ),
+        ),
     ),
     "pretrain": Command(
         "quarterturn.pretraining.pretrain:pretrain",

@@ -1,1 +1,1 @@
-"""What is in a collection of images: embed and neighbors."""
+"""What is in a collection of images: explore, embed and neighbors."""

@@ -183,6 +183,20 @@ class Source:
             f"{len(images):,} images in the split {split!r}" + ("" if uses_all else unused)
             for split, images in self.unused.items()
         ]
+        lines += self.left_out()
+        if self.unreadable:
+            lines.append(f"left out: {count_files(len(self.unreadable))} that cannot be read:")
+            lines += list_unreadable(self.unreadable)
+        if self.bad_boxes:
+            lines.append(f"boxes left out or cut: {len(self.bad_boxes):,}")
+            lines += [f"  {box}" for box in self.bad_boxes[:MAX_LISTED]]
+            if len(self.bad_boxes) > MAX_LISTED:
+                lines.append(f"  ... and {len(self.bad_boxes) - MAX_LISTED:,} more")
+        return lines
+
+    def left_out(self) -> list[str]:
+        """What was ignored: images beside the splits, other files, columns; one line each."""
+        lines = []
         if self.beside:
             places = [f"{n:,} in {folder or 'no folder'}" for folder, n in self.beside.items()]
             kind = "images" if self.archives is None else "shards"
@@ -202,14 +216,6 @@ class Source:
                 f"left out: {self.num_heic} HEIC files; read them with: "
                 "pip install 'quarterturn[heic]'"
             )
-        if self.unreadable:
-            lines.append(f"left out: {count_files(len(self.unreadable))} that cannot be read:")
-            lines += list_unreadable(self.unreadable)
-        if self.bad_boxes:
-            lines.append(f"boxes left out or cut: {len(self.bad_boxes):,}")
-            lines += [f"  {box}" for box in self.bad_boxes[:MAX_LISTED]]
-            if len(self.bad_boxes) > MAX_LISTED:
-                lines.append(f"  ... and {len(self.bad_boxes) - MAX_LISTED:,} more")
         return lines
 
 

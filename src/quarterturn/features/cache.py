@@ -93,8 +93,8 @@ class FeatureCache:
 class Writer(Protocol):
     """Takes features batch by batch."""
 
-    def append(self, name: str, values: NDArray[np.float32]) -> None:
-        """Add rows (b, d) to a part."""
+    def append(self, name: str, values: NDArray[Any]) -> None:
+        """Add rows (b, d) to a part; float32, or uint8 for pixels."""
 
     def finish(self, indices: NDArray[np.int64]) -> Entry:
         """The complete entry, for the images ``indices`` that could be read."""
@@ -107,10 +107,10 @@ class MemoryWriter:
     """Collects features in memory."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, list[NDArray[np.float32]]] = {}
+        self.parts: dict[str, list[NDArray[Any]]] = {}
 
-    def append(self, name: str, values: NDArray[np.float32]) -> None:
-        """Add rows (b, d) to a part."""
+    def append(self, name: str, values: NDArray[Any]) -> None:
+        """Add rows (b, d) to a part; float32, or uint8 for pixels."""
         self.parts.setdefault(name, []).append(values)
 
     def finish(self, indices: NDArray[np.int64]) -> Entry:
@@ -138,13 +138,13 @@ class EntryWriter:
         self.arrays: dict[str, np.memmap] = {}
         self.rows: dict[str, int] = {}
 
-    def append(self, name: str, values: NDArray[np.float32]) -> None:
-        """Add rows (b, d) to a part."""
+    def append(self, name: str, values: NDArray[Any]) -> None:
+        """Add rows (b, d) to a part; float32, or uint8 for pixels."""
         if name not in self.arrays:
             self.partial.mkdir(exist_ok=True)  # a faster process may have removed it
             path = self.partial / f"{len(self.arrays)}.npy"
             shape = (self.num_images, *values.shape[1:])
-            self.arrays[name] = open_memmap(path, "w+", dtype=np.float32, shape=shape)
+            self.arrays[name] = open_memmap(path, "w+", dtype=values.dtype, shape=shape)
             if hasattr(os, "posix_fallocate"):
                 # A full disk raises an error here; in a mapped file it would kill the process.
                 with open(path, "r+b") as file:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -79,7 +81,7 @@ def cached_features(
     if runtime is not None:
         missing = runtime.gather_objects(missing)[0]
     if missing:
-        wanted = NetworkFeatures(model.network, missing, model.grid, model.pool)
+        wanted = model.only(missing)
         writer = None
         if is_main:
             writers = {layer: cache.writer(keys[layer], len(images)) for layer in missing}
@@ -122,7 +124,7 @@ class _ByLayer:
     def __init__(self, model: NetworkFeatures, writers: dict[str, EntryWriter]) -> None:
         self.model, self.writers = model, writers
 
-    def append(self, name: str, values: NDArray[np.float32]) -> None:
+    def append(self, name: str, values: NDArray[Any]) -> None:
         self.writers[self.model.layer_of(name)].append(name, values)
 
     def finish(self, indices: NDArray[np.int64]) -> Entry:

@@ -74,6 +74,10 @@ class NetworkFeatures(nn.Module):
         """`weights_fingerprint` of the network, computed at the first use."""
         return weights_fingerprint(self.network)
 
+    def only(self, layers: tuple[str, ...]) -> NetworkFeatures:
+        """The same features of some of the layers."""
+        return NetworkFeatures(self.network, layers, self.grid, self.pool)
+
     def layer_of(self, part: str) -> str:
         """The layer that a part belongs to."""
         last = self.network.backbone.layers[-1]

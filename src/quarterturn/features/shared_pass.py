@@ -29,7 +29,8 @@ class Share(Generic[Output]):
 
     Attributes:
         numbers: (n,) of the images that could be decoded, on the CPU.
-        output: What was computed of them, float32 on the CPU; None where there are none.
+        output: What was computed of them on the CPU, float32 or whole numbers; None where there are
+            none.
         failed: Images that the process could not decode so far, with the reasons.
         changed: Images whose files have changed since they were indexed, that it has read so far.
     """
@@ -102,4 +103,7 @@ def shared_pass(
 def _on_cpu(output: Output) -> Output:
     if isinstance(output, Tensor):
         return output.float().cpu()
-    return {name: values.float().cpu() for name, values in output.items()}
+    return {
+        name: (values.float() if values.is_floating_point() else values).cpu()
+        for name, values in output.items()
+    }

@@ -162,6 +162,23 @@ def render(
         pictures: Folder of its pictures.
         known: Paths that are not to be shown.
     """
+    environment = new_environment(known)
+    environment.globals.update(
+        part_names=PARTS,
+        degrees=[0, 90, 180, 270],
+        bars=BARS,
+        picture_uri=lambda picture: picture_uri(pictures, picture),
+    )
+    name = "comparison.html" if isinstance(page, ComparisonPage) else "run.html"
+    return environment.get_template(name).render(page=page)
+
+
+def new_environment(known: Sequence[str] = ()) -> jinja2.Environment:
+    """Where templates find each other and their filters.
+
+    Args:
+        known: Paths that are not to be shown.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("quarterturn.pages"),
         autoescape=True,
@@ -173,27 +190,20 @@ def render(
     environment.filters.update(
         percent=percent, number=number, png=png_uri, setting=format_setting, explained=explained
     )
-    environment.globals.update(
-        part_names=PARTS,
-        long_list=LONG_LIST,
-        degrees=[0, 90, 180, 270],
-        bars=BARS,
-        picture_uri=lambda picture: picture_uri(pictures, picture),
-    )
-    name = "comparison.html" if isinstance(page, ComparisonPage) else "run.html"
-    return environment.get_template(name).render(page=page)
+    environment.globals.update(long_list=LONG_LIST)
+    return environment
 
 
 def png_uri(png: bytes) -> Markup:
     """A PNG as a data URI."""
-    return _data_uri(png, "png")
+    return data_uri(png, "png")
 
 
 def picture_uri(folder: Path, picture: Picture) -> Markup:
     """A stored picture as a data URI; empty where its file is gone."""
     file = folder / Path(picture.file).name
     try:
-        return _data_uri(file.read_bytes(), "png" if file.suffix == ".png" else "jpeg")
+        return data_uri(file.read_bytes(), "png" if file.suffix == ".png" else "jpeg")
     except OSError:
         return Markup("data:,")
 
@@ -219,7 +229,8 @@ def format_setting(value: object) -> str:
     return str(value)
 
 
-def _data_uri(contents: bytes, kind: str) -> Markup:
+def data_uri(contents: bytes, kind: str) -> Markup:
+    """A picture's file as a data URI."""
     # Markup: nothing in it needs escaping, and it is no text in which to look for paths.
     return Markup(f"data:image/{kind};base64,{base64.b64encode(contents).decode()}")
 

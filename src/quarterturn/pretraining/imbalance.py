@@ -144,7 +144,7 @@ def imbalance_picture(
     rows = F.normalize(torch.from_numpy(found.values), dim=1)
     clusters = MiniBatchKMeans(min(num_clusters, len(rows)), random_state=seed, n_init=3)
     with stage("clusters"):
-        cluster, sizes = _by_size(clusters.fit_predict(rows.numpy()))
+        cluster, sizes = by_size(clusters.fit_predict(rows.numpy()))
     with stage("nearest images"):
         rarity, nearest, cosine = _neighborhood(found.values)
     names = [images.names[i] for i in indices]
@@ -161,7 +161,7 @@ def gini(sizes: NDArray[np.integer]) -> float:
     return float(differences / (2 * sizes.mean()))
 
 
-def _by_size(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_size(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Clusters renumbered from the largest on, without empty ones, and their sizes."""
     _, compact, counts = np.unique(labels, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")

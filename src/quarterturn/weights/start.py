@@ -185,6 +185,14 @@ def check_fits(start: Start, config: Config) -> None:
         )
 
 
+def fits(start: Start, config: Config) -> bool:
+    """Whether weights are of the backbone that is to be trained, in its size; see `check_fits`."""
+    with suppress(ConfigError):
+        check_fits(start, config)
+        return True
+    return False
+
+
 def begin_with(network: Network, start: Network) -> tuple[str, ...]:
     """Copy a backbone, and the heads that fit.
 
