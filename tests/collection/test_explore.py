@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,17 @@ def test_the_command(
     assert "10 images explored in" in printed.err
     assert main(["explore", str(tmp_path / "none")]) == 2
     assert "quarterturn: nothing is at" in capsys.readouterr().err
+
+
+def test_images_in_shards_have_names_and_no_links(
+    digits_run: Run, images: Path, tmp_path: Path
+) -> None:
+    (images / "copy.png").write_bytes((images / "3.png").read_bytes())
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as archive:
+        archive.add(images, "photos")
+    found = explore(digits_run.path, data=shard, out=tmp_path / "out", workers=0)
+    assert len(table(found)) == 11
+    [[first, second]] = figures(found)["duplicates"]
+    assert (first["name"], second["kind"]) == ("shard.tar/photos/3.png", "exact")
+    assert '"folders":[null]' in found.page.read_text()

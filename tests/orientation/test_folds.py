@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import quarterturn.orientation.folds as folds
+from quarterturn.data import content_keys
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import open_source
 from quarterturn.errors import ConfigError
@@ -51,13 +52,13 @@ class TestDuplicates:
         }
 
     def test_only_files_of_one_size_are_read(self, files, monkeypatch):
-        opened, plain = [], folds.open_bytes
+        opened, plain = [], content_keys.open_bytes
 
         def spy(path):
             opened.append(path.relative_to(files.root).as_posix())
             return plain(path)
 
-        monkeypatch.setattr(folds, "open_bytes", spy)
+        monkeypatch.setattr(content_keys, "open_bytes", spy)
         duplicate_groups(files)
         assert sorted(opened) == [
             "2.bmp",

@@ -8,7 +8,6 @@ Shapes: n images; D feature width; T side of a thumbnail; m pairs.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from quarterturn.collection.survey import Survey
-from quarterturn.data.imageset import ArrayImages, FileImages
+from quarterturn.data.content_keys import content_keys
 from quarterturn.features.nearest_neighbors import find_nearest
 from quarterturn.progress import stage
 
@@ -60,27 +59,27 @@ def duplicate_groups(survey: Survey) -> list[list[Copy]]:
         Groups of two or more, larger groups first; of equal ones, the surest first.
     """
     with stage("duplicates"):
-        digests = _digests(survey)
-        pairs = np.array([*_equal_pairs(digests), *_proposed(survey.features)], np.int64)
+        keys = _keys(survey)
+        pairs = np.array([*_equal_pairs(keys), *_proposed(survey.features)], np.int64)
         is_same = _scores(survey.thumbnails, pairs).max(axis=1) >= CORRELATION
-        is_same |= np.array([_is_equal(digests, *pair) for pair in pairs.tolist()], bool)
+        is_same |= np.array([keys[first] == keys[second] for first, second in pairs.tolist()], bool)
         found = pairs[is_same]
         links = coo_array((np.ones(len(found)), found.T), shape=(len(survey), len(survey)))
         _, group = connected_components(links, directed=False)
         members = defaultdict(list)
         for place in np.flatnonzero(np.bincount(group)[group] > 1).tolist():
             members[group[place]].append(place)
-        groups = [_described(survey, digests, places) for places in members.values()]
+        groups = [_described(survey, keys, places) for places in members.values()]
     return sorted(groups, key=lambda group: (-len(group), -group[1].score, group[0].place))
 
 
-def _described(survey: Survey, digests: dict[int, str], places: list[int]) -> list[Copy]:
+def _described(survey: Survey, keys: list[bytes], places: list[int]) -> list[Copy]:
     """A group's images as they lie to the largest of them."""
     first, *others = sorted(places, key=lambda place: (-_num_pixels(survey, place), place))
     pairs = np.array([(first, other) for other in others])
     copies = [Copy(first)]
     for other, scores in zip(others, _scores(survey.thumbnails, pairs), strict=True):
-        if _is_equal(digests, first, other):
+        if keys[first] == keys[other]:
             copies.append(Copy(other, EXACT))
             continue
         best = int(scores.argmax())
@@ -94,46 +93,19 @@ def _num_pixels(survey: Survey, place: int) -> int:
     return int(survey.images(place).sizes[survey.indices[place]].prod())
 
 
-def _digests(survey: Survey) -> dict[int, str]:
-    """Place to a hash of the contents, of images that may have an equal."""
-    sizes = np.array([_num_bytes(survey, place) for place in range(len(survey))])
-    _, which, counts = np.unique(sizes, return_inverse=True, return_counts=True)
-    candidates = np.flatnonzero((counts[which] > 1) & (sizes > 0))
-    digests = {}
-    for place in candidates.tolist():
-        if (contents := _contents(survey, place)) is not None:
-            digests[place] = hashlib.sha256(contents).hexdigest()
-    return digests
+def _keys(survey: Survey) -> list[bytes]:
+    """(n,) keys of the contents, the same for exact copies in whatever split."""
+    every = {split: images for split, images in survey.source.all_splits.items() if len(images)}
+    keys = dict(zip(every, content_keys(list(every.values())), strict=True))
+    rows = zip(survey.splits, survey.indices.tolist(), strict=True)
+    return [keys[split][index] for split, index in rows]
 
 
-def _num_bytes(survey: Survey, place: int) -> int:
-    """Bytes of an image as it is stored; 0 where it cannot be compared byte by byte."""
-    images, index = survey.images(place), int(survey.indices[place])
-    if isinstance(images, FileImages):
-        return int(images.num_bytes[index])
-    return images.pixels[index].nbytes if isinstance(images, ArrayImages) else 0
-
-
-def _contents(survey: Survey, place: int) -> bytes | None:
-    images, index = survey.images(place), int(survey.indices[place])
-    if isinstance(images, ArrayImages):
-        return images.pixels[index].tobytes()
-    assert isinstance(images, FileImages)
-    try:
-        return images.path(index).read_bytes()
-    except OSError:  # it has gone since
-        return None
-
-
-def _is_equal(digests: dict[int, str], first: int, second: int) -> bool:
-    return first in digests and digests[first] == digests.get(second)
-
-
-def _equal_pairs(digests: dict[int, str]) -> Iterator[tuple[int, int]]:
+def _equal_pairs(keys: list[bytes]) -> Iterator[tuple[int, int]]:
     """Each image with the first of the same contents."""
-    firsts: dict[str, int] = {}
-    for place, digest in digests.items():
-        first = firsts.setdefault(digest, place)
+    firsts: dict[bytes, int] = {}
+    for place, key in enumerate(keys):
+        first = firsts.setdefault(key, place)
         if first != place:
             yield first, place
 

@@ -254,7 +254,7 @@ def _map(found: Exploration, folder: Path) -> MapShown:
 def _folder(found: Exploration, split: str, folder: Path) -> Folder | None:
     source = found.survey.source
     images = source.all_splits[split]
-    if not isinstance(images, FileImages):
+    if not isinstance(images, FileImages) or not images.are_files:
         return None
     prefix = source.file_of(split, "x").removesuffix("x")
     return Folder(href_to(images.root, folder) + "/", prefix)

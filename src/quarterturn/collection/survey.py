@@ -93,7 +93,9 @@ class Survey:
     def file(self, place: int) -> Path | None:
         """The file of an image; None where it is no file of its own."""
         images = self.images(place)
-        return images.path(int(self.indices[place])) if isinstance(images, FileImages) else None
+        if isinstance(images, FileImages) and images.are_files:
+            return images.path(int(self.indices[place]))
+        return None
 
 
 def survey(

@@ -5,17 +5,13 @@ Shapes: N images.
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.encoded_image import open_bytes
-from quarterturn.data.image_file import UnreadableImageError
-from quarterturn.data.imageset import ArrayImages, FileImages, ImageSet
-from quarterturn.data.pixel_cache import HEIGHT, CachedImages
+from quarterturn.data.content_keys import content_keys
+from quarterturn.data.imageset import ImageSet
 from quarterturn.errors import ConfigError
 from quarterturn.randomness import permutation
 
@@ -42,34 +38,10 @@ class Fold:
 
 
 def duplicate_groups(images: ImageSet) -> Numbers:
-    """(N,) group number of each image; exact copies share a group.
-
-    Files are compared by content, read only if another file has the same size, or sizes are not
-    known; arrays by pixels. A file that cannot be read is in a group of its own.
-    """
-    if isinstance(images, ArrayImages):
-        keys: list[bytes] = [hashlib.sha256(pixels.tobytes()).digest() for pixels in images.pixels]
-    elif isinstance(images, FileImages):
-        files_of_size = Counter(images.num_bytes.tolist())
-        is_read = not images.table.knows_sizes
-        keys = [
-            _content_hash(images, i) if is_read or files_of_size[size] > 1 else b"unique %d" % i
-            for i, size in enumerate(images.num_bytes.tolist())
-        ]
-    elif isinstance(images, CachedImages):
-        keys = [row.tobytes() for row in images.rows[:, HEIGHT:]]
-    else:
-        keys = [b"%d" % i for i in range(len(images))]
+    """(N,) group number of each image; exact copies, by `content_keys`, share a group."""
     number: dict[bytes, int] = {}
+    [keys] = content_keys([images])
     return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
-
-
-def _content_hash(images: FileImages, index: int) -> bytes:
-    try:
-        with open_bytes(images.encoded(index)) as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except (OSError, UnreadableImageError):
-        return b"unreadable %d" % index
 
 
 def split_into_folds(
