@@ -220,7 +220,7 @@ class TestEarlyStop:
             said.append(logits)
             return {"loss": losses[(len(said) - 1) % epochs_done]}
 
-        monkeypatch.setattr(networks, "_measure", measure)
+        monkeypatch.setattr(networks, "measure_turns", measure)
         config = quick(epochs=8, patience=patience, batch_size=32, view_crops=1)
         run, outcomes = fit_folds(tmp_path / "run", copied_digits, config)
         assert len(said) == 2 * epochs_done
@@ -244,7 +244,7 @@ class TestEarlyStop:
 
         config = quick(epochs=8, patience=0.01, batch_size=32, view_crops=1)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(networks, "_measure", lambda logits: {"loss": next(losses)})
+            patch.setattr(networks, "measure_turns", lambda logits: {"loss": next(losses)})
             patch.setattr(networks, "_score", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 fit_folds(tmp_path / "run", copied_digits, config)

@@ -87,6 +87,8 @@ LARGE = {"folder": 4, "folder-distill": 4, "imagenet-rotnet": 4}
 """Images in a batch of those whose step takes long."""
 
 
+FITTED = ["folder-rotation-head"]
+"""Heads that are fitted at once, in no steps; see `tests.orientation.test_fitted_heads`."""
 CLASSIFIERS = [name for name, make in RECIPES.items() if make().method.reads_labels]
 ONE_LABEL = [name for name in CLASSIFIERS if not name.startswith("voc07")]
 """The others have steps of their own in `tests.presets.test_voc07`."""
@@ -102,7 +104,7 @@ def test_one_training_step_of_a_classifier(name, random_images):
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name not in CLASSIFIERS])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in [*CLASSIFIERS, *FITTED]])
 def test_one_training_step(name, random_images):
     config = RECIPES[name]().with_settings(batch_size=LARGE.get(name, 8))
     terms, before, training, indices = one_step(config, random_images(12, STORED[name]))
@@ -257,7 +259,11 @@ def test_the_papers_recipe_on_folds():
 class TestFoldRecipe:
     @pytest.mark.parametrize(
         ("name", "folds"),
-        [("imagenet-alexnet", "imagenet-rotnet"), ("folder", "folder-rotnet")],
+        [
+            ("imagenet-alexnet", "imagenet-rotnet"),
+            ("folder", "folder-rotnet"),
+            ("folder-distill", "folder-rotation-head"),
+        ],
     )
     def test_is_the_preset_that_upright_would_take(self, name, folds):
         assert fold_recipe(preset(name)) == preset(folds)
@@ -319,6 +325,7 @@ def test_presets_by_name():
         "folder",
         "folder-distill",
         "folder-rotnet",
+        "folder-rotation-head",
         "imagenet-alexnet",
         "imagenet-rotnet",
         "cifar10-nin",

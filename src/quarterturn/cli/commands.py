@@ -19,6 +19,7 @@ from quarterturn.comparing.options import CompareOptions, ReportOptions
 from quarterturn.demonstration.options import DemoOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
 from quarterturn.presets import (
+    ROTATION_HEAD,
     default_classifier_preset,
     default_preset,
     default_rotnet_preset,
@@ -69,12 +70,15 @@ class Training:
         default_preset: Names the recipe by DATA, where none is given.
         method: The method that it trains; None where ``--method`` says so.
         resume_options: Fields of the options that ``resume`` takes too.
+        preset_with_start: Names the recipe where there are weights to begin with; None where these
+            do not change it.
     """
 
     resume: str
     default_preset: Callable[[str], str]
     method: str | None = None
     resume_options: tuple[str, ...] = ()
+    preset_with_start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ COMMANDS = {
             default_rotnet_preset,
             "rotnet",
             ("format",),
+            ROTATION_HEAD,
         ),
         shared=True,
     ),

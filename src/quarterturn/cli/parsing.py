@@ -19,6 +19,7 @@ import tyro
 from quarterturn.cli.commands import COMMANDS, Command
 from quarterturn.cli.flags import POSITIONAL, dataclass_of, entries, flat
 from quarterturn.config.options import flag_of
+from quarterturn.config.time_budget import AUTO, NONE, both_given
 from quarterturn.config.validation import field_types, flag
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config, unknown_setting
@@ -63,6 +64,7 @@ def parse(words: list[str]) -> Call:
     config = None if command.training is None else _defaults(command, rest)
     if config is not None:
         _check_flags(rest, command, config)
+        _check_budget(rest)
     helps = any(word in ("-h", "--help") for word in rest)
     kind = dataclass_of(name, command, config, everything=everything or not helps)
     # Help is the same whatever else is there: tyro would leave out the words it has read.
@@ -70,7 +72,22 @@ def parse(words: list[str]) -> Call:
     positionals = tuple(parsed.pop(f"{POSITIONAL}{i}") for i in range(len(command.positionals)))
     if config is None:
         return Call(command.function, positionals, parsed)
+    if "budget" in parsed and not _is_length_said(rest):
+        parsed["budget"] = AUTO
     return _training_call(command, config, positionals, parsed)
+
+
+def _check_budget(words: list[str]) -> None:
+    """Refuse a time beside a number of epochs: later, one from the recipe looks like one given."""
+    budget, epochs = _option(words, "--budget"), _option(words, "--epochs")
+    if budget not in (None, NONE) and epochs is not None:
+        raise both_given(str(budget), epochs)
+
+
+def _is_length_said(words: list[str]) -> bool:
+    """Whether the words say how long a training is, or leave no room to say it."""
+    options = ("--budget", "--epochs", "--preset", "--resume")
+    return any(_option(words, name) is not None for name in options)
 
 
 def _training_call(
@@ -143,6 +160,8 @@ def _defaults(command: Command, words: list[str]) -> Config:
     start, name = _start_config(words), _option(words, "--preset")
     if name is None and training.method is None:
         name = preset_with_start(method, start)
+    elif name is None and start is not None:
+        name = training.preset_with_start
     config = preset(name or training.default_preset(_data(command, words) or ""))
     if start is not None:
         config = seen_as_by(start, config)

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from quarterturn.config import DataConfig
@@ -18,6 +17,7 @@ from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.errors import ConfigError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.methods.base import Network
+from quarterturn.models.backbone import pooled
 
 
 def weights_fingerprint(module: nn.Module) -> str:
@@ -176,14 +176,3 @@ def choose_part(
     if chosen not in parts:
         raise ConfigError(f"--half {chosen}: this run's features have no halves; leave --half out")
     return NetworkFeatures(network), chosen
-
-
-def pooled(values: Tensor, grid: int = 1) -> Tensor:
-    """Maps (B, C, H, W) average-pooled to (B, C*grid*grid); vectors unchanged.
-
-    A map smaller than the grid is not pooled.
-    """
-    if values.ndim == 2:
-        return values
-    side = (min(grid, values.shape[2]), min(grid, values.shape[3]))
-    return F.adaptive_avg_pool2d(values, side).flatten(1)

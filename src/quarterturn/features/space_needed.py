@@ -70,12 +70,13 @@ def bytes_to_cache(
     return sum(missing.values())
 
 
-def require_disk_space(needed: int, folder: Path) -> str | None:
+def require_disk_space(needed: int, folder: Path, remedy: str = REMEDY) -> str | None:
     """Check that the disk has space for features to cache.
 
     Args:
         needed: Bytes, from `bytes_to_cache`.
         folder: Folder of the cache, whose parent exists.
+        remedy: What would make do with less, for the message.
 
     Returns:
         A line on their size for the user; None if nothing will be cached.
@@ -89,7 +90,7 @@ def require_disk_space(needed: int, folder: Path) -> str | None:
     line = f"features to cache in {folder}: {gigabytes(needed)}; {gigabytes(free)} are free"
     if needed > free:
         raise ConfigError(
-            f"{line}: {REMEDY}, or free some space (that folder may be deleted at any time)"
+            f"{line}: {remedy}, or free some space (that folder may be deleted at any time)"
         )
     return line
 

@@ -190,6 +190,10 @@ class Network(nn.Module):
         parts = self.parts(features)
         return self.rotation_scale * self.rotation_head(parts.get("rotation", features))
 
+    def turn_logits(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) to (B, 4) rotation logits of images as they are."""
+        return self.rotation_logits(self.backbone(images))
+
     def embed(self, features: Tensor) -> Tensor:
         """(B, D) features to (B, E) embeddings, by the part that the embedding head reads."""
         assert self.embedding_head is not None

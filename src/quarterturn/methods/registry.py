@@ -10,6 +10,7 @@ from quarterturn.methods.imported_options import ImportedOptions
 from quarterturn.methods.instance_options import InstanceOptions
 from quarterturn.methods.multiview_options import MultiviewOptions
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.methods.simclr_options import SimCLROptions
 
@@ -18,6 +19,7 @@ METHODS: dict[str, type[MethodOptions]] = {
     "multiview": MultiviewOptions,
     "distill": DistillOptions,
     "rotnet": RotNetOptions,
+    "rotation-head": RotationHeadOptions,
     "instance": InstanceOptions,
     "simclr": SimCLROptions,
     "classifier": ClassifierOptions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -106,3 +107,14 @@ def running_statistics_kept(network: nn.Module) -> Iterator[None]:
     finally:
         for norm in tracking:
             norm.track_running_stats = True
+
+
+def pooled(values: Tensor, grid: int = 1) -> Tensor:
+    """Maps (B, C, H, W) average-pooled to (B, C*grid*grid); vectors unchanged.
+
+    A map smaller than the grid is not pooled.
+    """
+    if values.ndim == 2:
+        return values
+    side = (min(grid, values.shape[2]), min(grid, values.shape[3]))
+    return F.adaptive_avg_pool2d(values, side).flatten(1)

@@ -17,8 +17,9 @@ from quarterturn.orientation.calibration import Calibration, choose_calibration,
 from quarterturn.orientation.networks import FoldOutcome
 from quarterturn.orientation.upright_table import NOT_SCORED, UprightTable
 
-STOPPED = "stopped early"
-"""Name of the variant before temperature scaling; `SCALED` is the one after it."""
+STOPPED, FITTED = "stopped early", "centre crop"
+"""Names of the variant before temperature scaling, of networks and of heads that were fitted at
+once; `SCALED` is the one after it."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,17 @@ def list_variants(outcomes: Sequence[FoldOutcome], crop: DataConfig) -> list[Var
     """
     calibrations, chosen = list_calibrations(outcomes, crop), choose_calibration(outcomes, crop)
     plain = Calibration("last epoch, centre crop", [0], 1.0, np.nan)
-    variants = [
-        _variant(outcomes, plain, "last_logits"),
-        _variant(outcomes, replace(plain, name=STOPPED), "logits"),
-        *(_variant(outcomes, one, "logits", one == chosen) for one in calibrations),
-    ]
+    if outcomes[0].epoch:
+        before = [
+            _variant(outcomes, plain, "last_logits"),
+            _variant(outcomes, replace(plain, name=STOPPED), "logits"),
+        ]
+    else:
+        before = [_variant(outcomes, replace(plain, name=FITTED), "logits")]
+    after = [_variant(outcomes, one, "logits", one == chosen) for one in calibrations]
     in_fold = replace(calibrations[0], name="in fold: images seen in training")
     seen = _variant(outcomes, in_fold, "seen_logits")
-    return [*variants, seen, _same_images(variants[2], seen.numbers)]
+    return [*before, *after, seen, _same_images(after[0], seen.numbers)]
 
 
 def _variant(

@@ -57,7 +57,7 @@ class FoldOutcome:
         validation_logits: (m, V, 4, 4) of the validation images; they set the temperature.
         seen_numbers: (s,) images that the network was trained on, at most 1,000 of them.
         seen_logits: (s, 1, 4, 4) of them, centre crop.
-        epoch: Epochs done at the early stop.
+        epoch: Epochs done at the early stop; 0 of a head that was fitted at once.
     """
 
     numbers: NDArray[np.int64]
@@ -134,16 +134,10 @@ def cross_fit(
     with stage("folds", total=len(folds), weight=90) as bar:
         for number, fold in enumerate(folds):
             path = fold_run(whole.path, number)
-            if _has_outcome(path, runtime):
+            if has_outcome(path, runtime):
                 bar.skip()
             else:
-                fingerprint = images.subset(fold.train).fingerprint()
-                run = Run(path, whole.data, config, fingerprint, "fold")
-                if runtime.is_main and not (path / "config.json").exists():
-                    # Earlier versions left folders without settings when they were killed.
-                    shutil.rmtree(path, ignore_errors=True)
-                    run.create()
-                runtime.barrier()
+                run = begin_fold(whole, number, fold, images, runtime)
                 name = f"fold {number + 1} of {len(folds)}"
                 with stage(name, total=100):
                     train(FoldTraining.of(run, fold, images, runtime, source, name))
@@ -152,7 +146,19 @@ def cross_fit(
     return outcomes if runtime.is_main else None
 
 
-def _has_outcome(path: Path, runtime: Runtime) -> bool:
+def begin_fold(whole: Run, number: int, fold: Fold, images: ImageSet, runtime: Runtime) -> Run:
+    """The run of a fold's network, with its directory."""
+    path = fold_run(whole.path, number)
+    run = Run(path, whole.data, whole.config, images.subset(fold.train).fingerprint(), "fold")
+    if runtime.is_main and not (path / "config.json").exists():
+        # Earlier versions left folders without settings when they were killed.
+        shutil.rmtree(path, ignore_errors=True)
+        run.create()
+    runtime.barrier()
+    return run
+
+
+def has_outcome(path: Path, runtime: Runtime) -> bool:
     """Whether a fold is done; a damaged outcome is made again, which is logged."""
     found = (path / OUTCOME).exists()
     if found and runtime.is_main:
@@ -223,7 +229,7 @@ class FoldTraining(TrainingJob[Method]):
             failed={},
         )
         training.telemetry.record(
-            "validation", step=training.step - 1, epoch=epochs_done, **_measure(logits)
+            "validation", step=training.step - 1, epoch=epochs_done, **measure_turns(logits)
         )
         losses = _validation_losses(self.run)
         if int(np.argmin(losses)) == len(losses) - 1:
@@ -245,7 +251,12 @@ class FoldTraining(TrainingJob[Method]):
         outcome.write(self.run.path / OUTCOME)
 
 
-def _measure(logits: Tensor) -> dict[str, float]:
+def measure_turns(logits: Tensor) -> dict[str, float]:
+    """(n, V, 4, 4) logits of validation images to the loss at the best temperature, and accuracy.
+
+    Raises:
+        DataError: There is no image.
+    """
     if len(logits) == 0:
         raise DataError("none of the images that validate a fold's network can be decoded")
     temperature = fit_temperature(logits)
@@ -262,6 +273,12 @@ def _validation_losses(run: Run) -> list[float]:
     return [line["loss"] for line in run.read_metrics("validation")]
 
 
+def draw_seen(fold: Fold, seed: int) -> NDArray[np.int64]:
+    """Some of the training images, which the network scores too."""
+    drawn = permutation(len(fold.train), seed, "in fold")[:MOST_IN_FOLD]
+    return fold.train[np.sort(drawn.numpy())]
+
+
 def _score(run: Run, network: Network, images: ImageSet, fold: Fold) -> FoldOutcome:
     """Let a trained network score its images, at its last epoch and at its early stop."""
     crop = run.config.data
@@ -269,8 +286,7 @@ def _score(run: Run, network: Network, images: ImageSet, fold: Fold) -> FoldOutc
     device = next(network.parameters()).device
     there: Any = {"device": device, "workers": run.config.machine.num_workers, "failed": {}}
     held_out, validation = images.subset(fold.held_out), images.subset(fold.validation)
-    drawn = permutation(len(fold.train), run.config.run.seed, "in fold")[:MOST_IN_FOLD]
-    seen = fold.train[np.sort(drawn.numpy())]
+    seen = draw_seen(fold, run.config.run.seed)
     in_one_view = len(held_out) + len(seen)
     in_all_views = len(held_out) + len(validation)
     with stage("scores", total=in_one_view + len(views) * in_all_views, weight=15):

@@ -23,6 +23,9 @@ class UprightOptions(TrainingOptions):
 
     groups: ClassVar[tuple[str, ...]] = ("upright", "data", "model", "run", "optimizer", "machine")
 
+    start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None
+    """Fit a rotation head for each fold on the features of these weights, of a run, of a file that
+    import takes, or timm:NAME, in place of training networks from scratch."""
     format: Annotated[Literal["npz", "dat"], COMMON] = "npz"
     """dat writes the original's text file too: one probability a line, line 4*i + k."""
 

@@ -15,8 +15,10 @@ from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config, setting_names
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.orientation.ablation import Variant, gather_table, list_variants
+from quarterturn.orientation.fitted_heads import fit_heads
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.networks import cross_fit
 from quarterturn.orientation.options import UprightOptions
@@ -25,8 +27,7 @@ from quarterturn.orientation.upright_findings import store_findings
 from quarterturn.orientation.upright_table import FILE, UprightTable, write_dat
 from quarterturn.pages.report import refresh_report
 from quarterturn.pages.tables import Table, show
-from quarterturn.presets import default_rotnet_preset
-from quarterturn.presets import preset as preset_named
+from quarterturn.presets import upright_recipe
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
@@ -38,6 +39,7 @@ from quarterturn.runs.resumption import (
     with_machine_of,
 )
 from quarterturn.runs.start import new_runtime, resumed_runtime, resuming, select_for_all, starting
+from quarterturn.weights.start import check_fits, open_start
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +57,15 @@ def upright(
     """Estimate, out of sample, how probably each image in each of its four turns looks upright.
 
     Rotation networks are trained on folds, and each image is scored by the one that has not seen it
-    (Feng et al., CVPR 2019, section 3.2). Labels are not read, but to cut a long tail where
-    ``long_tail`` asks, and for the mean scores of classes.
+    (Feng et al., CVPR 2019, section 3.2). With trained weights to begin with, a rotation head is
+    fitted for each fold on their features, which takes seconds. Labels are not read, but to cut a
+    long tail where ``long_tail`` asks, and for the mean scores of classes.
 
     Args:
         data: DATA; its training images are scored, what ``limit`` and ``long_tail`` leave of them.
         options: The run directory, the networks' preset, and the files to write.
-        config: A whole configuration, in place of a preset. Its method is taken for ``rotnet``.
+        config: A whole configuration, in place of a preset. Its method is taken for ``rotnet``, or
+            for a head on the weights to begin with.
         **fields: Fields of `UprightOptions`, in place of ``options`` or of some of its values,
             and settings of the run without their groups: ``epochs=3, folds=2``.
 
@@ -75,12 +79,21 @@ def upright(
         UprightOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    base = config or preset_named(own.preset or default_rotnet_preset(data))
+    start = None
+    if own.start is not None:
+        known = settings if config is None else {**config.settings(), **settings}
+        download = known.get("download", False)
+        start = open_start(own.start, known.get("backbone"), download=download)
+    base = config or upright_recipe(data, own.preset, None if start is None else start.run.config)
     # Of a method's settings none means anything here; the command line has none either.
     config = replace(
-        base.with_settings(**settings), method=RotNetOptions(), noise_aware=NoiseAwareConfig()
+        base.with_settings(**settings),
+        method=RotNetOptions() if start is None else RotationHeadOptions(),
+        noise_aware=NoiseAwareConfig(),
     )
     config.check()
+    if start is not None:
+        check_fits(start, config)
     if config.run.epochs == 0:
         raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")
     check_network(config)
@@ -91,9 +104,22 @@ def upright(
         require_enough(len(images.chosen), config.upright.folds)
         path = own.out or next_directory(f"{images.source.name}-upright")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
-        run = Run(path, locate(data), config, images.chosen.fingerprint(), "upright")
+        run = Run(
+            path,
+            locate(data),
+            config,
+            images.chosen.fingerprint(),
+            "upright",
+            start=None if start is None else start.words,
+            origin=None if start is None else start.run.provenance,
+        )
+
+        def write_first(draft: Run) -> None:
+            if start is not None:
+                start.keep(draft)
+
         with (
-            starting([run], runtime, images.source, lambda draft: None, overwrite=own.overwrite),
+            starting([run], runtime, images.source, write_first, overwrite=own.overwrite),
             stage("upright", total=100),
         ):
             make_probabilities(run, images, runtime, format=own.format)
@@ -171,7 +197,12 @@ def make_probabilities(
         return
     chosen, source = images.chosen, images.source
     _introduce(run, images)
-    outcomes = cross_fit(run, chosen, runtime, source=source)
+    if isinstance(run.config.method, RotationHeadOptions):
+        start = run.open_start()
+        assert start is not None
+        outcomes = fit_heads(run, chosen, runtime, start=start.load_network())
+    else:
+        outcomes = cross_fit(run, chosen, runtime, source=source)
     if outcomes is None:
         return
     table = gather_table(chosen, outcomes, run.config.data)
@@ -243,10 +274,14 @@ def _labels_read(images: Selection) -> str:
 def _introduce(run: Run, images: Selection) -> None:
     config, number = run.config, len(images.chosen)
     images.source.log_summary()
+    network = f"{config.model.backbone} at {config.data.image_size} px"
+    if config.method.needs_start:
+        what = f"{config.upright.folds} rotation heads on {run.began_with} ({network}), each fitted"
+    else:
+        what = f"{config.upright.folds} rotation networks ({network}), each trained for up to "
+        what += f"{config.run.epochs} epochs"
     logger.info(
-        f"{config.upright.folds} rotation networks ({config.model.backbone} at "
-        f"{config.data.image_size} px), each trained for up to {config.run.epochs} epochs on what "
-        f"its fold leaves of {number:,} images; {_labels_read(images)}; run "
+        f"{what} on what its fold leaves of {number:,} images; {_labels_read(images)}; run "
         f"directory {run.path}"
     )
 

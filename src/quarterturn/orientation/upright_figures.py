@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
 from quarterturn.metrics.classification import expected_calibration_error, reliability_bins
-from quarterturn.orientation.ablation import STOPPED, Variant
+from quarterturn.orientation.ablation import FITTED, STOPPED, Variant
 from quarterturn.orientation.calibration import SCALED
 from quarterturn.orientation.scores import AGNOSTIC, Floats
 from quarterturn.orientation.upright_tables import predicted_turns
@@ -73,8 +73,9 @@ def reliability_diagram(variants: Sequence[Variant]) -> Figure:
         variants: See `quarterturn.orientation.ablation.list_variants`.
     """
     by_name = {variant.name: variant for variant in variants}
+    before = by_name[STOPPED] if STOPPED in by_name else by_name[FITTED]
     series = [
-        ("before", by_name[STOPPED], FAINT, "o"),
+        ("before", before, FAINT, "o"),
         ("after", by_name[SCALED], COLOURS["rotation"], "s"),
     ]
     data, errors = {}, {}

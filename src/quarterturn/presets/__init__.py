@@ -16,7 +16,7 @@ from quarterturn.presets.labelled import (
     digits_classifier,
     folder_classifier,
 )
-from quarterturn.presets.rotation import folder_rotnet, imagenet_rotnet
+from quarterturn.presets.rotation import folder_rotation_head, folder_rotnet, imagenet_rotnet
 from quarterturn.presets.unlabelled import (
     cifar10_lt_resnet18,
     cifar10_nin,
@@ -33,6 +33,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "folder": folder,
     "folder-distill": folder_distill,
     "folder-rotnet": folder_rotnet,
+    "folder-rotation-head": folder_rotation_head,
     "imagenet-alexnet": imagenet_alexnet,
     "imagenet-rotnet": imagenet_rotnet,
     "cifar10-nin": cifar10_nin,
@@ -53,13 +54,17 @@ def fold_recipe(config: Config) -> Config:
     """The recipe of the rotation networks that ``--upright auto`` trains before a run.
 
     Images, folds and how they are asked, seed and machine are the run's; the rest is that of
-    ``fold_preset``, or else the run's own, without its noise-aware phase.
+    ``fold_preset``, or else the run's own, without its noise-aware phase. Heads on trained features
+    take the run's backbone.
     """
     asked, run = config.noise_aware, config.run
     if asked.fold_preset is None:
         recipe, epochs = config, max(1, round(run.epochs * 50 / 245))  # Feng et al., CVPR 2019
     else:
         recipe = preset(asked.fold_preset)
+        if recipe.method.needs_start:
+            side = config.data.image_size
+            recipe = seen_as_by(config, recipe).with_settings(image_size=side)
         epochs = recipe.run.epochs
     return replace(
         recipe,
@@ -71,7 +76,7 @@ def fold_recipe(config: Config) -> Config:
             **config.data.reading,
             verify=config.data.verify,
         ),
-        method=RotNetOptions(),
+        method=recipe.method if recipe.method.needs_start else RotNetOptions(),
         noise_aware=NoiseAwareConfig(),
         imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
         optimizer=replace(recipe.optimizer, noise_aware_rate=None),
@@ -119,10 +124,27 @@ def preset_with_start(method: str | None, start: Config | None) -> str | None:
     return "folder-distill" if learns else None
 
 
+ROTATION_HEAD = "folder-rotation-head"
+"""The preset of rotation heads on trained features, whatever the data."""
+
+
 def default_rotnet_preset(data: str) -> str:
     """The preset of the rotation networks for ``DATA`` where none is given."""
     name = default_preset(data)
     return {"folder": "folder-rotnet", "imagenet-alexnet": "imagenet-rotnet"}.get(name, name)
+
+
+def upright_recipe(data: str, name: str | None = None, start: Config | None = None) -> Config:
+    """The recipe of rotation networks, or of heads on trained weights, before any setting is given.
+
+    Args:
+        data: DATA.
+        name: Of a preset, where one is given.
+        start: Configuration of the weights that it begins with, or None.
+    """
+    if start is None:
+        return preset(name or default_rotnet_preset(data))
+    return seen_as_by(start, preset(name or ROTATION_HEAD))
 
 
 def default_preset(data: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quarterturn.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, UprightConfig
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 
 
@@ -46,4 +47,22 @@ def folder_rotnet() -> Config:
         method=RotNetOptions(),
         optimizer=OptimizerConfig(optimizer="adamw", learning_rate=1e-3),
         run=RunConfig(epochs=40, batch_size=64),
+    )
+
+
+def folder_rotation_head() -> Config:
+    """Which photos of a folder have an "up", by weights that somebody has trained on others.
+
+    A linear head is fitted for each fold on the last two maps of the frozen backbone, 2x2;
+    backbone, mean and standard deviation are the weights'. Optimizer and epochs are not used.
+    Paper: none; layers and grid were chosen on one fold of photos of houses (see ``docs/log.md``).
+    Command: ``quarterturn upright PHOTOS --from FILE``.
+    Expected: one pass over the photos, each in eight turned and mirrored copies, whatever the
+    number of folds; see ``docs/results.md``.
+    """
+    return Config(
+        data=DataConfig(image_size=128),
+        method=RotationHeadOptions(),
+        run=RunConfig(batch_size=64),
+        upright=UprightConfig(view_crops=1),
     )

@@ -75,11 +75,12 @@ def folder_distill() -> Config:
     return Config(
         data=DataConfig(image_size=128, crop_scale=(0.35, 1.0)),
         method=DistillOptions(),
-        noise_aware=NoiseAwareConfig(fold_preset="folder-rotnet"),
+        noise_aware=NoiseAwareConfig(fold_preset="folder-rotation-head"),
         optimizer=OptimizerConfig(
             optimizer="adamw", learning_rate=1e-3, weight_decay=0.01, warmup_steps=20
         ),
         run=RunConfig(epochs=8, batch_size=64),
+        upright=UprightConfig(view_crops=1),  # as in folder-rotation-head
     )
 
 

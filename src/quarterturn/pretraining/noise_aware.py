@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.data.selection import Selection
+from quarterturn.data.views import list_views
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import first_epoch
 from quarterturn.files import replacing, write_json
@@ -50,7 +51,10 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
     if asked == "auto":
         kept = run.path / "upright"
         recipe = fold_recipe(run.config)
-        folds = Run(kept, run.data, recipe, images.chosen.fingerprint(), "upright")
+        begun_from = str(run.kept_start.resolve()) if recipe.method.needs_start else None
+        folds = Run(
+            kept, run.data, recipe, images.chosen.fingerprint(), "upright", start=begun_from
+        )
         if not (kept / FILE).exists():
             logger.info(_cost(run.config, recipe))
         if runtime.is_main and not (kept / "environment.json").exists():
@@ -81,6 +85,8 @@ def upright_passes(config: Config) -> float:
     if config.noise_aware.upright != "auto":
         return 0.0
     recipe = fold_recipe(config)
+    if recipe.method.needs_start:  # heads: of the images in each view, without gradients
+        return float(len(list_views(recipe.data, recipe.upright.view_crops)))
     return (recipe.upright.folds - 1) * (1 - recipe.upright.validation) * recipe.run.epochs
 
 
@@ -146,6 +152,12 @@ def upright_file(asked: str) -> Path:
 def _cost(config: Config, recipe: Config) -> str:
     folds, epochs = recipe.upright.folds, recipe.run.epochs
     passes = upright_passes(config)
+    if recipe.method.needs_start:
+        return (
+            f"--upright auto: {folds} rotation heads come first, on features of the weights that "
+            f"the training begins with ({recipe.data.image_size} px), {passes:.0f} passes over the "
+            "images in all"
+        )
     return (
         f"--upright auto: {folds} rotation networks come first ({recipe.model.backbone} at "
         f"{recipe.data.image_size} px, up to {epochs} epochs each), {passes:.0f} passes over the "

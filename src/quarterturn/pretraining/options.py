@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from quarterturn.config.options import Flag
 from quarterturn.config.shared import TrainingOptions
+from quarterturn.config.time_budget import check_budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,3 +35,12 @@ class PretrainOptions(TrainingOptions):
     cache: Annotated[str | None, Flag(metavar="auto|CACHE")] = None
     """Decode DATA once into a cache, or take the one that is there, and train from it: a folder, or
     auto for one in the user's cache directory. The run's DATA is then the cache."""
+    budget: Annotated[str | None, Flag(metavar="TIME", common=True)] = None
+    """Train for as many epochs as fit into this time, such as 30m or 2h, of which twenty steps are
+    timed first; none for the recipe's epochs, however long; auto for those, but on a processor for
+    as many as fit into an hour. auto is the default for photos without --epochs or --preset."""
+
+    def check(self) -> None:
+        """Refuse values that do not go together; see `quarterturn.config.validation`."""
+        if self.budget is not None:
+            check_budget(self.budget)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 from quarterturn.config.options import take_options_and_settings
+from quarterturn.config.time_budget import AUTO, NONE, both_given, seconds_of
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
@@ -15,7 +17,7 @@ from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
-from quarterturn.presets import fold_recipe, recipe_for
+from quarterturn.presets import default_preset, fold_recipe, recipe_for
 from quarterturn.pretraining.cached_images import data_in_cache
 from quarterturn.pretraining.noise_aware import (
     p_upright_for,
@@ -43,10 +45,14 @@ from quarterturn.runs.start import (
     select_for_all,
     starting,
 )
+from quarterturn.runs.time_budget import choose_epochs, measure_cost
 from quarterturn.weights.start import Start, check_fits, open_start
 from quarterturn.weights.timm_weights import TIMM
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_BUDGET = "1h"
+"""Of photos on a processor, where nobody has said how long."""
 
 
 def pretrain(
@@ -75,7 +81,9 @@ def pretrain(
     """
     own, settings = take_options_and_settings(PretrainOptions, options, fields, setting_names())
     data = str(data)
+    began_s = time.perf_counter()
     start = _start(own, config, settings)
+    budget = _budget(own, config, settings)
     if config is None:
         start_recipe = None if start is None else start.run.config
         config = recipe_for(data, own.preset, settings.get("method"), start_recipe)
@@ -88,7 +96,13 @@ def pretrain(
         )
     check_network(config)
     if config.noise_aware.upright == "auto":
-        check_network(fold_recipe(config))
+        recipe = fold_recipe(config)
+        if recipe.method.needs_start and start is None:
+            raise ConfigError(
+                f"--fold-preset {config.noise_aware.fold_preset} fits heads on trained weights: "
+                "give --from, or another --fold-preset"
+            )
+        check_network(recipe)
     elif config.noise_aware.upright != "none":
         upright = upright_file(config.noise_aware.upright).resolve()
         config = config.with_settings(upright=str(upright))
@@ -111,6 +125,8 @@ def pretrain(
                 "--counts clusters needs none"
             )
         config = fit_batch_size(config, len(images.train), runtime)
+        if budget != NONE and not (budget == AUTO and _ends_by_itself(data, config, runtime)):
+            config = _within(budget, began_s, config, images, start, runtime)
         path = own.out or next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(
@@ -133,6 +149,75 @@ def pretrain(
         return run
     finally:
         runtime.close()
+
+
+def _budget(own: PretrainOptions, config: Config | None, settings: dict[str, Any]) -> str:
+    """The time that the options ask for, or ``auto`` or ``none``.
+
+    Raises:
+        ConfigError: They say how many epochs there are too.
+    """
+    if own.budget is not None:
+        if own.budget != NONE and "epochs" in settings:
+            raise both_given(own.budget, settings["epochs"])
+        return own.budget
+    is_said = config is not None or own.preset is not None or "epochs" in settings
+    return NONE if is_said else AUTO
+
+
+def _ends_by_itself(data: str, config: Config, runtime: Runtime) -> bool:
+    """Whether ``auto`` leaves a training as long as its recipe has it."""
+    of_photos = default_preset(data) == "folder"
+    made_first = config.noise_aware.upright == "auto"  # these steps say nothing of its time
+    return not of_photos or runtime.device.type != "cpu" or not config.run.epochs or made_first
+
+
+def _within(
+    budget: str,
+    began_s: float,
+    config: Config,
+    images: Selection,
+    start: Start | None,
+    runtime: Runtime,
+) -> Config:
+    """The configuration with the epochs that fit into a time; arguments as `pretrain` has them."""
+    if config.noise_aware.upright == "auto":
+        raise ConfigError(
+            f"--budget {budget} is the time of one training, and --upright auto trains others "
+            "first: make them with quarterturn upright, and give --upright RUN"
+        )
+    words = DEFAULT_BUDGET if budget == AUTO else budget
+    # Weights of turns and images cost nothing that would show, and need files of the run.
+    plain = config.with_settings(
+        upright="none", balance_turns=False, balance_agnostic=False, balance_semantic=False
+    )
+    if plain.run.epochs == 0:
+        plain = plain.with_settings(epochs=1)
+    timed = Pretraining(
+        config=plain,
+        images=images.train,
+        runtime=runtime,
+        source=images.source,
+        name="timing",
+        run=Run(Path(), None, plain, None),
+        selection=images,
+        p_upright=None,
+        start=None if start is None else start.network,
+    )
+    cost = measure_cost(timed)
+    budget_s = seconds_of(words)
+    left_s = runtime.gather_objects(budget_s - (time.perf_counter() - began_s))[0]
+    chosen = choose_epochs(
+        config,
+        cost,
+        words,
+        budget_s=budget_s,
+        left_s=left_s,
+        at_most=config.run.epochs if budget == AUTO else None,
+        num_images=len(images.train),
+    )
+    chosen.check()
+    return chosen
 
 
 def _start(own: PretrainOptions, config: Config | None, settings: dict[str, Any]) -> Start | None:

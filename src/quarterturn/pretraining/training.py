@@ -45,12 +45,14 @@ class Pretraining(TrainingJob[Method]):
         run: The run directory.
         selection: Its images: those that are learned from, and those held out.
         p_upright: (N, 4) probabilities for the noise-aware phase, or None.
+        start: The weights that it begins with, where the run has no directory yet.
         begun_with: Heads that came with the weights that the training began with.
     """
 
     run: Run
     selection: Selection
     p_upright: Tensor | None
+    start: Network | None = None
     begun_with: list[str] = field(default_factory=list)
 
     estimates_memory = True
@@ -60,8 +62,9 @@ class Pretraining(TrainingJob[Method]):
         labels = None
         if self.config.imbalance.reads_labels and self.images.labels is not None:
             labels = torch.from_numpy(self.images.labels)
-        begun_from = self.run.open_start()
-        start = None if begun_from is None else begun_from.load_network()
+        start = self.start
+        if start is None and (begun_from := self.run.open_start()) is not None:
+            start = begun_from.load_network()
         method = build_method(
             self.config,
             len(self.images),
@@ -124,9 +127,22 @@ class Pretraining(TrainingJob[Method]):
 
     def evaluate(self, training: Training[Method], epochs_done: int) -> None:
         """Diagnose the features on held-out images."""
+        if values := self._diagnose(training):
+            training.telemetry.record(
+                "diagnostics", step=training.step - 1, epoch=epochs_done, **values
+            )
+            if warning := collapse_warning(values, self.config.method):
+                logger.warning(warning)
+
+    def rehearse_evaluation(self, training: Training[Method]) -> None:
+        """See `TrainingJob.rehearse_evaluation`."""
+        self._diagnose(training)
+
+    def _diagnose(self, training: Training[Method]) -> dict[str, float]:
+        """What held-out images show; nothing where there are none, or nobody wants to know."""
         held_out = self.selection.held_out
         if held_out is None or not self.config.run.diagnostics:
-            return
+            return {}
         undecoded: dict[int, str] = {}
         values = dict(
             diagnose(
@@ -141,11 +157,7 @@ class Pretraining(TrainingJob[Method]):
         self.unreadable.update(
             {self.selection.file_of_held_out(i): why for i, why in undecoded.items()}
         )
-        training.telemetry.record(
-            "diagnostics", step=training.step - 1, epoch=epochs_done, **values
-        )
-        if warning := collapse_warning(values, self.config.method):
-            logger.warning(warning)
+        return values
 
     def conclude(self, training: Training[Method]) -> None:
         """Write tables, pictures and the page."""

@@ -174,6 +174,9 @@ class TrainingJob(ABC, Generic[M]):
     def evaluate(self, training: Training[M], epochs_done: int) -> None:
         """Measure the network after an epoch; changes no state of the training."""
 
+    def rehearse_evaluation(self, training: Training[M]) -> None:
+        """Compute what `evaluate` does and keep nothing of it, for the time that it takes."""
+
     def has_to_stop(self) -> bool:
         """Whether the evaluations so far end the training before its last epoch."""
         return False

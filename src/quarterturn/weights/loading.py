@@ -78,7 +78,7 @@ class LoadedBackbone(nn.Module):
                 "these weights have no rotation head: the method instance trains none, and weights "
                 "from elsewhere may come without"
             )
-        return self.network.rotation_logits(self(images)).softmax(dim=-1)
+        return self.network.turn_logits(images).softmax(dim=-1)
 
     def classify(self, images: Tensor) -> Tensor:
         """Predict the classes of images, as ``quarterturn predict`` does.

@@ -1,0 +1,131 @@
+"""The epochs of a training that is given a time: chosen once, before it begins.
+
+Twenty steps and one evaluation are timed on a copy that is thrown away; then the number of epochs
+is a setting like any other, and the run resumes as if somebody had given it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass, replace
+
+from quarterturn.config.time_budget import SECONDS
+from quarterturn.engine.step_time import TIMED_STEPS, time_steps
+from quarterturn.errors import ConfigError
+from quarterturn.methods.configuration import Config
+from quarterturn.progress import duration, stage
+from quarterturn.runs.life_cycle import M, TrainingFiles, TrainingJob, prepare
+
+logger = logging.getLogger(__name__)
+
+REPORT_SHARE = 0.1
+"""Time of the pictures and the page, as a share of the training's."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training costs on this machine.
+
+    Attributes:
+        step_s: Seconds of a step.
+        steps_per_epoch: Steps in an epoch.
+        evaluation_s: Seconds of an evaluation on the way.
+        every: Epochs between evaluations; None for a tenth of the epochs.
+    """
+
+    step_s: float
+    steps_per_epoch: int
+    evaluation_s: float = 0.0
+    every: int | None = None
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds of the steps of an epoch."""
+        return self.step_s * self.steps_per_epoch
+
+    def training_s(self, epochs: int) -> float:
+        """Seconds of a whole training: steps, evaluations and the page."""
+        every = self.every or max(1, epochs // 10)
+        return (1 + REPORT_SHARE) * epochs * self.epoch_s + -(-epochs // every) * self.evaluation_s
+
+    def epochs_within(self, seconds: float) -> int:
+        """The most epochs that fit into a time; 0 if none does."""
+        epochs = max(0, int(seconds / ((1 + REPORT_SHARE) * self.epoch_s)))
+        while epochs > 0 and self.training_s(epochs) > seconds:
+            epochs -= 1
+        return epochs
+
+
+def measure_cost(job: TrainingJob[M]) -> Cost:
+    """Time the steps and the evaluation of a training on a copy of it.
+
+    Args:
+        job: The training; nothing of it changes, and nothing is written.
+    """
+    copy = replace(job, files=TrainingFiles(), unreadable={})
+    with stage("timing", weight=0):
+        training = prepare(copy)
+        step_s = time_steps(training)
+        start_s = time.perf_counter()
+        if job.runtime.is_main:
+            copy.rehearse_evaluation(training)
+        evaluation_s = job.runtime.gather_objects(time.perf_counter() - start_s)[0]
+    run = job.config.run
+    return Cost(step_s, training.batches.steps_per_epoch, evaluation_s, run.diagnostics_every)
+
+
+def choose_epochs(
+    config: Config,
+    cost: Cost,
+    budget: str,
+    *,
+    budget_s: float,
+    left_s: float,
+    at_most: int | None = None,
+    num_images: int,
+) -> Config:
+    """The configuration with as many epochs as fit, and a line that says so.
+
+    Args:
+        config: All settings, with the recipe's epochs.
+        cost: By `measure_cost`.
+        budget: The time in words, as the user gave it.
+        budget_s: The same in seconds.
+        left_s: Seconds that are left of it.
+        at_most: Epochs that are enough, for a budget that nobody asked for. It then has to fit no
+            epoch: one is trained, with a warning.
+        num_images: Images to learn from.
+
+    Raises:
+        ConfigError: Not one epoch fits.
+    """
+    epochs = cost.epochs_within(left_s)
+    a_step = f"{1000 * cost.step_s:.0f} ms" if cost.step_s < 1 else f"{cost.step_s:.1f} s"
+    measured = (
+        f"--budget {budget}: {TIMED_STEPS} steps took {a_step} each, so an epoch of "
+        f"{cost.steps_per_epoch:,} steps over {num_images:,} images takes "
+        f"{duration(cost.epoch_s)}"
+    )
+    if epochs == 0:
+        needed = budget_s - left_s + cost.training_s(1)
+        advice = f"give --budget {_in_words(needed)} or more, or a smaller --limit or --image-size"
+        if at_most is None:
+            raise ConfigError(f"{measured}, and not one fits: {advice}")
+        logger.warning(f"{measured}: one epoch, which is longer; {advice}")
+        return config.with_settings(epochs=1)
+    if at_most is not None:
+        epochs = min(epochs, at_most)
+    logger.info(
+        f"{measured}: {epochs:,} {'epoch' if epochs == 1 else 'epochs'} (the recipe has "
+        f"{config.run.epochs:,}), {duration(cost.training_s(epochs))} with evaluations and the page"
+    )
+    return config.with_settings(epochs=epochs)
+
+
+def _in_words(seconds: float) -> str:
+    """A time that ``--budget`` takes, rounded up: ``40s``, ``7m``, ``3h``."""
+    fitting = [unit for unit, unit_s in SECONDS.items() if seconds > 3 * unit_s]
+    unit = (fitting or ["s"])[0]
+    return f"{math.ceil(seconds / SECONDS[unit])}{unit}"
