@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from quarterturn.comparing.report import report
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.demonstration.demo import demo
+    from quarterturn.detection.detect import detect, resume_detect
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
     from quarterturn.losses.focal import FocalLoss
     from quarterturn.losses.instance import infonce_loss, nce_loss
@@ -54,6 +55,7 @@ _HOME = {
     "cache": "collection.caching",
     "compare": "comparing.compare",
     "demo": "demonstration.demo",
+    "detect": "detection.detect",
     "detection_average_precision": "metrics.detection",
     "effective_number_weights": "losses.weights",
     "embed": "collection.embed",
@@ -76,6 +78,7 @@ _HOME = {
     "pu_weights": "losses.rotation",
     "report": "comparing.report",
     "resume": "pretraining.pretrain",
+    "resume_detect": "detection.detect",
     "resume_finetune": "classifying.finetune",
     "rotate4": "rotation",
     "rotation_loss": "losses.rotation",
@@ -96,6 +99,7 @@ __all__ = [
     "cache",
     "compare",
     "demo",
+    "detect",
     "detection_average_precision",
     "effective_number_weights",
     "embed",
@@ -118,6 +122,7 @@ __all__ = [
     "pu_weights",
     "report",
     "resume",
+    "resume_detect",
     "resume_finetune",
     "rotate4",
     "rotation_loss",

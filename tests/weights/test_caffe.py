@@ -140,7 +140,10 @@ def test_protobuf_and_opencv_are_an_extra(
             without.setitem(sys.modules, package, None)
             assert "needs an extra: pip install 'quarterturn[caffe]'" in refusal()
     monkeypatch.delattr(cv2.dnn, "readNetFromCaffe")
-    assert "has no reader of Caffe's files: pip install 'opencv-python-headless<5'" in refusal()
+    assert (
+        "has no reader of Caffe's files: pip install 'opencv-contrib-python-headless<5'"
+        in refusal()
+    )
 
 
 def test_a_message_on_the_wire() -> None:

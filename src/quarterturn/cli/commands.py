@@ -17,6 +17,7 @@ from quarterturn.collection.options import (
 )
 from quarterturn.comparing.options import CompareOptions, ReportOptions
 from quarterturn.demonstration.options import DemoOptions
+from quarterturn.detection.options import DetectOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
 from quarterturn.presets import (
     ROTATION_HEAD,
@@ -24,6 +25,7 @@ from quarterturn.presets import (
     default_preset,
     default_rotnet_preset,
 )
+from quarterturn.presets.voc07_detection import default_detector_preset
 from quarterturn.pretraining.options import PretrainOptions
 from quarterturn.probing.options import ProbeOptions
 from quarterturn.weights.options import ExportOptions, ImportOptions
@@ -167,6 +169,18 @@ COMMANDS = {
             "classifier",
         ),
         shared=True,
+    ),
+    "detect": Command(
+        "quarterturn.detection.detect:detect",
+        DetectOptions,
+        (
+            Positional(
+                "DATA",
+                "Images with boxes: voc2007:ROOT, or voc:ROOT (PASCAL VOC's layout with other "
+                "classes).",
+            ),
+        ),
+        Training("quarterturn.detection.detect:resume_detect", default_detector_preset, "detector"),
     ),
     "predict": Command(
         "quarterturn.classifying.predict:predict",

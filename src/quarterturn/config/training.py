@@ -55,6 +55,8 @@ class OptimizerConfig:
     """Weight decay, on every parameter."""
     bias_rate: Positive = 1.0
     """Biases learn at this multiple of the learning rate."""
+    decay_biases: bool = True
+    """Weight decay on biases too."""
     clip_gradient: PositiveOrZero = 0.0
     """Scale the gradient of all parameters down to this length where it is longer; 0 for none."""
     rate_in_momentum: bool = False

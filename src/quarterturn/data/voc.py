@@ -49,8 +49,12 @@ def index_voc2007(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
             ``VOCdevkit/VOC2007``.
         index: The index of headers.
     """
-    found = next((root / place for place in PLACES if (root / place / LISTS).is_dir()), root)
-    return _index(found, index, CLASS_NAMES)
+    return _index(find_voc2007(root), index, CLASS_NAMES)
+
+
+def find_voc2007(root: Path) -> Path:
+    """The folder with ``JPEGImages`` of VOC2007, for `index_voc2007`."""
+    return next((root / place for place in PLACES if (root / place / LISTS).is_dir()), root)
 
 
 def index_voc(root: Path, index: HeaderIndex) -> dict[str, IndexedFiles]:
@@ -76,7 +80,7 @@ def _index(
                 f"{root} has no folder {folder}: expected the layout of PASCAL VOC, with "
                 f"{LISTS}/trainval.txt, {IMAGES} and {ANNOTATIONS}"
             )
-    lists = _read_lists(root / LISTS)
+    lists = read_lists(root / LISTS)
     files = {name.rpartition(".")[0]: name for name in sorted(os.listdir(root / IMAGES))}
     splits = {
         split: _index_listed(root / IMAGES, names, files, index)
@@ -100,8 +104,15 @@ def _index_listed(
     return replace(found, unreadable=found.unreadable | missing)
 
 
-def _read_lists(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """Split to the stem of its list and the names of its images."""
+def read_lists(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """Split to the stem of its list and the names of its images, without suffix.
+
+    Args:
+        folder: ``ImageSets/Main``.
+
+    Raises:
+        DataError: There is no list, or lists share an image.
+    """
     stems = {"train": "trainval", "test": "test"}
     if not all((folder / f"{stem}.txt").exists() for stem in stems.values()):
         stems = {stem: stem for stem in ("train", "val", "test")}

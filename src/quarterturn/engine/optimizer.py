@@ -29,7 +29,8 @@ def build_optimizer(
     by_rate: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         depth = (depths or {}).get(name, heads) if settings.layer_decay < 1 else heads
-        is_bias = settings.bias_rate != 1 and name.endswith("bias")
+        differ = settings.bias_rate != 1 or not settings.decay_biases
+        is_bias = differ and name.endswith("bias")
         by_rate.setdefault((depth, is_bias), []).append(parameter)
     if len(by_rate) > 1:
         groups = [
@@ -37,6 +38,7 @@ def build_optimizer(
                 "params": some,
                 "rate_scale": settings.layer_decay ** (heads - depth)
                 * (settings.bias_rate if is_bias else 1.0),
+                **({} if settings.decay_biases or not is_bias else {"weight_decay": 0.0}),
             }
             for (depth, is_bias), some in sorted(by_rate.items(), key=lambda item: item[0])
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quarterturn.config.method import MethodOptions
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.decoupling_options import DecouplingOptions
+from quarterturn.methods.detector_options import DetectorOptions
 from quarterturn.methods.distill_options import DistillOptions
 from quarterturn.methods.imported_options import ImportedOptions
 from quarterturn.methods.instance_options import InstanceOptions
@@ -23,6 +24,7 @@ METHODS: dict[str, type[MethodOptions]] = {
     "instance": InstanceOptions,
     "simclr": SimCLROptions,
     "classifier": ClassifierOptions,
+    "detector": DetectorOptions,
     "probe-heads": ProbeHeadsOptions,
     "imported": ImportedOptions,
 }

@@ -27,6 +27,7 @@ from quarterturn.presets.unlabelled import (
     imagenet_alexnet,
 )
 from quarterturn.presets.voc07 import voc07_all, voc07_fc6_8, voc07_fc8, voc07_pool5
+from quarterturn.presets.voc07_detection import voc07_fast_rcnn, voc07_faster_rcnn
 
 PRESETS: dict[str, Callable[[], Config]] = {
     "digits": digits,
@@ -47,6 +48,8 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "voc07-fc6-8": voc07_fc6_8,
     "voc07-all": voc07_all,
     "voc07-pool5": voc07_pool5,
+    "voc07-fast-rcnn": voc07_fast_rcnn,
+    "voc07-faster-rcnn": voc07_faster_rcnn,
 }
 
 

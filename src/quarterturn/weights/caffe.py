@@ -206,6 +206,6 @@ def _import_opencv() -> Any:
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         raise ConfigError(
             f"OpenCV {cv2.__version__} has no reader of Caffe's files: pip install "
-            "'opencv-python-headless<5'"
+            "'opencv-contrib-python-headless<5'"
         )
     return cv2

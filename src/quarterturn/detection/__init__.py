@@ -1,0 +1,1 @@
+"""Finding objects: detect."""
