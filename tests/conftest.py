@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 pytest_plugins = [
     f"tests.fixtures.{topic}"
-    for topic in ("browser", "clocks", "images", "narration", "networks", "runs", "voc")
+    for topic in ("browser", "clocks", "images", "narration", "networks", "runs", "voc", "detection")
 ]
 
 settings.register_profile("here", deadline=None, derandomize=True, database=None, max_examples=50)

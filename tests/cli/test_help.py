@@ -40,6 +40,10 @@ COMMON = {
         *["start", "seeds", *TRAINING, "image_size", "limit", "backbone"],
         *["loss", "reweight", "trained", *RUN],
     ],
+    "detect": [
+        *["start", "proposals", *TRAINING, "iterations", "scales"],
+        *["image_size", "limit", "backbone", "trained", *RUN],
+    ],
     "predict": [*OUT, "top_k", *COMPUTE],
     "explore": [*OUT, "data", "start", "epochs", "clusters", "seed", *COMPUTE],
     "embed": [*OUT, "half", *COMPUTE],

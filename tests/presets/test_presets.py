@@ -91,7 +91,7 @@ FITTED = ["folder-rotation-head"]
 """Heads that are fitted at once, in no steps; see `tests.orientation.test_fitted_heads`."""
 CLASSIFIERS = [name for name, make in RECIPES.items() if make().method.reads_labels]
 ONE_LABEL = [name for name in CLASSIFIERS if not name.startswith("voc07")]
-"""The others have steps of their own in `tests.presets.test_voc07`."""
+"""The others have steps of their own in `tests.presets.test_voc07` and `tests.detection`."""
 
 
 @pytest.mark.parametrize("name", ONE_LABEL)
@@ -339,6 +339,8 @@ def test_presets_by_name():
         "voc07-fc6-8",
         "voc07-all",
         "voc07-pool5",
+        "voc07-fast-rcnn",
+        "voc07-faster-rcnn",
     ]
     assert preset("folder") == PRESETS["folder"]()
     with pytest.raises(ConfigError, match=r"'demo'; there are digits, folder, folder-distill, fol"):

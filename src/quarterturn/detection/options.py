@@ -32,5 +32,5 @@ class DetectOptions(TrainingOptions):
     """Regions that fast-rcnn classifies: a .npz file of both splits, such as RUN/proposals.npz; a
     .mat file of the training images, as Fast R-CNN's authors released them; or selective-search
     (extra: detection), which makes them."""
-    test_proposals: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
+    test_proposals: Annotated[Path | None, Flag(metavar="FILE")] = None
     """With --proposals of a .mat file: that of the test images."""

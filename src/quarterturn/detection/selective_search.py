@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 WIDTH = 500
 """Wider images are shrunk to this for the search, as in Fast R-CNN's code."""
 KEPT_TOGETHER = 16
-"""Images whose proposals are one file while the search goes on."""
+"""Images whose proposals are one file until the search is done."""
 
 
 def search(pixels: NDArray[np.uint8], most: int = 0) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def search(pixels: NDArray[np.uint8], most: int = 0) -> NDArray[np.float32]:
 
     Args:
         pixels: (height, width, 3) RGB.
-        most: The largest that many; 0 for all.
+        most: Where there are more, an even choice of them over all sizes; 0 for all.
 
     Returns:
         (n, 4) boxes in pixels counted from 0, corners included. Where nothing is found, the whole
@@ -73,7 +73,10 @@ def search(pixels: NDArray[np.uint8], most: int = 0) -> NDArray[np.float32]:
     if not len(boxes):
         boxes = np.array([[0, 0, width - 1, height - 1]], np.float64)
     areas = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
-    return boxes[np.argsort(-areas, kind="stable")][: most or None].astype(np.float32)
+    boxes = boxes[np.argsort(-areas, kind="stable")].astype(np.float32)
+    if most and len(boxes) > most:
+        boxes = boxes[np.linspace(0, len(boxes) - 1, most).round().astype(int)]
+    return boxes
 
 
 def search_all(
@@ -84,7 +87,7 @@ def search_all(
     Args:
         images: The images.
         folder: Where finished ones are kept meanwhile; what is there already is not searched again.
-        most: Proposals of an image, the largest; 0 for all.
+        most: Proposals of an image, at most; see `search`.
         workers: Processes; 0 searches in this one.
         name: Of the stage of progress.
 

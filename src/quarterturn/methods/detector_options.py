@@ -35,7 +35,7 @@ class DetectorOptions(MethodOptions):
     command: ClassVar[str | None] = "detect"
     reads_labels: ClassVar[bool] = True
 
-    detector: Annotated[Literal["fast-rcnn", "faster-rcnn"], COMMON] = "fast-rcnn"
+    detector: Literal["fast-rcnn", "faster-rcnn"] = "fast-rcnn"
     """fast-rcnn (Girshick 2015) classifies proposals that are given; faster-rcnn (Ren et al. 2015,
     with the feature pyramid of Lin et al. 2017, as torchvision has it) makes its own."""
     iterations: Annotated[Iterations, COMMON] = 200_000
@@ -45,7 +45,7 @@ class DetectorOptions(MethodOptions):
     """Short sides in pixels that training images are resized to; one is drawn for each image."""
     max_side: Side = 2000
     """Longest long side in pixels in the training; a larger image is resized to it."""
-    test_scale: Annotated[Side, COMMON] = 600
+    test_scale: Side = 600
     """Short side in pixels that test images are resized to."""
     test_max_side: Side = 1000
     """Longest long side in pixels in the test."""
@@ -62,8 +62,8 @@ class DetectorOptions(MethodOptions):
     """Of fast-rcnn: least IoU of a region of the background with some object; those below are
     easy."""
     max_proposals: CountOrZero = 2000
-    """Of fast-rcnn: proposals of an image that selective search keeps, the largest first; 0 for
-    all."""
+    """Of fast-rcnn: proposals of an image that selective search keeps, chosen evenly over all sizes
+    where there are more; 0 for all."""
     per_image: Count = 100
     """Detections of a class in an image, at most; of faster-rcnn, of all classes."""
     per_class: CountOrZero = 40

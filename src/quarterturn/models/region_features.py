@@ -17,6 +17,7 @@ from torchvision.ops import roi_pool
 
 from quarterturn.errors import ConfigError
 from quarterturn.models.backbone import Backbone
+from quarterturn.models.timm_backbone import TimmBackbone
 
 SIDE = 7
 """Of the grid that a region is pooled to, where the backbone does not say."""
@@ -133,14 +134,7 @@ def map_layers(backbone: Backbone) -> list[MapLayer]:
     images = torch.zeros(1, 3, PROBED, PROBED, dtype=parameter.dtype, device=parameter.device)
     try:
         with torch.no_grad():
-            names = [
-                name for name in backbone.layers if name not in ("pool", "fc6", "fc7", "pool5")
-            ]
-            shapes = {
-                name: values.shape
-                for name, values in backbone.eval().features(images, names).items()
-                if values.ndim == 4
-            }
+            shapes = _map_shapes(backbone.eval(), images)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(
             "detect needs a backbone that takes images of any size, such as alexnet, resnet18, "
@@ -159,3 +153,21 @@ def map_layers(backbone: Backbone) -> list[MapLayer]:
             "has none: give alexnet, resnet18, resnet50 or a convolutional network of timm"
         )
     return [by_stride[stride] for stride in sorted(by_stride)]
+
+
+def _map_shapes(backbone: Backbone, images: Tensor) -> dict[str, torch.Size]:
+    """The layers that are maps, with the shapes of those of some images."""
+    if isinstance(backbone, TimmBackbone):
+        found = backbone.features(images, backbone.inner)
+        return {name: values.shape for name, values in found.items() if values.ndim == 4}
+    shapes: dict[str, torch.Size] = {}
+    for name, stage in backbone.stages.items():
+        try:
+            images = stage(images)
+        except RuntimeError:
+            break  # a linear layer, which takes maps of its own size only
+        if images.ndim != 4:
+            break
+        if name in backbone.layers:
+            shapes[name] = images.shape
+    return shapes
