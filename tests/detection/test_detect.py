@@ -186,13 +186,19 @@ def test_fewer_iterations_scale_the_schedule(detector_run: Run):
         assert line["learning_rate"] == pytest.approx(base * 0.1**drops)
 
 
-@pytest.fixture(scope="module")
-def original_alexnet(tmp_path_factory) -> Run:
+@pytest.fixture
+def original_alexnet(tmp_path) -> Run:
     """Weights in the original's own format, imported."""
-    folder = tmp_path_factory.mktemp("original")
     state = alexnet_state(torch.Generator().manual_seed(0))
-    torch.save({"network": state}, folder / "feature_net_epoch245")
-    return import_checkpoint(folder / "feature_net_epoch245", out=folder / "run")
+    torch.save({"network": state}, tmp_path / "feature_net_epoch245")
+    return import_checkpoint(tmp_path / "feature_net_epoch245", out=tmp_path / "original")
+
+
+@pytest.fixture
+def small_alexnet(tmp_path) -> Run:
+    """AlexNet at 63 px, whose pool5 is a single cell."""
+    settings = {"backbone": "alexnet", "image_size": 63, "embedding_dim": 8, "num_noise": 16}
+    return write_run(tmp_path / "small", **settings)
 
 
 @pytest.fixture
@@ -207,36 +213,31 @@ def only_the_last_checkpoint(monkeypatch):
 
 
 @pytest.mark.usefixtures("only_the_last_checkpoint")
-def test_an_original_alexnet_runs_through_both_presets(
-    original_alexnet: Run, boxed_tree, proposals_file, tmp_path
+@pytest.mark.parametrize(
+    ("fixture", "side"),
+    [("small_alexnet", 1), pytest.param("original_alexnet", 6, marks=pytest.mark.slow)],
+)
+def test_alexnet_runs_through_both_presets(
+    fixture, side, request, boxed_tree, proposals_file, tmp_path
 ):
-    short = {**DETECT, "iterations": 10, "limit": 8, "per_image": 10, "regions_per_image": 8}
+    start = request.getfixturevalue(fixture)
+    few = {"iterations": 10, "limit": 8, "per_image": 10, "regions_per_image": 8}
+    short = {**DETECT, **few, "start": str(start.path)}
     short = {name: short[name] for name in short.keys() - {"backbone", "image_size"}}
-    fast = detect(
-        f"voc:{boxed_tree}",
-        start=str(original_alexnet.path),
-        proposals=str(proposals_file),
-        out=tmp_path / "fast",
-        **short,
-    )
+    data = f"voc:{boxed_tree}"
+    fast = detect(data, proposals=str(proposals_file), out=tmp_path / "fast", **short)
     assert fast.config.model.backbone == "alexnet-folded"
     network = fast.load_network()
     assert isinstance(network, FastRCNN)
-    assert (network.regions.side, network.regions.stride) == (6, 16)
-    kept = Run.open(fast.path).open_start().load_network().backbone.eval()
-    images = torch.randn(1, 3, 224, 224)
+    assert (network.regions.side, network.regions.stride) == (side, 16)
+    # conv1 is as it was, and what is behind has moved.
+    images, before = torch.randn(1, 3, 80, 80), start.load_network().backbone.eval()
+    layers = ["conv1", "conv5"]
     with torch.no_grad():
-        first = kept.features(images, ["conv1"])["conv1"]
-        torch.testing.assert_close(  # conv1 is as it was, all else has moved
-            network.backbone.features(images, ["conv1"])["conv1"], first, rtol=1e-3, atol=1e-3
-        )
-    faster = detect(
-        f"voc:{boxed_tree}",
-        start=str(original_alexnet.path),
-        preset="voc07-faster-rcnn",
-        out=tmp_path / "faster",
-        **{**short, "scales": (128,), "test_scale": 128},
-    )
+        expected, found = (each.features(images, layers) for each in (before, network.backbone))
+    torch.testing.assert_close(found["conv1"], expected["conv1"], rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(found["conv5"], expected["conv5"], rtol=1e-3, atol=1e-3)
+    faster = detect(data, preset="voc07-faster-rcnn", out=tmp_path / "faster", **short)
     assert read_detection_result(faster.path).detector == "faster-rcnn"
     assert not (faster.path / "proposals.npz").exists()
 

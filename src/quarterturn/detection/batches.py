@@ -68,7 +68,7 @@ class DetectionBatches:
     @property
     def steps_per_epoch(self) -> int:
         """Steps of a part of the training."""
-        return self.options.iterations // PARTS
+        return max(1, self.options.iterations // PARTS)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[RegionBatch]:
         """The batches of a part of the training, from number ``first`` on.

@@ -19,7 +19,7 @@ from quarterturn.detection.proposals import (
     read_proposals,
     write_proposals,
 )
-from quarterturn.detection.selective_search import search_all
+from quarterturn.detection.selective_search import ORIGIN, search_all
 from quarterturn.detection.training import TEST_SHARE, DetectorTraining
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, ConfigError, DataError
@@ -53,6 +53,8 @@ from quarterturn.weights.start import Start, check_fits, open_start
 
 logger = logging.getLogger(__name__)
 
+SEARCH_SHARE = 0.2
+"""Time of selective search in either split, as a share of the training's."""
 PARTIAL = "proposals"
 """Folder of a run in which selective search keeps what it has done."""
 
@@ -118,7 +120,7 @@ def detect(
                 start.keep(draft)
 
         with starting([run], runtime, opened.source, write_first, overwrite=own.overwrite):
-            _train(run, opened, own.proposals, runtime)
+            _train(run, opened, runtime)
         return run
     finally:
         runtime.close()
@@ -154,7 +156,7 @@ def resume_detect(
             require_images(run, opened.train, place)
             require_labels(run, opened.labels_fingerprint())
             run = with_data(run, place, write=True)
-            _train(run, opened, None, runtime)
+            _train(run, opened, runtime)
         return run
     finally:
         runtime.close()
@@ -220,20 +222,15 @@ def _of_images(
     return found
 
 
-def _train(run: Run, data: DetectionData, asked: str | None, runtime: Runtime) -> None:
-    """Make or read the proposals, train, test, and say where everything is.
-
-    Args:
-        run: The run.
-        data: Its images.
-        asked: What ``--proposals`` was; None where the run is resumed.
-        runtime: Device and precision.
-    """
-    proposals, words = {}, ""
-    with stage("detect", total=1 + TEST_SHARE):
-        if run.config.method_as(DetectorOptions).detector == "fast-rcnn":
-            proposals, words = _proposals(run, data), "proposals in proposals.npz"
-        train(DetectorTraining.of(run, data, proposals, words, runtime))
+def _train(run: Run, data: DetectionData, runtime: Runtime) -> None:
+    """Make or read the proposals, train, test, and say where everything is."""
+    proposals = {}
+    is_fast = run.config.method_as(DetectorOptions).detector == "fast-rcnn"
+    searches = 2 * SEARCH_SHARE if is_fast and not (run.path / FILE).exists() else 0
+    with stage("detect", total=1 + TEST_SHARE + searches):
+        if is_fast:
+            proposals = _proposals(run, data)
+        train(DetectorTraining.of(run, data, proposals, runtime))
     log_closing(
         f"detector of {len(run.class_names):,} classes",
         {"report": run.path / "report.html", "run": run.path},
@@ -262,7 +259,8 @@ def _proposals(run: Run, data: DetectionData) -> dict[str, Proposals]:
             run.path / PARTIAL / split,
             most=options.max_proposals,
             workers=run.config.machine.num_workers,
-            name=f"selective search, {split}",
+            name=f"{ORIGIN}, {split}",
+            weight=SEARCH_SHARE,
         )
     write_proposals(run.path / FILE, found)
     shutil.rmtree(run.path / PARTIAL)

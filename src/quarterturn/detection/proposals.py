@@ -34,10 +34,12 @@ class Proposals:
     Attributes:
         names: Of the N images, without suffix.
         boxes: (n, 4) float32 of each.
+        origin: In words, who made them; empty where that is not known.
     """
 
     names: tuple[str, ...]
     boxes: tuple[NDArray[np.float32], ...]
+    origin: str = ""
 
     def fingerprint(self) -> str:
         """A short hash of names and boxes."""
@@ -59,7 +61,8 @@ class Proposals:
             raise DataError(
                 f"there are no proposals of {len(missing)} images, such as {missing[0]}"
             )
-        return Proposals(tuple(wanted), tuple(self.boxes[numbers[name]] for name in wanted))
+        boxes = tuple(self.boxes[numbers[name]] for name in wanted)
+        return Proposals(tuple(wanted), boxes, self.origin)
 
 
 def read_proposals(
@@ -158,14 +161,15 @@ def check_proposals(proposals: Proposals, images: ImageSet, where: str) -> None:
 def write_proposals(file: Path, proposals: Mapping[str, Proposals]) -> None:
     """Write the proposals of both splits, atomically.
 
-    For each split ``<split>_names`` (N,), ``<split>_counts`` (N,) proposals of each image, and
-    ``<split>_boxes`` (all, 4), those of one image after the other.
+    For each split ``<split>_names`` (N,), ``<split>_counts`` (N,) proposals of each image,
+    ``<split>_boxes`` (all, 4), those of one image after the other, and ``<split>_origin``.
 
     Raises:
         OutputError: The file cannot be written.
     """
     arrays: dict[str, Any] = {}
     for split, of_split in proposals.items():
+        arrays[f"{split}_origin"] = np.array(of_split.origin)
         arrays[f"{split}_names"] = np.array(of_split.names, dtype=np.str_)
         arrays[f"{split}_counts"] = np.array([len(boxes) for boxes in of_split.boxes], np.int64)
         arrays[f"{split}_boxes"] = np.concatenate([np.zeros((0, 4), np.float32), *of_split.boxes])
@@ -223,7 +227,9 @@ def _read_npz(file: Path) -> dict[str, Proposals]:
                 "the number of boxes, and (all, 4) boxes"
             )
         parts = np.split(boxes.astype(np.float32), np.cumsum(counts)[:-1])
-        found[split] = Proposals(tuple(map(str, names)), tuple(parts if len(counts) else ()))
+        origin = str(arrays.get(f"{split}_origin", "")) or file.name
+        boxes_of_images = tuple(parts if len(counts) else ())
+        found[split] = Proposals(tuple(map(str, names)), boxes_of_images, origin)
     return found
 
 
@@ -267,7 +273,7 @@ def _read_mat(file: Path, listed: Sequence[str]) -> Proposals:
     if "images" in found:
         words = (np.asarray(cell).ravel() for cell in np.asarray(found["images"]).ravel())
         image_names = tuple(str(word[0]) if len(word) else "" for word in words)
-    return Proposals(image_names, tuple(boxes))
+    return Proposals(image_names, tuple(boxes), file.name)
 
 
 def _require_names(names: Sequence[str], listed: Sequence[str], where: str) -> None:

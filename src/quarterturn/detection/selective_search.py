@@ -31,6 +31,7 @@ from quarterturn.progress import stage
 
 logger = logging.getLogger(__name__)
 
+ORIGIN = "selective search"
 WIDTH = 500
 """Wider images are shrunk to this for the search, as in Fast R-CNN's code."""
 KEPT_TOGETHER = 16
@@ -80,7 +81,13 @@ def search(pixels: NDArray[np.uint8], most: int = 0) -> NDArray[np.float32]:
 
 
 def search_all(
-    images: ImageSet, folder: Path, *, most: int, workers: int, name: str = "selective search"
+    images: ImageSet,
+    folder: Path,
+    *,
+    most: int,
+    workers: int,
+    name: str = ORIGIN,
+    weight: float = 1,
 ) -> Proposals:
     """Proposals of all images, several at a time.
 
@@ -90,6 +97,7 @@ def search_all(
         most: Proposals of an image, at most; see `search`.
         workers: Processes; 0 searches in this one.
         name: Of the stage of progress.
+        weight: Steps of the stage around it that it makes up.
 
     Raises:
         ConfigError: OpenCV's contributed modules are not installed.
@@ -103,7 +111,7 @@ def search_all(
         for begin in range(0, len(images), KEPT_TOGETHER)
     ]
     boxes: dict[int, NDArray[np.float32]] = {}
-    with stage(name, total=len(images)) as bar:
+    with stage(name, total=len(images), weight=weight) as bar:
         missing = []
         for part in parts:
             kept = _kept(folder, part, names)
@@ -114,7 +122,8 @@ def search_all(
             boxes.update(zip(part, found, strict=True))
             _keep(folder, part, names, found)
             bar.advance(len(part))
-    return Proposals(tuple(names), tuple(boxes[number] for number in range(len(images))))
+    in_order = tuple(boxes[number] for number in range(len(images)))
+    return Proposals(tuple(names), in_order, ORIGIN)
 
 
 def _searched(

@@ -67,14 +67,12 @@ class DetectorTraining(TrainingJob[Method]):
         run: The run directory.
         data: Its images, and the objects in them.
         proposals: ``train`` and ``test`` to those of the images, for Fast R-CNN; else empty.
-        proposal_words: Where they came from.
         regions: Those that Fast R-CNN learns from; filled once.
     """
 
     run: Run
     data: DetectionData
     proposals: dict[str, Proposals] = field(default_factory=dict)
-    proposal_words: str = ""
     regions: list[TrainingRegions] = field(default_factory=list)
 
     shorter = "--iterations, --scales or --limit"
@@ -85,7 +83,6 @@ class DetectorTraining(TrainingJob[Method]):
         run: Run,
         data: DetectionData,
         proposals: dict[str, Proposals],
-        proposal_words: str,
         runtime: Runtime,
     ) -> DetectorTraining:
         """The training of a run."""
@@ -99,7 +96,6 @@ class DetectorTraining(TrainingJob[Method]):
             run=run,
             data=data,
             proposals=proposals,
-            proposal_words=proposal_words,
         )
 
     @property
@@ -210,13 +206,17 @@ class DetectorTraining(TrainingJob[Method]):
             self.data.words(),
             f"{options.detector} on {config.model.backbone} {begun}, {parameters / 1e6:.2f} "
             f"million parameters to train; short sides of {', '.join(map(str, options.scales))} px",
-            self.proposal_words,
+            self._proposal_words(),
             f"{options.iterations:,} iterations of {config.run.batch_size} images, on "
             f"{self.runtime.device} in {self.runtime.precision}; run directory {self.run.path}",
         ]
         logger.info("\n".join(filter(None, lines)))
         for warning in options_without_effect(config):
             logger.warning(warning)
+
+    def _proposal_words(self) -> str:
+        """Where the proposals came from; empty for a detector that makes its own."""
+        return f"proposals: {self.proposals['train'].origin}" if self.proposals else ""
 
     @property
     def evaluate_every(self) -> int:
@@ -283,7 +283,7 @@ class DetectorTraining(TrainingJob[Method]):
             training_images=len(self.images),
             test_images=len(test) - len(bad),
             test=f"the split {self.data.source.test_name!r}",
-            proposals=self.proposal_words,
+            proposals=self._proposal_words(),
             proposals_per_image=None if worth is None else worth.per_image,
             recall_of_proposals=None if worth is None else worth.recall,
             images_per_s=(len(test) - len(bad)) / max(took_s, 1e-9),

@@ -116,8 +116,6 @@ class RegionFeatures(nn.Module):
         )
         if self.layer is not None:
             return self.head(pooled)
-        if "fc6" in self.behind:
-            pooled = pooled.flatten(1)
         for name in self.behind:
             pooled = backbone.stages[name](pooled)
         return pooled

@@ -48,8 +48,8 @@ def _note(result: DetectionResult) -> str:
     )
     if result.proposals_per_image is not None and result.recall_of_proposals is not None:
         note += (
-            f"; {result.proposals}: {result.proposals_per_image:,.0f} proposals an image, which "
-            f"cover {percent(result.recall_of_proposals)} of the test boxes"
+            f"; {result.proposals}, {result.proposals_per_image:,.0f} an image, which cover "
+            f"{percent(result.recall_of_proposals)} of the test boxes"
         )
     overlap = overlap_words(result.test_images_learned_from, result.test_images_learned_with_labels)
     return note + (f"; {overlap}" if overlap else "")
