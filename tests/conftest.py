@@ -11,10 +11,8 @@ import torch
 from hypothesis import settings
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-pytest_plugins = [
-    f"tests.fixtures.{topic}"
-    for topic in ("browser", "clocks", "images", "narration", "networks", "runs", "voc", "detection")
-]
+TOPICS = ("browser", "clocks", "images", "narration", "networks", "runs", "voc", "detection")
+pytest_plugins = [f"tests.fixtures.{topic}" for topic in TOPICS]
 
 settings.register_profile("here", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("here")  # the same cases each time, and no limit that a busy machine misses

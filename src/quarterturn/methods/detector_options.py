@@ -53,9 +53,9 @@ class DetectorOptions(MethodOptions):
     """Keep the backbone's first layer as it is (conv1 of AlexNet, the stem of a ResNet); from
     scratch all layers are trained."""
     regions_per_image: Count = 64
-    """Of fast-rcnn: regions of an image that a step learns from, at most."""
+    """Regions of an image that a step learns from, at most."""
     foreground: PositiveFraction = 0.25
-    """Of fast-rcnn: largest share of them that lie on objects."""
+    """Largest share of them that lie on objects."""
     foreground_from: PositiveFraction = 0.5
     """Of fast-rcnn: least IoU of a region with an object that it lies on."""
     background_from: FractionBelowOne = 0.1

@@ -41,7 +41,7 @@ class FasterRCNN(Network):
     Args:
         backbone: One with maps; see `quarterturn.models.region_features.map_layers`.
         num_classes: C, without the background.
-        options: What the test keeps.
+        options: Regions of a step, and what the test keeps.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, options: DetectorOptions) -> None:
@@ -62,6 +62,8 @@ class FasterRCNN(Network):
             num_classes + 1,
             rpn_anchor_generator=AnchorGenerator(sides, (RATIOS,) * len(sides)),
             box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
+            box_batch_size_per_image=options.regions_per_image,
+            box_positive_fraction=options.foreground,
             box_nms_thresh=options.overlap,
             box_detections_per_img=options.per_image,
         )

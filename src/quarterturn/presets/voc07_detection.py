@@ -55,6 +55,7 @@ def voc07_faster_rcnn() -> Config:
         max_side=1333,
         test_scale=800,
         test_max_side=1333,
+        regions_per_image=512,
         overlap=0.5,
     )
     return recipe.with_settings(
