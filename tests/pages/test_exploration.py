@@ -69,6 +69,7 @@ def exploration() -> ExplorationPage:
         groups=[GroupShown("1 turned", shown)],
         num_groups=3,
         num_copies=4,
+        copies_words="3 turned, 1 exact",
         turned=[TurnedShown(shown[0], 1, 0.9)],
         num_turned=2,
         turned_caveat="A caveat.",
@@ -133,6 +134,7 @@ def test_what_is_not_shown_is_counted() -> None:
     assert "The first 1 of 3 groups are shown" in text
     assert "The first 1 of 2 photos are shown" in text
     assert "7 are left out here" in text
+    assert "4 images beyond one of each (3 turned, 1 exact)" in text
     none = replace(page, groups=[], num_groups=0, turned=[], num_turned=None, odd=[])
     assert "This network predicts no turns" in render_exploration(none)
 
@@ -144,6 +146,8 @@ def test_a_click_picks_an_image_and_links_to_its_file(browser: Browser, page: Pa
     href = browser.run("document.querySelector('#selected a').getAttribute('href')")
     assert href == "photos/grid/07.jpg"
     assert browser.run("document.getElementById('hover-name').textContent") == "grid/07.jpg"
+    words = browser.run("document.getElementById('hover-words').textContent")
+    assert words == "cluster: 2 · upright: 0 %"
     browser.click(*place_of(browser, 5 / 9, 0))
     assert picked(browser) == [EVIL]
     href = browser.run("document.querySelector('#selected a').getAttribute('href')")
@@ -208,7 +212,7 @@ def test_names_and_csv_of_what_is_picked(browser: Browser, page: Path) -> None:
     browser.run("document.getElementById('save').click()")
     lines = browser.run("window.saved").split("\r\n")
     assert lines[0] == "name,cluster,upright"
-    assert lines[1] == '"' + EVIL.replace('"', '""') + '",2,0.00'
+    assert lines[1] == '"' + EVIL.replace('"', '""') + '",2,0.000'
     assert len(lines) == 52
     browser.run("document.getElementById('copy').click()")
     browser.settle()

@@ -28,6 +28,9 @@ NUM_PROPOSED = 10
 """Nearest neighbours of each image that are compared with it."""
 CORRELATION = 0.95
 """Of two thumbnails' pixels, from which they show the same picture."""
+COMPARED_SIDE = 24
+"""Pixels a side at which thumbnails are compared, or their own: twice as many cost four times as
+much, and found the same copies."""
 PAIRS_PER_BLOCK = 4096
 
 
@@ -59,9 +62,9 @@ def duplicate_groups(survey: Survey) -> list[list[Copy]]:
         Groups of two or more, larger groups first; of equal ones, the surest first.
     """
     with stage("duplicates"):
-        keys = _keys(survey)
+        keys, thumbnails = _keys(survey), _reduced(survey.thumbnails)
         pairs = np.array([*_equal_pairs(keys), *_proposed(survey.features)], np.int64)
-        is_same = _scores(survey.thumbnails, pairs).max(axis=1) >= CORRELATION
+        is_same = _scores(thumbnails, pairs).max(axis=1) >= CORRELATION
         is_same |= np.array([keys[first] == keys[second] for first, second in pairs.tolist()], bool)
         found = pairs[is_same]
         links = coo_array((np.ones(len(found)), found.T), shape=(len(survey), len(survey)))
@@ -69,16 +72,18 @@ def duplicate_groups(survey: Survey) -> list[list[Copy]]:
         members = defaultdict(list)
         for place in np.flatnonzero(np.bincount(group)[group] > 1).tolist():
             members[group[place]].append(place)
-        groups = [_described(survey, keys, places) for places in members.values()]
+        groups = [_described(survey, keys, thumbnails, places) for places in members.values()]
     return sorted(groups, key=lambda group: (-len(group), -group[1].score, group[0].place))
 
 
-def _described(survey: Survey, keys: list[bytes], places: list[int]) -> list[Copy]:
+def _described(
+    survey: Survey, keys: list[bytes], thumbnails: NDArray[np.uint8], places: list[int]
+) -> list[Copy]:
     """A group's images as they lie to the largest of them."""
     first, *others = sorted(places, key=lambda place: (-_num_pixels(survey, place), place))
     pairs = np.array([(first, other) for other in others])
     copies = [Copy(first)]
-    for other, scores in zip(others, _scores(survey.thumbnails, pairs), strict=True):
+    for other, scores in zip(others, _scores(thumbnails, pairs), strict=True):
         if keys[first] == keys[other]:
             copies.append(Copy(other, EXACT))
             continue
@@ -127,6 +132,20 @@ def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     pixels -= pixels.mean(axis=(1, 2, 3), keepdims=True)
     length = np.sqrt((pixels**2).sum(axis=(1, 2, 3), keepdims=True))
     return np.where(length > 1e-3, pixels / np.maximum(length, 1e-3), 0)
+
+
+def _reduced(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(n, t, t, 3) with t at least `COMPARED_SIDE`, by means over squares of pixels."""
+    count, side = thumbnails.shape[:2]
+    factor = side // COMPARED_SIDE
+    if factor < 2 or side % factor:
+        return thumbnails
+    reduced = np.empty((count, side // factor, side // factor, 3), np.uint8)
+    for start in range(0, count, PAIRS_PER_BLOCK):
+        block = thumbnails[start : start + PAIRS_PER_BLOCK]
+        squares = block.reshape(len(block), side // factor, factor, side // factor, factor, 3)
+        reduced[start : start + len(block)] = squares.mean(axis=(2, 4), dtype=np.float32).round()
+    return reduced
 
 
 def _scores(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float32]:

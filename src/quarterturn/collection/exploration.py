@@ -109,7 +109,9 @@ class Exploration:
         survey, kinds = self.survey, self.kinds
         found = [
             Colouring(
-                "cluster", kinds.cluster.tolist(), [f"{1 + kind}" for kind in range(len(kinds))]
+                "cluster",
+                kinds.cluster.tolist(),
+                [f"cluster {1 + kind}" for kind in range(len(kinds))],
             )
         ]
         for name, words in [("label", survey.labels), ("split", survey.splits)]:
@@ -122,7 +124,7 @@ class Exploration:
             found.append(Colouring("upright", upright, low="turned", high="upright"))
         rank = np.empty(len(survey))
         rank[self.oddest()] = np.linspace(0, 1, len(survey))
-        found.append(Colouring("odd", rank.tolist(), low="odd", high="ordinary"))
+        found.append(Colouring("odd", rank.tolist(), low="odd", high="ordinary", before="top "))
         return found
 
     def write_csv(self, path: Path) -> None:

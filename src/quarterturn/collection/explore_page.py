@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,9 +40,11 @@ from quarterturn.randomness import permutation
 
 MOST_POINTS = 20_000
 """Points on the map; a browser redraws them many times a second."""
-MOST_ODD, MOST_TURNED, MOST_GROUPS, MOST_IN_GROUP = 40, 48, 40, 8
+MOST_ODD, MOST_TURNED, MOST_GROUPS, MOST_IN_GROUP = 40, 48, 60, 8
+KINDS = (TURNED, MIRRORED, NEAR, EXACT)
+"""Kinds of copies, those first that are harder to find by other means."""
 PLATE_SIDE = 96
-PLATE_BYTES, TILE_BYTES = 1_600_000, 1_700_000
+PLATE_BYTES, TILE_BYTES = 1_200_000, 2_200_000
 """Of the large pictures and of the small ones, so that a page of 2,000 photos is below 5 MB."""
 FREE_TILES, BYTES_PER_TILE = 2_000, 300
 """Points beyond the first 2,000 get this much more each."""
@@ -57,7 +61,7 @@ def explore_page(found: Exploration, out: Path) -> ExplorationPage:
     plates = _Plates(found, out.parent)
     with stage("page"):
         kinds = _kinds(found, plates)
-        groups = [_group(group, plates) for group in found.groups[:MOST_GROUPS]]
+        groups = [_group(group, plates) for group in varied(found.groups)[:MOST_GROUPS]]
         turned = _turned(found, plates)
         odd = [
             plates.add(place, f"{found.oddness[place]:.1f} times")
@@ -79,6 +83,7 @@ def explore_page(found: Exploration, out: Path) -> ExplorationPage:
             groups=groups,
             num_groups=len(found.groups),
             num_copies=sum(len(group) - 1 for group in found.groups),
+            copies_words=_kind_words(copy for group in found.groups for copy in group),
             turned=turned,
             num_turned=None if found.turns is None else len(found.turns.turned()),
             turned_caveat="" if found.turns is None else found.turns.caveat,
@@ -199,15 +204,32 @@ def _label_words(labels: Sequence[str]) -> str:
     return ", ".join(f"{label} {percent(count / len(labels))}" for label, count in common)
 
 
+def varied(groups: Sequence[list[Copy]]) -> list[list[Copy]]:
+    """Groups in turn by what they are of, so that the first few show every kind of copy."""
+    by_kind: dict[str, list[list[Copy]]] = {kind: [] for kind in KINDS}
+    for group in groups:
+        kinds = {copy.kind for copy in group}
+        by_kind[next(kind for kind in KINDS if kind in kinds)].append(group)
+    rounds = zip_longest(*by_kind.values())
+    return [group for of_round in rounds for group in of_round if group is not None]
+
+
 def _group(group: Sequence[Copy], plates: _Plates) -> GroupShown:
-    kinds = Counter(copy.kind for copy in group[1:])
-    words = [f"{kinds[kind]} {kind}" for kind in (EXACT, NEAR, TURNED, MIRRORED) if kinds[kind]]
+    words = _kind_words(group)
+    if len(group) == 2:
+        words = group[1].kind
     if len(group) > MOST_IN_GROUP:
-        words.append(f"the first {MOST_IN_GROUP} of {len(group)} images are shown")
+        words += f"; the first {MOST_IN_GROUP} of {len(group)} images"
     return GroupShown(
-        ", ".join(words),
+        words,
         [plates.add(copy.place, copy_words(copy)) for copy in group[:MOST_IN_GROUP]],
     )
+
+
+def _kind_words(copies: Iterable[Copy]) -> str:
+    """How many copies of each kind: ``2 turned, 1 near``."""
+    counts = Counter(copy.kind for copy in copies)
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
 
 
 def copy_words(copy: Copy) -> str:
@@ -261,9 +283,7 @@ def _folder(found: Exploration, split: str, folder: Path) -> Folder | None:
 
 
 def _of(drawn: NDArray[np.int64], whole: Colouring) -> Colouring:
-    return Colouring(
-        whole.name, [whole.values[place] for place in drawn], whole.words, whole.low, whole.high
-    )
+    return replace(whole, values=[whole.values[place] for place in drawn])
 
 
 def _joins(name: str) -> bool:

@@ -145,7 +145,9 @@ def survey(
         )
 
     def joined(name: str) -> NDArray[Any]:
-        return np.concatenate([np.asarray(parts[name].values) for parts in found.values()])
+        arrays = [np.asarray(parts[name].values) for parts in found.values()]
+        # Of one split they stay on the disk, mapped into memory.
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     thumbnails = joined(THUMBNAIL)
     side = math.isqrt(thumbnails.shape[1] // 3)

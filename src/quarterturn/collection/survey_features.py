@@ -18,7 +18,7 @@ TURNS, THUMBNAIL = "turns", "thumbnail"
 """What there is beside the layers of the backbone."""
 TURN_LOGITS = "turn logits"
 """The part of `TURNS` that is there where there is a rotation head."""
-THUMBNAIL_SIDE = 48
+THUMBNAIL_SIDE = 64
 """T, in pixels; the crop's own side where that is smaller."""
 DEPTHS = (0.4, 0.6, 0.8)
 """Layers in which an image may be odd, as shares of the backbone's depth. On photos of houses with

@@ -100,6 +100,7 @@ class Colouring:
         words: Of a division into groups, from the first; empty for fractions.
         low: What a fraction of 0 means.
         high: What a fraction of 1 means.
+        before: What stands before a fraction, as in "top 3 %".
     """
 
     name: str
@@ -107,6 +108,7 @@ class Colouring:
     words: Sequence[str] = ()
     low: str = ""
     high: str = ""
+    before: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ class MapShown:
                     "values": [value if one.words else round(value, 3) for value in one.values],
                     "low": one.low,
                     "high": one.high,
+                    "before": one.before,
                 }
                 for one in self.colourings
             ],
@@ -192,6 +195,7 @@ class ExplorationPage:
         groups: Groups of duplicates, as many as are shown.
         num_groups: How many there are.
         num_copies: Images in them beyond one of each.
+        copies_words: How many of these are of which kind.
         turned: Photos probably stored turned, surest first, as many as are shown.
         num_turned: How many there are; None where the network predicts no turns.
         turned_caveat: How far to trust them.
@@ -214,6 +218,7 @@ class ExplorationPage:
     groups: Sequence[GroupShown]
     num_groups: int
     num_copies: int
+    copies_words: str
     turned: Sequence[TurnedShown]
     num_turned: int | None
     turned_caveat: str

@@ -34,13 +34,22 @@
     return folder.href + inSplit.split("/").map(encodeURIComponent).join("/");
   }
 
-  function said(one, i) {
-    const value = one.values[i];
-    if (one.words.length) return one.words[value];
-    return value < 0 ? "not known" : value.toFixed(2);
+  function value(one, i) {
+    const found = one.values[i];
+    if (one.words.length) return one.words[found];
+    return found < 0 ? "" : found.toFixed(3);
   }
 
-  const describe = (i) => points.colourings.map((one) => `${one.name}: ${said(one, i)}`).join(" · ");
+  function said(one, i) {
+    const found = one.values[i];
+    if (!one.words.length) {
+      return `${one.name}: ${found < 0 ? "not known" : `${one.before}${(100 * found).toFixed(0)} %`}`;
+    }
+    const word = one.words[found] || "none";
+    return word.startsWith(one.name) ? word : `${one.name}: ${word}`;
+  }
+
+  const describe = (i) => points.colourings.map((one) => said(one, i)).join(" · ");
 
   // --- colours -----------------------------------------------------------------------------------
 
@@ -71,12 +80,14 @@
       colouring.words.forEach((word, number) => {
         if (!sizes[number]) return;
         const button = document.createElement("button");
-        const swatch = document.createElement("span");
+        const swatch = document.createElement("span"), size = document.createElement("span");
         swatch.className = "swatch";
+        size.className = "quiet";
+        size.textContent = sizes[number].toLocaleString("en");
         swatch.style.background = groupColour(number);
         button.type = "button";
         button.title = "Pick these";
-        button.append(swatch, `${word || "none"} ${sizes[number].toLocaleString("en")}`);
+        button.append(swatch, word || "none", size);
         button.addEventListener("click", () => pickGroup(colouring, number));
         legend.append(button);
       });
@@ -322,7 +333,7 @@
 
   function csv() {
     const columns = points.colourings;
-    const rows = chosen().map((i) => [points.names[i], ...columns.map((one) => said(one, i))]);
+    const rows = chosen().map((i) => [points.names[i], ...columns.map((one) => value(one, i))]);
     return [["name", ...columns.map((one) => one.name)], ...rows]
       .map((row) => row.map(csvCell).join(",")).join("\r\n") + "\r\n";
   }
