@@ -13,6 +13,7 @@ from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.crop_plans import random_crops
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
+from quarterturn.weights.backbone_weights import weights_for
 from tests.fixtures.runs import write_run
 
 SHORT = {"epochs": 2, "images_per_epoch": 32, "device": "cpu", "workers": 0, "log_every": 1}
@@ -83,6 +84,26 @@ def test_an_interrupted_run_continues_to_the_same_bits(run: Run, alexnet, voc_tr
     expected, found = (torch.load(r.checkpoint, weights_only=True) for r in (run, again))
     for name, values in expected["network"].items():
         assert torch.equal(values, found["network"][name]), name
+
+
+def test_deepcluster_begins_with_the_convolutions_alone(alexnet: Run, voc_tree: Path, tmp_path):
+    short = SHORT | {"epochs": 1, "images_per_epoch": 16, "random_test_crops": 2}
+    (made,) = finetune(
+        f"voc:{voc_tree}",
+        start=alexnet.path,
+        preset="voc07-deepcluster",
+        learning_rate=1e-9,  # it ends as it began
+        out=tmp_path / "run",
+        **short,
+    )
+    found = made.load_network().backbone.state_dict()
+    start = weights_for(alexnet.load_network().backbone, "alexnet-folded")
+    assert torch.equal(found["stages.conv5.0.weight"], start["stages.conv5.0.weight"])
+    for layer in ("fc6", "fc7"):
+        weight, bias = found[f"stages.{layer}.0.weight"], found[f"stages.{layer}.0.bias"]
+        assert float(weight.std()) == pytest.approx(0.01, rel=0.01)
+        assert torch.allclose(bias, torch.full_like(bias, 0.1), atol=1e-5)
+        assert not torch.allclose(weight, start[f"stages.{layer}.0.weight"], atol=1e-3)
 
 
 @pytest.mark.parametrize("preset", ["voc07-fc6-8", "voc07-all", "voc07-pool5"])

@@ -37,10 +37,28 @@ def test_constants(name):
 def test_the_rate_is_halved_every_ten_thousand_iterations():
     config = preset("voc07-fc8")
     steps = config.method.images_per_epoch // config.run.batch_size
+    assert steps == 1000
     for iteration in (0, 9_999, 10_000, 19_999, 20_000, 69_999, 70_000, 79_999):
         rate = learning_rate(iteration / steps, config.run.epochs, config.optimizer)
         assert rate == 0.001 * 0.5 ** (iteration // 10_000), iteration
-    assert steps == 1000
+
+
+def test_deepclusters_constants_and_rates():
+    config = preset("voc07-deepcluster")
+    optimizer, method = config.optimizer, config.method
+    assert (config.run.batch_size, config.run.epochs * method.images_per_epoch) == (16, 80_000 * 16)
+    assert (config.data.crop_scale, config.data.crop_ratio) == ((0.1, 0.5), (1.0, 1.0))
+    assert (config.data.crop_pixels, config.data.flip) == (None, True)
+    assert (optimizer.weight_decay, optimizer.clip_gradient) == (1e-6, 10)
+    assert (optimizer.bias_rate, optimizer.rate_in_momentum, optimizer.nesterov) == (
+        1,
+        False,
+        False,
+    )
+    assert (method.loss, method.order, method.random_test_crops) == ("sigmoid", "cyclic", 10)
+    for iteration in (0, 4_999, 5_000, 9_999, 10_000, 74_999, 75_000, 79_999):
+        rate = learning_rate(iteration / 1000, config.run.epochs, optimizer)
+        assert rate == 0.003 * 0.5 ** (iteration // 5_000), iteration
 
 
 def test_a_run_of_alexnet_is_folded_and_others_are_kept():
@@ -94,7 +112,13 @@ def test_the_classifier_begins_as_caffes(name):
 
 @pytest.mark.parametrize(
     ("name", "first_trained"),
-    [("voc07-fc8", None), ("voc07-fc6-8", "fc6"), ("voc07-all", "conv1"), ("voc07-pool5", None)],
+    [
+        ("voc07-fc8", None),
+        ("voc07-fc6-8", "fc6"),
+        ("voc07-all", "conv1"),
+        ("voc07-pool5", None),
+        ("voc07-deepcluster", "fc6"),
+    ],
 )
 def test_one_step_trains_what_is_to_be_trained(name, first_trained):
     config = preset(name).with_settings(image_size=SIDE)
@@ -114,7 +138,10 @@ def test_one_step_trains_what_is_to_be_trained(name, first_trained):
         stage = parameter.split(".")[2] if parameter.startswith("backbone") else None
         moves = stage is None or stage in trained
         assert torch.equal(values, before[parameter]) != moves, parameter
-    scales = {g["rate_scale"] for g in optimizer.param_groups}
+    scales = {g.get("rate_scale", 1.0) for g in optimizer.param_groups}
+    if name == "voc07-deepcluster":
+        assert scales == {1.0}
+        return
     assert scales == {1.0, 2.0}
     for group in optimizer.param_groups:
         assert {p.ndim == 1 for p in group["params"]} == {group["rate_scale"] == 2.0}

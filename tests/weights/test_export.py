@@ -139,7 +139,7 @@ def test_what_its_consumer_computes_otherwise_is_not_kept(
         ({"format": "onnx", "num_classes": 3}, "for --format torchvision and timm, not onnx"),
         ({"format": "timm", "num_classes": 0}, "--num-classes is 0; expected from 1 to 1,000,000"),
         ({"format": "onnx", "input": "rgb"}, "--input is for --format caffe, not onnx"),
-        ({"format": "onnx", "rescale": True}, "--rescale is for --format caffe"),
+        ({"format": "onnx", "rescale": "balanced"}, "--rescale is for --format caffe"),
         ({"format": "caffe", "input": "grey"}, "--input is grey; expected rgb or bgr255"),
         ({"format": "caffe", "sample": "digits"}, "--sample is for --rescale"),
         ({"format": "caffe"}, "--format caffe takes only alexnet, and this is convnet"),
@@ -172,13 +172,17 @@ def test_the_scales_are_balanced_on_the_runs_images_or_others(
     run = make_run(backbone="alexnet", image_size=63, embedding_dim=8)
     factors = []
     for sample in (None, photos):
-        result = export(run.path, format="caffe", rescale=True, sample=sample, overwrite=True)
+        result = export(run.path, format="caffe", rescale="balanced", sample=sample, overwrite=True)
         factors.append(result["notes"][-1])
         assert "scales are balanced" in factors[-1]
         assert max(d["relative"] for d in result["differences"]) < 1e-5
     assert factors[0] != factors[1]
+    result = export(run.path, format="caffe", rescale="unit", sample=photos, overwrite=True)
+    assert result["notes"][-1] != factors[1]
+    assert max(d["relative"] for d in result["differences"]) < 1e-5
+    assert result["notes"][-1].split("fc7")[0] == factors[1].split("fc7")[0]  # only the last one
     with pytest.raises(DataError, match="no data at 'nowhere'"):
-        export(run.path, format="caffe", rescale=True, sample="nowhere", overwrite=True)
+        export(run.path, format="caffe", rescale="balanced", sample="nowhere", overwrite=True)
 
 
 def test_the_command(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -202,4 +206,4 @@ def test_imported_weights_are_balanced_on_a_sample_that_is_given(make_run: MakeR
     stored |= {"data": None, "imported": imported}
     (run.path / "config.json").write_text(json.dumps(stored))
     with pytest.raises(ConfigError, match="no images came with them: give --sample"):
-        export(run.path, format="caffe", rescale=True)
+        export(run.path, format="caffe", rescale="balanced")

@@ -142,7 +142,7 @@ def test_networks_of_timm_keep_it_where_a_layer_fits(make_run: MakeRun) -> None:
 @torch.no_grad()
 def test_caffe_has_it_after_the_last_layer(make_run: MakeRun) -> None:
     run = skewed(make_run(class_names=CLASSES, backbone="alexnet", image_size=63), empty=False)
-    result = export(run.path, format="caffe", rescale=True)
+    result = export(run.path, format="caffe", rescale="balanced")
     assert [d["output"] for d in result["differences"]][-1] == "classifier"
     assert max(d["relative"] for d in result["differences"]) < 1e-5
     folder = run.path / "exports" / "caffe"

@@ -17,7 +17,7 @@ from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError
 from quarterturn.methods.build import build_method
-from quarterturn.methods.classifier import Classification
+from quarterturn.methods.classifier import ALEXNET_LINEAR, Classification
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.pages.classifier_tables import brief_words, measures_of, overlap_words
 from quarterturn.progress import stage
@@ -83,7 +83,11 @@ class ClassifierTraining(TrainingJob[Classification]):
         if start is not None and not self.run.checkpoint.exists():
             pretrained = start.load_network().backbone
             weights = weights_for(pretrained, self.config.model.backbone, self._sample())
-            method.network.backbone.load_state_dict(weights)
+            backbone = method.network.backbone
+            if self.config.method_as(ClassifierOptions).classifier_init == "deepcluster":
+                own = backbone.state_dict().items()
+                weights |= {name: w for name, w in own if name.startswith(ALEXNET_LINEAR)}
+            backbone.load_state_dict(weights)
         return method
 
     def _sample(self) -> Tensor | None:

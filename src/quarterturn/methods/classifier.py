@@ -185,6 +185,10 @@ class Classification(Method):
         }
 
 
+ALEXNET_LINEAR = ("stages.fc6.", "stages.fc7.")
+"""What the names of AlexNet's hidden linear layers begin with."""
+
+
 def build_network(config: Config, backbone: Backbone, num_classes: int) -> ClassifierNetwork:
     """See `quarterturn.methods.build.MethodModule`."""
     options = config.method_as(ClassifierOptions)
@@ -200,6 +204,13 @@ def build_network(config: Config, backbone: Backbone, num_classes: int) -> Class
     if options.classifier_init == "caffe":
         nn.init.normal_(network.classifier.weight, std=0.01)
         nn.init.constant_(network.classifier.bias, 0.1)
+    if options.classifier_init == "deepcluster":
+        nn.init.constant_(network.classifier.bias, 0.1)
+        for name, module in backbone.named_modules():
+            if isinstance(module, nn.Linear) and name.startswith(ALEXNET_LINEAR):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, 0.1)
     return network
 
 

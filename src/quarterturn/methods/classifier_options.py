@@ -46,9 +46,10 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     """Images that an epoch shows; by default each one once."""
     order: Literal["shuffled", "cyclic"] = "shuffled"
     """cyclic shuffles the images once and shows them in that order over and over."""
-    classifier_init: Literal["uniform", "caffe"] = "uniform"
-    """How the classifier begins: by PyTorch's default, or with weights of standard deviation 0.01
-    and biases of 0.1 (Krähenbühl et al. 2016)."""
+    classifier_init: Literal["uniform", "caffe", "deepcluster"] = "uniform"
+    """How the classifier begins: by PyTorch's default; with weights of standard deviation 0.01 and
+    biases of 0.1 (caffe, Krähenbühl et al. 2016); or by default with biases of 0.1, and so that
+    AlexNet's fc6 and fc7 begin anew as in caffe, whatever --from has (deepcluster)."""
     rescale: Literal["none", "unit"] = "none"
     """unit scales the layers of a folded AlexNet by its first training images: all learn at one
     rate, and the features have a standard deviation of 1 (Krähenbühl et al. 2016)."""

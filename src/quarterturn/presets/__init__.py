@@ -26,7 +26,13 @@ from quarterturn.presets.unlabelled import (
     folder_distill,
     imagenet_alexnet,
 )
-from quarterturn.presets.voc07 import voc07_all, voc07_fc6_8, voc07_fc8, voc07_pool5
+from quarterturn.presets.voc07 import (
+    voc07_all,
+    voc07_deepcluster,
+    voc07_fc6_8,
+    voc07_fc8,
+    voc07_pool5,
+)
 from quarterturn.presets.voc07_detection import voc07_fast_rcnn, voc07_faster_rcnn
 
 PRESETS: dict[str, Callable[[], Config]] = {
@@ -48,6 +54,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "voc07-fc6-8": voc07_fc6_8,
     "voc07-all": voc07_all,
     "voc07-pool5": voc07_pool5,
+    "voc07-deepcluster": voc07_deepcluster,
     "voc07-fast-rcnn": voc07_fast_rcnn,
     "voc07-faster-rcnn": voc07_faster_rcnn,
 }

@@ -71,6 +71,33 @@ def voc07_all() -> Config:
     return voc07_fc8().with_settings(trained="whole")
 
 
+def voc07_deepcluster() -> Config:
+    """The protocol of DeepCluster's PyTorch code, with which later papers compare.
+
+    Paper: Caron, Bojanowski, Joulin, Douze (ECCV 2018) and ``eval_voc_classif.py`` of their code:
+    crops of 0.1 to 0.5 of the area at ratio 1, mirrored in half of the cases; rate 0.003 halved
+    every 5,000 of 80,000 iterations, the same for biases, torch's momentum; fc6 and fc7 drawn anew
+    and trained with the classifier, convolutions and the statistics of their batch norm kept, which
+    is why batch norm may be folded; loss, batches, order, weight decay, clipping and ten random
+    test crops as in `voc07_fc8`. There dropout is before fc6 and fc7, here behind them.
+    Command: ``quarterturn finetune voc2007:ROOT --from RUN --preset voc07-deepcluster``.
+    Expected: not run here on VOC2007; DeepCluster's own features reach 70.4 (its README).
+    """
+    recipe = voc07_fc6_8().with_settings(
+        crop_pixels=None,
+        crop_scale=(0.1, 0.5),
+        crop_ratio=(1.0, 1.0),
+        classifier_init="deepcluster",
+        learning_rate=0.003,
+        bias_rate=1.0,
+        rate_in_momentum=False,
+    )
+    return recipe.with_settings(
+        milestones=tuple(drop / 16 for drop in range(1, 16)),
+        factors=tuple(0.5**drop for drop in range(16)),
+    )
+
+
 def voc07_pool5() -> Config:
     """`voc07_fc8`, with the classifier straight on frozen pool5.
 

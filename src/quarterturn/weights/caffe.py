@@ -33,6 +33,7 @@ def export_caffe(
     *,
     input: str = "rgb",
     sample: Tensor | None = None,
+    unit: bool = False,
 ) -> Exported:
     """Write AlexNet for Caffe, and check it with OpenCV.
 
@@ -48,6 +49,7 @@ def export_caffe(
             minus the mean, with the normalisation folded into ``conv1``.
         sample: (n, 3, S, S) normalised images on which to balance the scales of the layers; None
             does not change them.
+        unit: Bring the last output to a standard deviation of 1 on the sample, too.
 
     Raises:
         ConfigError: An extra is not installed, the network is not AlexNet, or Caffe's pools give
@@ -71,12 +73,14 @@ def export_caffe(
     if input == "bgr255":
         take_bgr255(folded, crop)
     if sample is not None:
-        factors = balance(folded, as_bgr255(sample, crop) if input == "bgr255" else sample)
+        shown = as_bgr255(sample, crop) if input == "bgr255" else sample
+        factors = balance(folded, shown, unit=unit)
     notes = _notes(crop, input, factors)
     if (head := classifier_head(network)) is not None:
-        # After the balancing, which leaves the output of fc7 as it is.
+        # After the balancing, of which the classifier takes back what it made of fc7.
         layer = nn.Linear(head.weight.shape[1], len(head.bias)).requires_grad_(False)
-        layer.load_state_dict({"weight": head.weight, "bias": head.bias})
+        weight = head.weight / factors["fc7"] if unit else head.weight
+        layer.load_state_dict({"weight": weight, "bias": head.bias})
         folded.add_module(CLASSIFIER, layer)
         notes += (head.note,)
     prototxt = out.with_suffix(".prototxt")

@@ -55,8 +55,11 @@ def _ranges(crop: DataConfig, like: Tensor) -> Tensor:
     return 255 * torch.tensor(crop.std, dtype=like.dtype)[:, None, None]
 
 
-def balance(folded: nn.Sequential, images: Tensor, seed: int = 0) -> dict[str, float]:
-    """Scale all layers to learn at the same rate, without changing the last output.
+@torch.no_grad()
+def balance(
+    folded: nn.Sequential, images: Tensor, seed: int = 0, *, unit: bool = False
+) -> dict[str, float]:
+    """Scale all layers to learn at the same rate, without changing the last output but to order.
 
     The between-layer normalisation of Krähenbühl, Doersch, Donahue, Darrell, "Data-dependent
     Initializations of Convolutional Neural Networks" (ICLR 2016). The rate of a layer is the root
@@ -70,12 +73,15 @@ def balance(folded: nn.Sequential, images: Tensor, seed: int = 0) -> dict[str, f
         folded: A network from `fold`, changed in place.
         images: (n, 3, S, S) as ``conv1`` takes them.
         seed: Fixes the random loss.
+        unit: Bring the last output to a standard deviation of 1 on these images, as their code does
+            for networks whose next layer is drawn anew: its rate and its initial weights are fixed,
+            so the scale of what it reads decides how fast it learns.
 
     Returns:
         Layer to the factor by which its output has grown.
 
     Raises:
-        ConfigError: A layer outputs zeros for all of these images.
+        ConfigError: A layer outputs zeros for all of these images, or the last one a constant.
     """
     layers = {n: m for n, m in folded.named_children() if isinstance(m, nn.Conv2d | nn.Linear)}
     rates = learning_rates(folded, images, seed)
@@ -93,6 +99,16 @@ def balance(folded: nn.Sequential, images: Tensor, seed: int = 0) -> dict[str, f
         assert layer.bias is not None
         layer.bias.mul_(factor)
         factors[name] = factor
+    if unit:
+        spread = float(folded(images).std())
+        if not spread > 0:
+            raise ConfigError(
+                f"--rescale unit: the features of {len(images)} images are all alike; leave it out"
+            )
+        layer.weight.div_(spread)
+        assert layer.bias is not None
+        layer.bias.div_(spread)
+        factors[name] /= spread
     return factors
 
 

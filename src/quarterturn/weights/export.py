@@ -58,7 +58,7 @@ def export(
         "layers": options.layers,
         "num_classes": options.num_classes,
         "input": options.input,
-        "rescale": options.rescale or None,
+        "rescale": None if options.rescale == "none" else options.rescale,
         "sample": options.sample,
     }
     given = {option: value for option, value in given.items() if value is not None}

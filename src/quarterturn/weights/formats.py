@@ -60,11 +60,12 @@ def _write_caffe(
     /,
     *,
     input: str = "rgb",
-    rescale: bool = False,
+    rescale: str = "none",
     sample: Path | str | None = None,
 ) -> Exported:
-    balance_on = _sample(run, sample) if rescale else None
-    return export_caffe(run, network, out, images, input=input, sample=balance_on)
+    balance_on = None if rescale == "none" else _sample(run, sample)
+    unit = rescale == "unit"
+    return export_caffe(run, network, out, images, input=input, sample=balance_on, unit=unit)
 
 
 def _sample(run: Run, data: Path | str | None) -> Tensor:

@@ -33,8 +33,9 @@ class ExportOptions(OverwriteOptions):
     of a run of finetune; else torchvision's is the rotation head, and timm's network has none."""
     input: Annotated[Literal["rgb", "bgr255"] | None, COMMON] = None
     """caffe: normalised RGB (the default), or blue, green, red in 0..255 less the mean."""
-    rescale: bool = False
-    """caffe: balance the scales of the layers, which leaves the features as they are."""
+    rescale: Literal["none", "balanced", "unit"] = "none"
+    """caffe: balanced scales the layers to learn at one rate and leaves the last output as it is;
+    unit also brings that to a standard deviation of 1 (Krähenbühl et al. 2016)."""
     sample: Annotated[str | None, Flag(metavar="DATA")] = None
     """caffe: DATA to balance by; the run's own by default."""
     tolerance: Positive = 1e-4
@@ -42,7 +43,7 @@ class ExportOptions(OverwriteOptions):
 
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""
-        if self.sample is not None and not self.rescale:
+        if self.sample is not None and self.rescale == "none":
             raise ConfigError("--sample is for --rescale; give both or neither")
 
 
