@@ -22,6 +22,7 @@ from quarterturn.detection.evaluation import (
 )
 from quarterturn.detection.finding import find_objects
 from quarterturn.detection.proposals import Proposals
+from quarterturn.detection.shown_images import best_and_worst
 from quarterturn.detection.training_regions import TrainingRegions, offset_statistics
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
@@ -33,7 +34,8 @@ from quarterturn.methods.detector_options import DetectorOptions
 from quarterturn.methods.fast_rcnn import FastRCNN, RegionClassification
 from quarterturn.models.backbone import Backbone
 from quarterturn.pages.detection_tables import brief_words, detection_table
-from quarterturn.pages.report import refresh_report
+from quarterturn.pages.figures import save_figure
+from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.progress import stage
 from quarterturn.runs import Run, write_items
@@ -240,6 +242,11 @@ class DetectorTraining(TrainingJob[Method]):
             data=[*self.data.source.summary(), self.data.words()],
             warnings=options_without_effect(self.config),
         )
+        with never_fatal("the pictures of the page", self.run):
+            detections = read_detections(self.run.path)
+            shown = best_and_worst(detections, self.data.test, self.class_names, IOU)
+            for figure in shown:
+                save_figure(self.run.figures, figure)
         write_json(self.run.path / DETECTION, to_json(result))  # with it the run is finished
         refresh_report(self.run)
         show(detection_table(result))

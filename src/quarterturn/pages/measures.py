@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quarterturn.pages.tables import number, percent
+from quarterturn.runs.detection_records import DetectionResult
 from quarterturn.runs.records import ClassifierResult, ProbeResult
 
 
@@ -172,6 +173,23 @@ def classifier_measures(result: ClassifierResult) -> list[Measure]:
         meaning = "Mean gap between how sure the classifier is and how often it is right."
         measures.append(Measure("Calibration error", percent(error), meaning))
     return measures
+
+
+def detection_measures(result: DetectionResult) -> list[Measure]:
+    """The figures of a detector's test."""
+    return [
+        Measure(
+            "mean AP, 11 points",
+            percent(result.mean_ap_11_point),
+            f"Mean over {len(result.classes)} classes of the average precision at an IoU above "
+            f"{result.iou:g}, by the rule of VOC2007: the best precisions at 11 recalls.",
+        ),
+        Measure(
+            "mean AP, area",
+            percent(result.mean_ap_area),
+            "The same by the rule since VOC2010: the area under the envelope of the curve.",
+        ),
+    ]
 
 
 def upright_measures(scores: dict[str, Any]) -> list[Measure]:

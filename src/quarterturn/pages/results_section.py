@@ -7,21 +7,25 @@ from typing import Any
 
 from quarterturn.pages.classifier_tables import classes_table, figures_table
 from quarterturn.pages.confusion import class_bars, confusion_matrix
+from quarterturn.pages.detection_tables import detection_table
 from quarterturn.pages.few_shot_curve import few_shot_curve, lines_of_probe
 from quarterturn.pages.figures import Figure, load_figure
 from quarterturn.pages.images_section import SUMMARY
 from quarterturn.pages.measures import (
     Measure,
     classifier_measures,
+    detection_measures,
     out_of_fold_measures,
     probe_measures,
     rotation_measures,
 )
 from quarterturn.pages.page import ResultsSection
+from quarterturn.pages.precision_recall import precision_recall_curves
 from quarterturn.pages.probe_tables import is_few_shot, tables_of
 from quarterturn.pages.tables import Table
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.classifier_results import read_classifier_result
+from quarterturn.runs.detection_records import DETECTION, read_detection_result
 from quarterturn.runs.probes import latest_results
 from quarterturn.runs.records import ProbeResult
 
@@ -41,6 +45,8 @@ def results_section(run: Run, diagnostics: Sequence[dict[str, Any]]) -> ResultsS
     measures = rotation_measures(diagnostics[-1] if diagnostics else {})
     measured = HELD_OUT if measures else ""
     tables, figures = [], []
+    if run.kind == "detect" and (run.path / DETECTION).exists():
+        return _of_detector(run)
     if run.kind == "finetune" and (run.path / RESULTS).exists():
         result = read_classifier_result(run.path)
         measures = classifier_measures(result)
@@ -55,6 +61,17 @@ def results_section(run: Run, diagnostics: Sequence[dict[str, Any]]) -> ResultsS
         tables += some_tables
         figures += some_figures
     return ResultsSection(measured, measures, tables, figures)
+
+
+def _of_detector(run: Run) -> ResultsSection:
+    result = read_detection_result(run.path)
+    shown = [load_figure(run.figures, name) for name in ("best-images", "worst-images")]
+    return ResultsSection(
+        f"Objects are found in {result.test_images:,} test images, after the last iteration.",
+        detection_measures(result),
+        [detection_table(result)],
+        [precision_recall_curves(result), *(figure for figure in shown if figure is not None)],
+    )
 
 
 def _of_probe(name: str, result: ProbeResult) -> tuple[list[Measure], list[Table], list[Figure]]:
