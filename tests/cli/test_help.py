@@ -69,7 +69,7 @@ def config_for(name: str) -> Config | None:
     training = COMMANDS[name].training
     if training is None:
         return None
-    return Config(method=METHODS[training.method or "decoupling"]())
+    return Config(method=METHODS[training.method or "multiview"]())
 
 
 def test_every_command_is_listed_in_order(capsys):

@@ -57,7 +57,7 @@ OVERRIDES = {
     "--backbone convnet": {"backbone": "convnet"},
     "--method rotnet --rotation-weight 2": {"method": "rotnet", "rotation_weight": 2.0},
     "--method instance --temperature=0.5": {"method": "instance", "temperature": 0.5},
-    "--instance-loss nce --noise per-image": {"instance_loss": "nce", "noise": "per-image"},
+    "--method decoupling --instance-loss nce": {"method": "decoupling", "instance_loss": "nce"},
     "--crop-scale 0.5 0.75": {"crop_scale": (0.5, 0.75)},
     "--flip": {"flip": True},
     "--no-flip": {"flip": False},
@@ -326,7 +326,7 @@ def test_a_misspelt_name_is_told_the_closest(option, name, closest, capsys):
 
 def test_a_training_without_data_says_what_it_expects(capsys):
     assert main(["pretrain"]) == 2
-    assert "expected DATA: a folder of images, a .csv manifest" in capsys.readouterr().err
+    assert "expected DATA: a folder of images, .tar or .parquet shards" in capsys.readouterr().err
 
 
 def test_version(capsys):
@@ -337,7 +337,6 @@ def test_version(capsys):
 
 
 def test_the_library_default_is_the_folder_recipe():
-    # Config() is what the reference shows; only length and size of batch are the preset's.
+    # Config() is what the reference shows; method, length and size of batch are the preset's.
     assert Config().data == preset("folder").data
-    assert Config().method == preset("folder").method
     assert set(PRESETS) >= {"folder"}

@@ -21,7 +21,16 @@ from tests.engine.processes import (
 )
 
 TINY = ("--epochs", 2, "--limit", 48, "--batch-size", 16, "--num-noise", 8, "--device", "cpu")
-TINY = (*TINY, "--backbone", "convnet", "--no-diagnostics", "--checkpoint-every", 1)
+TINY = (
+    *TINY,
+    "--method",
+    "decoupling",
+    "--backbone",
+    "convnet",
+    "--no-diagnostics",
+    "--checkpoint-every",
+    1,
+)
 STOPS = {
     "Ctrl-C": ((signal_at_step, 2, signal.SIGINT), 130, "interrupted"),
     "SIGTERM": ((signal_at_step, 2, signal.SIGTERM), 143, "terminated"),

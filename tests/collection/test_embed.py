@@ -97,7 +97,7 @@ def test_names_that_are_not_utf8(digits_run: Run, tmp_path: Path) -> None:
     arguments = {"workers": 0}
     out = embed(digits_run.path, str(folder), out=tmp_path / "x.csv", **arguments)
     assert b"\n\xff0.png,train,," in out.read_bytes()
-    settings = {"epochs": 1, "num_noise": 8, "image_size": 16, "backbone": "convnet"}
+    settings = {"epochs": 1, "image_size": 16, "backbone": "convnet"}
     run = pretrain(str(folder), out=tmp_path / "run", **settings, **arguments)
     assert b"\xff0.png,20,20,trained on" in (run.path / "items.csv").read_bytes()
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from quarterturn.data.subsets import (
+    draw_per_class,
     first_of_each_class,
     hold_out,
     limit_images,
@@ -109,3 +110,21 @@ class TestFirstOfEachClass:
             if counts[label] <= 20:
                 expected.append(i)
         assert first_of_each_class(labels, 7, 20).tolist() == expected
+
+
+class TestDrawPerClass:
+    LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 20, 3]))
+
+    def test_classes_are_equal_where_they_have_enough(self) -> None:
+        drawn = draw_per_class(self.LABELS, 5, seed=0)
+        assert np.bincount(self.LABELS[drawn]).tolist() == [5, 5, 3]
+        assert (np.diff(drawn) > 0).all()
+
+    def test_more_images_are_added_to_fewer(self) -> None:
+        few, more = (draw_per_class(self.LABELS, n, seed=0) for n in (5, 12))
+        assert set(few) < set(more)
+
+    def test_the_seed_draws_others(self) -> None:
+        one, other = (draw_per_class(self.LABELS, 5, seed=seed) for seed in (0, 1))
+        assert set(one) != set(other)
+        np.testing.assert_array_equal(one, draw_per_class(self.LABELS, 5, seed=0))

@@ -35,3 +35,12 @@ def test_nothing_left_to_test_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no test image is of a class that has a training image"):
         examples(tmp_path, train=[0, 1] * 5, test=[2, 3])
     assert np.load(tmp_path / "x.npz")["test_labels"].tolist() == [2, 3]
+
+
+def test_training_images_of_each_class_are_drawn(tmp_path: Path) -> None:
+    split = open_labelled(archive(tmp_path / "x.npz", train=[0, 1] * 10, test=[0, 1, 1]))
+    found = TrainTestSplit.of(split, 3, per_class=4)
+    assert found.class_counts.tolist() == [4, 4]
+    assert found.test.labels.tolist() == [0, 1, 1]
+    whole = TrainTestSplit.of(split, 3)
+    assert set(found.train.names) < set(whole.train.names)

@@ -32,7 +32,7 @@ SETTINGS = (
     7,
 )
 STEPS_PER_EPOCH = 5  # 160 images by 32
-SMALL = ("--image-size", 24, "--backbone", "convnet")
+SMALL = ("--image-size", 24, "--backbone", "convnet", "--method", "decoupling")
 KILLS = {
     # Step 9 is one past a checkpoint within the second epoch.
     "mid-epoch": (kill_at_step, STEPS_PER_EPOCH + 4),

@@ -13,7 +13,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.losses.contrast import contrastive_loss
 from quarterturn.losses.invariance import invariance_loss
 from quarterturn.losses.rotation import pu_weights
-from quarterturn.methods.build import build_method, build_network, check_network
+from quarterturn.methods.build import build_method, build_network, check_network, with_fitting_views
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.multiview_options import MultiviewOptions
 from quarterturn.methods.simclr_options import SimCLROptions
@@ -287,6 +287,20 @@ def test_a_backbone_of_one_size_takes_full_views_only(backbone):
     with pytest.raises(ConfigError, match=r"takes no views of 32 px: give --num-small-views 0"):
         check_network(settings)
     check_network(settings.with_settings(num_small_views=0))
+
+
+def test_default_small_views_are_left_out_where_they_cannot_work(caplog):
+    with caplog.at_level("INFO", "quarterturn"):
+        found = with_fitting_views(config(backbone="convnet", image_size=64))
+    assert found == config(backbone="convnet", image_size=64, num_small_views=0)
+    assert "convnet takes images of one size, so each image has 2 full views" in caplog.text
+    for kept in (
+        config(backbone="resnet18", image_size=64),
+        config(backbone="convnet", image_size=64, num_small_views=3),  # asked for: refused later
+        config("simclr", backbone="convnet", image_size=64),
+        Config(),  # a method without views
+    ):
+        assert with_fitting_views(kept) == kept
 
 
 @pytest.mark.parametrize(

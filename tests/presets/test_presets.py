@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.view_batches import ViewBatches
 from quarterturn.engine.loop import Training, training_step
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.runtime import Runtime
@@ -15,6 +16,7 @@ from quarterturn.engine.telemetry import Telemetry
 from quarterturn.errors import ConfigError
 from quarterturn.methods.build import build_method, build_network
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.multiview_options import MultiviewOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets import (
     PRESETS,
@@ -52,13 +54,11 @@ def one_step(config: Config, images, precision: str = "32-true"):
     else:
         start = build_network(config) if config.method.needs_start else None
         method = build_method(config, len(images), start=start)
-    batches = TrainingBatches(
-        images,
-        config.data,
-        batch_size=config.run.batch_size,
-        seed=config.run.seed,
-        with_labels=method.reads_labels,
-    )
+    shared = {"batch_size": config.run.batch_size, "seed": config.run.seed}
+    if method.views is None:
+        batches = TrainingBatches(images, config.data, with_labels=method.reads_labels, **shared)
+    else:
+        batches = ViewBatches(images, config.data, law=method.views, **shared)
     telemetry = Telemetry(None, total_steps=1, steps_per_epoch=1)
     optimizer = build_optimizer(method.network, config.optimizer)
     training = Training(
@@ -113,7 +113,8 @@ def test_one_training_step(name, random_images):
     assert (config.method.name == "rotnet") == is_rotnet
     expected = {"rotation"} if is_rotnet else {"rotation", "invariance", "instance"}
     expected = {"rotation", "teacher"} if is_taught else expected
-    assert set(terms) == {"loss"} | expected
+    expected = {"rotation", "instance"} if config.method.compares_views else expected
+    assert set(terms) == {"loss", "rotation_accuracy"} | expected
     values = {name: float(value) for name, value in terms.items()}
     assert all(math.isfinite(value) for value in values.values())
     sum_of_terms = sum(training.method.term_weights[term] * values[term] for term in expected)
@@ -126,7 +127,7 @@ def test_one_training_step(name, random_images):
     assert same == []
     assert all(bool(p.isfinite().all()) for p in after)
 
-    if is_rotnet or is_taught:
+    if is_rotnet or is_taught or config.method.compares_views:
         return
     rows = training.method.discrimination.bank.rows
     fresh = build_method(config.with_settings(backbone="convnet", image_size=8), 12)
@@ -138,7 +139,8 @@ def test_one_training_step(name, random_images):
 def test_one_training_step_of_the_other_methods(method, random_images):
     config = preset("digits").with_settings(batch_size=8, method=method)
     terms, before, training, _ = one_step(config, random_images(12, 8))
-    assert set(terms) == {"loss", {"rotnet": "rotation"}.get(method, method)}
+    own = {"rotnet": {"rotation", "rotation_accuracy"}, "instance": {"instance"}}
+    assert set(terms) == {"loss"} | own[method]
     assert math.isfinite(float(terms["loss"]))
     after = list(training.method.network.parameters())
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -197,6 +199,15 @@ def test_the_papers_recipe():
     assert (config.run.epochs, config.run.batch_size) == (245, 192)
     epochs = [Fraction(x).limit_denominator(1000) * 245 for x in o.milestones]
     assert epochs == [90, 130, 190, 210, 230]
+
+
+def test_small_budgets_learn_from_views():
+    full = 2 + 4 * 0.5**2  # full views that an image costs
+    for name in ("folder", "cifar10-resnet18", "cifar10-lt-resnet18"):
+        config = preset(name)
+        assert config.method == MultiviewOptions()
+        assert config.run.batch_size * full == 126
+    assert preset("folder-classifier").run.batch_size == 64
 
 
 @pytest.mark.parametrize(
@@ -339,6 +350,7 @@ def test_presets_by_name():
         "voc07-fc6-8",
         "voc07-all",
         "voc07-pool5",
+        "voc07-deepcluster",
         "voc07-fast-rcnn",
         "voc07-faster-rcnn",
     ]

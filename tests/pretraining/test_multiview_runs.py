@@ -101,7 +101,10 @@ def test_accumulation_and_flattening_backbones_are_refused(
     words = ["pretrain", "digits", "--method", "multiview", "--out", str(tmp_path / "run")]
     for more, message in [
         (["--accumulate", "2"], "compares all images of a batch"),
-        (["--backbone", "convnet"], "takes no views of 8 px: give --num-small-views 0"),
+        (
+            ["--backbone", "convnet", "--num-small-views", "3"],
+            "takes no views of 8 px: give --num-small-views 0",
+        ),
     ]:
         assert main([*words, *more]) == 2
         assert message in " ".join(capsys.readouterr().err.split())

@@ -91,7 +91,7 @@ def test_reports_that_labels_cut_a_long_tail(
 @pytest.mark.parametrize("method", ["rotnet", "instance"])
 def test_the_other_methods_run(method: str, tmp_path: Path) -> None:
     settings = {name: value for name, value in QUICK.items() if name != "num_noise"}
-    run = pretrain("digits", out=tmp_path / "run", method=method, **settings)
+    run = pretrain("digits", out=tmp_path / "run", **settings | {"method": method})
     measured = run.read_metrics("diagnostics")[-1]
     assert ("rotation_accuracy" in measured) == (method == "rotnet")
     assert ("rotation_loss" in measured) == (method == "rotnet")

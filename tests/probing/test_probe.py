@@ -84,7 +84,7 @@ def test_test_classes_that_training_lacks_are_named(
 def test_images_that_the_run_has_learned_from_are_counted(
     photos: Path, tmp_path: Path, terminal: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"epochs": 1, "image_size": 16, "backbone": "convnet", "num_noise": 8, "workers": 0}
+    settings = {"epochs": 1, "image_size": 16, "backbone": "convnet", "workers": 0}
     run = pretrain(photos, out=tmp_path / "run", holdout=0.2, **settings)
     learned = set(select_images(str(photos), run.config.data).train.names)
     result = probe(run.path, photos, kind="knn", seeds=1, workers=0)

@@ -255,7 +255,10 @@ def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
         "loss": options.loss not in ("cross-entropy", "sigmoid"),
         **{
             name: getattr(options, name) != getattr(plain, name)
-            for name in ("reweight", "resample", "post_hoc_adjustment", "leave_out_empty")
+            for name in (
+                *("reweight", "resample", "post_hoc_adjustment", "leave_out_empty"),
+                "per_class",
+            )
         },
     }
     for name, is_refused in refused.items():
@@ -268,5 +271,10 @@ def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
 
 
 def _examples(split: LabelledData, config: Config) -> TrainTestSplit:
-    leave_out_empty = config.method_as(ClassifierOptions).leave_out_empty
-    return TrainTestSplit.of(split, config.run.seed, leave_out_empty=leave_out_empty)
+    options = config.method_as(ClassifierOptions)
+    return TrainTestSplit.of(
+        split,
+        config.run.seed,
+        leave_out_empty=options.leave_out_empty,
+        per_class=options.per_class,
+    )

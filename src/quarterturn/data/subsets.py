@@ -99,6 +99,26 @@ def first_of_each_class(
     return np.sort(np.concatenate([of_class[:images_per_class] for of_class in members]))
 
 
+def draw_per_class(
+    labels: NDArray[np.int64], images_per_class: int, seed: int
+) -> NDArray[np.int64]:
+    """Numbers of ``images_per_class`` random images of each class, ascending.
+
+    A larger number adds images to those of a smaller one; a class with fewer is taken whole.
+
+    Args:
+        labels: (N,) classes.
+        images_per_class: Of each class at most.
+        seed: Fixes which ones.
+    """
+    drawn = []
+    for label in np.unique(labels).tolist():
+        members = np.flatnonzero(labels == label)
+        order = permutation(len(members), seed, "per class", label).numpy()
+        drawn.append(members[order[:images_per_class]])
+    return np.sort(np.concatenate(drawn))
+
+
 def stratified_split(
     labels: NDArray[np.int64], test_fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

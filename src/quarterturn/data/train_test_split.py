@@ -15,6 +15,7 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import class_counts, require_both
 from quarterturn.data.labelled import LabelledData, open_labelled
 from quarterturn.data.sampling import image_chances
+from quarterturn.data.subsets import draw_per_class
 from quarterturn.errors import DataError
 
 
@@ -37,19 +38,29 @@ class TrainTestSplit:
     description: str
 
     @classmethod
-    def of(cls, split: LabelledData, seed: int, *, leave_out_empty: bool = False) -> TrainTestSplit:
+    def of(
+        cls,
+        split: LabelledData,
+        seed: int,
+        *,
+        leave_out_empty: bool = False,
+        per_class: int | None = None,
+    ) -> TrainTestSplit:
         """Split labelled data by a seed.
 
         Args:
             split: The labelled data.
             seed: Fixes which images are held out if there is no test split.
             leave_out_empty: Leave out the test images of classes without training images.
+            per_class: Training images of each class at most, drawn by the seed; all without.
 
         Raises:
             DataError: A class has no training image and ``leave_out_empty`` is off, or no test
                 image is left.
         """
         numbers, tests = split.parts(seed)
+        if per_class is not None and split.train.labels is not None:
+            numbers = numbers[draw_per_class(split.train.labels[numbers], per_class, seed)]
         train, test = split.train.subset(numbers), split.tests.subset(tests)
         if train.label_sets is not None:
             require_both(train.label_sets, train.class_names)

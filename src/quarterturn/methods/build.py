@@ -5,6 +5,7 @@ Each method builds its own; only the random draws and the layout in memory are t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol, cast
@@ -16,8 +17,11 @@ from quarterturn.config import MethodOptions
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Method, Network, TrainingFacts
 from quarterturn.methods.configuration import Config
+from quarterturn.methods.view_options import ViewOptions
 from quarterturn.models.backbone import Backbone
 from quarterturn.models.registry import build_backbone
+
+logger = logging.getLogger(__name__)
 
 
 class MethodModule(Protocol):
@@ -62,18 +66,44 @@ def build_network(config: Config, num_classes: int = 0) -> Network:
 
 def check_network(config: Config) -> None:
     """Refuse what `build_network` would refuse, without the time and memory of the weights."""
+    if (small := _side_refused(config)) is not None:
+        raise ConfigError(
+            f"{config.model.backbone} made for images of {config.data.image_size} px takes no "
+            f"views of {small} px: give --num-small-views 0, or another --backbone"
+        )
+
+
+def with_fitting_views(config: Config) -> Config:
+    """The configuration without small views, where these are a default that cannot work.
+
+    Backbones that flatten their last map take images of one size.
+    """
+    method = config.method
+    if (
+        not isinstance(method, ViewOptions)
+        or method.num_small_views != type(method).num_small_views
+    ):
+        return config  # none, or as many as somebody asked for
+    if method.num_small_views == 0 or _side_refused(config) is None:
+        return config
+    logger.info(
+        f"{config.model.backbone} takes images of one size, so each image has {method.num_views} "
+        "full views and no small ones (--num-small-views 0)"
+    )
+    return config.with_settings(num_small_views=0)
+
+
+def _side_refused(config: Config) -> int | None:
+    """The side of views that the backbone does not take; None if it takes all."""
     side = config.data.image_size
     with torch.device("meta"):
         backbone = build_network(config, num_classes=2).backbone.eval()
-        sides = {shape[-1] for shape in config.method.input_shapes(2, side)} - {side}
-        for small in sides:
+        for small in {shape[-1] for shape in config.method.input_shapes(2, side)} - {side}:
             try:
                 backbone(torch.empty(2, 3, small, small))
-            except (RuntimeError, ValueError, AssertionError) as error:
-                raise ConfigError(
-                    f"{config.model.backbone} made for images of {side} px takes no views of "
-                    f"{small} px: give --num-small-views 0, or another --backbone"
-                ) from error
+            except (RuntimeError, ValueError, AssertionError):
+                return small
+    return None
 
 
 def build_method(

@@ -42,6 +42,9 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     resample: Resampling = "none"
     """Draw the images of an epoch with replacement: all classes equally often, or by effective
     numbers."""
+    per_class: Count | None = None
+    """Learn from N images of each class, drawn by --seed, and from all of a class with fewer; from
+    all by default. The test images stay."""
     images_per_epoch: Count | None = None
     """Images that an epoch shows; by default each one once."""
     order: Literal["shuffled", "cyclic"] = "shuffled"

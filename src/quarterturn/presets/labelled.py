@@ -28,7 +28,9 @@ def folder_classifier() -> Config:
     Expected: not run.
     """
     recipe = replace(folder(), method=ClassifierOptions(), noise_aware=NoiseAwareConfig())
-    return recipe.with_settings(holdout=0.2, learning_rate=3e-4, warmup=0.05, epochs=30)
+    return recipe.with_settings(
+        holdout=0.2, learning_rate=3e-4, warmup=0.05, epochs=30, batch_size=64
+    )
 
 
 def cifar10_classifier() -> Config:

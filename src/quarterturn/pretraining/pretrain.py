@@ -13,7 +13,7 @@ from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
-from quarterturn.methods.build import check_network
+from quarterturn.methods.build import check_network, with_fitting_views
 from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
@@ -88,6 +88,8 @@ def pretrain(
         start_recipe = None if start is None else start.run.config
         config = recipe_for(data, own.preset, settings.get("method"), start_recipe)
     config = config.with_settings(**settings)
+    config.check_values()
+    config = with_fitting_views(config)
     config.check()
     _check_start(start, config)
     if config.method.command != "pretrain":

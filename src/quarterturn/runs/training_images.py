@@ -65,7 +65,9 @@ def _training_identities(run: Run, index: Path) -> tuple[set[str], set[str]]:
             index=index,
         )
         # The run is finished, so empty classes did not stop it.
-        images = TrainTestSplit.of(split, run.config.run.seed, leave_out_empty=True).train
+        images = TrainTestSplit.of(
+            split, run.config.run.seed, leave_out_empty=True, per_class=options.per_class
+        ).train
         return without_labels, with_labels | images.identities(run.data)
     images = select_images(run.data, run.config.data, index=index).train
     identities = images.identities(run.data)
