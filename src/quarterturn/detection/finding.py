@@ -57,6 +57,7 @@ def find_objects(
     *,
     device: torch.device | str = "cpu",
     workers: int = 0,
+    weight: float = 1,
 ) -> Found:
     """The objects in images, each shown once, at the scale of the test.
 
@@ -67,6 +68,7 @@ def find_objects(
         proposals: (R, 4) of each image, for Fast R-CNN.
         device: Where the network is.
         workers: Processes that decode files.
+        weight: Steps of the stage of progress around it that it makes up.
     """
     assert isinstance(network, FastRCNN | FasterRCNN)
     options = config.method_as(DetectorOptions)
@@ -82,7 +84,7 @@ def find_objects(
     was_training = network.training
     network.eval()
     try:
-        with stage("test", total=len(images)) as bar:
+        with stage("test", total=len(images), weight=weight) as bar:
             for (resized,) in whole_images(images, plans, workers):
                 number = resized.plan.index
                 if resized.pixels is None or resized.seen is None:

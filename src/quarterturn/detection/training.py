@@ -37,7 +37,6 @@ from quarterturn.pages.detection_tables import brief_words, detection_table
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
-from quarterturn.progress import stage
 from quarterturn.runs import Run, write_items
 from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.detection_records import (
@@ -56,7 +55,7 @@ from quarterturn.weights.backbone_weights import weights_for
 logger = logging.getLogger(__name__)
 
 TEST_SHARE = 0.1
-"""Time of the test, the pictures and the page, as a share of the training's."""
+"""Time of the test as a share of the training's."""
 STATISTICS_IMAGES = 64
 """Training images by which an untrained backbone's batch norm is set."""
 
@@ -232,8 +231,7 @@ class DetectorTraining(TrainingJob[Method]):
 
     def conclude(self, training: Training[Method]) -> None:
         """Test the detector, and write what it found, tables and the page."""
-        with stage("test", weight=TEST_SHARE):
-            result = self._test(training)
+        result = self._test(training)
         write_items(
             self.run.path / "items.csv", self.data.source, self.images, None, self.unreadable
         )
@@ -265,6 +263,7 @@ class DetectorTraining(TrainingJob[Method]):
             proposed,
             device=self.runtime.device,
             workers=self.config.machine.num_workers,
+            weight=TEST_SHARE,
         )
         took_s = time.perf_counter() - began_s
         bad = {
