@@ -1,4 +1,4 @@
-"""``quarterturn predict``: labels for images, by a classifier that finetune has made."""
+"""``quarterturn predict``: labels or objects in images, by a classifier or a detector."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from quarterturn.classifying.evaluation import Classified, classify
 from quarterturn.classifying.options import PredictOptions
+from quarterturn.classifying.predicted_objects import draw_objects, find_in_source, write_objects
 from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
@@ -35,10 +36,10 @@ def predict(
     options: PredictOptions | None = None,
     **fields: Any,
 ) -> Path:
-    """Write the most probable classes of every image, upright, by its centre crop.
+    """Write the most probable classes of every image, upright, by its centre crop; or its objects.
 
     Args:
-        run: A run of ``finetune``.
+        run: A run of ``finetune``, or of ``detect``.
         data: DATA, all of its splits; its labels, where it has any, are not read.
         options: Which file, and how; ``out`` has no default.
         **fields: Fields of `PredictOptions`, in place of ``options`` or of some of its values.
@@ -46,7 +47,9 @@ def predict(
     Returns:
         The file, with the columns ``name``, ``split``, ``label`` and ``probability``, then
         ``label_2``, ``probability_2`` and so on. Where images have several labels each, the column
-        ``labels`` before them has all that are more probable than not, separated by ``|``.
+        ``labels`` before them has all that are more probable than not, separated by ``|``. Of a
+        detector, each line is an object: ``name``, ``split``, ``label``, ``score`` and the corners
+        ``x1``, ``y1``, ``x2``, ``y2``; the same as COCO's JSON and drawn pictures are beside it.
 
     Raises:
         ConfigError: The run has no classifier; the file exists or is none to be written.
@@ -61,6 +64,8 @@ def predict(
             f"{opened.path} has no classifier: it is a run of {opened.kind}. quarterturn finetune "
             f"DATA --from {opened.path} makes one from labelled images"
         )
+    if opened.kind == "detect":
+        return _predict_objects(opened, str(data), options)
     runtime = Runtime(options.device, "32-true")
     network = opened.load_network().to(runtime.device)
     assert isinstance(network, ClassifierNetwork)
@@ -107,6 +112,37 @@ def predict(
             ("export", opened.path, "--format", "safetensors"),
             ("probe", opened.path, opened.data or "DATA"),
         ],
+    )
+    return out
+
+
+def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:
+    """Find objects by a detector; see `predict`."""
+    out = options.out
+    pictures = out.with_name(f"{out.stem}-pictures")
+    check_out(out, [".csv"], overwrite=options.overwrite, beside=[".json"])
+    if options.draw and pictures.exists() and not options.overwrite:
+        raise ConfigError(f"{pictures} exists; choose another --out, or give --overwrite")
+    runtime = Runtime(options.device, "32-true")
+    network = run.load_network().to(runtime.device)
+    reading = options.reading_as(run.config.data)
+    config = replace(run.config, data=replace(run.config.data, **reading))
+    source = open_source(data, index=run.index, min_images=1, **reading)
+    source.log_summary(uses_all=True)
+    by_split, unreadable = find_in_source(network, source, config, runtime, options.num_workers)
+    about = (source, by_split, run.class_names, options.threshold)
+    count = write_objects(out, *about)
+    written = {"objects": out, "COCO": out.with_suffix(".json")}
+    if options.draw and draw_objects(pictures, *about, options.draw):
+        written["pictures"] = pictures
+    warn_unfinished(run)
+    log_unreadable(unreadable)
+    num_images = sum(len(each.indices) for each in by_split.values())
+    log_closing(
+        f"{count:,} objects of {len(run.class_names)} classes in {num_images:,} images, from a "
+        f"score of {options.threshold:g} on",
+        written,
+        [("report", run.path)],
     )
     return out
 
