@@ -1,6 +1,6 @@
 import pytest
 
-from quarterturn.data.data_argument import locate, short_name
+from quarterturn.data.data_argument import is_there, locate, short_name
 from quarterturn.data.named_sources import NAMED_SOURCES
 from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
@@ -29,6 +29,7 @@ class TestNames:
         assert short_name(f"cifar100:{tmp_path}/sets") == "cifar100-sets"
         assert short_name("digits") == "digits"
         assert short_name("/data/flowers/photos.csv") == "flowers-photos"
+        assert short_name("/data/flowers/photo-{00..12}.tar") == "flowers-photo-_00..12_"
 
     @pytest.mark.parametrize("data", ["foo:bar", "cifar:data", "CIFAR10:data"])
     def test_unknown_ones_list_those_there_are(self, data):
@@ -57,3 +58,14 @@ class TestNames:
         from quarterturn.cli.commands import DATA_WORDS
 
         assert [word for word in NAMED_SOURCES if f"{word}:ROOT" not in DATA_WORDS] == []
+
+
+def test_patterns_are_there_where_any_file_is(tmp_path, monkeypatch):
+    pattern = str(tmp_path / "photos-{0..3}.tar")
+    assert not is_there(pattern)
+    (tmp_path / "photos-2.tar").touch()
+    assert is_there(pattern)
+    assert is_there(str(tmp_path / "*.tar"))
+    assert not is_there(str(tmp_path / "{x}.tar"))
+    monkeypatch.chdir(tmp_path)
+    assert locate("photos-{0..3}.tar") == pattern

@@ -9,6 +9,7 @@ import pytest
 
 from quarterturn.config import DataConfig
 from quarterturn.data import header_index, parquet_shard
+from quarterturn.data import shards as indexed_shards
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.sources import open_source
@@ -270,6 +271,16 @@ def test_a_sample_of_headers_spares_row_groups(files, tmp_path, monkeypatch):
     assert len(set((looked_at // 3).tolist())) == 64
     assert looked_at.max() - looked_at.min() > 200
     assert open_source(str(path), verify=True).sample.num_files == 300
+
+
+def test_large_row_groups_are_warned_of(shards, monkeypatch, caplog):
+    monkeypatch.setattr(indexed_shards, "LARGE_GROUP", 2000)
+    open_source(str(shards))
+    assert not caplog.messages
+    monkeypatch.setattr(indexed_shards, "MAX_KEPT_BYTES", 10_000)
+    open_source(str(shards))
+    assert "a row group of 0 MB" in caplog.text
+    assert "quarterturn cache DATA" in caplog.text
 
 
 def test_without_pyarrow_the_extra_is_named(shards, monkeypatch):

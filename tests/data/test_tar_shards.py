@@ -14,7 +14,7 @@ from quarterturn.data import archive_index
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.sources import Source, open_source
-from quarterturn.data.tar_shard import label_of, read_tar
+from quarterturn.data.tar_shard import TarShard, label_of, read_tar
 from quarterturn.errors import DataError
 
 from .pictures import oriented, photo, save, save_photo, truncate
@@ -82,6 +82,25 @@ def test_batches_are_those_of_the_folder(photos, shards, workers):
         assert (one.images == other.images).all()
 
 
+def test_each_process_reads_only_its_share(shards, monkeypatch):
+    read: list[set[tuple[str, int]]] = []
+    whole = TarShard.content
+
+    def reading(shard: TarShard, place: int) -> bytes:
+        read[-1].add((shard.path, place))
+        return whole(shard, place)
+
+    monkeypatch.setattr(TarShard, "content", reading)
+    for rank in range(2):
+        read.append(set())
+        images = open_source(str(shards)).train
+        read[-1].clear()  # of headers
+        batches = TrainingBatches(images, CROP, batch_size=8, seed=3, rank=rank, world_size=2)
+        assert sum(len(batch.indices) for batch in batches.epoch(0)) == N // 2
+    assert [len(of_rank) for of_rank in read] == [N // 2, N // 2]
+    assert not read[0] & read[1]
+
+
 def test_one_archive_and_a_pattern_are_data_too(shards, monkeypatch):
     one = open_source(str(shards / "photos-000001.tar"))
     assert (one.name, len(one.train)) == ("photos-000001", N // 3)
@@ -124,7 +143,11 @@ def test_file_names_name_the_splits(photos, tmp_path):
     files = files_of(photos)
     for name in ("zoo-train-000", "zoo-train-001", "zoo-test-000"):
         write_tar(tmp_path / f"{name}.tar", plain(files))
+    for name in ("train-0", "train-1"):
+        write_tar(tmp_path / "cats" / f"{name}.tar", plain(files))
+    assert open_source(str(tmp_path / "cats" / "train-{0,1}.tar")).name == "cats"
     source = open_source(str(tmp_path / "zoo-{train,test}-00*.tar"))
+    assert source.name == "zoo"
     assert (len(source.train), source.test_name, len(source.test)) == (2 * N, "test", N)
     assert len(open_source(str(tmp_path / "zoo-test-000.tar")).train) == N
 
@@ -210,6 +233,7 @@ def test_images_that_cannot_be_taken_are_listed(photos, tmp_path):
     members = [m for f in files for m in sample(f.stem, f)]
     members += [("00.jpg", files[1].read_bytes()), ("../out.jpg", files[1].read_bytes())]
     members += [("/abs.jpg", files[1].read_bytes()), ("empty.jpg", b"")]
+    members += [("01.JPG", files[1].read_bytes())]
     members += [("half.jpg", files[1].read_bytes()[:300]), ("text.png", b"no picture" * 9)]
     path = write_tar(tmp_path / "a.tar", members)
     with tarfile.open(path, "a") as archive:
@@ -226,6 +250,8 @@ def test_images_that_cannot_be_taken_are_listed(photos, tmp_path):
     assert reasons == {
         "a.tar/00.png": several,
         "a.tar/00.jpg": several,
+        "a.tar/01.jpg": several.replace(".png and .jpg", ".jpg and .JPG"),
+        "a.tar/01.JPG": several.replace(".png and .jpg", ".jpg and .JPG"),
         "a.tar/../out.jpg": outside,
         "a.tar//abs.jpg": outside,
         "a.tar/sym.jpg": link,
@@ -233,8 +259,8 @@ def test_images_that_cannot_be_taken_are_listed(photos, tmp_path):
         "a.tar/empty.jpg": "the file is empty",
         "a.tar/text.png": "cannot identify image file 'text.png'",
     }
-    assert len(source.train) == N - 1
-    with pytest.raises(DataError, match=r"9 of 32 image files cannot be read.*max-bad-fraction"):
+    assert len(source.train) == N - 2
+    with pytest.raises(DataError, match=r"11 of 33 image files cannot be read.*max-bad-fraction"):
         open_source(str(path), verify=True)
 
 
@@ -271,13 +297,13 @@ def test_every_cut_is_noticed(photos, tmp_path):
         with pytest.raises(DataError, match=r"cut.tar is damaged or cut off after"):
             read_tar(str(path))
     path.write_bytes(whole[: end + 512])
-    assert len(read_tar(str(path)).images) == 6
+    assert len(read_tar(str(path)).names) == 6
 
 
 def test_a_damaged_header_is_no_end(photos, tmp_path):
     path = write_tar(tmp_path / "a.tar", plain(files_of(photos)[:6]))
     content = bytearray(path.read_bytes())
-    content[read_tar(str(path)).images[3].offset - 512 + 150] ^= 1  # a digit of the checksum
+    content[read_tar(str(path)).offsets[3] - 512 + 150] ^= 1  # a digit of the checksum
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"a.tar is damaged or cut off after 02.jpg"):
         read_tar(str(path))
@@ -409,7 +435,7 @@ def test_an_empty_archive_has_no_images(tmp_path):
     path = write_tar(tmp_path / "a.tar", [])
     with pytest.raises(DataError, match=r"a.tar holds 0 readable images; at least 8"):
         open_source(str(path))
-    assert read_tar(str(path)).images == []
+    assert read_tar(str(path)).names == []
     (tmp_path / "zero.tar").write_bytes(b"")
     with pytest.raises(DataError, match=r"zero.tar is damaged or cut off.*empty"):
         read_tar(str(tmp_path / "zero.tar"))

@@ -10,13 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from quarterturn.data.file_table import Stat, in_threads, read_stat
-from quarterturn.data.tar_shard import Member, TarContents, read_tar
+from quarterturn.data.tar_shard import TarContents, read_tar
 from quarterturn.errors import OutputError
 from quarterturn.files import atomic_write
 from quarterturn.progress import stage
 
 FORMAT = 1
+Indexed = tuple[Stat, TarContents]
+"""Size and times of an archive, and what is in it."""
 
 
 class ArchiveIndex:
@@ -34,13 +38,14 @@ class ArchiveIndex:
         key = hashlib.sha256(data.encode(errors="surrogateescape")).hexdigest()[:16]
         self._file_name = f"archives-{key}.json"
         self._about = f"{FORMAT} {data}"
-        self._stored: dict[str, dict[str, Any]] = {}
+        self._stored: dict[str, Indexed] = {}
         if folder is not None:
             self._stored = self._read(folder / self._file_name)
         self._stored_in = folder if self._stored else None
-        self._found: dict[str, dict[str, Any]] = {}
+        self._found: dict[str, Indexed] = {}
+        self._has_new = False
 
-    def contents(self, paths: Sequence[str]) -> list[tuple[Stat, TarContents]]:
+    def contents(self, paths: Sequence[str]) -> list[Indexed]:
         """Size, times and contents of archives.
 
         Args:
@@ -51,12 +56,11 @@ class ArchiveIndex:
         """
         found = []
         with stage("archives", total=len(paths), weight=0) as bar:
-            for path, (stat, contents) in zip(
-                paths, in_threads(self._contents, paths, per_task=1), strict=True
-            ):
-                self._found[path] = _record(stat, contents)
-                found.append((stat, contents))
+            for indexed in in_threads(self._indexed, paths, per_task=1):
+                found.append(indexed)
                 bar.advance()
+        self._found = dict(zip(paths, found, strict=True))
+        self._has_new = any(self._found[path] is not self._stored.get(path) for path in paths)
         return found
 
     def keep(self, folder: Path) -> None:
@@ -67,52 +71,55 @@ class ArchiveIndex:
         Args:
             folder: Folder that the next opening is given; made if needed.
         """
-        if not self._found or (self._found == self._stored and folder == self._stored_in):
+        is_same = not self._has_new and self._found.keys() == self._stored.keys()
+        if not self._found or (is_same and folder == self._stored_in):
             return
+        archives = {path: _record(*indexed) for path, indexed in self._found.items()}
         # A full disk, or a run of another user that is readable but not writable.
         with suppress(OSError, OutputError):
             folder.mkdir(exist_ok=True)
             with atomic_write(folder / self._file_name, "w") as file:
-                json.dump({"about": self._about, "archives": self._found}, file)
+                json.dump({"about": self._about, "archives": archives}, file)
 
-    def _contents(self, path: str) -> tuple[Stat, TarContents]:
+    def _indexed(self, path: str) -> Indexed:
         stat = read_stat(path)
         stored = self._stored.get(path)
-        if stored is not None and _stat_of(stored) == stat:
-            return stat, _contents_of(stored)
-        return stat, read_tar(path)
+        return stored if stored is not None and stored[0] == stat else (stat, read_tar(path))
 
-    def _read(self, path: Path) -> dict[str, dict[str, Any]]:
+    def _read(self, path: Path) -> dict[str, Indexed]:
         """The index of an earlier opening; empty if it is damaged or about other data."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["about"] != self._about:
                 return {}
-            archives = found["archives"]
-            for record in archives.values():
-                _stat_of(record)
-                _contents_of(record)
+            return {path: _indexed(record) for path, record in found["archives"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return {}
-        return archives
 
 
 def _record(stat: Stat, contents: TarContents) -> dict[str, Any]:
     return {
         "stat": list(stat),
-        "images": [list(member) for member in contents.images],
+        "names": contents.names,
+        "offsets": contents.offsets.tolist(),
+        "sizes": contents.sizes.tolist(),
         "labels": contents.labels,
         "unreadable": contents.unreadable,
         "ignored": dict(contents.ignored),
     }
 
 
-def _stat_of(record: dict[str, Any]) -> Stat:
+def _indexed(record: dict[str, Any]) -> Indexed:
     num_bytes, modified_ns, changed_ns = map(int, record["stat"])
-    return num_bytes, modified_ns, changed_ns
-
-
-def _contents_of(record: dict[str, Any]) -> TarContents:
-    images = [Member(str(name), int(at), int(size)) for name, at, size in record["images"]]
-    labels = [label for _, label in zip(images, record["labels"], strict=True)]
-    return TarContents(images, labels, dict(record["unreadable"]), Counter(record["ignored"]))
+    columns = [record[key] for key in ("names", "offsets", "sizes", "labels")]
+    if len({len(column) for column in columns}) > 1:
+        raise ValueError("columns of different lengths")
+    contents = TarContents(
+        [str(name) for name in record["names"]],
+        np.array(record["offsets"], np.int64),
+        np.array(record["sizes"], np.int64),
+        record["labels"],
+        dict(record["unreadable"]),
+        Counter(record["ignored"]),
+    )
+    return (num_bytes, modified_ns, changed_ns), contents

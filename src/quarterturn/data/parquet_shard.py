@@ -102,20 +102,21 @@ class _RowGroups:
     """The row groups that this process read last; threads share them."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[ParquetShard, int], pa.ChunkedArray] = OrderedDict()
+        self._kept: OrderedDict[tuple[object, ...], pa.ChunkedArray] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._forget_lock)
 
     def get(self, shard: ParquetShard, group: int) -> pa.ChunkedArray:
+        key = (shard.path, shard.version, shard.column, group)
         with self._lock:
-            if (kept := self._kept.get((shard, group))) is not None:
-                self._kept.move_to_end((shard, group))
+            if (kept := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
                 return kept
         read = shard.read_group(group)
         with self._lock:
-            if (shard, group) not in self._kept:
-                self._kept[shard, group] = read
+            if key not in self._kept:
+                self._kept[key] = read
                 self._num_bytes += read.nbytes
             while self._num_bytes > MAX_KEPT_BYTES and len(self._kept) > 1:
                 self._num_bytes -= self._kept.popitem(last=False)[1].nbytes

@@ -5,6 +5,7 @@ Shapes: N images of a split.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +23,15 @@ from quarterturn.data.image_file import HEIC, heic_is_readable
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.indexed_files import IndexedFiles, index_table
 from quarterturn.data.parquet_rows import read_parquet
+from quarterturn.data.parquet_shard import MAX_KEPT_BYTES
 from quarterturn.data.shard_files import ShardFiles
 from quarterturn.data.shard_table import Shard, ShardTable
 from quarterturn.data.tar_shard import Label, TarContents, TarShard
+
+logger = logging.getLogger(__name__)
+
+LARGE_GROUP = 16_000_000
+"""Bytes of a row group from which a warning says what it costs."""
 
 
 @dataclass
@@ -53,6 +60,7 @@ class _Opened:
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     ignored_columns: Sequence[str] = ()
+    group_bytes: Sequence[int] = ()
 
 
 def index_shards(files: ShardFiles, headers: HeaderIndex, archives: ArchiveIndex) -> IndexedShards:
@@ -76,23 +84,35 @@ def index_shards(files: ShardFiles, headers: HeaderIndex, archives: ArchiveIndex
     }
     tars = [path for path in paths.values() if path.lower().endswith(".tar")]
     contents = dict(zip(tars, archives.contents(tars), strict=True))
-    splits, columns = {}, dict[str, None]()
+    splits, columns, groups = {}, dict[str, None](), list[int]()
     for split, names in files.splits.items():
         opened = {}
         for name in names:
             path = paths[name]
             opened[name] = _of_tar(path, *contents[path]) if path in contents else _of_parquet(path)
             columns |= dict.fromkeys(opened[name].ignored_columns)
+            groups += opened[name].group_bytes
         splits[split] = _index_split(files.root, split, opened, headers)
+    _warn_of_large_groups(groups)
     return IndexedShards(splits, list(columns))
+
+
+def _warn_of_large_groups(num_bytes: Sequence[int]) -> None:
+    """Say what it costs to read images of row groups that are large, and too many to keep."""
+    if sum(num_bytes) > MAX_KEPT_BYTES and (mean := sum(num_bytes) / len(num_bytes)) > LARGE_GROUP:
+        logger.warning(
+            f"to read one image of these parquet files is to read a row group of {mean / 1e6:.0f} "
+            "MB, since they are too many to be kept. Write them with row groups of 100 images, or "
+            "make a cache of them first: quarterturn cache DATA --out CACHE"
+        )
 
 
 def _of_tar(path: str, stat: Stat, contents: TarContents) -> _Opened:
     num_bytes, *times = stat
     return _Opened(
-        TarShard(path, (num_bytes, times[0]), contents.images),
-        [(member.num_bytes, times[0], times[1]) for member in contents.images],
-        [member.name for member in contents.images],
+        TarShard(path, (num_bytes, times[0]), contents.offsets, contents.sizes),
+        [(size, times[0], times[1]) for size in contents.sizes.tolist()],
+        contents.names,
         contents.labels,
         is_archive=True,
         unreadable=contents.unreadable,
@@ -110,6 +130,7 @@ def _of_parquet(path: str) -> _Opened:
         is_archive=False,
         unlabelled=found.unlabelled,
         ignored_columns=found.ignored_columns,
+        group_bytes=found.shard.group_bytes,
     )
 
 

@@ -41,7 +41,7 @@ from quarterturn.data.shard_files import (
     shards_of_pattern,
 )
 from quarterturn.data.shards import index_shards
-from quarterturn.data.split_folders import find_split_folders
+from quarterturn.data.split_folders import find_split_folders, split_of
 from quarterturn.data.unreadable import (
     MAX_LISTED,
     check_sample,
@@ -284,11 +284,11 @@ def _open_unnamed(data: str, headers: HeaderIndex, archives: ArchiveIndex) -> So
         source = _source_of_splits(cached.name, cached.splits)
         source.cache, source.unreadable = cached.origin, dict(cached.unreadable)
         return source
-        name, cached = open_cache(path)
-        return _source_of_splits(name, cached)
     if is_pattern(str(path)):
         root, names = shards_of_pattern(str(path))
-        return _source_of_shards(_name_of_pattern(path), divided(root, names), headers, archives)
+        return _source_of_shards(
+            _name_of_pattern(path, root), divided(root, names), headers, archives
+        )
     if path.is_dir():
         name = path.resolve().name or "images"
         splits, beside = _index_splits(path, headers)
@@ -349,7 +349,7 @@ def _source_of_files(name: str, splits: Mapping[str, IndexedFiles], index: Heade
 
 def _hint_of_shards(source: Source) -> list[str]:
     """What to do about shards in a folder that was taken as one of images."""
-    if not any(source.ignored[suffix] for suffix in SUFFIXES):
+    if source.archives is not None or not any(source.ignored[suffix] for suffix in SUFFIXES):
         return []
     return [
         "shards are read from a folder without image files; or by a pattern, such as 'FOLDER/*.tar'"
@@ -367,10 +367,11 @@ def _source_of_shards(
     return source
 
 
-def _name_of_pattern(path: Path) -> str:
-    """A short name for the files of a pattern: what comes before its braces or wildcards."""
+def _name_of_pattern(path: Path, root: Path) -> str:
+    """A short name for the files of a pattern: what comes before its braces, or their folder's."""
     start = re.split(r"[{*?\[]", path.name, maxsplit=1)[0].strip("-_. ")
-    return start or path.parent.name or "images"
+    is_split = split_of(start) is not None
+    return (root.resolve().name if is_split else start) or "images"
 
 
 def _index_splits(root: Path, index: HeaderIndex) -> tuple[dict[str, IndexedFiles], Counter[str]]:

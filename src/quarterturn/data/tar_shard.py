@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from quarterturn.data.folder import is_image_name
 from quarterturn.data.image_file import UnreadableImageError, irregular
 from quarterturn.data.shard_table import Block, changed, inner_name, version_of
@@ -55,14 +58,18 @@ class TarContents:
     """What is in a ``.tar`` file.
 
     Attributes:
-        images: The images, in the archive's order.
-        labels: The label of each.
+        names: The names of the images, in the archive's order.
+        offsets: Where the contents of each begin, in bytes.
+        sizes: Their lengths, in bytes.
+        labels: The label of each image.
         unreadable: Images that cannot be taken, by name, with the reason.
         ignored: Other files, counted by suffix.
     """
 
-    images: list[Member] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
+    names: list[str]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    labels: list[Label]
     unreadable: dict[str, str] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
 
@@ -74,12 +81,14 @@ class TarShard:
     Attributes:
         path: Where it is, an absolute path.
         version: Its size and modification time when it was indexed.
-        members: The images by place.
+        offsets: Where the contents of its images begin, by place, in bytes.
+        sizes: Their lengths, in bytes.
     """
 
     path: str
     version: tuple[int, int]
-    members: list[Member]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
     knows_sizes: ClassVar[bool] = True
 
@@ -89,7 +98,7 @@ class TarShard:
         Raises:
             UnreadableImageError: It cannot be read, or the archive has changed.
         """
-        _, offset, num_bytes = self.members[place]
+        offset, num_bytes = int(self.offsets[place]), int(self.sizes[place])
         try:
             # Opened for each image: archives may be more than the files that a process may open.
             with open(self.path, "rb", buffering=0) as file:
@@ -105,7 +114,7 @@ class TarShard:
 
     def block(self, place: int) -> Block:
         """One image is read by itself."""
-        return Block(place, self.members[place].num_bytes, False)
+        return Block(place, int(self.sizes[place]), False)
 
 
 def read_tar(path: str) -> TarContents:
@@ -190,37 +199,39 @@ def _damage(path: str, place: str, reason: str) -> str:
 def _contents(path: str, members: list[tuple[Member, str]], file: BinaryIO) -> TarContents:
     """The images among the members, one of each key, with the labels beside them."""
     _check_repeats(path, [member.name for member, _ in members])
-    contents = TarContents()
+    images, labels = list[Member](), list[Label]()
+    unreadable, ignored = dict[str, str](), Counter[str]()
     samples: dict[str, dict[str, Member]] = {}
     for member, reason in members:
         key, suffix = _key_and_suffix(member.name)
         if reason and _is_image(member.name):
-            contents.unreadable[member.name] = reason
+            unreadable[member.name] = reason
         elif reason or not suffix:
-            contents.ignored[
-                "hidden" if not suffix and "/." in f"/{member.name}" else suffix or "(no suffix)"
-            ] += 1
+            is_hidden = not suffix and "/." in f"/{member.name}"
+            ignored["hidden" if is_hidden else suffix.lower() or "(no suffix)"] += 1
         else:
             samples.setdefault(key, {})[suffix] = member
     for sample in samples.values():
-        images = _images_of(sample)
-        if len(images) > 1:
-            kinds = " and ".join(images)
-            for suffix in images:
+        found = _images_of(sample)
+        if len(found) > 1:
+            kinds = " and ".join(found)
+            for suffix in found:
                 name = sample.pop(suffix).name
-                contents.unreadable[name] = f"its key has several images, {kinds}; expected one"
-        elif images:
-            contents.images.append(sample.pop(images[0]))
-            contents.labels.append(_take_label(sample, file))
-        contents.ignored.update(sample.keys())
-    contents.images, contents.labels = _in_order(contents.images, contents.labels)
-    return contents
-
-
-def _in_order(images: list[Member], labels: list[Label]) -> tuple[list[Member], list[Label]]:
-    """In the archive's order, also where the files of a key do not lie together."""
+                unreadable[name] = f"its key has several images, {kinds}; expected one"
+        elif found:
+            images.append(sample.pop(found[0]))
+            labels.append(_take_label(sample, file))
+        ignored.update(suffix.lower() for suffix in sample)
+    # The files of a key need not lie together.
     order = sorted(range(len(images)), key=lambda i: images[i].offset)
-    return [images[i] for i in order], [labels[i] for i in order]
+    return TarContents(
+        [images[i].name for i in order],
+        np.array([images[i].offset for i in order], np.int64),
+        np.array([images[i].num_bytes for i in order], np.int64),
+        [labels[i] for i in order],
+        unreadable,
+        ignored,
+    )
 
 
 def _check_repeats(path: str, names: list[str]) -> None:
@@ -237,7 +248,7 @@ def _key_and_suffix(name: str) -> tuple[str, str]:
     """``a/7.seg.png`` as ``a/7`` and ``.seg.png``; without a suffix where it has none."""
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".")
-    return (folder + slash + stem, dot + suffix.lower()) if stem else (name, "")
+    return (folder + slash + stem, dot + suffix) if stem else (name, "")
 
 
 def _is_image(name: str) -> bool:
