@@ -176,6 +176,20 @@ def test_biases_have_a_rate_of_their_own():
     assert sum(len(group["params"]) for group in groups) == len(names)
 
 
+@pytest.mark.parametrize("bias_rate", [1.0, 2.0])
+def test_biases_need_not_decay(bias_rate):
+    settings = OptimizerConfig(bias_rate=bias_rate, decay_biases=False, weight_decay=0.1)
+    network = small_network()
+    optimizer = build_optimizer(network, settings)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in network.named_parameters():
+        is_kept = torch.equal(parameter, before[name])
+        assert is_kept == (name.endswith("bias") or not before[name].any()), name
+
+
 def test_momentum_in_units_of_the_step_is_caffes():
     """Caffe: v = m v + rate * (g + decay w), w -= v; the rate is halved after three steps."""
     generator = torch.Generator().manual_seed(0)

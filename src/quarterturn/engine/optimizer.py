@@ -14,11 +14,11 @@ from quarterturn.config import OptimizerConfig
 def build_optimizer(
     network: nn.Module, settings: OptimizerConfig, depths: Mapping[str, int] | None = None
 ) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW; weight decay on every parameter, as in the paper.
+    """SGD with momentum, or AdamW, with weight decay on every parameter, as in the paper.
 
     Args:
         network: What is trained.
-        settings: Optimizer and rate.
+        settings: Optimizer and rate, and whether biases decay.
         depths: Parameters by name to how deep they lie, from 0 at the images, for ``layer_decay``.
             Parameters without a depth are the heads'. Parameters of different rates are groups of
             their own, with ``rate_scale`` for the training loop.

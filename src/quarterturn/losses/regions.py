@@ -29,7 +29,8 @@ def region_losses(
     """
     scores, offsets = scores.float(), offsets.float()
     regions = max(1, len(classes))
-    of_class = offsets.unflatten(1, (-1, 4))[torch.arange(len(classes)), classes]  # (R, 4)
+    rows = torch.arange(len(classes), device=classes.device)
+    of_class = offsets.unflatten(1, (-1, 4))[rows, classes]  # (R, 4)
     distance = F.smooth_l1_loss(of_class, targets, beta=1.0, reduction="none").sum(dim=1)
     return {
         "classification": F.cross_entropy(scores, classes, reduction="sum") / regions,
