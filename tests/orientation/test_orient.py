@@ -226,7 +226,7 @@ def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
     refused(r"must end in \.csv", out=tmp_path / "x.txt")
     refused("there is no directory", out=tmp_path / "none" / "x.csv")
     refused("which holds originals", write=collection / "upright")
-    refused("the images of digits are arrays", "digits", write=tmp_path / "copies")
+    refused("the images of digits are not files of their own", "digits", write=tmp_path / "copies")
     (tmp_path / "x.json").write_text("mine")
     refused(r"x\.json exists", out=tmp_path / "x.csv")
     assert (tmp_path / "x.json").read_text() == "mine"
