@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from quarterturn import ConfigError, DataError, export
+from quarterturn import CheckpointError, ConfigError, DataError, export
 from quarterturn.cli import main
 from quarterturn.collection import explore as command
 from quarterturn.collection.explore import Explored, explore
 from quarterturn.collection.survey_features import TURN_LOGITS
 from quarterturn.features import shared_pass
+from quarterturn.progress import ProgressReporter, Stage, reporting
 from quarterturn.runs import Run
 from tests.collection.conftest import BLACK, BROKEN, COPIES, NUM_READABLE, ODD_NAME, smooth
 from tests.fixtures.runs import MakeRun
@@ -108,6 +109,21 @@ def test_what_was_extracted_once_is_not_extracted_again(
     monkeypatch.setattr(shared_pass, "evaluation_batches", refuse)
     again = explore(digits_run.path, data=treasure, out=tmp_path / "new", workers=0)
     assert table(again) == table(explored)
+
+
+def test_the_time_left_covers_images_and_findings(
+    digits_run: Run, images: Path, tmp_path: Path
+) -> None:
+    seen: dict[str, float] = {}
+
+    class Reporter(ProgressReporter):
+        def closed(self, stage: Stage, *, finished: bool) -> None:
+            seen.setdefault(stage.name, self.fraction)
+
+    with reporting(Reporter()):
+        explore(digits_run.path, data=images, out=tmp_path / "new", workers=0)
+    assert seen["images"] == pytest.approx(0.5)
+    assert 0.5 < seen["clusters"] < seen["map"] < seen["page"] == pytest.approx(1)
 
 
 def test_photos_are_learned_from_first(photos: Path, tmp_path: Path) -> None:
@@ -232,3 +248,15 @@ def test_images_in_shards_have_names_and_no_links(
     [[first, second]] = figures(found)["duplicates"]
     assert (first["name"], second["kind"]) == ("shard.tar/photos/3.png", "exact")
     assert '"folders":[null]' in found.page.read_text()
+
+
+def test_classifiers_are_looked_at_and_runs_of_folds_are_not(
+    make_run: MakeRun, images: Path
+) -> None:
+    classifier = make_run("classifier", class_names=("a", "b"))
+    assert figures(explore(classifier.path, data=images, workers=0))["turned"] is None
+    upright = make_run("upright")
+    stored = json.loads((upright.path / "config.json").read_text())
+    (upright.path / "config.json").write_text(json.dumps(stored | {"kind": "upright"}))
+    with pytest.raises(CheckpointError, match="is a run of upright"):
+        explore(upright.path, data=images)

@@ -44,6 +44,8 @@ IMAGES_SEEN = 24_000
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 100
 FIRST_COMPARED = 64
 """Images of a split that are compared first, to tell whether all are copies of one."""
+NUM_FINDINGS = 5
+"""Stages after the images were looked at: clusters, odd images, duplicates, map, page."""
 WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".caffemodel")
 """Endings of files of weights; every other file is DATA."""
 
@@ -194,7 +196,8 @@ def _explore_run(
     network = opened.load_network().to(runtime.device)
     source = open_source(place, index=opened.index, min_images=1, **reading)
     source.log_summary(uses_all=True)
-    with stage("explore", total=2 * source.num_indexed):
+    num_images = sum(map(len, source.all_splits.values()))
+    with stage("explore", total=2 * num_images):
         seen = survey(
             source,
             network,
@@ -203,7 +206,7 @@ def _explore_run(
             runtime,
             workers=options.num_workers,
         )
-        with stage("findings", weight=source.num_indexed, total=7):
+        with stage("findings", weight=num_images, total=NUM_FINDINGS):
             found = explore_survey(
                 seen,
                 opened,

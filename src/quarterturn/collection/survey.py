@@ -125,7 +125,8 @@ def survey(
     model = SurveyFeatures(network, crop)
     found: dict[str, dict[str, Features]] = {}
     every = {split: images for split, images in source.all_splits.items() if len(images)}
-    with stage("images", total=sum(map(len, every.values()))):
+    num_indexed = sum(map(len, every.values()))
+    with stage("images", total=num_indexed, weight=num_indexed):
         for split, images in every.items():
             found[split] = cached_features(
                 images, crop, model, cache, device=runtime.device, workers=workers
