@@ -11,7 +11,7 @@ from tests.collection.conftest import smooth
 
 
 def survey_of(pixels: list[np.ndarray]) -> Survey:
-    """A survey in which features propose every pair."""
+    """A survey whose features say nothing: of larger ones, they propose the first ten images."""
     images = ArrayImages(np.stack(pixels), [f"{i}" for i in range(len(pixels))])
     count = len(pixels)
     return Survey(
@@ -58,3 +58,12 @@ def test_blank_pictures_are_duplicates_only_by_their_bytes() -> None:
 
 def test_no_duplicates() -> None:
     assert duplicate_groups(survey_of([np.asarray(smooth(i, 24)) for i in range(12)])) == []
+
+
+@pytest.mark.parametrize("side", [24, 25, 16])
+def test_turned_copies_are_proposed_by_their_pixels(side: int) -> None:
+    pictures = [np.asarray(smooth(number, side)) for number in range(60)]
+    copies = [np.rot90(pictures[40], 1), np.rot90(pictures[50][:, ::-1], 2)]
+    groups = duplicate_groups(survey_of([*pictures, *copies]))
+    found = sorted((group[0].place, group[1].place, group[1].kind) for group in groups)
+    assert found == [(40, 60, "turned"), (50, 61, "mirrored")]

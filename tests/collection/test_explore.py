@@ -13,6 +13,7 @@ from quarterturn import CheckpointError, ConfigError, DataError, export
 from quarterturn.cli import main
 from quarterturn.collection import explore as command
 from quarterturn.collection.explore import Explored, explore
+from quarterturn.collection.options import ExploreOptions
 from quarterturn.collection.survey_features import TURN_LOGITS
 from quarterturn.features import shared_pass
 from quarterturn.progress import ProgressReporter, Stage, reporting
@@ -126,24 +127,37 @@ def test_the_time_left_covers_images_and_findings(
     assert 0.5 < seen["clusters"] < seen["map"] < seen["page"] == pytest.approx(1)
 
 
-def test_photos_are_learned_from_first(photos: Path, tmp_path: Path) -> None:
+def test_photos_are_learned_from_first(
+    digits_run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
-    found = explore(photos, out=run, epochs=1, workers=0, device="cpu", clusters=3)
+    monkeypatch.chdir(photos.parent)
+    options: dict[str, Any] = {"start": str(digits_run.path), "workers": 0, "device": "cpu"}
+    found = explore(photos.name, out=run, epochs=1, clusters=3, **options)
     assert (found.run, found.page) == (run, run / "explore.html")
-    assert Run.open(run).config.run.epochs == 1
+    opened = Run.open(run)
+    assert (opened.config.method.name, opened.config.run.epochs) == ("distill", 1)
+    assert opened.start == str(digits_run.path)
     assert len(figures(found)["clusters"]) == 3
     assert "has learned from" in figures(found)["turned_caveat"]
     with pytest.raises(ConfigError, match="exists"):
-        explore(photos, out=run, epochs=1)
+        explore(photos.name, out=run, epochs=1, **options)
     assert explore(run, workers=0).page == run / "explore.html"
+    assert explore(run, data=photos.name, workers=0).page == run / "explore.html"
 
 
-def test_weights_are_a_start_for_photos(digits_run: Run, photos: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    explore(photos, out=run, start=str(digits_run.path), epochs=0, workers=0, device="cpu")
-    opened = Run.open(run)
-    assert opened.config.method.name == "distill"
-    assert opened.start == str(digits_run.path)
+@pytest.mark.parametrize(
+    ("num_images", "epochs", "limit"),
+    [(60, 100, None), (2_000, 12, None), (8_000, 3, None), (100_000, 3, 8_000)],
+)
+def test_training_from_scratch_takes_as_long_for_any_number(
+    num_images: int, epochs: int, limit: int | None
+) -> None:
+    config = command._recipe("photos", num_images, ExploreOptions(seed=5))
+    assert (config.run.epochs, config.data.limit) == (epochs, limit)
+    assert (config.run.seed, config.model.backbone) == (5, "convnet")
+    asked = command._recipe("photos", num_images, ExploreOptions(epochs=2))
+    assert (asked.run.epochs, asked.data.limit) == (2, None)
 
 
 def test_features_of_a_file_of_weights_as_they_are(

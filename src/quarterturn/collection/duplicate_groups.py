@@ -1,7 +1,8 @@
 """Images that are the same picture: copied, resized, recompressed, turned or mirrored.
 
-The network proposes, since the invariant half finds a picture however it is turned; equal bytes, or
-the correlation of the pixels of two thumbnails laid on each other, decide.
+The network proposes, since the invariant half finds a picture however it is turned, and so does the
+mean of a thumbnail over its eight orientations, which needs no training. Equal bytes, or the
+correlation of the pixels of two thumbnails laid on each other, decide.
 
 Shapes: n images; D feature width; T side of a thumbnail; m pairs.
 """
@@ -25,7 +26,11 @@ from quarterturn.progress import stage
 EXACT, NEAR, TURNED, MIRRORED = "exact", "near", "turned", "mirrored"
 """Kinds of copies: the same bytes; upright as the other; in another turn; in the mirror."""
 NUM_PROPOSED = 10
-"""Nearest neighbours of each image that are compared with it."""
+"""Nearest neighbours of each image, by the features, that are compared with it."""
+NUM_PROPOSED_BY_PIXELS = 5
+"""The same by the thumbnails' means over orientations."""
+MEAN_SIDE = 12
+"""Pixels a side of thumbnails whose mean over orientations is taken, at least."""
 CORRELATION = 0.95
 """Of two thumbnails' pixels, from which they show the same picture."""
 COMPARED_SIDE = 24
@@ -62,8 +67,13 @@ def duplicate_groups(survey: Survey) -> list[list[Copy]]:
         Groups of two or more, larger groups first; of equal ones, the surest first.
     """
     with stage("duplicates"):
-        keys, thumbnails = _keys(survey), _reduced(survey.thumbnails)
-        pairs = np.array([*_equal_pairs(keys), *_proposed(survey.features)], np.int64)
+        keys, thumbnails = _keys(survey), _reduced(survey.thumbnails, COMPARED_SIDE)
+        proposals = [
+            _proposed(survey.features, NUM_PROPOSED),
+            _proposed(_means_over_orientations(thumbnails), NUM_PROPOSED_BY_PIXELS),
+            np.array([*_equal_pairs(keys)], np.int64).reshape(-1, 2),
+        ]
+        pairs = np.unique(np.sort(np.concatenate(proposals), axis=1), axis=0)
         is_same = _scores(thumbnails, pairs).max(axis=1) >= CORRELATION
         is_same |= np.array([keys[first] == keys[second] for first, second in pairs.tolist()], bool)
         found = pairs[is_same]
@@ -115,12 +125,24 @@ def _equal_pairs(keys: list[bytes]) -> Iterator[tuple[int, int]]:
             yield first, place
 
 
-def _proposed(features: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
-    """Each image with its nearest neighbours, each pair once."""
+def _proposed(features: NDArray[np.float32], number: int) -> NDArray[np.int64]:
+    """(m, 2) each image with its nearest neighbours."""
     own = np.arange(len(features))[:, None]
-    rows = find_nearest(features, features, NUM_PROPOSED, excluded=own).rows.numpy()
-    pairs = np.stack([np.broadcast_to(own, rows.shape), rows], axis=-1).reshape(-1, 2)
-    yield from map(tuple, np.unique(np.sort(pairs, axis=1), axis=0).tolist())
+    rows = find_nearest(features, features, number, excluded=own).rows.numpy()
+    return np.stack([np.broadcast_to(own, rows.shape), rows], axis=-1).reshape(-1, 2)
+
+
+def _means_over_orientations(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(n, d) that are the same for a picture however it is turned or mirrored."""
+    small = _reduced(thumbnails, MEAN_SIDE)
+    middle = (small.shape[1] + 1) // 2
+    means = np.empty((len(small), middle, middle, 3), np.float32)
+    for start in range(0, len(small), PAIRS_PER_BLOCK):
+        block = _standardised(small[start : start + PAIRS_PER_BLOCK])
+        both = np.stack([block, block[:, :, ::-1]])
+        mean = np.mean([np.rot90(both, turns, axes=(2, 3)) for turns in range(4)], axis=(0, 1))
+        means[start : start + len(block)] = mean[:, :middle, :middle]  # the rest repeats it
+    return means.reshape(len(small), -1)
 
 
 def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -134,10 +156,10 @@ def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.where(length > 1e-3, pixels / np.maximum(length, 1e-3), 0)
 
 
-def _reduced(thumbnails: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, t, t, 3) with t at least `COMPARED_SIDE`, by means over squares of pixels."""
+def _reduced(thumbnails: NDArray[np.uint8], least: int) -> NDArray[np.uint8]:
+    """(n, t, t, 3) with t at least ``least``, by means over squares of pixels."""
     count, side = thumbnails.shape[:2]
-    factor = side // COMPARED_SIDE
+    factor = side // least
     if factor < 2 or side % factor:
         return thumbnails
     reduced = np.empty((count, side // factor, side // factor, 3), np.uint8)

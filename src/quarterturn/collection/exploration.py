@@ -100,7 +100,7 @@ class Exploration:
             "Clusters: k-means of their directions. Numbers between "
             f"{FEWEST} and {NUMBERS[-1]} are tried on at most {MOST_JUDGED:,} images.",
             "Duplicates: equal bytes, or thumbnails that correlate when one is turned or mirrored "
-            "onto the other; the features only propose pairs.",
+            "onto the other; features and pixels only propose pairs.",
             "The same figures, for every image, are in collection.csv.",
         ]
 

@@ -16,7 +16,7 @@ from quarterturn.collection.options import ExploreOptions
 from quarterturn.collection.survey import survey
 from quarterturn.config.options import take_options
 from quarterturn.data.content_keys import content_keys
-from quarterturn.data.data_argument import DIGITS, is_there, short_name
+from quarterturn.data.data_argument import DIGITS, is_there, locate, short_name
 from quarterturn.data.sources import Source, open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
@@ -96,7 +96,7 @@ def explore(
     if not _is_trained(words):
         _refuse_data(options, words)
         run = _learn(words, options)
-        return _explore_run(run, replace(options, out=None), words, began_s)
+        return _explore_run(run, replace(options, out=None), None, began_s)
     for name, value in [("--from", options.start), ("--epochs", options.epochs)]:
         if value is not None:
             raise ConfigError(
@@ -234,7 +234,11 @@ def _results(run: Run, options: ExploreOptions, data: str | None) -> Explored:
     Raises:
         ConfigError: They are there already, or the folder cannot be made.
     """
-    own = run.path if data is None or data == run.data else run.path / f"explore-{short_name(data)}"
+    own = (
+        run.path
+        if data is None or locate(data) == run.data
+        else run.path / f"explore-{short_name(data)}"
+    )
     folder = options.out or own
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; expected a folder, which is made if need be")
