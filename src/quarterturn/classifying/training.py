@@ -177,7 +177,7 @@ def _introduce(
     """Say what is about to happen."""
     config, settings = run.config, run.config.method_as(ClassifierOptions)
     examples.split.source.log_summary()
-    begun = "from scratch" if run.start is None else f"from {run.start}"
+    begun = "from scratch" if run.start is None else f"with {run.began_with}"
     parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
     rules = f"re-weighting {settings.reweight}, resampling {settings.resample}"
     logger.info(

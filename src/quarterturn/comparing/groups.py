@@ -7,6 +7,7 @@ Figures of different protocols never meet in one table.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from quarterturn.methods.registry import METHODS
 from quarterturn.metrics.classification import mean_and_spread
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.classifier_results import read_classifier_result
+from quarterturn.runs.detection_records import (
+    DETECTION,
+    read_detection_result,
+    read_detections,
+)
 from quarterturn.runs.probes import read_results
-from quarterturn.runs.protocols import CLASSIFIER, protocol_id
+from quarterturn.runs.protocols import CLASSIFIER, DETECTOR, protocol_id
 from quarterturn.runs.records import (
     GroupScore,
     GroupStatistic,
@@ -208,6 +214,8 @@ def _over_runs(scores: dict[int, Score], measure: str) -> GroupStatistic:
 
 def _own_test(run: Run) -> dict[str, ProbeResult]:
     """The figures of a classifier's last epoch, in the form of a probe of its logits."""
+    if run.kind == "detect" and (run.path / DETECTION).exists():
+        return _test_of_detector(run)
     if run.kind != "finetune" or not (run.path / RESULTS).exists():
         return {}
     result = read_classifier_result(run.path)
@@ -233,6 +241,51 @@ def _own_test(run: Run) -> dict[str, ProbeResult]:
         test=result.test,
         weights="",
         protocol=result.protocol,
+        protocol_id=name,
+        scores=(score,),
+        test_images_learned_from=result.test_images_learned_from,
+        test_images_learned_with_labels=result.test_images_learned_with_labels,
+    )
+    return {name: test}
+
+
+def _test_of_detector(run: Run) -> dict[str, ProbeResult]:
+    """The figures of a detector by the rule of VOC2007, in the form of a probe of its objects."""
+    result = read_detection_result(run.path)
+    names = "\0".join(read_detections(run.path).names.tolist())
+    protocol = {
+        "name": DETECTOR,
+        "training_fingerprint": run.fingerprint,
+        "test_fingerprint": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()[:16],
+        "classes": result.class_names,
+        "iou": result.iou,
+        "rule": "11-point",
+        "training_images": result.training_images,
+        "test_images": result.test_images,
+        "seeds": [],
+    }
+    assert run.data is not None
+    worst = min(each.ap_11_point for each in result.classes)
+    score = Score(
+        origin="trained",
+        part="objects",
+        classifier=result.detector,
+        view="upright",
+        measures={
+            "mean_ap": Statistic(result.mean_ap_11_point),
+            "worst_class": Statistic(worst),
+        },
+    )
+    name = protocol_id(protocol)
+    test = ProbeResult(
+        run=str(run.path),
+        epochs=run.config.run.epochs,
+        epochs_done=run.config.run.epochs,
+        data=run.data,
+        name=short_name(run.data),
+        test=result.test,
+        weights="",
+        protocol=protocol,
         protocol_id=name,
         scores=(score,),
         test_images_learned_from=result.test_images_learned_from,
@@ -272,10 +325,15 @@ def _labels(by_settings: dict[str, list[ProbedRun]]) -> list[str]:
         else:
             label, others = f"untrained {settings['backbone']}", []
         label = ", ".join(
-            [label, *(f"{name.replace('_', ' ')} {_brief(settings[name])}" for name in others)]
+            [label, *(f"{n.replace('_', ' ')} {_shown(n, settings[n])}" for n in others)]
         )
         labels.append(f"{label} ({mates[0].run.path.name})" if label in labels else label)
     return labels
+
+
+def _shown(name: str, value: Any) -> str:
+    """A setting in a label: of a run or a file that a training began with, the last name."""
+    return Path(value).name if name == "from" else _brief(value)
 
 
 def _brief(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from quarterturn.comparing.groups import Group
 from quarterturn.pages.probe_tables import by_labels, training_images, with_spread
 from quarterturn.pages.tables import Cell, Table
-from quarterturn.runs.protocols import CLASSIFIER
+from quarterturn.runs.protocols import CLASSIFIER, DETECTOR
 from quarterturn.runs.records import GroupStatistic, ProbeResult, column_of, statistic
 
 TITLES = {
@@ -52,6 +52,9 @@ def comparison_table(
     title = f"Probes by protocol {protocol['name']} {protocol_id}"
     if protocol["name"] == CLASSIFIER:
         repeats, title = "its last epoch", f"Classifiers {protocol_id}"
+    if protocol["name"] == DETECTOR:
+        repeats = "its last iteration, at 11 points, the rule of VOC2007"
+        title = f"Detectors {protocol_id}"
     return Table(
         f"{title}: {TITLES[measure]}",
         ["runs", "features", "n", *columns],

@@ -201,7 +201,7 @@ class DetectorTraining(TrainingJob[Method]):
         """Log the data, the detector and the steps to come."""
         config, options = self.config, self.options
         self.data.source.log_summary()
-        begun = "from scratch" if self.run.start is None else f"from {self.run.start}"
+        begun = "from scratch" if self.run.start is None else f"with {self.run.began_with}"
         parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
         lines = [
             self.data.words(),

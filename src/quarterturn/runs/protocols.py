@@ -12,6 +12,9 @@ from quarterturn.data.labelled import LabelledData
 FORMAT = 1
 """Part of every protocol; raised when the same settings begin to mean other figures."""
 
+DETECTOR = "detector"
+"""Name of the protocol by which `detect` tests its detectors."""
+
 CLASSIFIER = "classifier"
 """Name of the protocol by which `finetune` tests its classifiers."""
 
