@@ -186,3 +186,57 @@ def test_a_compiled_step_differs_only_by_rounding(
     assert plain.keys() == compiled.keys()
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+class Stream:
+    """Stands in for a stream of a GPU; what happens is kept in `events`, in its order."""
+
+    def __init__(self, name: str, events: list[str]) -> None:
+        self.name, self.events = name, events
+
+    def wait_stream(self, other: Stream) -> None:
+        self.events.append(f"{self.name} waits for {other.name}")
+
+    def __enter__(self) -> None:
+        self.events.append(f"on {self.name}")
+
+    def __exit__(self, *error: object) -> None:
+        self.events.append("on steps")
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that notes which stream uses it."""
+
+    def record_stream(self, stream: Stream) -> None:
+        stream.events.append(f"uses {int(self)}")
+
+
+def prepared(numbers: list[int], events: list[str]):
+    for number in numbers:
+        events.append(f"prepare {number}")
+        values = torch.tensor(number).as_subclass(OnDevice)
+        yield SimpleNamespace(images=values, labels=None, epoch=0)
+
+
+def test_batches_are_prepared_on_a_stream_of_their_own(monkeypatch) -> None:
+    events: list[str] = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("side", events))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("steps", events))
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    on_gpu = Runtime("cpu", "32-true")
+    on_gpu.device = torch.device("cuda")
+    for batch in on_gpu.ahead(prepared([1, 2], events)):
+        events.append(f"step {int(batch.images)}")
+    of_batches = [
+        ["on side", f"prepare {n}", "on steps", "steps waits for side", f"uses {n}", f"step {n}"]
+        for n in (1, 2)
+    ]
+    expected = ["side waits for steps", *of_batches[0], *of_batches[1], "on side", "on steps"]
+    assert events == expected
+
+
+def test_a_processor_prepares_batches_as_they_are_asked_for() -> None:
+    events: list[str] = []
+    found = [int(b.images) for b in Runtime("cpu").ahead(prepared([1, 2], events))]
+    assert found == [1, 2]
+    assert events == ["prepare 1", "prepare 2"]

@@ -196,7 +196,8 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
         network.train()
         if t.step % steps_per_epoch == 0 and (news := t.method.before_epoch(epoch, t.epochs)):
             t.telemetry.record("balance", step=t.step, epoch=epoch, **news)
-        for batch in _awaited(t.batches.epoch(epoch, first=t.step % steps_per_epoch)):
+        batches = t.batches.epoch(epoch, first=t.step % steps_per_epoch)
+        for batch in _awaited(runtime.ahead(batches)):
             counts = runtime.gather_counts(len(batch))
             rate = _rate(t, t.step)
             if t.settings.rate_in_momentum and t.step and rate != (before := _rate(t, t.step - 1)):

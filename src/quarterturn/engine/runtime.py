@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from quarterturn.engine.torchrun import num_processes, process_rank
 from quarterturn.errors import ConfigError
+
+B = TypeVar("B")
 
 DEVICES = r"cpu|mps|(cuda|xpu)(:[0-9]{1,3})?"
 """What trainings here run on; torch names more: ``meta`` computes nothing."""
@@ -82,6 +84,33 @@ class Runtime:
         if self.compile:
             network = cast(nn.Module, torch.compile(network))
         return network
+
+    def ahead(self, batches: Iterator[B]) -> Iterator[B]:
+        """Let a GPU copy and augment each batch while it still works on the step before.
+
+        The steps are only queued, so a batch that is prepared on a stream of its own need not wait
+        for them. The order of the work in this process stays. Not run on a GPU so far.
+
+        Args:
+            batches: Each is made when it is asked for; its tensors are its attributes.
+        """
+        if self.device.type != "cuda":
+            yield from batches
+            return
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))  # for what batches are made of
+        while True:
+            with torch.cuda.stream(side):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            of_steps = torch.cuda.current_stream(self.device)
+            of_steps.wait_stream(side)
+            for value in vars(batch).values():
+                if isinstance(value, Tensor):
+                    # Its memory belongs to the side stream, which must not use it again too soon.
+                    value.record_stream(of_steps)
+            yield batch
 
     def gradients_averaged(self, network: nn.Module, now: bool) -> AbstractContextManager:
         """Whether the backward passes within are averaged over the processes, or left for later.
