@@ -261,7 +261,14 @@ def test_other_backbones_learn_too(boxed_tree, proposals_file, tmp_path, backbon
         f"voc:{boxed_tree}",
         proposals=str(proposals_file),
         out=tmp_path / "run",
-        **{**DETECT, "backbone": backbone, "image_size": 64, "iterations": 10, "limit": 8},
+        **{
+            **DETECT,
+            "backbone": backbone,
+            "image_size": 64,
+            "iterations": 10,
+            "limit": 8,
+            "learning_rate": 1e-4,
+        },
     )
     assert len(read_detection_result(run.path).classes) == 3
 
