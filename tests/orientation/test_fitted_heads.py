@@ -60,6 +60,12 @@ class TestHead:
         turned = network.features_of_turns(images)[:, 3]
         torch.testing.assert_close(turned, network.turn_features(rotate4(images)[:, 3]))
 
+    def test_pools_repeat_the_map_before_them(self) -> None:
+        config = preset("imagenet-alexnet").with_settings(method="rotation-head")
+        network = build_network(config)
+        assert isinstance(network, RotationHeadNetwork)
+        assert network.layers == ("conv4", "conv5")
+
     def test_keeps_the_backbone(self, network: RotationHeadNetwork) -> None:
         trained = [name for name, p in network.named_parameters() if p.requires_grad]
         assert trained == ["rotation_head.weight", "rotation_head.bias"]

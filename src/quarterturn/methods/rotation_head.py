@@ -28,7 +28,7 @@ class RotationHeadNetwork(Network):
 
     Args:
         backbone: Images to features.
-        layers: Of the backbone; the last two that are maps where there are none. A backbone that
+        layers: Of the backbone; by default the last two that are maps and no pools. A backbone that
             offers no maps is read at its end.
         grid: Maps are average-pooled to a grid x grid grid.
         image_size: Side of the images in pixels.
@@ -48,7 +48,11 @@ class RotationHeadNetwork(Network):
             shapes = _shapes(backbone, layers or backbone.layers, image_size)
         except ValueError as error:
             raise ConfigError(f"the rotation head reads layers: {error}") from error
-        maps = [name for name, shape in shapes.items() if len(shape) == 3]
+        maps = [
+            name
+            for name, shape in shapes.items()
+            if len(shape) == 3 and not name.startswith("pool")  # a pool repeats the map before it
+        ]
         self.layers = layers or tuple(maps[-MAPS:]) or backbone.layers[-1:]
         blank = {name: torch.empty(1, *shapes[name], device="meta") for name in self.layers}
         width = sum(pooled(values, grid).shape[1] for values in blank.values())

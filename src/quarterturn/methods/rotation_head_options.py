@@ -21,8 +21,8 @@ class RotationHeadOptions(MethodOptions):
     needs_start: ClassVar[bool] = True
 
     layers: tuple[str, ...] = ()
-    """Layers that the head reads; by default the last two that are maps. Where in the image
-    something is says which way is up, and a feature pooled over the area has lost it."""
+    """Layers that the head reads; by default the last two that are maps and no pools. Where in the
+    image something is says which way is up, and a feature pooled over the area has lost it."""
     grid: Count = 2
     """Maps are average-pooled to an N x N grid."""
 
