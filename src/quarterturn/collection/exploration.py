@@ -138,13 +138,15 @@ class Exploration:
             for number, group in enumerate(self.groups, start=1)
             for copy in group
         }
-        verdicts = None if self.turns is None else self.turns.turns.verdicts()
+        turns = None if self.turns is None else self.turns.turns
+        if turns is not None:  # once: each of these is of all images
+            verdicts, to_upright, upright = turns.verdicts(), turns.to_upright, turns.stored[:, 0]
         for place, name in enumerate(survey.names):
             number, copy = copies.get(place, ("", None))
             turn: list[Any] = ["", "", ""]
-            if self.turns is not None and verdicts is not None and verdicts[place] != UNREADABLE:
-                degrees = 90 * int(self.turns.turns.to_upright[place])
-                turn = [f"{self.turns.upright[place]:.4f}", degrees, verdicts[place]]
+            if turns is not None and verdicts[place] != UNREADABLE:
+                degrees = 90 * int(to_upright[place])
+                turn = [f"{upright[place]:.4f}", degrees, verdicts[place]]
             kind = int(kinds.cluster[place])
             yield [
                 name,
@@ -166,6 +168,7 @@ class Exploration:
     def figures(self) -> dict[str, Any]:
         """The figures of the page, as plain values for JSON."""
         names = self.survey.names
+        to_upright = np.empty(0, int) if self.turns is None else self.turns.turns.to_upright
         return {
             "images": len(self.survey),
             "unreadable": self.survey.unreadable,
@@ -192,7 +195,7 @@ class Exploration:
             else [
                 {
                     "name": names[place],
-                    "turn_degrees": 90 * int(self.turns.turns.to_upright[place]),
+                    "turn_degrees": 90 * int(to_upright[place]),
                     "probability": float(self.turns.turns.stored[place].max()),
                 }
                 for place in self.turns.turned().tolist()
