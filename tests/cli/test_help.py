@@ -44,7 +44,7 @@ COMMON = {
         *["start", "proposals", *TRAINING, "iterations", "scales"],
         *["image_size", "limit", "backbone", "trained", *RUN],
     ],
-    "predict": [*OUT, "top_k", *COMPUTE],
+    "predict": [*OUT, "top_k", "threshold", *COMPUTE],
     "explore": [*OUT, "data", "start", "epochs", "clusters", "seed", *COMPUTE],
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
