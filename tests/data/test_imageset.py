@@ -1,6 +1,16 @@
-import numpy as np
+from __future__ import annotations
 
+import hashlib
+
+import numpy as np
+import torch
+
+from quarterturn.config import DataConfig
+from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.content_keys import content_keys
+from quarterturn.data.imageset import HASHED_AT_ONCE, ArrayImages
 from quarterturn.data.sources import open_source
+from quarterturn.data.subsets import hold_out
 
 from .test_labelled import archive, tree
 
@@ -31,3 +41,48 @@ def test_of_arrays_are_by_file_and_split(tmp_path):
     assert not of_train & of_test
     assert not of_train & open_source(other).train.identities(other)
     assert source.train.subset(np.array([2])).identities(one) < of_train
+
+
+class TestSubsetsOfArrays:
+    """They share the pixels of the whole, and are in all else what a copy is."""
+
+    def test_share_the_pixels(self) -> None:
+        images = array_of(400)
+        train, held_out = hold_out(images, 0.1, None)
+        assert held_out is not None
+        for part in (train, held_out, train.subset(np.arange(3))):
+            assert np.shares_memory(part.array, images.array)
+
+    def test_batches_are_those_of_a_copy(self) -> None:
+        part, copy = part_and_copy(array_of(60))
+        crop = DataConfig(image_size=8, crop_scale=(0.5, 1.0))
+        kinds = [
+            lambda images: TrainingBatches(images, crop, batch_size=8, seed=3).epoch(1),
+            lambda images: evaluation_batches(images, crop, batch_size=8),
+        ]
+        for batches in kinds:
+            for ours, theirs in zip(batches(part), batches(copy), strict=True):
+                assert torch.equal(ours.images, theirs.images)
+
+    def test_identify_their_images_as_a_copy_does(self) -> None:
+        part, copy = part_and_copy(array_of(2 * HASHED_AT_ONCE + 9))
+        assert part.fingerprint() == copy.fingerprint()
+        whole = hashlib.sha256(str(copy.pixels.shape).encode() + copy.pixels.tobytes())
+        assert part.fingerprint() == whole.hexdigest()[:16]
+        assert content_keys([part]) == content_keys([copy])
+        assert len(part.sizes) == len(copy.sizes) == len(part)
+        np.testing.assert_array_equal(part.read(5), copy.read(5))
+
+
+def array_of(number: int) -> ArrayImages:
+    pixels = np.random.default_rng(0).integers(0, 256, (number, 8, 8, 3), dtype=np.uint8)
+    return ArrayImages(pixels, [str(i) for i in range(number)])
+
+
+def part_and_copy(images: ArrayImages) -> tuple[ArrayImages, ArrayImages]:
+    """A part of a part of images, and the same with pixels of its own."""
+    first = np.random.default_rng(1).permutation(len(images))[: len(images) - 3]
+    part = images.subset(first).subset(np.arange(len(first) - 2))
+    copy = ArrayImages(images.array[first[:-2]], part.names)
+    np.testing.assert_array_equal(part.pixels, copy.pixels)
+    return part, copy

@@ -131,10 +131,11 @@ class TrainingBatches:
         self._normalise = Normalise(crop, self.device)
         self._labels = torch.from_numpy(images.targets) if with_labels else None
         self._pixels: Tensor | None = None
+        self._rows: NDArray[np.int64] | None = None
         self._stream: Iterator[Decoded] = iter(())
         self._next: tuple[int, int] | None = None  # epoch and batch that the stream has reached
         if isinstance(images, ArrayImages):
-            self._pixels = torch.from_numpy(images.pixels).to(self.device)
+            self._pixels, self._rows = pixels_on(self.device, images)
         else:
             self._loader = decoding_loader(images, workers, self.device)
 
@@ -177,7 +178,8 @@ class TrainingBatches:
     def _decoded(self, epoch: int, first: int) -> Iterator[Decoded]:
         """This process's share of an epoch from batch number ``first`` on."""
         if self._pixels is not None:
-            yield from cropped_arrays(self._pixels, self.images.sizes, self._plans(epoch, first))
+            plans = self._plans(epoch, first)
+            yield from cropped_arrays(self._pixels, self._rows, self.images.sizes, plans)
             return
         if self._next != (epoch, first):
             self._begin(epoch, first)
@@ -265,7 +267,7 @@ def evaluation_batches(
     plans = (plan(np.arange(s.start, s.stop)) for s in slices)
     decoded: Iterable[Decoded]
     if isinstance(images, ArrayImages):
-        decoded = cropped_arrays(torch.from_numpy(images.pixels), images.sizes, plans)
+        decoded = cropped_arrays(*pixels_on("cpu", images), images.sizes, plans)
     else:
         decoded = decoding_loader(images, workers, device)
         assert isinstance(decoded.sampler, EpochSampler)
@@ -285,13 +287,29 @@ def evaluation_batches(
         warn_changed(images, found_changed)
 
 
+def pixels_on(
+    device: torch.device | str, images: ArrayImages
+) -> tuple[Tensor, NDArray[np.int64] | None]:
+    """The pixels of images on a device, (M, H, W, 3), and the images' rows among them.
+
+    The rows are None for all of them, in order. In the processor's memory nothing is copied.
+    """
+    if torch.device(device).type == "cpu":
+        return torch.from_numpy(images.array), images.rows
+    return torch.from_numpy(images.pixels).to(device), None
+
+
 def cropped_arrays(
-    pixels: Tensor, sizes: NDArray[np.int64], plans: Iterable[BatchPlan]
+    pixels: Tensor,
+    rows: NDArray[np.int64] | None,
+    sizes: NDArray[np.int64],
+    plans: Iterable[BatchPlan],
 ) -> Iterator[Decoded]:
     """Make the batches of plans from images in memory, on their device.
 
     Args:
-        pixels: (N, H, W, 3) uint8.
+        pixels: (M, H, W, 3) uint8.
+        rows: (N,) the images' rows in it, or None for all of them, in order.
         sizes: (N, 2) heights and widths.
         plans: The batches.
 
@@ -301,13 +319,20 @@ def cropped_arrays(
     for plan in plans:
         indices = torch.from_numpy(plan.images)
         with timed("augment"):
-            views = tuple(_cropped(pixels, sizes, plan, view) for view in plan.views)
+            views = tuple(_cropped(pixels, rows, sizes, plan, view) for view in plan.views)
         yield Decoded(indices, views, {})
 
 
-def _cropped(pixels: Tensor, sizes: NDArray[np.int64], plan: BatchPlan, view: ViewPlan) -> Tensor:
+def _cropped(
+    pixels: Tensor,
+    rows: NDArray[np.int64] | None,
+    sizes: NDArray[np.int64],
+    plan: BatchPlan,
+    view: ViewPlan,
+) -> Tensor:
     """The views of one size: (n, k, 3, S, S)."""
     numbers = plan.images.repeat(view.count)  # (n * k,), the views of an image together
-    chosen = pixels[torch.from_numpy(numbers).to(pixels.device, non_blocking=True)]
+    places = torch.from_numpy(numbers if rows is None else rows[numbers])
+    chosen = pixels[places.to(pixels.device, non_blocking=True)]
     cropped = crop_batch(chosen, view.crops.crops(sizes[numbers]), view.side)
     return cropped.view(len(plan.images), view.count, *cropped.shape[1:])

@@ -25,7 +25,8 @@ def content_keys(sets: Sequence[ImageSet]) -> list[list[bytes]]:
 
 def _keys(images: ImageSet, number: int, num_of_size: Counter[int]) -> list[bytes]:
     if isinstance(images, ArrayImages):
-        return [hashlib.sha256(pixels.tobytes()).digest() for pixels in images.pixels]
+        rows = range(len(images)) if images.rows is None else images.rows
+        return [hashlib.sha256(images.array[row].tobytes()).digest() for row in rows]
     if isinstance(images, FileImages):
         is_read = not images.table.knows_sizes
         return [

@@ -33,6 +33,9 @@ from quarterturn.data.image_file import AS_THEY_ARE, Decoding, Shrink, Size, rea
 from quarterturn.data.label_sets import LabelSets
 from quarterturn.data.wide_values import Levels
 
+HASHED_AT_ONCE = 4096
+"""Images in memory that a fingerprint takes in at a time."""
+
 Seen = tuple[int, Size, Stat]
 """An image that has been read: its number, its size, and what `ImageSet.stat` said before."""
 
@@ -122,41 +125,54 @@ class ArrayImages(ImageSet):
     """Small images of one size, in memory.
 
     Args:
-        pixels: (N, H, W, 3) uint8.
+        array: (M, H, W, 3) uint8, shared with other subsets of the images: a copy of a million
+            images is as large as they are.
+        rows: (N,) the images' rows in the array; None for all of them, in order.
     """
 
-    pixels: NDArray[np.uint8]
+    array: NDArray[np.uint8]
     names: Sequence[str]
     labels: NDArray[np.int64] | None = None
     class_names: list[str] = field(default_factory=list)
     unlabelled: str = ""
     label_sets: LabelSets | None = None
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """(N, H, W, 3) uint8; a copy where the images are a subset of others."""
+        return self.array if self.rows is None else self.array[self.rows]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """(N, 2) height and width."""
-        return np.broadcast_to(np.array(self.pixels.shape[1:3]), (len(self.pixels), 2))
+        return np.broadcast_to(np.array(self.array.shape[1:3]), (len(self), 2))
 
     def read_sized(self, index: int, shrink: Shrink) -> tuple[Image.Image, Size]:
         """Image ``index`` as a Pillow image, never shrunk."""
-        height, width = self.pixels.shape[1:3]
-        return Image.fromarray(self.pixels[index]), (height, width)
+        height, width = self.array.shape[1:3]
+        row = index if self.rows is None else self.rows[index]
+        return Image.fromarray(self.array[row]), (height, width)
 
     def subset(self, indices: NDArray[np.int64]) -> ArrayImages:
         """These images under new numbers."""
         return ArrayImages(
-            self.pixels[indices],
+            self.array,
             [self.names[i] for i in indices],
             None if self.labels is None else self.labels[indices],
             self.class_names,
             self.unlabelled,
             None if self.label_sets is None else self.label_sets[indices],
+            np.arange(len(self.array))[indices] if self.rows is None else self.rows[indices],
         )
 
     def fingerprint(self) -> str:
         """Hash of the shape and all pixels."""
-        digest = hashlib.sha256(str(self.pixels.shape).encode())
-        digest.update(np.ascontiguousarray(self.pixels).data)
+        digest = hashlib.sha256(str((len(self), *self.array.shape[1:])).encode())
+        for first in range(0, len(self), HASHED_AT_ONCE):
+            part = slice(first, first + HASHED_AT_ONCE)
+            pixels = self.array[part if self.rows is None else self.rows[part]]
+            digest.update(np.ascontiguousarray(pixels).data)
         return digest.hexdigest()[:16]
 
 

@@ -105,7 +105,7 @@ def estimate_memory(
     )
     images_bytes = 0
     if isinstance(images, ArrayImages) and torch.device(device).type != "cpu":
-        images_bytes = images.pixels.nbytes
+        images_bytes = len(images) * images.array[:1].nbytes
     return MemoryEstimate(
         weights=4 * parameters * (2 + OPTIMIZER_COPIES[config.optimizer.optimizer])
         + (4 * parameters if method.needs_start else 0),
