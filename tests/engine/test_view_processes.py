@@ -82,7 +82,7 @@ def learn_as_one_of_two(rank: int, folder: str) -> None:
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     as_group(2, learn_as_one_of_two, str(tmp_path))
     terms, gradients = learn(Runtime("cpu", "32-true"), slice(None))
-    assert list(terms) == ["loss", "rotation", "invariance", "instance"]
+    assert list(terms) == ["loss", "rotation", "invariance", "instance", "rotation_accuracy"]
     for rank in (0, 1):
         their_terms, theirs, main = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
         for name, value in terms.items():
