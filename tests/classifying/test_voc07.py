@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from quarterturn import ConfigError, average_precision, finetune
+from quarterturn import ConfigError, average_precision, finetune, import_checkpoint
 from quarterturn.classifying.finetune import resume_finetune
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.crop_plans import random_crops
@@ -15,6 +15,7 @@ from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
 from quarterturn.weights.backbone_weights import weights_for
 from tests.fixtures.runs import write_run
+from tests.weights.originals import alexnet_state
 
 SHORT = {"epochs": 2, "images_per_epoch": 32, "device": "cpu", "workers": 0, "log_every": 1}
 
@@ -104,6 +105,28 @@ def test_deepcluster_begins_with_the_convolutions_alone(alexnet: Run, voc_tree: 
         assert float(weight.std()) == pytest.approx(0.01, rel=0.01)
         assert torch.allclose(bias, torch.full_like(bias, 0.1), atol=1e-5)
         assert not torch.allclose(weight, start[f"stages.{layer}.0.weight"], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Random weights in the format of the method's authors, imported."""
+    folder = tmp_path_factory.mktemp("original")
+    state = alexnet_state(torch.Generator().manual_seed(0))
+    torch.save({"network": state}, folder / "feature_net_epoch245")
+    return import_checkpoint(folder / "feature_net_epoch245", out=folder / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "preset", ["voc07-fc8", "voc07-fc6-8", "voc07-all", "voc07-pool5", "voc07-deepcluster"]
+)
+def test_every_preset_takes_the_original(original: Run, voc_tree: Path, tmp_path, preset):
+    short = SHORT | {"epochs": 1, "images_per_epoch": 16, "random_test_crops": 2}
+    (made,) = finetune(
+        f"voc:{voc_tree}", start=original.path, preset=preset, out=tmp_path / "run", **short
+    )
+    assert made.config.data.image_size == 224
+    assert 0 < made.read_json("results.json")["figures"]["mean_ap"] <= 1
 
 
 @pytest.mark.parametrize("preset", ["voc07-fc6-8", "voc07-all", "voc07-pool5"])
