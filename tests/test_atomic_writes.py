@@ -17,6 +17,7 @@ OURS = {"write_text", "write_bytes"}
 """Called by name alone, those of `quarterturn.files`."""
 ALLOWED = {
     "runs/cache_writing.py": "arrays grow by batches, and are cut back when a cache is resumed",
+    "classifying/predicted_objects.py": "draws an image into memory",
     "data/turned_files.py": "draws an image into memory",
     "engine/torchrun.py": "the file is torchrun's",
     "engine/telemetry.py": "metrics.jsonl grows by lines and is cut back to the checkpoint",

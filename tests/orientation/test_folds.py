@@ -80,8 +80,8 @@ class TestDuplicates:
 
     def test_arrays_are_compared_by_their_pixels(self):
         images = arrays_of([0, 1, 2, 1, 3, 0, 1])
-        images.pixels[4] = images.pixels[2]
-        images.pixels[4, 2, 2, 2] ^= 1  # nearly a copy
+        images.array[4] = images.array[2]
+        images.array[4, 2, 2, 2] ^= 1  # nearly a copy
         assert same_group(duplicate_groups(images)) == {(0, 5), (1, 3, 6)}
 
 

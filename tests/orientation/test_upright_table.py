@@ -258,7 +258,7 @@ class TestRowsOfATraining:
         assert str(file) in said
 
     def test_of_as_many_other_images(self, whole, file):
-        other = replace(whole, pixels=whole.pixels ^ 1)
+        other = replace(whole, array=whole.array ^ 1)
         with pytest.raises(DataError, match="is about other data"):
             p_upright_of(file, other, [other])
 

@@ -13,8 +13,8 @@ def with_sky(random_images) -> Callable[[int], ArrayImages]:
 
     def make(number: int) -> ArrayImages:
         images = random_images(number, classes=4)
-        images.pixels //= 2
-        images.pixels[:, 0] = 255
+        images.array //= 2
+        images.array[:, 0] = 255
         return images
 
     return make
