@@ -6,7 +6,7 @@ import pytest
 from quarterturn.collection.duplicate_groups import Copy, _scores, duplicate_groups
 from quarterturn.collection.survey import Survey
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from tests.collection.conftest import smooth
 
 

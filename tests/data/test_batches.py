@@ -13,7 +13,8 @@ from quarterturn.data.batches import Batch, TrainingBatches, batch_slices, evalu
 from quarterturn.data.crop_plans import placed_crops
 from quarterturn.data.crops import crop_file_image, shrink_for
 from quarterturn.data.imageset import ArrayImages, FileImages
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
 
 from .drawn_crops import centre_crops

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from quarterturn.data import header_index
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 
 from .pictures import save_photo, truncate
 

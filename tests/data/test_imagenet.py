@@ -7,7 +7,8 @@ from torchvision.datasets import ImageFolder, ImageNet, imagenet
 
 from quarterturn.data.data_argument import locate, short_name
 from quarterturn.data.labelled import open_labelled
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
 
 from .pictures import save_photo

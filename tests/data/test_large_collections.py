@@ -11,7 +11,8 @@ from quarterturn.data import header_index
 from quarterturn.data.batches import TrainingBatches, evaluation_batches
 from quarterturn.data.file_table import BYTES, NOT_ASKED
 from quarterturn.data.imageset import FileImages
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
 
 from .pictures import save_photo, truncate

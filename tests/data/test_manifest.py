@@ -10,7 +10,8 @@ from quarterturn.data.data_argument import locate
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.labelled import open_labelled
 from quarterturn.data.manifest import index_manifest
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
 from quarterturn.files import write_csv
 

@@ -13,7 +13,8 @@ from quarterturn.config import DataConfig
 from quarterturn.data import archive_index
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.image_file import UnreadableImageError
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.tar_shard import TarShard, label_of, read_tar
 from quarterturn.errors import DataError
 

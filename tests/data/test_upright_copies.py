@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from quarterturn.data.image_file import read_image
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.upright_copies import UprightCopies
 from quarterturn.errors import ConfigError
 

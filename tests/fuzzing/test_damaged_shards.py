@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.errors import DataError
 
 from ..data.pictures import photo

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.configuration import Config
 from quarterturn.orientation.networks import FoldOutcome, cross_fit

@@ -14,7 +14,8 @@ from PIL import Image
 import quarterturn.engine.loop as loop
 import quarterturn.orientation.networks as networks
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.views import list_views
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime

@@ -16,7 +16,8 @@ import quarterturn.engine.loop as loop
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.labelled import LabelledData
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.features.cache import FeatureCache

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 
 from quarterturn.data.imageset import ArrayImages
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.runs.items import write_items
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quarterturn import ConfigError, DataError, demo, finetune, import_checkpoint, pretrain, upright
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import OutputError
 from quarterturn.methods.configuration import Config

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.detection.finding import Found, find_objects
 from quarterturn.detection.selective_search import search_all
 from quarterturn.engine.runtime import Runtime

@@ -17,7 +17,8 @@ from quarterturn.collection.survey import survey
 from quarterturn.config.options import take_options
 from quarterturn.data.content_keys import content_keys
 from quarterturn.data.data_argument import DIGITS, is_there, locate, short_name
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.features.cache import FeatureCache

@@ -16,7 +16,8 @@ from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache

@@ -24,7 +24,8 @@ from quarterturn.collection.survey_features import (
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.label_sets import words_of
-from quarterturn.data.sources import MIN_IMAGES, Source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError

@@ -26,8 +26,8 @@ def seconds_of(words: str) -> float:
     """
     parts = "".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in SECONDS)
     found = re.fullmatch(parts, words.replace(" ", "").lower())
-    numbers = [] if found is None else [float(number or 0) for number in found.groups()]
-    seconds = sum(n * unit_s for n, unit_s in zip(numbers, SECONDS.values(), strict=False))
+    numbers = ["0"] * len(SECONDS) if found is None else found.groups(default="0")
+    seconds = sum(float(n) * s for n, s in zip(numbers, SECONDS.values(), strict=True))
     if not 1 <= seconds <= LONGEST_S:
         raise ConfigError(
             f"--budget is {words!r}; expected a time from 1s to 366d, with its units: 30m, 2h, "

@@ -24,7 +24,7 @@ from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.normalisation import Normalise
 from quarterturn.data.plans import BatchPlan, ViewPlan
 from quarterturn.data.sampling import cyclic_order, epoch_order, resampled_order
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.data.unreadable import check_unreadable, warn_changed
 from quarterturn.timing import timed
 

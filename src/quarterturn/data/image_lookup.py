@@ -18,7 +18,7 @@ from quarterturn.data.image_file import (
     heic_is_readable,
 )
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.errors import DataError
 
 Place = tuple[str, int]

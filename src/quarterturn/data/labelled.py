@@ -20,7 +20,8 @@ from quarterturn.data.class_matching import (
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import random_split
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.split_folders import are_split_names
 from quarterturn.data.subsets import (
     cut_long_tail,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import MIN_IMAGES, Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import MIN_IMAGES, open_source
 from quarterturn.data.subsets import cut_long_tail, hold_out, limit_images
 from quarterturn.errors import DataError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quarterturn.data.imageset import FileImages
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.data.turned_files import write_turned
 from quarterturn.errors import ConfigError
 from quarterturn.files import replacing

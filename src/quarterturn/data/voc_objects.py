@@ -131,7 +131,7 @@ def listed_names(data: str, split: str) -> list[str]:
 
     Args:
         data: DATA in PASCAL VOC's layout.
-        split: ``train``, ``val`` or ``test``, as `quarterturn.data.sources.Source` names them.
+        split: ``train``, ``val`` or ``test``, as `quarterturn.data.source.Source` names them.
     """
     folder = voc_folder(data)
     assert folder is not None

@@ -9,7 +9,8 @@ import numpy as np
 from quarterturn.data.class_matching import match_classes
 from quarterturn.data.downscaled import load_downscaled
 from quarterturn.data.imageset import ArrayImages, ImageSet
-from quarterturn.data.sources import MIN_IMAGES, Source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.data.subsets import limit_images, stratified_split
 from quarterturn.errors import DataError
 from quarterturn.methods.configuration import Config

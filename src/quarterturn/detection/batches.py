@@ -16,7 +16,7 @@ from torch import Tensor
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.region_batches import RegionBatch
 from quarterturn.data.region_boxes import mirrored
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.data.voc_objects import Objects
 from quarterturn.data.whole_images import Padded, Resized, WholeImage, whole_images
 from quarterturn.detection.training_regions import TrainingRegions, sample

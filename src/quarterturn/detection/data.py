@@ -9,7 +9,8 @@ from pathlib import Path
 
 from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import limit_images
 from quarterturn.data.unreadable import MAX_LISTED
 from quarterturn.data.voc_objects import ObjectsOfImages, listed_names, read_objects

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.data.views import list_views
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.engine.loop import Training

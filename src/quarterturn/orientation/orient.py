@@ -12,7 +12,8 @@ import numpy as np
 from quarterturn.config.options import take_options
 from quarterturn.data.data_argument import short_name
 from quarterturn.data.imageset import FileImages
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.data.turned_files import CannotTurnError
 from quarterturn.data.unreadable import list_unreadable
 from quarterturn.data.upright_copies import UprightCopies

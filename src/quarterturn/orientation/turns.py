@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.files import write_csv
 from quarterturn.orientation.options import OrientOptions
 from quarterturn.orientation.scores import AGNOSTIC, Floats

@@ -13,7 +13,8 @@ from quarterturn.config import DataConfig
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.pixel_cache import CacheOrigin, is_cache, open_cache
-from quarterturn.data.sources import Source, open_source
+from quarterturn.data.source import Source
+from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.methods.configuration import Config

@@ -35,7 +35,7 @@ from quarterturn.data.pixel_cache import (
     CacheOrigin,
     is_cache,
 )
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.errors import ConfigError, OutputError
 from quarterturn.files import explained, write_json
 from quarterturn.kept_files import read_object

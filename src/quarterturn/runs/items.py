@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.files import write_csv
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.data.unreadable import warn_changed
 from quarterturn.data.view_batches import ViewBatches
 from quarterturn.engine.loop import Batches, Training, fit

@@ -11,7 +11,7 @@ from typing import get_args
 
 from quarterturn.config.training import Precision
 from quarterturn.data.selection import Selection, select_images
-from quarterturn.data.sources import Source
+from quarterturn.data.source import Source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, ConfigError, QuarterturnError
 from quarterturn.files import write_json
