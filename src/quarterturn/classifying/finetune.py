@@ -21,8 +21,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config, setting_names
-from quarterturn.presets import FOLDED, default_classifier_preset, seen_as_by
-from quarterturn.presets import preset as preset_named
+from quarterturn.presets import FOLDED, default_classifier_preset
 from quarterturn.progress import stage
 from quarterturn.runs import (
     RESULTS,
@@ -50,7 +49,7 @@ from quarterturn.runs.start import (
     resuming,
     starting,
 )
-from quarterturn.weights.start import Start, check_fits, open_start
+from quarterturn.weights.start import Start, check_fits, recipe_on
 
 logger = logging.getLogger(__name__)
 
@@ -88,14 +87,8 @@ def finetune(
         FinetuneOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    known = settings if config is None else {**config.settings(), **settings}
-    pretrained = None
-    if own.start is not None:
-        download = known.get("download", False)
-        pretrained = open_start(own.start, known.get("backbone"), download=download)
-    base = config or preset_named(own.preset or default_classifier_preset(data))
-    if config is None and pretrained is not None:
-        base = seen_as_by(pretrained.run.config, base)
+    recipe = own.preset or default_classifier_preset(data)
+    pretrained, base = recipe_on(own.start, recipe, config, settings)
     config = base.with_settings(**settings, method="classifier")
     config.check()
     check_network(config)
@@ -150,7 +143,7 @@ def resume_finetune(
         path: The run directory, or that of several seeds: all of them are finished, and their mean
             and spread written.
         config: The settings that the user asks for, with the first seed; see
-            `Run.with_machine_of` for what may differ.
+            `with_machine_of` for what may differ.
         data: Where the runs' images are now, if they have moved; kept with the runs.
 
     Returns:

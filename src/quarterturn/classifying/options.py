@@ -10,14 +10,14 @@ from quarterturn.config.bounds import Count, CountOrZero, Fraction, PositiveOrZe
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ComputeOptions,
+    LabelledTrainingOptions,
     OverwriteOptions,
     RunFileOptions,
-    TrainingOptions,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(TrainingOptions):
+class FinetuneOptions(LabelledTrainingOptions):
     """Learn a classifier from labelled images, from a run's backbone or from scratch."""
 
     groups: ClassVar[tuple[str, ...]] = (
@@ -30,9 +30,6 @@ class FinetuneOptions(TrainingOptions):
         "balance",
     )
 
-    start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None
-    """Begin with the backbone of a run, of a file that import takes, or timm:NAME (fetched only
-    with --download), and see images as it did; from scratch without."""
     seeds: Annotated[Repetitions, COMMON] = 1
     """Number of trainings, from --seed on, each in a folder seed-<n> of the run directory; the
     table then has their mean and spread."""

@@ -171,3 +171,12 @@ class TrainingOptions(OverwriteOptions):
     pretrain."""
     preset: Annotated[str | None, Flag(metavar="NAME", common=True)] = None
     """A recipe by its name; by default one that fits DATA."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTrainingOptions(TrainingOptions):
+    """What a command takes that learns from labels or boxes."""
+
+    start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None
+    """Begin with the backbone of a run, of a file that import takes, or timm:NAME (fetched only
+    with --download), and see images as it did; from scratch without."""

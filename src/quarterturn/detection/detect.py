@@ -26,8 +26,6 @@ from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.methods.detector_options import PARTS, DetectorOptions
-from quarterturn.presets import preset as preset_named
-from quarterturn.presets import seen_as_by
 from quarterturn.presets.voc07_detection import default_detector_preset
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
@@ -49,7 +47,7 @@ from quarterturn.runs.start import (
     resuming,
     starting,
 )
-from quarterturn.weights.start import Start, check_fits, open_start
+from quarterturn.weights.start import Start, check_fits, recipe_on
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +85,8 @@ def detect(
         DetectOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    known = settings if config is None else {**config.settings(), **settings}
-    start = None
-    if own.start is not None:
-        start = open_start(own.start, known.get("backbone"), download=known.get("download", False))
-    base = config or preset_named(own.preset or default_detector_preset(data))
-    if config is None and start is not None:
-        base = seen_as_by(start.run.config, base)
+    recipe = own.preset or default_detector_preset(data)
+    start, base = recipe_on(own.start, recipe, config, settings)
     config = _checked(base.with_settings(**settings, method="detector"), own, start)
     runtime = new_runtime(config)
     try:
@@ -133,7 +126,7 @@ def resume_detect(
 
     Args:
         path: The run directory.
-        config: The settings that the user asks for; see `Run.with_machine_of` for what may differ.
+        config: The settings that the user asks for; see `with_machine_of` for what may differ.
         data: Where the run's images are now, if they have moved; kept with the run.
 
     Returns:

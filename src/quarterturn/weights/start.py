@@ -19,7 +19,7 @@ from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
-from quarterturn.presets import FOLDED
+from quarterturn.presets import FOLDED, preset, seen_as_by
 from quarterturn.runs import Imported, Run, next_directory
 from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.start import warn_unfinished
@@ -153,6 +153,31 @@ def open_start(words: Path | str, backbone: str | None = None, *, download: bool
     run = Run.open(path)
     warn_unfinished(run)
     return Start(str(path.resolve()), run, run.load_network(), run.epochs_done())
+
+
+def recipe_on(
+    words: str | None, recipe: str, config: Config | None, settings: Mapping[str, Any]
+) -> tuple[Start | None, Config]:
+    """The weights that a labelled training begins with, and its recipe.
+
+    Args:
+        words: As for `open_start`; None to begin from scratch.
+        recipe: Name of the preset, which shows images as the weights saw them.
+        config: A whole configuration, in place of the preset; taken as it is.
+        settings: Those that the user gives: which backbone a file has, and whether to download.
+
+    Raises:
+        QuarterturnError: As `open_start`, or there is no such preset.
+    """
+    known = settings if config is None else {**config.settings(), **settings}
+    start = None
+    if words is not None:
+        start = open_start(words, known.get("backbone"), download=known.get("download", False))
+    if config is None:
+        config = preset(recipe)
+        if start is not None:
+            config = seen_as_by(start.run.config, config)
+    return start, config
 
 
 def start_config(words: Path | str, backbone: str | None = None) -> Config:
