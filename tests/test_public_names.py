@@ -111,6 +111,5 @@ def test_nothing_heavy_is_loaded(statement):
     assert loaded_by(statement) == set()
 
 
-def test_a_name_loads_what_it_needs():
-    # The other side of the test above: it can tell when torch is loaded.
-    assert "torch" in loaded_by("from quarterturn import rotate4")
+def test_names_load_what_they_need_and_no_more():
+    assert loaded_by("from quarterturn import embed, neighbors, predict") == {"torch", "PIL"}

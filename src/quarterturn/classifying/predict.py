@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from quarterturn.classifying.evaluation import Classified, classify
 from quarterturn.classifying.options import PredictOptions
-from quarterturn.classifying.predicted_objects import draw_objects, find_in_source, write_objects
 from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
@@ -118,6 +117,13 @@ def predict(
 
 def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:
     """Find objects by a detector; see `predict`."""
+    # Detectors need torchvision, which takes as long to load as torch.
+    from quarterturn.classifying.predicted_objects import (
+        draw_objects,
+        find_in_source,
+        write_objects,
+    )
+
     out = options.out
     pictures = out.with_name(f"{out.stem}-pictures")
     check_out(out, [".csv"], overwrite=options.overwrite, beside=[".json"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from quarterturn.config import BalanceConfig
@@ -60,6 +59,8 @@ class SemanticBalance:
 
     def cluster(self, rows: Tensor) -> None:
         """Cluster (N, E) embeddings of the images."""
+        from sklearn.cluster import MiniBatchKMeans  # takes longer to load than torch
+
         number = min(self.num_clusters, len(rows))
         clusters = MiniBatchKMeans(number, random_state=self.seed, n_init=3)
         with stage("clusters", weight=0):  # its time is within that of the epochs

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import torchvision
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from quarterturn.models.backbone import Backbone
+
+if TYPE_CHECKING:
+    from torchvision.models import ResNet
 
 SMALL_IMAGE = 96
 """Side in pixels below which the stem keeps the resolution."""
@@ -19,7 +23,9 @@ def resnet18(image_size: int = 224) -> Backbone:
     Args:
         image_size: Side of the input in pixels; selects the stem.
     """
-    return _staged(torchvision.models.resnet18(weights=None), image_size)
+    from torchvision.models import resnet18  # takes as long to load as torch: only where needed
+
+    return _staged(resnet18(weights=None), image_size)
 
 
 def resnet50(image_size: int = 224) -> Backbone:
@@ -30,10 +36,12 @@ def resnet50(image_size: int = 224) -> Backbone:
     Args:
         image_size: Side of the input in pixels; selects the stem.
     """
-    return _staged(torchvision.models.resnet50(weights=None), image_size)
+    from torchvision.models import resnet50  # see above
+
+    return _staged(resnet50(weights=None), image_size)
 
 
-def _staged(net: torchvision.models.ResNet, image_size: int) -> Backbone:
+def _staged(net: ResNet, image_size: int) -> Backbone:
     if image_size < SMALL_IMAGE:
         stem_conv = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(stem_conv.weight, mode="fan_out", nonlinearity="relu")

@@ -1,18 +1,20 @@
-"""Pictures in rows, each with a few words beneath and, where it has them, four bars."""
+"""Pictures in rows, each with a few words beneath and, where it has them, four bars.
+
+Drawn by Pillow: loading matplotlib takes a second, which `neighbors` has no other use for.
+"""
 
 from __future__ import annotations
 
+import io
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from quarterturn.pages.figures import COLOURS, FAINT, STYLE, WIDTH_INCHES, to_png
+from quarterturn.pages.figures import COLOURS, DOTS_PER_INCH, FAINT, INK, LINE, WIDTH_INCHES
 from quarterturn.pages.tables import printable
 
 COLUMNS = 6
@@ -21,6 +23,9 @@ BARS_INCHES = 0.26
 CAPTION_INCHES = 0.34
 MARGIN = 0.04
 """Of a cell, on either side of its picture."""
+FONT_POINTS = 7.5
+FRAME, CAPTION_GAP = 6, 9
+"""In dots: width of a frame, and room above a caption."""
 LABEL_LENGTH = 14
 """Characters of a label that fit below a picture."""
 
@@ -57,32 +62,34 @@ def draw_sheet(pictures: Sequence[SheetPicture]) -> bytes:
     bars_inches = BARS_INCHES if any(picture.shares for picture in pictures) else 0.0
     row_inches = CELL_INCHES + bars_inches + CAPTION_INCHES
     height = math.ceil(len(pictures) / COLUMNS) * row_inches
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A label in a script that the font lacks shows as boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        drawing = Drawing(figsize=(WIDTH_INCHES, height))
-
-        def add_axes(left: float, bottom: float, axes_height: float) -> Axes:
-            side = (1 - 2 * MARGIN) * CELL_INCHES
-            left += MARGIN * CELL_INCHES
-            return drawing.add_axes(
-                (left / WIDTH_INCHES, bottom / height, side / WIDTH_INCHES, axes_height / height)
-            )
-
-        for i, picture in enumerate(pictures):
-            row, column = divmod(i, COLUMNS)
-            left, bottom = column * CELL_INCHES, height - row * row_inches - CELL_INCHES
-            lowest = axes = add_axes(left, bottom, (1 - 2 * MARGIN) * CELL_INCHES)
-            axes.imshow(picture.image)
-            for spine in axes.spines.values():
-                spine.set(visible=picture.framed, color=COLOURS["rotation"], linewidth=2)
-            axes.set(xticks=[], yticks=[])
-            axes.grid(False)
-            if picture.shares:
-                lowest = add_axes(left, bottom - bars_inches, 0.8 * bars_inches)
-                _draw_bars(lowest, picture)
-            lowest.set_xlabel(picture.caption, fontsize=7.5, labelpad=3, parse_math=False)
-        return to_png(drawing)
+    sheet = Image.new("RGB", (_dots(WIDTH_INCHES), _dots(height)), "white")
+    drawing = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(_font_file(), FONT_POINTS * DOTS_PER_INCH / 72)
+    side = _dots((1 - 2 * MARGIN) * CELL_INCHES)
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, COLUMNS)
+        left = _dots((column + MARGIN) * CELL_INCHES)
+        top = _dots(row * row_inches + MARGIN * CELL_INCHES)
+        sheet.paste(picture.image.resize((side, side), Image.Resampling.BICUBIC), (left, top))
+        if picture.framed:
+            box = [left - FRAME // 2, top - FRAME // 2]
+            box += [edge + side + FRAME - 1 for edge in box]
+            drawing.rectangle(box, outline=COLOURS["rotation"], width=FRAME)
+        bottom = top + side
+        if picture.shares:
+            bottom = _dots((row * row_inches) + CELL_INCHES + bars_inches)
+            _draw_bars(drawing, picture, left, bottom, side)
+        drawing.multiline_text(
+            (left + side / 2, bottom + CAPTION_GAP),
+            picture.caption,
+            INK,
+            font,
+            anchor="ma",
+            align="center",
+        )
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="png", dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
+    return buffer.getvalue()
 
 
 def with_label(text: str, label: str | None) -> str:
@@ -95,9 +102,27 @@ def with_label(text: str, label: str | None) -> str:
     return f"{text}\n{label}"
 
 
-def _draw_bars(axes: Axes, picture: SheetPicture) -> None:
-    colours = [COLOURS["rotation"] if k == picture.marked else FAINT for k in range(4)]
-    axes.bar(range(4), picture.shares, width=0.8, color=colours)
-    axes.set(ylim=(0, 1), xticks=[], yticks=[])
-    axes.grid(False)
-    axes.spines["left"].set_visible(False)
+def _draw_bars(
+    drawing: ImageDraw.ImageDraw, picture: SheetPicture, left: int, bottom: int, width: int
+) -> None:
+    """The four shares as bars that stand on a line, the highest of them 0.8 of their room."""
+    highest = 0.8 * _dots(BARS_INCHES)
+    drawing.line([left, bottom, left + width - 1, bottom], LINE, 2)
+    for k, share in enumerate(picture.shares):
+        if (height := round(share * highest)) > 0:
+            start, end = (left + round((k + part) * width / 4) for part in (0.1, 0.9))
+            colour = COLOURS["rotation"] if k == picture.marked else FAINT
+            drawing.rectangle([start, bottom - height, end - 1, bottom - 1], colour)
+
+
+def _dots(inches: float) -> int:
+    return round(inches * DOTS_PER_INCH)
+
+
+def _font_file() -> str:
+    """Matplotlib's own font, so that all figures have one, without loading matplotlib."""
+    found = find_spec("matplotlib")
+    assert found is not None
+    assert found.submodule_search_locations is not None
+    folder = Path(found.submodule_search_locations[0])
+    return str(folder / "mpl-data/fonts/ttf/DejaVuSans.ttf")

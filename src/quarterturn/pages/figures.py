@@ -6,18 +6,19 @@ import io
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure as Drawing
+from typing import TYPE_CHECKING, Any
 
 from quarterturn.errors import CheckpointError
 from quarterturn.files import write_bytes, write_json
 from quarterturn.kept_files import read_object
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
 logger = logging.getLogger(__name__)
 
 CHANCE = 0.25
-INK, FAINT = "#2b2f36", "#8a9099"
+INK, FAINT, LINE = "#2b2f36", "#8a9099", "#b9bec6"
 COLOURS = {
     "rotation": "#2a6ca8",
     "invariance": "#b5621b",
@@ -25,13 +26,14 @@ COLOURS = {
     "teacher": "#7d4f9e",
 }
 WIDTH_INCHES = 5.2
+DOTS_PER_INCH = 200
 STYLE: Any = {
     "font.size": 9.5,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
     "axes.titlepad": 7,
     "axes.titlecolor": INK,
-    "axes.edgecolor": "#b9bec6",
+    "axes.edgecolor": LINE,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -103,5 +105,5 @@ def to_png(drawing: Drawing) -> bytes:
     """A drawing as a file; call it within the drawing's style."""
     buffer = io.BytesIO()
     # Without the version of matplotlib, so that equal data gives equal files.
-    drawing.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    drawing.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()
