@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, RandomCrop, RandomResizedCrop, Resize
+from torchvision.transforms.functional import center_crop
 
 from quarterturn.config import DataConfig
 from quarterturn.data import crop_plans
@@ -390,6 +391,7 @@ class TestPlans:
             {"crop_ratio": (0.2, 5.0)},
             {"crop_fraction": 0.6},
             {"crop_padding": 4},
+            {"fixed_crop": 200},
         ],
     )
     def test_the_box_of_one_image_is_that_of_many(self, settings):
@@ -411,6 +413,41 @@ class TestPlans:
         for chosen in (plan, crop_plans.CropPlan(crop_plans.WholeBoxes(500), plan.flips)):
             found = [chosen.boxes.box(i, tuple(size)) for i, size in enumerate(sizes.tolist())]
             assert found == [tuple(box) for box in chosen.crops(sizes).boxes.tolist()]
+
+
+class TestFixedSquares:
+    """Squares of a number of pixels, however large the image is."""
+
+    CROP = DataConfig(image_size=32, fixed_crop=30, eval_crop=0.5)
+
+    @pytest.mark.parametrize(
+        ("size", "centre"),
+        [
+            ((30, 30), (0, 0, 30, 30)),
+            ((40, 57), (5, 14, 30, 30)),  # room of 27: rounded to an even number, as torchvision's
+            ((41, 33), (6, 2, 30, 30)),
+            ((20, 35), (0, 8, 20, 20)),  # too small: the largest square
+        ],
+    )
+    def test_are_where_torchvision_has_them(self, size, centre):
+        plan = crop_plans.evaluation_crops(2, self.CROP)
+        assert plan.boxes.box(1, size) == centre
+        assert plan.boxes.within(np.array([size, size])).tolist() == [list(centre)] * 2
+        image = torch.arange(size[0] * size[1]).view(1, *size)
+        top, left, side, _ = centre
+        if side == 30:
+            expected = center_crop(image, 30)
+            assert torch.equal(image[:, top : top + side, left : left + side], expected)
+
+    def test_are_drawn_from_all_places_alike(self):
+        plan = crop_plans.random_crops(torch.arange(4000), 0, crop=self.CROP, seed=0)
+        boxes = plan.boxes.within(np.tile([34, 30], (4000, 1)))
+        counts = np.bincount(boxes[:, 0].astype(int), minlength=5)
+        assert len(counts) == 5  # 0 to 4 pixels down
+        assert counts.min() > 700
+        assert (boxes[:, 1] == 0).all()
+        assert (boxes[:, 2:] == 30).all()
+        assert 0.45 < plan.flips.mean() < 0.55
 
 
 class TestScaledSquares:

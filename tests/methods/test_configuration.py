@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -192,10 +193,18 @@ def test_deferred_weights_by_the_number_of_an_epoch():
     assert untrained.balance.start(untrained.run.epochs) == 0
 
 
-def test_one_way_to_crop():
-    settings = Config().with_settings(crop_fraction=0.875, crop_padding=4)
-    with pytest.raises(ConfigError, match=r"^--crop-fraction is 0\.875; expected 0 with"):
-        settings.check()
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"crop_fraction": 0.875, "crop_padding": 4}, "--crop-fraction is 0.875; expected 0 with"),
+        ({"crop_pixels": (0.5, 2.0), "crop_padding": 4}, "expected none with --crop-padding: one"),
+        ({"fixed_crop": 50, "crop_fraction": 0.5}, "--fixed-crop is 50; expected 0 with --crop-fr"),
+        ({"fixed_crop": 50, "crop_pixels": (0.5, 2.0)}, "expected 0 with --crop-pixels: one way"),
+    ],
+)
+def test_one_way_to_crop(settings, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        Config().with_settings(**settings).check()
 
 
 def test_features_that_are_extracted_once_are_of_one_crop():

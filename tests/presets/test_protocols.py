@@ -2,10 +2,15 @@ import inspect
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torchvision.transforms.functional import center_crop
 
 from quarterturn.config import DataConfig
+from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.imageset import ArrayImages
+from quarterturn.data.views import list_views
 from quarterturn.engine.loop import training_step
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.schedule import learning_rate
@@ -57,7 +62,10 @@ def test_constants(name):
         assert (config.data.crop_padding, config.data.crop_fraction) == (4, 0)
         assert config.method.layers == ("block2",)
     else:
-        assert (config.data.crop_padding, config.data.crop_fraction) == (0, 0.875)
+        of_places = name == "places205-linear"
+        assert config.data.crop_padding == 0
+        assert config.data.crop_fraction == (0 if of_places else 0.875)
+        assert config.data.fixed_crop == (224 if of_places else 0)
     assert (config.method.images_per_epoch is not None) == (name == "cifar10-semi-supervised")
 
 
@@ -121,7 +129,7 @@ class TestProtocolFor:
         recipe, own = protocol_for(name, self.RUN), PROTOCOLS[name]()
         d = recipe.data
         # Resize 256 and a crop of 224, or whole squares; the quick one takes what the run took.
-        eval_crop = 0.875 if name.startswith(("imagenet", "places205")) else 1.0
+        eval_crop = 0.875 if name.startswith("imagenet") else 1.0
         assert (d.image_size, d.eval_crop, d.max_bad_fraction) == (48, eval_crop, 0.2)
         assert (d.mean, d.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         assert recipe.model == self.RUN.model
@@ -140,7 +148,7 @@ class TestProtocolFor:
         crops = {name: protocol_for(name, run).data.eval_crop for name in PROTOCOLS}
         assert crops.pop("nonlinear") == 0.7
         assert crops == {
-            name: 1.0 if name.startswith("cifar10") else 0.875
+            name: 0.875 if name.startswith("imagenet") else 1.0
             for name in PROTOCOLS
             if name in crops
         }
@@ -192,3 +200,55 @@ def test_one_training_step(name, random_images, monkeypatch):
 
 def test_imagenet_crops_match_resize_and_random_crop():
     assert PROTOCOLS["imagenet-linear"]().data == DataConfig(crop_fraction=224 / 256)
+
+
+class TestPlaces205:
+    """Crops of 224 pixels without a resize, in training and in the test."""
+
+    RUN = Config().with_settings(backbone="alexnet", image_size=224, eval_crop=0.875)
+
+    def test_crops_are_the_runs_where_nothing_is_augmented(self):
+        run = self.RUN.with_settings(fixed_crop=100)
+        crops = {name: protocol_for(name, run).data.fixed_crop for name in PROTOCOLS}
+        assert (crops.pop("places205-linear"), crops.pop("nonlinear")) == (224, 100)
+        assert set(crops.values()) == {0}
+
+    @pytest.mark.parametrize("size", [(256, 256), (256, 341), (300, 260), (500, 375)])
+    def test_are_pieces_of_images_of_any_size(self, size):
+        pixels = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+        images = ArrayImages(pixels, list("abc"), np.zeros(3, np.int64), ["x"])
+        crop = protocol_for("places205-linear", self.RUN).data
+        std, mean = (torch.tensor(v).view(3, 1, 1) for v in (crop.std, crop.mean))
+        (tested,) = evaluation_batches(images, crop)
+        (trained,) = TrainingBatches(images, replace(crop, flip=False), batch_size=3, seed=5).epoch(
+            0
+        )
+        for i in range(3):
+            whole = torch.from_numpy(pixels[i]).permute(2, 0, 1) / 255
+            assert torch.allclose(tested.images[i] * std + mean, center_crop(whole, 224), atol=1e-6)
+            found = trained.images[trained.indices.tolist().index(i)] * std + mean
+            row = found[0, 0, :8]
+            top, left = (
+                ((whole[0].unfold(1, 8, 1) - row).abs().amax(dim=2) < 1e-6).nonzero()[0].tolist()
+            )
+            piece = whole[:, top : top + 224, left : left + 224]
+            assert torch.allclose(found, piece, atol=1e-6)
+
+    def test_squares_of_256_pixels_give_the_bits_of_imagenets(self):
+        pixels = np.random.default_rng(1).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
+        images = ArrayImages(pixels, list("abcd"), np.zeros(4, np.int64), ["x"])
+        one, other = (
+            protocol_for(name, self.RUN).data for name in ("places205-linear", "imagenet-linear")
+        )
+        for epoch in range(2):
+            (found,), (expected,) = (
+                TrainingBatches(images, crop, batch_size=4, seed=3).epoch(epoch)
+                for crop in (one, other)
+            )
+            assert torch.equal(found.images, expected.images)
+        (found,), (expected,) = (evaluation_batches(images, crop) for crop in (one, other))
+        assert torch.equal(found.images, expected.images)
+        for mine, its in zip(list_views(one, 5), list_views(other, 5), strict=True):
+            sizes = np.array([[256, 256]])
+            boxes = [view.crops(1).crops(sizes).boxes for view in (mine, its)]
+            assert torch.equal(*boxes)

@@ -99,6 +99,12 @@ def test_a_cache_of_small_images_is_refused(photos, tmp_path) -> None:
     assert cached(photos, str(made), smaller) == made
 
 
+def test_crops_of_a_number_of_pixels_take_no_cache(photos, place) -> None:
+    with pytest.raises(ConfigError, match=r"^--fixed-crop 12 counts the pixels of the images as"):
+        cached(photos, config=CONFIG.with_settings(fixed_crop=12))
+    assert not place.exists()
+
+
 def test_several_processes_do_not_make_it(photos, place) -> None:
     runtime = Runtime("cpu")
     runtime.world_size = 2

@@ -64,7 +64,11 @@ def _small_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_presets_of_alexnet_on_layers_of_another(
-    convnet: Run, name: str, classifier: str, terminal: pytest.CaptureFixture
+    convnet: Run,
+    name: str,
+    classifier: str,
+    terminal: pytest.CaptureFixture,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     result = probed(convnet, f"--preset {name} --layers conv1 conv2")
     assert upright_scores(result) == [
@@ -75,7 +79,12 @@ def test_presets_of_alexnet_on_layers_of_another(
     protocol = result.protocol
     assert (protocol["name"], protocol["seeds"]) == (name, [0])
     assert (protocol["epochs"], protocol["batch_size"]) == (1, 32)
-    assert (protocol["crop_fraction"], protocol["training_images"]) == (0.875, 60)
+    crops = {name: protocol[name] for name in ("crop_fraction", "fixed_crop") if name in protocol}
+    of_places = {"crop_fraction": 0.0, "fixed_crop": 224}
+    assert crops == (of_places if name == "places205-linear" else {"crop_fraction": 0.875})
+    assert protocol["training_images"] == 60
+    said = "60 of 60 images are smaller than the crop of 224 pixels, such as "
+    assert (said in caplog.text) == (name == "places205-linear")
     printed = terminal.readouterr().out
     value = result.score("trained", "conv1", classifier).measures["top1"].mean
     assert f"{100 * value:.1f}" in printed

@@ -418,6 +418,7 @@ class TestProtocol:
             {"flip": False},
             {"crop_fraction": 0.5},
             {"crop_scale": (0.5, 1.0)},
+            {"fixed_crop": 6},
             {"precision": "bf16-mixed"},
         ]:
             assert self.protocol(split, **settings) != own, settings

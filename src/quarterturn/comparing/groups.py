@@ -40,7 +40,7 @@ from quarterturn.runs.records import (
     measures_in,
 )
 
-VIEW = ("eval_crop", "mean", "std")
+VIEW = ("eval_crop", "fixed_crop", "mean", "std")
 """Settings that an untrained backbone's features depend on, beside its name and image size."""
 
 

@@ -16,7 +16,7 @@ from quarterturn.config.bounds import (
 )
 from quarterturn.config.options import COMMON
 from quarterturn.config.shared import ImageFileOptions, SampleOptions
-from quarterturn.config.validation import require
+from quarterturn.config.validation import flag, require
 
 Resampling = Literal["none", "balanced", "effective-number"]
 
@@ -53,6 +53,10 @@ class DataConfig(SampleOptions, ImageFileOptions):
     """In place of random resized crops, a square at a random place in which a pixel of the crop
     covers between these many pixels of the image along a side, as far as the image is large enough;
     resized without antialiasing (Krähenbühl et al. 2016)."""
+    fixed_crop: CountOrZero = 0
+    """In place of random resized crops, and of --eval-crop, a square of this many pixels of the
+    image, however large it is: at a random place, and in the centre in evaluation; 224 at
+    --image-size 224 is a crop without a resize. Smaller images give their largest square."""
     flip: bool = True
     """Mirror half of the crops, left to right."""
     eval_crop: PositiveFraction = 0.875
@@ -77,15 +81,14 @@ class DataConfig(SampleOptions, ImageFileOptions):
         if self.crop_pixels is not None:
             low, high = self.crop_pixels
             require(low <= high, "crop_pixels", self.crop_pixels, "the smaller number first")
-            require(
-                not (self.crop_fraction or self.crop_padding),
-                "crop_pixels",
-                self.crop_pixels,
-                "none with --crop-fraction or --crop-padding: one way to crop",
-            )
-        require(
-            not (self.crop_fraction and self.crop_padding),
-            "crop_fraction",
-            self.crop_fraction,
-            "0 with --crop-padding: one way to crop",
-        )
+        ways = ("crop_padding", "crop_fraction", "crop_pixels", "fixed_crop")
+        given = [way for way in ways if getattr(self, way)]
+        for way in given[1:]:
+            nothing = "none" if way == "crop_pixels" else "0"
+            wish = f"{nothing} with {flag(given[0])}: one way to crop"
+            require(False, way, getattr(self, way), wish)
+
+    @property
+    def centre_crop(self) -> float | str:
+        """What evaluation crops, for the record: the fraction of the short side, or pixels."""
+        return f"{self.fixed_crop} pixels" if self.fixed_crop else self.eval_crop

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crop_plans import CropPlan, centre_crops, random_crops
+from quarterturn.data.crop_plans import CropPlan, evaluation_crops, random_crops
 from quarterturn.data.crops import crop_batch
 from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader
 from quarterturn.data.imageset import ArrayImages, ImageSet
@@ -256,7 +256,7 @@ def evaluation_batches(
         out; where there are several processes it is empty, so that they go in step.
     """
     device = torch.device(device)
-    view = view or partial(centre_crops, fraction=crop.eval_crop)
+    view = view or partial(evaluation_crops, crop=crop)
     slices = batch_slices(len(images), batch_size, smallest=1)[rank::world_size]
     labels = None if images.targets is None else torch.from_numpy(images.targets)
 

@@ -113,6 +113,36 @@ class SquareBoxes:
 
 
 @dataclass(frozen=True)
+class FixedBoxes:
+    """Squares of as many pixels in each image, or as large as an image that is smaller.
+
+    Attributes:
+        side: In pixels of the image.
+        places: As of `SquareBoxes`.
+        are_drawn: As of `SquareBoxes`.
+    """
+
+    side: int
+    places: NDArray[np.float64]
+    are_drawn: bool
+
+    def within(self, sizes: Sizes) -> Boxes:
+        """See `BoxPlan.within`."""
+        side = np.minimum(self.side, sizes.min(axis=1))[:, None]
+        if self.are_drawn:
+            top_left = np.floor((sizes - side + 1) * self.places)
+        else:
+            top_left = np.rint((sizes - side) * self.places)  # as torchvision's CenterCrop
+        return np.concatenate([top_left, side, side], axis=1)
+
+    def box(self, i: int, size: Size) -> Box:
+        """See `BoxPlan.box`."""
+        one = FixedBoxes(self.side, self.places[i : i + 1], self.are_drawn)
+        top, left, height, width = one.within(np.array([size]))[0].tolist()
+        return int(top), int(left), int(height), int(width)
+
+
+@dataclass(frozen=True)
 class ScaledBoxes:
     """Squares in which a pixel of the result covers a random number of pixels of the image.
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from quarterturn.config import DataConfig
 from quarterturn.data.box_plans import (
     BoxPlan,
+    FixedBoxes,
     ResizedBoxes,
     ScaledBoxes,
     Sizes,
@@ -89,9 +90,14 @@ def random_crops(draws: Tensor, epoch: int, *, crop: DataConfig, seed: int) -> C
             limits=crop.crop_pixels,
             flip=crop.flip,
         )
-    if crop.crop_fraction:
+    if crop.fixed_crop or crop.crop_fraction:
         return draw_squares(
-            draws, seed=seed, epoch=epoch, fraction=crop.crop_fraction, flip=crop.flip
+            draws,
+            seed=seed,
+            epoch=epoch,
+            fraction=crop.crop_fraction,
+            pixels=crop.fixed_crop,
+            flip=crop.flip,
         )
     return draw_crops(
         draws,
@@ -157,14 +163,17 @@ def draw_shifts(draws: Tensor, *, seed: int, epoch: int, padding: int, flip: boo
     return CropPlan(boxes, _draw_flips(draws, seed, epoch, flip), shifts.numpy())
 
 
-def draw_squares(draws: Tensor, *, seed: int, epoch: int, fraction: float, flip: bool) -> CropPlan:
-    """Squares at random positions, whose side is a fraction of the image's short side.
+def draw_squares(
+    draws: Tensor, *, seed: int, epoch: int, fraction: float, pixels: int = 0, flip: bool
+) -> CropPlan:
+    """Squares at random positions, whose side is a fraction of the image's short side, or pixels.
 
-    With 224 / 256 this equals torchvision's ``Resize(256)`` and ``RandomCrop(224)``, or only
-    ``RandomCrop(224)`` on images of 256 x 256 pixels. Arguments as for `draw_crops`.
+    With 224 / 256 this equals torchvision's ``Resize(256)`` and ``RandomCrop(224)``; with 224
+    pixels, only ``RandomCrop(224)``. On images of 256 x 256 pixels they are the same. Arguments as
+    for `draw_crops` and `placed_crops`.
     """
     places = _draw_places(draws, seed, epoch, "square-down", "square-right")
-    boxes = SquareBoxes(fraction, places, are_drawn=True)
+    boxes = _squares(fraction, pixels, places, are_drawn=True)
     return CropPlan(boxes, _draw_flips(draws, seed, epoch, flip))
 
 
@@ -190,13 +199,24 @@ def centre_crops(num_images: int, fraction: float) -> CropPlan:
     return placed_crops(num_images, fraction)
 
 
+def evaluation_crops(num_images: int, crop: DataConfig) -> CropPlan:
+    """The centre crops that the configuration has in evaluation."""
+    return placed_crops(num_images, crop.eval_crop, pixels=crop.fixed_crop)
+
+
 def squashed(num_images: int) -> CropPlan:
     """Whole images, squashed to a square; no flips."""
     return CropPlan(WholeBoxes(num_images), np.zeros(num_images, dtype=bool))
 
 
 def placed_crops(
-    num_images: int, fraction: float, down: float = 0.5, right: float = 0.5, *, flip: bool = False
+    num_images: int,
+    fraction: float,
+    down: float = 0.5,
+    right: float = 0.5,
+    *,
+    pixels: int = 0,
+    flip: bool = False,
 ) -> CropPlan:
     """A square at the same relative position in each image.
 
@@ -205,10 +225,20 @@ def placed_crops(
         fraction: Side, as a fraction of the image's short side.
         down: Position between the upper edge (0) and the lower edge (1).
         right: Position between the left edge (0) and the right edge (1).
+        pixels: Side in pixels of the image, in place of the fraction; 0 for the fraction.
         flip: Mirror left to right.
     """
     places = np.broadcast_to(np.array([down, right]), (num_images, 2))
-    return CropPlan(SquareBoxes(fraction, places, are_drawn=False), np.full(num_images, flip))
+    boxes = _squares(fraction, pixels, places, are_drawn=False)
+    return CropPlan(boxes, np.full(num_images, flip))
+
+
+def _squares(
+    fraction: float, pixels: int, places: NDArray[np.float64], *, are_drawn: bool
+) -> BoxPlan:
+    if pixels:
+        return FixedBoxes(pixels, places, are_drawn)
+    return SquareBoxes(fraction, places, are_drawn)
 
 
 def _draw_places(

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crop_plans import centre_crops
+from quarterturn.data.crop_plans import evaluation_crops
 from quarterturn.data.crops import Box, crop_file_image, shrink_for
 from quarterturn.data.image_file import (
     Decoding,
@@ -63,9 +63,9 @@ class EvaluationTransform:
     def __repr__(self) -> str:
         crop = self.crop
         return (
-            f"EvaluationTransform(image_size={crop.image_size}, eval_crop={crop.eval_crop}, "
+            f"EvaluationTransform(image_size={crop.image_size}, eval_crop={crop.centre_crop}, "
             f"mean={crop.mean}, std={crop.std})"
         )
 
     def _box(self, size: Size) -> Box:
-        return centre_crops(1, self.crop.eval_crop).boxes.box(0, size)
+        return evaluation_crops(1, self.crop).boxes.box(0, size)

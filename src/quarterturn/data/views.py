@@ -45,7 +45,14 @@ def list_views(crop: DataConfig, num_crops: int) -> list[View]:
         View(
             place,
             mirrored,
-            partial(placed_crops, fraction=side, down=down, right=right, flip=mirrored),
+            partial(
+                placed_crops,
+                fraction=side,
+                down=down,
+                right=right,
+                pixels=crop.fixed_crop,
+                flip=mirrored,
+            ),
         )
         for place, (side, down, right) in places.items()
         for mirrored in ((False, True) if crop.flip else (False,))

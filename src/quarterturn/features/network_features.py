@@ -118,7 +118,7 @@ class NetworkFeatures(nn.Module):
             # turned in place.
             "files": images.files_fingerprint() if isinstance(images, FileImages) else None,
             "image_size": crop.image_size,
-            "eval_crop": crop.eval_crop,
+            "eval_crop": crop.centre_crop,
             "mean": crop.mean,
             "std": crop.std,
         }

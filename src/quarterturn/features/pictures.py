@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crop_plans import centre_crops
+from quarterturn.data.crop_plans import evaluation_crops
 from quarterturn.data.crops import Box, crop_file_image, shrink_for
 from quarterturn.data.image_file import Size, UnreadableImageError
 from quarterturn.data.imageset import ImageSet
@@ -22,7 +22,7 @@ def thumbnail(images: ImageSet, index: int, crop: DataConfig) -> Image.Image:
     side = min(crop.image_size, THUMBNAIL_SIDE)
 
     def box(size: Size) -> Box:
-        return centre_crops(1, crop.eval_crop).boxes.box(0, size)
+        return evaluation_crops(1, crop).boxes.box(0, size)
 
     try:
         image, size = images.read_sized(index, lambda size: shrink_for(box(size), side))

@@ -210,7 +210,7 @@ def _key(network: RotationHeadNetwork, images: ImageSet, crop: DataConfig, view:
         "images": images.fingerprint(),
         "files": images.files_fingerprint() if isinstance(images, FileImages) else None,
         "image_size": crop.image_size,
-        "eval_crop": crop.eval_crop,
+        "eval_crop": crop.centre_crop,
         "mean": crop.mean,
         "std": crop.std,
         "view": [view.place, view.mirrored],

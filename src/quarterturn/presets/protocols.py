@@ -46,12 +46,14 @@ def imagenet_linear() -> Config:
 def places205_linear() -> Config:
     """The same on the 205 classes of Places205, whose images are 256 x 256 pixels as they are.
 
-    Paper: as `imagenet_linear`. Without a resize: a random crop of 224 pixels of such an image is
-    the square of 224 / 256 of its side.
+    Paper: as `imagenet_linear`, without a resize: a random crop of 224 x 224 pixels of the image
+    as it is, and the centre one in the test. Where the run's images are not of 224 pixels, the crop
+    is resized to them. Images smaller than 224 pixels, which the original's code refuses, are shown
+    by their largest square, enlarged; a warning counts them.
     Command: ``quarterturn probe RUN places205:ROOT --preset places205-linear``.
     Expected: not run here.
     """
-    return imagenet_linear()
+    return imagenet_linear().with_settings(crop_fraction=0.0, fixed_crop=224)
 
 
 def imagenet_nonlinear() -> Config:
@@ -157,6 +159,7 @@ def protocol_for(name: str, run: Config) -> Config:
     recipe, view = PROTOCOLS[name](), run.data
     augment = recipe.method_as(ProbeHeadsOptions).augment
     own_crop = (recipe.data.crop_fraction or 1.0) if augment else view.eval_crop
+    fixed_crop = recipe.data.fixed_crop if augment else view.fixed_crop
     return replace(
         recipe,
         model=run.model,
@@ -164,6 +167,7 @@ def protocol_for(name: str, run: Config) -> Config:
             recipe.data,
             image_size=view.image_size,
             eval_crop=own_crop,
+            fixed_crop=fixed_crop,
             mean=view.mean,
             std=view.std,
             **view.reading,

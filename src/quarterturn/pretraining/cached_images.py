@@ -55,6 +55,11 @@ def data_in_cache(data: str, cache: str, config: Config, runtime: Runtime) -> st
     if isinstance(source.train, ArrayImages):
         logger.warning(f"--cache {cache} has no effect: the images of {data} are in memory")
         return data
+    if config.data.fixed_crop:
+        raise ConfigError(
+            f"--fixed-crop {config.data.fixed_crop} counts the pixels of the images as they are, "
+            f"and --cache {cache} would hold smaller ones: leave one of them out"
+        )
     side = side_needed(config.data)
     origin = CacheOrigin(locate(data), side)
     white = config.data.white

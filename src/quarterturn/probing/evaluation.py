@@ -13,6 +13,7 @@ from torch import nn
 
 from quarterturn.data.class_matching import keep_known_classes, unknown_classes
 from quarterturn.data.labelled import LabelledData
+from quarterturn.data.small_images import smaller_than_crop, warn_small
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
@@ -100,6 +101,7 @@ def evaluate_kept(
         )
         with stage(f"{origin} backbone", total=0.2):
             heads.test_again(task.networks[origin], kept, load, scores)
+    warn_small(split.tests, smaller_than_crop(split.tests, recipe.data), recipe.data)
     return Measured(protocol, scores), split
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from quarterturn.config import DataConfig
 from quarterturn.data.label_sets import require_both
 from quarterturn.data.labelled import LabelledData
+from quarterturn.data.small_images import smaller_than_crop, warn_small
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
@@ -205,4 +206,6 @@ def trained(task: ProbeTask, seeds: Sequence[int], name: str, recipe: Config) ->
         num_trainings = len(seeds) * max(1, len(heads.heads.images_per_class or ()))
         with stage(f"{origin} backbone", total=1.3 * num_trainings):
             scores |= heads.run(network, origin, seeds)
+    tests = task.split.tests
+    warn_small(tests, smaller_than_crop(tests, recipe.data), recipe.data)
     return Measured(protocol, scores, finish=heads.finish, kept=store.folder / of.folder_name)

@@ -67,17 +67,15 @@ def heads_protocol(
     for setting in LATER_SETTINGS:
         if optimizer[setting] == defaults[setting]:
             del optimizer[setting]
-    crops = ("crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip", "eval_crop")
+    crops = ["crop_scale", "crop_ratio", "crop_padding", "crop_fraction", "flip", "eval_crop"]
+    if data.fixed_crop:  # which protocols of early versions do not name either
+        crops.append("fixed_crop")
     return protocol_of(
         name,
         split,
         seeds,
         **settings,
-        **(
-            {crop: getattr(data, crop) for crop in crops}
-            if recipe.method_as(ProbeHeadsOptions).augment
-            else {}
-        ),
+        **({crop: getattr(data, crop) for crop in crops} if heads.augment else {}),
         **optimizer,
         epochs=run.epochs,
         batch_size=run.batch_size,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.small_images import smaller_than_crop, warn_small
 from quarterturn.data.source import Source
 from quarterturn.data.unreadable import warn_changed
 from quarterturn.data.view_batches import ViewBatches
@@ -223,8 +224,10 @@ def train(job: TrainingJob[M]) -> Training[M]:
             with _profiled(job, training):
                 fit(training)
     changed = runtime.gather_objects(set(training.batches.changed))
+    small = runtime.gather_objects(smaller_than_crop(job.images, job.config.data))
     if runtime.is_main:
         warn_changed(job.images, set().union(*changed))
+        warn_small(job.images, set().union(*small), job.config.data)
         names = job.images.names
         job.unreadable.update({names[i]: why for i, why in training.batches.failed.items()})
         job.conclude(training)

@@ -64,7 +64,7 @@ def model_card(
 
 def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
     config, backbone = run.config, network.backbone
-    side, crop = config.data.image_size, config.data.eval_crop
+    side, crop = config.data.image_size, config.data.centre_crop
     whole = run.epochs_done() == config.run.epochs
     epochs = f"{run.epochs_done():.3g}" + ("" if whole else f" of {config.run.epochs}")
     if run.imported is not None and not config.run.epochs:
@@ -81,7 +81,9 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
         "fingerprint of the weights": weights,
         "input": f"RGB, {side} by {side} pixels, values in [0, 1] less the mean "
         f"{_numbers(config.data.mean)}, over the standard deviation {_numbers(config.data.std)}",
-        "crop": f"the centre square of {crop:g} of the short side",
+        "crop": f"the centre square of {crop}"
+        if isinstance(crop, str)
+        else f"the centre square of {crop:g} of the short side",
     }
     if network.decoupled:
         half = backbone.feature_dim // 2

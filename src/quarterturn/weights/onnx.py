@@ -80,7 +80,7 @@ def export_onnx(
         architecture=run.config.model.backbone,
         method=run.config.method.name,
         image_size=str(crop.image_size),
-        eval_crop=json.dumps(crop.eval_crop),
+        eval_crop=json.dumps(crop.centre_crop),
         mean=json.dumps(crop.mean),
         std=json.dumps(crop.std),
         class_names=json.dumps(run.class_names),

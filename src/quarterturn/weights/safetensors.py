@@ -50,7 +50,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "architecture": config.model.backbone,
         "method": config.method.name,
         "image_size": str(config.data.image_size),
-        "eval_crop": json.dumps(config.data.eval_crop),
+        "eval_crop": json.dumps(config.data.centre_crop),
         "mean": json.dumps(config.data.mean),
         "std": json.dumps(config.data.std),
         "split": json.dumps(_split(network)),
