@@ -131,6 +131,16 @@ class TestEpoch:
             )
             assert abs(len(parts[0]) - len(parts[1])) <= 1
 
+    @pytest.mark.parametrize("world_size", [1, 2])
+    def test_are_the_same_however_many_are_drawn_at_once(self, arrays, monkeypatch, world_size):
+        def shown():
+            of_process = batches_of(arrays, rank=world_size - 1, world_size=world_size)
+            return [*of_process.epoch(0), *of_process.epoch(1, first=2)]
+
+        at_once = shown()
+        monkeypatch.setattr("quarterturn.data.batches.BATCHES_DRAWN", 1)
+        assert_same(shown(), at_once)
+
     def test_each_process_keeps_two_images(self):
         images = ArrayImages(noise(0, 19, 8, 8, 3), [str(i) for i in range(19)])
         for rank in range(2):  # the rest of 3 joins: 8 and 11 images

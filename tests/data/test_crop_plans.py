@@ -406,6 +406,24 @@ class TestPlans:
         shifts = torch.zeros(n, 2) if whole.shifts is None else whole.shifts
         assert [plan.shift(i) for i in range(n)] == [tuple(shift) for shift in shifts.tolist()]
 
+    @pytest.mark.parametrize(
+        "settings",
+        [{}, {"crop_fraction": 0.6}, {"crop_padding": 4}, {"crop_pixels": (0.5, 2.0)}, None],
+    )
+    def test_a_part_has_the_crops_of_its_images(self, settings):
+        draws, part = torch.arange(500), slice(100, 260)
+        sizes = noise(3, 500, 2).astype(np.int64) + 40
+
+        def drawn(draws):
+            if settings is None:
+                return crop_plans.squashed(len(draws))
+            crop = DataConfig(image_size=32, **settings)
+            return crop_plans.random_crops(draws, 1, crop=crop, seed=2)
+
+        found = drawn(draws).of(part)
+        assert len(found) == 160
+        assert digest(found.crops(sizes[part])) == digest(drawn(draws[part]).crops(sizes[part]))
+
     @pytest.mark.parametrize("place", [(0.0, 1.0), (0.5, 0.5), (0.25, 0.75)])
     def test_the_place_in_one_image_is_that_in_many(self, place):
         sizes = noise(5, 500, 2).astype(np.int64) + 1

@@ -28,6 +28,9 @@ class BoxPlan(Protocol):
     def box(self, i: int, size: Size) -> Box:
         """The box of image ``i``, which is ``within`` of its size; quicker for one by itself."""
 
+    def of(self, rows: slice) -> BoxPlan:
+        """The boxes of some of the images."""
+
 
 @dataclass(frozen=True)
 class ResizedBoxes:
@@ -82,6 +85,10 @@ class ResizedBoxes:
         box_w = min(width, round(height * self.limits[1]))
         return (height - box_h) // 2, (width - box_w) // 2, box_h, box_w
 
+    def of(self, rows: slice) -> ResizedBoxes:
+        """See `BoxPlan.of`."""
+        return ResizedBoxes(self.areas[rows], self.ratios[rows], self.places[rows], self.limits)
+
 
 @dataclass(frozen=True)
 class SquareBoxes:
@@ -110,6 +117,10 @@ class SquareBoxes:
         down, right = self.places[i].tolist()
         top = math.floor((size[0] - side + self.are_drawn) * down)
         return top, math.floor((size[1] - side + self.are_drawn) * right), side, side
+
+    def of(self, rows: slice) -> SquareBoxes:
+        """See `BoxPlan.of`."""
+        return SquareBoxes(self.fraction, self.places[rows], self.are_drawn)
 
 
 @dataclass(frozen=True)
@@ -168,9 +179,13 @@ class ScaledBoxes:
 
     def box(self, i: int, size: Size) -> Box:
         """See `BoxPlan.box`."""
-        one = ScaledBoxes(self.side, self.limits, self.scales[i : i + 1], self.places[i : i + 1])
+        one = self.of(slice(i, i + 1))
         top, left, height, width = one.within(np.array([size]))[0].tolist()
         return top, left, height, width
+
+    def of(self, rows: slice) -> ScaledBoxes:
+        """See `BoxPlan.of`."""
+        return ScaledBoxes(self.side, self.limits, self.scales[rows], self.places[rows])
 
 
 @dataclass(frozen=True)
@@ -190,3 +205,7 @@ class WholeBoxes:
     def box(self, i: int, size: Size) -> Box:
         """See `BoxPlan.box`."""
         return 0, 0, *size
+
+    def of(self, rows: slice) -> WholeBoxes:
+        """See `BoxPlan.of`."""
+        return WholeBoxes(len(range(self.num_images)[rows]))

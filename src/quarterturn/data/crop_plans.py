@@ -52,6 +52,11 @@ class CropPlan:
     def __len__(self) -> int:
         return len(self.flips)
 
+    def of(self, rows: slice) -> CropPlan:
+        """The crops of some of the images."""
+        shifts = None if self.shifts is None else self.shifts[rows]
+        return CropPlan(self.boxes.of(rows), self.flips[rows], shifts, self.antialias)
+
     def shift(self, i: int) -> tuple[int, int]:
         """Shift (down, right) of image ``i``."""
         if self.shifts is None:

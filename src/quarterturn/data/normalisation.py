@@ -37,7 +37,8 @@ class Normalise:
         else:
             normalised = torch.empty(crops.shape, device=crops.device)
         # In groups that the processor's cache holds: twice as fast as the whole batch.
-        size = max(1, CACHED // crops[0].numel()) if is_on_cpu and len(crops) else len(crops)
+        image_bytes = 4 * crops[0].numel() if len(crops) else 1
+        size = max(1, CACHED // image_bytes) if is_on_cpu else len(crops)
         for part, into in zip(crops.split(size), normalised.split(size), strict=True):
             # Converted first: arithmetic on two types at once is not vectorised.
             into.copy_(part).sub_(self.mean).div_(self.std)

@@ -76,14 +76,18 @@ class ViewBatches(TrainingBatches):
     def _plans(self, epoch: int, first: int) -> Iterator[BatchPlan]:
         order = epoch_order(len(self.images), self.seed, epoch)
         sides = [self.crop.image_size, self.law.small_side][: len(self.law.counts)]
-        for s in self.slices[first:]:
-            draws = order[s][self.rank :: self.world_size]
+        for draws, parts in self._draws(order, first):
             keys = self.law.keys(draws, self.seed).split(self.law.counts, dim=1)
-            views = tuple(
-                ViewPlan(side, self._crops(of_size, epoch), of_size.shape[1])
+            drawn = [
+                (side, self._crops(of_size, epoch), of_size.shape[1])
                 for side, of_size in zip(sides, keys, strict=True)
-            )
-            yield BatchPlan(draws.numpy(), views)
+            ]
+            for part in parts:
+                views = tuple(
+                    ViewPlan(side, crops.of(slice(part.start * count, part.stop * count)), count)
+                    for side, crops, count in drawn
+                )
+                yield BatchPlan(draws[part].numpy(), views)
 
     def _crops(self, keys: Tensor, epoch: int) -> CropPlan:
         return random_crops(keys.flatten(), epoch, crop=self.crop, seed=self.seed)
