@@ -408,7 +408,14 @@ class TestPlans:
 
     @pytest.mark.parametrize(
         "settings",
-        [{}, {"crop_fraction": 0.6}, {"crop_padding": 4}, {"crop_pixels": (0.5, 2.0)}, None],
+        [
+            {},
+            {"crop_fraction": 0.6},
+            {"crop_padding": 4},
+            {"crop_pixels": (0.5, 2.0)},
+            {"fixed_crop": 20},
+            None,
+        ],
     )
     def test_a_part_has_the_crops_of_its_images(self, settings):
         draws, part = torch.arange(500), slice(100, 260)

@@ -148,9 +148,13 @@ class FixedBoxes:
 
     def box(self, i: int, size: Size) -> Box:
         """See `BoxPlan.box`."""
-        one = FixedBoxes(self.side, self.places[i : i + 1], self.are_drawn)
+        one = self.of(slice(i, i + 1))
         top, left, height, width = one.within(np.array([size]))[0].tolist()
         return int(top), int(left), int(height), int(width)
+
+    def of(self, rows: slice) -> FixedBoxes:
+        """See `BoxPlan.of`."""
+        return FixedBoxes(self.side, self.places[rows], self.are_drawn)
 
 
 @dataclass(frozen=True)
