@@ -130,7 +130,12 @@ def test_other_commands_read_the_run(run: Run) -> None:
 
 def test_it_starts_from_the_backbone_of_a_run(digits_run: Run, tmp_path: Path) -> None:
     (made,) = finetune(
-        "digits", start=digits_run.path, out=tmp_path / "run", trained="none", **FAST
+        "digits",
+        start=digits_run.path,
+        out=tmp_path / "run",
+        trained="none",
+        solver="steps",
+        **FAST,
     )
     assert made.start == str(digits_run.path.resolve())
     trained, begun = (r.load_network().backbone.state_dict() for r in (made, digits_run))

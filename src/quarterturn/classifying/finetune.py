@@ -9,6 +9,7 @@ from typing import Any
 
 from quarterturn.classifying.options import FinetuneOptions
 from quarterturn.classifying.results import summarise_seeds, write_image_list
+from quarterturn.classifying.solved_classifier import is_solved, with_solver
 from quarterturn.classifying.training import REPORT_SHARE, ClassifierTraining
 from quarterturn.config.options import take_options_and_settings
 from quarterturn.config.validation import flag
@@ -99,7 +100,9 @@ def finetune(
     try:
         index = None if pretrained is None else pretrained.index
         split = _open(data, config, runtime, index)
-        config = _with_loss_for(split, config, data)
+        config = _solved_or_trained(
+            _with_loss_for(split, config, data), split, own, epochs_given="epochs" in settings
+        )
         path = own.out or next_directory(f"{split.source.name}-finetune")
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         runs: list[Run] = []
@@ -261,6 +264,21 @@ def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
                 f"{data} has several per image: leave it out"
             )
     return config.with_settings(loss="sigmoid")
+
+
+def _solved_or_trained(
+    config: Config, split: LabelledData, own: FinetuneOptions, *, epochs_given: bool
+) -> Config:
+    """The configuration with what ``--solver`` comes to; says what that makes of ``--epochs``."""
+    seeds = range(config.run.seed, config.run.seed + own.seeds)
+    counts = [_examples(split, config.with_settings(seed=seed)).class_counts for seed in seeds]
+    found = with_solver(config, counts, has_start=own.start is not None)
+    if is_solved(found) and epochs_given and config.run.epochs:
+        logger.warning(
+            f"--epochs {config.run.epochs} has no effect: the classifier is solved exactly, in no "
+            "epochs; --solver steps trains it"
+        )
+    return found
 
 
 def _examples(split: LabelledData, config: Config) -> TrainTestSplit:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.classifying.cautions import near_chance
 from quarterturn.classifying.evaluation import Classified, classify
 from quarterturn.classifying.options import PredictOptions
 from quarterturn.config.options import take_options
@@ -21,9 +24,12 @@ from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.runs import Run
+from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.start import warn_unfinished
+
+logger = logging.getLogger(__name__)
 
 PRESENT_FROM = 0.5
 """Probability from which an image has a label, where it may have several."""
@@ -102,6 +108,7 @@ def predict(
     num_columns = min(options.top_k, len(opened.class_names))
     _write(out, rows, num_columns, several_labels=network.several_labels)
     warn_unfinished(opened)
+    _warn_of_guessing(opened)
     log_unreadable(unreadable)
     log_closing(
         f"{len(rows):,} images, {len(opened.class_names)} classes",
@@ -113,6 +120,13 @@ def predict(
         ],
     )
     return out
+
+
+def _warn_of_guessing(run: Run) -> None:
+    """Warn where the classifier's own test could not tell it from guessing."""
+    with suppress(FileNotFoundError):
+        if words := near_chance(read_classifier_result(run.path).figures):
+            logger.warning(f"{run.path}: {words}")
 
 
 def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:

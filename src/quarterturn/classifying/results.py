@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from quarterturn.classifying.cautions import near_chance
 from quarterturn.classifying.evaluation import classifier_metrics, classify
 from quarterturn.data.crop_plans import random_crops
 from quarterturn.data.train_test_split import TrainTestSplit
@@ -36,10 +38,10 @@ from quarterturn.runs.records import (
     BestEpochs,
     ClassifierResult,
     SeedsSummary,
+    Solution,
     Statistic,
     statistic,
 )
-from quarterturn.runs.without_effect import options_without_effect
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,9 @@ def conclude(
     figures: dict[str, Any],
     failed: dict[str, str],
     learned: dict[str, int | None],
+    *,
+    warnings: Sequence[str] = (),
+    solution: Solution | None = None,
 ) -> None:
     """Write what a finished run holds beside its checkpoint, and say where it is.
 
@@ -101,7 +106,11 @@ def conclude(
         failed: Images that could not be decoded, with the reason.
         learned: What the run that it began with had learned of the test images, by
             `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
+        warnings: What was warned of before the training.
+        solution: How the classifier was solved; None where it was trained.
     """
+    guessing = near_chance(figures)
+    warnings = [*warnings, *([guessing] if guessing else [])]
     settings = run.config.method_as(ClassifierOptions)
     best_epoch = None
     evaluated = run.read_metrics("evaluation")
@@ -122,6 +131,8 @@ def conclude(
             examples.split, run.config.run.seed, many=settings.many, few=settings.few
         ),
         best_epoch=best_epoch,
+        solution=solution,
+        warnings=tuple(warnings),
         **learned,
     )
     write_image_list(run, examples, failed)
@@ -129,7 +140,7 @@ def conclude(
     write_facts(
         run,
         data=[*examples.split.source.summary(), examples.words()],
-        warnings=options_without_effect(run.config),
+        warnings=warnings,
     )
     with never_fatal("the pictures of the page", run):
         save_gallery(run, run.load_network(), examples.test)
@@ -137,6 +148,8 @@ def conclude(
     refresh_report(run)
     for table in tables:
         show(table)
+    if guessing:
+        logger.warning(guessing)
     unreadable = examples.split.source.unreadable | failed
     log_unreadable(unreadable, run.path / "items.csv")
 

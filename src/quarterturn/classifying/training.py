@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,20 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quarterturn.classifying.cautions import too_few_steps
 from quarterturn.classifying.results import conclude, tested
+from quarterturn.classifying.solved_classifier import is_solved, solve
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError
 from quarterturn.methods.build import build_method
-from quarterturn.methods.classifier import ALEXNET_LINEAR, Classification
+from quarterturn.methods.classifier import (
+    ALEXNET_LINEAR,
+    Classification,
+    ClassifierNetwork,
+)
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.pages.classifier_tables import brief_words, measures_of, overlap_words
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
+from quarterturn.runs.records import Solution
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.backbone_weights import weights_for
@@ -46,12 +54,14 @@ class ClassifierTraining(TrainingJob[Classification]):
         trained_on: What the run that it starts from had trained on of the test images, by
             `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
         last: The figures of the last epoch, once it is tested.
+        solutions: The one by which the classifier was solved, where it is not trained.
     """
 
     run: Run
     examples: TrainTestSplit
     trained_on: dict[str, int | None] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
+    solutions: list[Solution] = field(default_factory=list)
 
     estimates_memory = True
 
@@ -73,14 +83,16 @@ class ClassifierTraining(TrainingJob[Classification]):
         )
 
     def build_method(self) -> Classification:
-        """A classifier on a new backbone, or on that of the run it starts from."""
+        """A classifier on a new backbone, or on that of the run it starts from; solved or not."""
         counts = torch.from_numpy(self.examples.class_counts)
         method = build_method(
             self.config, len(self.images), class_counts=counts, device=self.runtime.device
         )
         assert isinstance(method, Classification)
+        # Without results, a run that was interrupted is solved again, to the same.
+        has_to_solve = is_solved(self.config) and not self._has_result
         start = self.run.open_start()
-        if start is not None and not self.run.checkpoint.exists():
+        if start is not None and (has_to_solve or not self.run.checkpoint.exists()):
             pretrained = start.load_network().backbone
             weights = weights_for(pretrained, self.config.model.backbone, self._sample())
             backbone = method.network.backbone
@@ -88,7 +100,22 @@ class ClassifierTraining(TrainingJob[Classification]):
                 own = backbone.state_dict().items()
                 weights |= {name: w for name, w in own if name.startswith(ALEXNET_LINEAR)}
             backbone.load_state_dict(weights)
+        if has_to_solve:
+            self._solve(method)
         return method
+
+    def _solve(self, method: Classification) -> None:
+        """Solve the classifier, and keep what it was solved by."""
+        assert isinstance(method.network, ClassifierNetwork)
+        failed: dict[int, str] = {}
+        solution = solve(
+            method.network, self.images, self.config, device=self.runtime.device, failed=failed
+        )
+        self.solutions.append(solution)
+        self.unreadable.update({self.images.names[i]: why for i, why in failed.items()})
+        if self.source is not None:
+            limit = self.config.data.max_bad_fraction
+            self.source.check_failures(self.unreadable, len(self.images), limit)
 
     def _sample(self) -> Tensor | None:
         """The first training images, where weights are scaled by them."""
@@ -123,6 +150,14 @@ class ClassifierTraining(TrainingJob[Classification]):
         return True
 
     @property
+    def _has_result(self) -> bool:
+        """Whether an earlier call wrote results that are whole."""
+        with suppress(CheckpointError, FileNotFoundError):
+            read_classifier_result(self.run.path)
+            return True
+        return False
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The run's."""
         return self.run.class_names
@@ -138,7 +173,10 @@ class ClassifierTraining(TrainingJob[Classification]):
             index = self.run.index_of_start or self.run.index
             found = count_trained_on(start, self.examples.test, str(self.run.data), index=index)
             self.trained_on.update(found)
-        _introduce(self.run, self.examples, self.runtime, training)
+        words = self._words_on_training(training)
+        _introduce(self.run, self.examples, self.runtime, training, words)
+        for warning in self._warnings(training):
+            logger.warning(warning)
         if words := overlap_words(*self.trained_on.values()) if self.trained_on else "":
             logger.info(words)
 
@@ -165,14 +203,45 @@ class ClassifierTraining(TrainingJob[Classification]):
         # A run of no epochs, or one that was interrupted right at its end, was not tested above.
         with stage("report", weight=REPORT_SHARE):
             figures = self.last or self._test(training)
-            conclude(self.run, self.examples, figures, self.unreadable, self.trained_on)
+            conclude(
+                self.run,
+                self.examples,
+                figures,
+                self.unreadable,
+                self.trained_on,
+                warnings=self._warnings(training),
+                solution=self.solutions[-1] if self.solutions else None,
+            )
+
+    def _words_on_training(self, training: Training[Classification]) -> str:
+        if self.solutions:
+            solution = self.solutions[-1]
+            return (
+                "the classifier is solved exactly, not trained: logistic regression on the frozen "
+                f"features of {solution.images:,} images, C {solution.strength:g} chosen among "
+                "them (--solver steps trains it)"
+            )
+        return f"{self.config.run.epochs} epochs of {training.batches.steps_per_epoch} steps"
+
+    def _warnings(self, training: Training[Classification]) -> list[str]:
+        """What is known before the training, of its settings and its length."""
+        short = too_few_steps(
+            self.config.run.epochs,
+            training.batches.steps_per_epoch,
+            is_frozen=self.config.model.trained == "none",
+        )
+        return [*options_without_effect(self.config), *([short] if short else [])]
 
     def _test(self, training: Training[Classification]) -> dict[str, Any]:
         return tested(training.method, self.examples, self.config, self.runtime, self.unreadable)
 
 
 def _introduce(
-    run: Run, examples: TrainTestSplit, runtime: Runtime, training: Training[Classification]
+    run: Run,
+    examples: TrainTestSplit,
+    runtime: Runtime,
+    training: Training[Classification],
+    training_words: str,
 ) -> None:
     """Say what is about to happen."""
     config, settings = run.config, run.config.method_as(ClassifierOptions)
@@ -183,9 +252,6 @@ def _introduce(
     logger.info(
         f"{examples.words()}\n"
         f"{settings.loss}, {rules}; {config.model.backbone} {begun} at {config.data.image_size} "
-        f"px, {parameters / 1e6:.2f} million parameters to train\n"
-        f"{config.run.epochs} epochs of {training.batches.steps_per_epoch} steps, on "
-        f"{runtime.device} in {runtime.precision}; run directory {run.path}"
+        f"px, {parameters:,} parameters to learn\n"
+        f"{training_words}, on {runtime.device} in {runtime.precision}; run directory {run.path}"
     )
-    for warning in options_without_effect(config):
-        logger.warning(warning)

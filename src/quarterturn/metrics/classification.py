@@ -111,6 +111,18 @@ def confusion_matrix(predictions: Integers, targets: Integers, num_classes: int)
     return pairs.reshape(num_classes, num_classes)
 
 
+def guessing_accuracy(confusion: Integers) -> float:
+    """Accuracy of drawing predictions blindly, each class as often as it was predicted.
+
+    It is the expected agreement of Cohen's kappa (Cohen, 1960): the share of the largest class for
+    a classifier that always predicts that one, 1/C where classes are equally frequent.
+
+    Args:
+        confusion: (C, C) counts of examples, by `confusion_matrix`.
+    """
+    return float(confusion.sum(axis=0) @ confusion.sum(axis=1) / confusion.sum() ** 2)
+
+
 def mean_and_spread(values: Sequence[float | None]) -> dict[str, float | None]:
     """Mean and standard deviation (divided by n - 1) of repeated measurements.
 

@@ -54,7 +54,8 @@ def _percent(value: float | None) -> str:
 def figures_table(result: ClassifierResult) -> Table:
     """The last epoch, and the best one where an older protocol asks for it."""
     figures = result.figures
-    rows: list[list[Cell]] = [[f"last epoch ({result.epoch})", *_cells(figures)]]
+    tested = f"last epoch ({result.epoch})" if result.solution is None else "solved"
+    rows: list[list[Cell]] = [[tested, *_cells(figures)]]
     note = _rule(result, [figures["n"]])
     by_class = figures["per_class"]
     if untested := [name for name, accuracy in by_class.items() if accuracy is None]:

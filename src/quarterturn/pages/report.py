@@ -16,7 +16,7 @@ from quarterturn.pages.figures import save_figure
 from quarterturn.pages.glossary import glossary
 from quarterturn.pages.images_section import SUMMARY, images_section
 from quarterturn.pages.page import Page, write_page
-from quarterturn.pages.results_section import results_section
+from quarterturn.pages.results_section import results_section, solved_words
 from quarterturn.pages.training_section import training_section
 from quarterturn.progress import duration
 from quarterturn.runs import Run
@@ -136,6 +136,9 @@ def _summary(run: Run, train: Sequence[dict[str, Any]]) -> list[str]:
             f"{side} pixels) were trained to predict by which quarter turn an image is turned, "
             "each on a part of the images, and then asked about the others.",
         ]
+    if (solved := solved_words(run)) is not None:
+        start = run.began_with or "random weights"
+        return [f"A {backbone} with {start}, on crops of {side} by {side} pixels.", solved]
     if not train and not run.untrained:
         start = run.began_with or "the weights of its file"
         return [f"A {backbone} with {start}: no epoch was trained here."]

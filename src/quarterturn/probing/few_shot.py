@@ -157,18 +157,17 @@ def few_shot_classifier(
     """Multinomial logistic regression on standardised features, C chosen among the labelled images.
 
     C is the one with the best accuracy on images held out of the m (the strongest penalty of
-    equals): each fifth of every class in turn, or as many parts as a class has images; of many
-    images only the first fifth. The classifier then learns from all m. One image of each class
-    cannot be parted, and C stays 1.
+    equals): each fifth of every class in turn, or as many parts as the largest class has images; of
+    many images of each class only the first fifth. The classifier then learns from all m. One image
+    of each class cannot be parted, and C stays 1.
 
     Args:
-        train: (m, D) features, of each class equally many.
-        labels: (m,) classes.
+        train: (m, D) features.
+        labels: (m,) classes, of which at least two occur.
 
     Returns:
         The classifier, and its C.
     """
-    shots = int(np.bincount(labels).max())
     scaler = StandardScaler().fit(train)
     # A penalised classifier is a sum of its examples, so with m < D all happens in the m dimensions
     # that they span. In a basis of these it is the same classifier, fitted in less time.
@@ -179,14 +178,26 @@ def few_shot_classifier(
         warnings.simplefilter("ignore", ConvergenceWarning)  # the bound is part of the protocol
         # One image of each class looks to scikit-learn as if the classes were numbers to fit.
         warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        if shots == 1:
-            regression.fit(reduced, labels)
-        else:
-            folds = [*StratifiedKFold(min(shots, FOLDS)).split(reduced, labels)]
-            if shots >= ONE_FOLD_FROM:
-                folds = folds[:1]
+        # A class of fewer images than folds is held out in some of them.
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        if folds := _folds(reduced, labels):
             search: Any = GridSearchCV(regression, {"C": STRENGTHS}, cv=folds)
             regression = search.fit(reduced, labels).best_estimator_
+        else:
+            regression.fit(reduced, labels)
     regression.coef_ = regression.coef_ @ basis.T
     regression.n_features_in_ = len(basis)
     return make_pipeline(scaler, regression), float(regression.C)
+
+
+def _folds(
+    train: NDArray[np.float32], labels: NDArray[np.int64]
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Rows to learn from and rows held out, by which C is chosen; none where none can be spared."""
+    counts = np.unique(labels, return_counts=True)[1]
+    if counts.max() == 1:
+        return []
+    folds = [*StratifiedKFold(min(int(counts.max()), FOLDS)).split(train, labels)]
+    if counts.min() >= ONE_FOLD_FROM:
+        folds = folds[:1]
+    return [fold for fold in folds if all(len(np.unique(labels[rows])) > 1 for rows in fold)]

@@ -193,6 +193,20 @@ class BestEpoch:
 
 
 @dataclass(frozen=True)
+class Solution:
+    """A classifier that was solved exactly, rather than trained.
+
+    Attributes:
+        strength: C of the logistic regression, chosen among the training images; the inverse of the
+            penalty's strength.
+        images: Training images that could be read.
+    """
+
+    strength: float
+    images: int
+
+
+@dataclass(frozen=True)
 class ClassifierResult:
     """A classifier's test, as it is stored in ``RUN/results.json``.
 
@@ -209,6 +223,8 @@ class ClassifierResult:
         test_images_learned_from: Test images that the run that the training started from has been
             trained on; None if not known, 0 from scratch.
         test_images_learned_with_labels: Those of them whose label was read; None if not known.
+        solution: How the classifier was solved; None where it was trained.
+        warnings: Why its figures are not to be trusted, a sentence each.
     """
 
     epoch: int
@@ -221,6 +237,8 @@ class ClassifierResult:
     best_epoch: BestEpoch | None = None
     test_images_learned_from: int | None = 0
     test_images_learned_with_labels: int | None = 0
+    solution: Solution | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> list[str]:

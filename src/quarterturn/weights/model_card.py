@@ -69,6 +69,8 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
     epochs = f"{run.epochs_done():.3g}" + ("" if whole else f" of {config.run.epochs}")
     if run.imported is not None and not config.run.epochs:
         epochs = "not known"
+    if getattr(config.method, "solver", "") == "exact":
+        epochs = "none: the classifier was solved exactly, on frozen features"
     facts = {
         "network": f"{config.model.backbone}, {backbone.feature_dim} features; layers "
         + ", ".join(backbone.layers),
