@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from quarterturn.collection.explore import Explored, explore
+from quarterturn.features import shared_pass
 from quarterturn.runs import Run
 
 COPIES = {
@@ -57,3 +59,17 @@ def explored(digits_run: Run, treasure: Path, tmp_path_factory: pytest.TempPathF
     """What `explore` writes of it, by a network that was trained for a moment on digits."""
     out = tmp_path_factory.mktemp("explored")
     return explore(digits_run.path, data=treasure, out=out, overwrite=True, workers=0)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled with the number of images of each pass that features are extracted by."""
+    sizes: list[int] = []
+    original = shared_pass.evaluation_batches
+
+    def spy(images: Any, *words: Any, **options: Any) -> Any:
+        sizes.append(len(images))
+        return original(images, *words, **options)
+
+    monkeypatch.setattr(shared_pass, "evaluation_batches", spy)
+    return sizes

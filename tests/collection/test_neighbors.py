@@ -14,7 +14,6 @@ from quarterturn import ConfigError, DataError, embed
 from quarterturn.cli import main
 from quarterturn.collection.neighbors import neighbors
 from quarterturn.data.sources import open_source
-from quarterturn.features import shared_pass
 from quarterturn.runs import Run
 from tests.data.pictures import oriented, stored, truncate
 
@@ -31,20 +30,6 @@ def oracle(run: Run, out: Path, name: str, **options: str) -> list[tuple[float, 
     every = found["names"].tolist()
     cosines = values @ values[every.index(name)]
     return [(cosines[i], every[i]) for i in np.argsort(-cosines) if every[i] != name]
-
-
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Filled with the number of images of each pass that features are extracted by."""
-    sizes: list[int] = []
-    original = shared_pass.evaluation_batches
-
-    def spy(images: Any, *words: Any, **options: Any) -> Any:
-        sizes.append(len(images))
-        return original(images, *words, **options)
-
-    monkeypatch.setattr(shared_pass, "evaluation_batches", spy)
-    return sizes
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,28 @@ def classify(
     return Classified(probabilities(mean), first.indices, first.labels, probabilities(first.values))
 
 
+@torch.no_grad()
+def head_probabilities(
+    network: ClassifierNetwork,
+    features: NDArray[np.float32],
+    device: torch.device | str = "cpu",
+    rows_at_once: int = 256,
+) -> NDArray[np.float32]:
+    """(n, C) probabilities of the classes, from (n, D) features of the backbone's last layer.
+
+    Args:
+        network: Backbone and classifier, in eval mode.
+        features: May be memory-mapped; a part is in memory at a time.
+        device: Where the network is.
+        rows_at_once: As in a pass over the images, so that the probabilities are those of one.
+    """
+    parts = [torch.empty(0, len(network.log_priors))]
+    for first in range(0, len(features), rows_at_once):
+        rows = torch.from_numpy(features[first : first + rows_at_once]).to(device)
+        parts.append(network.probabilities(network.classifier(rows).float().cpu()))
+    return torch.cat(parts).numpy()
+
+
 def classifier_metrics(
     classified: Classified,
     class_names: list[str],

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.classifying.cautions import near_chance
-from quarterturn.classifying.evaluation import Classified, classify
+from quarterturn.classifying.evaluation import Classified, head_probabilities
 from quarterturn.classifying.options import PredictOptions
 from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
@@ -20,6 +20,9 @@ from quarterturn.data.label_sets import words_of
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
+from quarterturn.features.cached_extraction import cached_features
+from quarterturn.features.network_features import choose_part
+from quarterturn.features.run_cache import run_cache
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import write_csv
 from quarterturn.methods.classifier import ClassifierNetwork
@@ -86,12 +89,24 @@ def predict(
     )
     source.log_summary(uses_all=True)
 
-    def find(images: ImageSet, failed: dict[int, str]) -> Classified:
-        return classify(
-            network, images, crop, device=runtime.device, workers=options.num_workers, failed=failed
-        )
+    model, part = choose_part(network, layer=network.backbone.layers[-1])
+    with run_cache(opened) as cache:
 
-    by_split, unreadable = run_on_all_splits("predict", source, find, crop.max_bad_fraction)
+        def find(images: ImageSet, failed: dict[int, str]) -> Classified:
+            features = cached_features(
+                images,
+                crop,
+                model,
+                cache,
+                device=runtime.device,
+                workers=options.num_workers,
+                failed=failed,
+            )[part]
+            return Classified(
+                head_probabilities(network, features.values, runtime.device), features.indices, None
+            )
+
+        by_split, unreadable = run_on_all_splits("predict", source, find, crop.max_bad_fraction)
     rows: list[list[object]] = []
     for split, found in by_split.items():
         names = [source.all_splits[split].names[i] for i in found.indices]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from quarterturn.collection.options import EmbedOptions
 from quarterturn.config.options import take_options
@@ -16,8 +15,10 @@ from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import renumbered, words_of
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
-from quarterturn.features.extraction import Features, extract
+from quarterturn.features.cached_extraction import cached_features
+from quarterturn.features.extraction import NO_FEATURES, Features
 from quarterturn.features.network_features import choose_part
+from quarterturn.features.run_cache import run_cache
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.files import atomic_write, write_csv
 from quarterturn.runs import Run
@@ -87,31 +88,30 @@ def _embed(
     run: Run, data: str, options: EmbedOptions, runtime: Runtime
 ) -> tuple[Embeddings | None, dict[str, str]]:
     """The features, which only the main process is given, and what could not be read."""
-    network = run.load_network().to(runtime.device)
-    features, part = choose_part(network, options.half, options.layer)
-
-    def model(images: Tensor) -> Tensor:
-        return features(images)[part]
-
+    model, part = choose_part(run.load_network().to(runtime.device), options.half, options.layer)
     reading = options.reading_as(run.config.data)
     crop = replace(run.config.data, **reading)
     source = open_source(data, index=run.index, min_images=1, **reading)
     source.log_summary(uses_all=True)
 
-    def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
-        return extract(
-            images,
-            crop,
-            model,
-            device=runtime.device,
-            workers=options.num_workers,
-            failed=failed,
-            runtime=runtime,
-        )
+    with run_cache(run, is_main=runtime.is_main) as cache:
 
-    by_split, unreadable = run_on_all_splits(
-        "embed", source, extract_split, crop.max_bad_fraction, is_main=runtime.is_main
-    )
+        def extract_split(images: ImageSet, failed: dict[int, str]) -> Features:
+            found = cached_features(
+                images,
+                crop,
+                model,
+                cache,
+                device=runtime.device,
+                workers=options.num_workers,
+                failed=failed,
+                runtime=runtime,
+            )
+            return found.get(part, NO_FEATURES)
+
+        by_split, unreadable = run_on_all_splits(
+            "embed", source, extract_split, crop.max_bad_fraction, is_main=runtime.is_main
+        )
     if not runtime.is_main:
         return None, {}
     return _join_splits(by_split, source.all_splits, options.layer or part), unreadable

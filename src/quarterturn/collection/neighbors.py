@@ -16,7 +16,6 @@ from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
-from quarterturn.data.source import Source
 from quarterturn.data.sources import open_source
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.engine.runtime import Runtime
@@ -26,6 +25,7 @@ from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.nearest_neighbors import nearest_in_splits
 from quarterturn.features.network_features import NetworkFeatures, choose_part
 from quarterturn.features.pictures import thumbnail
+from quarterturn.features.run_cache import FOLDER
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.tables import show
 from quarterturn.progress import stage
@@ -76,17 +76,23 @@ def neighbors(
     query = find_image(source, str(image))
     runtime = Runtime(options.device, "32-true")
     model, part = choose_part(opened.load_network().to(runtime.device), options.half, options.layer)
-    cache = FeatureCache(opened.path / "features")
-    gallery = {}
+    cache = FeatureCache(opened.path / FOLDER)
+    gallery, unreadable = {}, dict(source.unreadable)
     with stage("neighbors", total=source.num_indexed):
         for split, images in source.splits.items():
-            by_part = cached_features(
-                images, crop, model, cache, device=runtime.device, workers=options.num_workers
-            )
-            gallery[split] = by_part[part]
+            failed: dict[int, str] = {}
+            gallery[split] = cached_features(
+                images,
+                crop,
+                model,
+                cache,
+                device=runtime.device,
+                workers=options.num_workers,
+                failed=failed,
+            )[part]
+            unreadable |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
         values = _features_of(query, gallery, crop, model, part, runtime)
         nearest = nearest_in_splits(gallery, values, options.k, excluded=query.places)
-    unreadable = _unreadable(source, gallery)
     searched = sum(len(features.indices) for features in gallery.values())
     check_unreadable(unreadable, searched, crop.max_bad_fraction)
     result = {
@@ -130,16 +136,6 @@ def neighbors(
         ],
     )
     return result
-
-
-def _unreadable(source: Source, gallery: dict[str, Features]) -> dict[str, str]:
-    """The files that are in no gallery, with the reason."""
-    undecoded = {
-        source.file_of(split, images.names[index]): "could not be decoded"
-        for split, images in source.splits.items()
-        for index in np.setdiff1d(np.arange(len(images)), gallery[split].indices).tolist()
-    }
-    return source.unreadable | undecoded
 
 
 def _features_of(

@@ -43,10 +43,11 @@ class FeatureCache:
 
     Args:
         folder: The folder; made with the first entry.
+        keeps: Whether entries are added; otherwise what is missing is computed and forgotten.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, keeps: bool = True) -> None:
+        self.folder, self.keeps = folder, keeps
         self._whole: set[str] = set()
 
     @staticmethod
@@ -78,6 +79,8 @@ class FeatureCache:
                     f"the features kept in {folder} are damaged ({reason}), so they are computed "
                     "again"
                 )
+                if not self.keeps:
+                    return False
                 shutil.rmtree(folder)
         return folder.is_dir()
 

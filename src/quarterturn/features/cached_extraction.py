@@ -26,10 +26,7 @@ def is_complete(images: ImageSet, cache: FeatureCache, key: str) -> bool:
     Images that it lacks are tried again: a file may have been unreadable only for a while, such as
     on a disk that was not mounted.
     """
-    if not cache.has(key):
-        return False
-    missing = np.setdiff1d(np.arange(len(images)), cache.read(key)[0])
-    return not any(_is_readable(images, index) for index in missing.tolist())
+    return _left_out(images, cache, key) is not None
 
 
 def cached_features(
@@ -43,6 +40,7 @@ def cached_features(
     device: torch.device | str = "cpu",
     workers: int = 0,
     batch_size: int = 256,
+    failed: dict[int, str] | None = None,
     runtime: Runtime | None = None,
 ) -> dict[str, Features]:
     """`extract_parts` of a network, computing only the layers that are not in the cache.
@@ -60,33 +58,34 @@ def cached_features(
         device: The network's device.
         workers: Processes that decode files.
         batch_size: Images per batch.
+        failed: Filled with the images that cannot be decoded, also where the cache lacks them.
         runtime: Processes that share the pass, all of which call this; None for one. Only the main
             one needs the cache.
 
     Returns:
-        Part to features, memory-mapped, in the order of the backbone's layers; nothing to all but
-        the main process.
+        Part to features, memory-mapped where the cache has them, in the order of the backbone's
+        layers; nothing to all but the main process.
 
     Raises:
-        DataError: Too many images, or all of them, could not be decoded.
+        DataError: No image could be decoded; or, without ``failed``, too many could not.
     """
     is_main = runtime is None or runtime.is_main
     keys = {
         layer: model.cache_key(layer, images, crop, turns, squashed=squashed)
         for layer in model.layers
     }
-    missing = tuple(
-        layer for layer in model.layers if is_main and not is_complete(images, cache, keys[layer])
-    )
+    left_out = {layer: _left_out(images, cache, keys[layer]) for layer in keys if is_main}
+    missing = tuple(layer for layer, reasons in left_out.items() if reasons is None)
     if runtime is not None:
         missing = runtime.gather_objects(missing)[0]
+    computed: dict[str, Features] = {}
     if missing:
         wanted = model.only(missing)
         writer = None
-        if is_main:
+        if is_main and cache.keeps:
             writers = {layer: cache.writer(keys[layer], len(images)) for layer in missing}
             writer = _ByLayer(wanted, writers)
-        extract_parts(
+        computed = extract_parts(
             images,
             crop,
             wanted,
@@ -95,6 +94,7 @@ def cached_features(
             workers=workers,
             batch_size=batch_size,
             view=crop_plans.squashed if squashed else None,
+            failed=failed,
             writer=writer,
             runtime=runtime,
         )
@@ -104,18 +104,30 @@ def cached_features(
         return {}
     found: dict[str, Features] = {}
     for layer in model.layers:
+        if (reasons := left_out[layer]) is None:
+            found |= {part: of for part, of in computed.items() if model.layer_of(part) == layer}
+            continue
+        if failed is not None:
+            failed |= reasons
         numbers, arrays = cache.read(keys[layer])
         labels = None if images.targets is None else images.targets[numbers]
         found |= {name: Features(values, numbers, labels) for name, values in arrays.items()}
     return found
 
 
-def _is_readable(images: ImageSet, index: int) -> bool:
-    try:
-        images.read(index)
-    except UnreadableImageError:
-        return False
-    return True
+def _left_out(images: ImageSet, cache: FeatureCache, key: str) -> dict[int, str] | None:
+    """The images that an entry lacks, with the reasons; None for one that is not complete."""
+    if not cache.has(key):
+        return None
+    reasons = {}
+    for index in np.setdiff1d(np.arange(len(images)), cache.read(key)[0]).tolist():
+        try:
+            images.read(index)
+        except UnreadableImageError as error:
+            reasons[index] = str(error)
+        else:
+            return None
+    return reasons
 
 
 class _ByLayer:

@@ -54,6 +54,10 @@ class Features:
         return LabelledFeatures(values, self.indices[rows], self.labels[rows])
 
 
+NO_FEATURES = Features(np.empty((0, 0), np.float32), np.empty(0, np.int64), None)
+"""What all but the main process are given."""
+
+
 @dataclass(frozen=True)
 class LabelledFeatures:
     """Features with labels, of a subset of the images; rows are read when they are used.
@@ -118,7 +122,7 @@ def extract(
         values.append(output)
         indices.append(numbers)
     if runtime is not None and not runtime.is_main:
-        return Features(np.empty((0, 0), np.float32), np.empty(0, np.int64), None)
+        return NO_FEATURES
     return _labelled(images, torch.cat(values).numpy(), torch.cat(indices).numpy())
 
 
@@ -132,6 +136,7 @@ def extract_parts(
     workers: int = 0,
     batch_size: int = 256,
     view: Callable[[int], CropPlan] | None = None,
+    failed: dict[int, str] | None = None,
     writer: Writer | None = None,
     runtime: Runtime | None = None,
 ) -> dict[str, Features]:
@@ -146,6 +151,7 @@ def extract_parts(
         workers: Processes that decode files.
         batch_size: Images per batch.
         view: A number of images to their crops, in place of the centre crops.
+        failed: Filled with the images that cannot be decoded, which are left out.
         writer: Takes the features batch by batch; None collects them in memory.
         runtime: Processes that share the pass, all of which call this; None for one.
 
@@ -154,13 +160,23 @@ def extract_parts(
 
     Raises:
         CheckpointError: A feature is not finite.
-        DataError: Too many images, or all of them, could not be decoded.
+        DataError: No image could be decoded; or, without ``failed``, more than
+            ``crop.max_bad_fraction`` of them could not.
     """
     writer = MemoryWriter() if writer is None else writer
     indices = []
     try:
         for numbers, output in _batches(
-            images, crop, model, turns, device, workers, batch_size, view=view, runtime=runtime
+            images,
+            crop,
+            model,
+            turns,
+            device,
+            workers,
+            batch_size,
+            failed,
+            view=view,
+            runtime=runtime,
         ):
             indices.append(numbers.numpy())
             for name, values in output.items():
