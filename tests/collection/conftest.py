@@ -43,6 +43,7 @@ def treasure(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(100, 108):
         smooth(number).save(root / f"test/a/{number}.png")
     original = root / "train/a/00.png"
+    smooth(0).save(original, compress_level=0)  # more bytes than any copy of as many pixels
     (root / "test/b/exact.png").write_bytes(original.read_bytes())
     image = Image.open(original)
     image.resize((40, 40)).save(root / "train/b/near.jpg", quality=80)

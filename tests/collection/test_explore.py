@@ -185,7 +185,7 @@ def test_runs_without_halves_or_rotation_head(
     assert (figures(found)["turned"] is not None) == predicts
     assert ("This network predicts no turns" in found.page.read_text()) != predicts
     [entries] = {len(list(each.iterdir())) for each in [found.run / "features"]}
-    assert entries == 3, TURN_LOGITS
+    assert entries == 4, TURN_LOGITS
 
 
 def test_too_few_images_are_refused(digits_run: Run, images: Path) -> None:

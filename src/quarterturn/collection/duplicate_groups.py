@@ -1,42 +1,42 @@
 """Images that are the same picture: copied, resized, recompressed, turned or mirrored.
 
-The network proposes, since the invariant half finds a picture however it is turned, and so does the
-mean of a thumbnail over its eight orientations, which needs no training. Equal bytes, or the
-correlation of the pixels of two thumbnails laid on each other, decide.
+Equal bytes decide, or the correlation of the pixels of two small pictures laid on each other, in
+the best of eight orientations. Which pairs are worth a look is told by their signatures, which miss
+none; see `quarterturn.collection.picture_signatures`.
 
-Shapes: n images; D feature width; T side of a thumbnail; m pairs.
+Shapes: n images; T side of a picture; k pictures that are compared with one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from torch import Tensor
 
-from quarterturn.collection.survey import Survey
-from quarterturn.data.content_keys import content_keys
-from quarterturn.features.nearest_neighbors import find_nearest
+from quarterturn.collection.picture_signatures import oriented, picture_signatures, standardised
 from quarterturn.progress import stage
 
 EXACT, NEAR, TURNED, MIRRORED = "exact", "near", "turned", "mirrored"
 """Kinds of copies: the same bytes; upright as the other; in another turn; in the mirror."""
-NUM_PROPOSED = 10
-"""Nearest neighbours of each image, by the features, that are compared with it."""
-NUM_PROPOSED_BY_PIXELS = 5
-"""The same by the thumbnails' means over orientations."""
-MEAN_SIDE = 12
-"""Pixels a side of thumbnails whose mean over orientations is taken, at least."""
 CORRELATION = 0.95
-"""Of two thumbnails' pixels, from which they show the same picture."""
-COMPARED_SIDE = 24
-"""Pixels a side at which thumbnails are compared, or their own: twice as many cost four times as
-much, and found the same copies."""
-PAIRS_PER_BLOCK = 4096
+"""Of two pictures' pixels, from which they may be one."""
+DETAIL = 0.5
+"""Agreement within small squares, on average, from which they are: two planes before a blue sky, or
+two films between black bars, correlate as wholes. In CIFAR-10 it tells copies from the others, and
+resized and recompressed copies of photos have 0.94 and more; see docs/log.md."""
+SQUARE = 4
+"""Pixels a side of these squares."""
+FAINT = 3.0
+"""Standard deviation, in grey levels, of squares that say nothing."""
+ROUNDING = 1e-4
+"""Of cosines in float32."""
+ROWS, COLUMNS = 256, 16_384
+"""Signatures whose cosines are computed at a time."""
+COMPARED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -57,133 +57,135 @@ class Copy:
     score: float = 1.0
 
 
-def duplicate_groups(survey: Survey) -> list[list[Copy]]:
-    """Groups of images that show the same picture, the largest image first.
+def duplicate_groups(
+    pixels: NDArray[np.uint8], keys: Sequence[bytes], order: NDArray[np.int64]
+) -> list[list[Copy]]:
+    """Groups of images that show the same picture.
+
+    Every image of a group is a copy of the first, by a comparison of the two: of photos of which
+    each is like the next, as in a burst, no chain becomes one group. The first is the image that
+    is to be kept: images are gone through in ``order``, and each that is in no group yet takes
+    those of its copies that are in none. Pictures of one colour are copies by their bytes only.
 
     Args:
-        survey: The collection.
+        pixels: (n, T, T, 3) pictures of the whole images.
+        keys: (n,) the same for images of the same bytes.
+        order: The places of the images, those first that are rather kept.
 
     Returns:
         Groups of two or more, larger groups first; of equal ones, the surest first.
     """
-    with stage("duplicates"):
-        keys, thumbnails = _keys(survey), _reduced(survey.thumbnails, COMPARED_SIDE)
-        proposals = [
-            _proposed(survey.features, NUM_PROPOSED),
-            _proposed(_means_over_orientations(thumbnails), NUM_PROPOSED_BY_PIXELS),
-            np.array([*_equal_pairs(keys)], np.int64).reshape(-1, 2),
-        ]
-        pairs = np.unique(np.sort(np.concatenate(proposals), axis=1), axis=0)
-        is_same = _scores(thumbnails, pairs).max(axis=1) >= CORRELATION
-        is_same |= np.array([keys[first] == keys[second] for first, second in pairs.tolist()], bool)
-        found = pairs[is_same]
-        links = coo_array((np.ones(len(found)), found.T), shape=(len(survey), len(survey)))
-        _, group = connected_components(links, directed=False)
-        members = defaultdict(list)
-        for place in np.flatnonzero(np.bincount(group)[group] > 1).tolist():
-            members[group[place]].append(place)
-        groups = [_described(survey, keys, thumbnails, places) for places in members.values()]
+    equal: dict[bytes, list[int]] = {}
+    for place in order.tolist():
+        equal.setdefault(keys[place], []).append(place)
+    firsts = np.array([places[0] for places in equal.values()], np.int64)
+    with stage("duplicates", total=len(firsts)) as bar:
+        copies: dict[int, list[Copy]] = {}
+        for first, found in _copies_of_firsts(pixels, firsts, bar.advance):
+            copies[first] = found
+    taken = {copy.place for found in copies.values() for copy in found}
+    groups = []
+    for place in set(firsts.tolist()) - taken:
+        group = [Copy(place)]
+        for copy in [replace(group[0], kind=EXACT), *copies.get(place, [])]:
+            of_same_bytes = equal[keys[copy.place]]
+            group += [replace(copy, place=other) for other in of_same_bytes if other != place]
+        if len(group) > 1:
+            groups.append(group)
     return sorted(groups, key=lambda group: (-len(group), -group[1].score, group[0].place))
 
 
-def _described(
-    survey: Survey, keys: list[bytes], thumbnails: NDArray[np.uint8], places: list[int]
-) -> list[Copy]:
-    """A group's images as they lie to the largest of them."""
-    first, *others = sorted(places, key=lambda place: (-_num_pixels(survey, place), place))
-    pairs = np.array([(first, other) for other in others])
-    copies = [Copy(first)]
-    for other, scores in zip(others, _scores(thumbnails, pairs), strict=True):
-        if keys[first] == keys[other]:
-            copies.append(Copy(other, EXACT))
-            continue
-        best = int(scores.argmax())
-        is_mirrored, turns = divmod(best, 4)
-        kind = MIRRORED if is_mirrored else TURNED if turns else NEAR
-        copies.append(Copy(other, kind, 90 * turns, float(scores[best])))
-    return copies
+def _copies_of_firsts(
+    pixels: NDArray[np.uint8], places: NDArray[np.int64], advance: Callable[[int], None]
+) -> Iterator[tuple[int, list[Copy]]]:
+    """Images with their copies among the later ones, each copy once.
 
-
-def _num_pixels(survey: Survey, place: int) -> int:
-    return int(survey.images(place).sizes[survey.indices[place]].prod())
-
-
-def _keys(survey: Survey) -> list[bytes]:
-    """(n,) keys of the contents, the same for exact copies in whatever split."""
-    every = {split: images for split, images in survey.source.all_splits.items() if len(images)}
-    keys = dict(zip(every, content_keys(list(every.values())), strict=True))
-    rows = zip(survey.splits, survey.indices.tolist(), strict=True)
-    return [keys[split][index] for split, index in rows]
-
-
-def _equal_pairs(keys: list[bytes]) -> Iterator[tuple[int, int]]:
-    """Each image with the first of the same contents."""
-    firsts: dict[bytes, int] = {}
-    for place, key in enumerate(keys):
-        first = firsts.setdefault(key, place)
-        if first != place:
-            yield first, place
-
-
-def _proposed(features: NDArray[np.float32], number: int) -> NDArray[np.int64]:
-    """(m, 2) each image with its nearest neighbours."""
-    own = np.arange(len(features))[:, None]
-    rows = find_nearest(features, features, number, excluded=own).rows.numpy()
-    return np.stack([np.broadcast_to(own, rows.shape), rows], axis=-1).reshape(-1, 2)
-
-
-def _means_over_orientations(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(n, d) that are the same for a picture however it is turned or mirrored."""
-    small = _reduced(thumbnails, MEAN_SIDE)
-    middle = (small.shape[1] + 1) // 2
-    means = np.empty((len(small), middle, middle, 3), np.float32)
-    for start in range(0, len(small), PAIRS_PER_BLOCK):
-        block = _standardised(small[start : start + PAIRS_PER_BLOCK])
-        both = np.stack([block, block[:, :, ::-1]])
-        mean = np.mean([np.rot90(both, turns, axes=(2, 3)) for turns in range(4)], axis=(0, 1))
-        means[start : start + len(block)] = mean[:, :middle, :middle]  # the rest repeats it
-    return means.reshape(len(small), -1)
-
-
-def _standardised(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(m, T, T, 3) of mean 0 and length 1 each; zeros for a picture of one colour.
-
-    Such a picture correlates with none: of two black frames only equal bytes say that they are one.
+    Args:
+        pixels: (n, T, T, 3).
+        places: Images of different bytes, in the order in which they are gone through.
+        advance: Told of how many images are done.
     """
-    pixels = thumbnails.astype(np.float32)
-    pixels -= pixels.mean(axis=(1, 2, 3), keepdims=True)
-    length = np.sqrt((pixels**2).sum(axis=(1, 2, 3), keepdims=True))
-    return np.where(length > 1e-3, pixels / np.maximum(length, 1e-3), 0)
+    signatures = torch.from_numpy(picture_signatures(pixels[places]))
+    is_free = np.ones(len(places), bool)
+    for start in range(0, len(places), ROWS):
+        # Where many are copies of one, the first of them has taken all others by now.
+        rows = start + np.flatnonzero(is_free[start : start + ROWS])
+        is_alike = _alike(signatures, rows, start)
+        for row, alike in zip(rows.tolist(), is_alike, strict=True):
+            if not is_free[row]:
+                continue
+            is_free[row] = False
+            others = start + np.flatnonzero(alike & is_free[start:])
+            if found := list(_copies(pixels, places[row], places[others])):
+                is_free[others[[number for number, _ in found]]] = False
+                yield int(places[row]), [copy for _, copy in found]
+        advance(len(is_free[start : start + ROWS]))
 
 
-def _reduced(thumbnails: NDArray[np.uint8], least: int) -> NDArray[np.uint8]:
-    """(n, t, t, 3) with t at least ``least``, by means over squares of pixels."""
-    count, side = thumbnails.shape[:2]
-    factor = side // least
-    if factor < 2 or side % factor:
-        return thumbnails
-    reduced = np.empty((count, side // factor, side // factor, 3), np.uint8)
-    for start in range(0, count, PAIRS_PER_BLOCK):
-        block = thumbnails[start : start + PAIRS_PER_BLOCK]
-        squares = block.reshape(len(block), side // factor, factor, side // factor, factor, 3)
-        reduced[start : start + len(block)] = squares.mean(axis=(2, 4), dtype=np.float32).round()
-    return reduced
+def _alike(signatures: Tensor, rows: NDArray[np.int64], start: int) -> NDArray[np.bool_]:
+    """(r, n - start) whether the rows' signatures are near those from ``start`` on."""
+    is_alike = np.empty((len(rows), len(signatures) - start), bool)
+    some = signatures[torch.from_numpy(rows)]
+    for first in range(start, len(signatures) if len(rows) else start, COLUMNS):
+        part = slice(first, first + COLUMNS)
+        cosines = some @ signatures[part].T
+        is_alike[:, first - start : part.stop - start] = (cosines >= CORRELATION - ROUNDING).numpy()
+    return is_alike
 
 
-def _scores(thumbnails: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(m, 8) correlation of the second image with the first in eight orientations.
+def _copies(
+    pixels: NDArray[np.uint8], first: int, others: NDArray[np.int64]
+) -> Iterator[tuple[int, Copy]]:
+    """Those of some images that are copies of another, each with its number among them."""
+    for start in range(0, len(others), COMPARED_AT_ONCE):
+        part = others[start : start + COMPARED_AT_ONCE]
+        scores = correlations(pixels[first], pixels[part])
+        columns, best = scores.argmax(axis=1), scores.max(axis=1)
+        is_copy = best >= CORRELATION
+        for column in np.unique(columns[is_copy]).tolist():
+            laid, mine = oriented(pixels[first], column), is_copy & (columns == column)
+            is_copy[mine] = detail_agreement(laid, pixels[part[mine]]) >= DETAIL
+        for number in np.flatnonzero(is_copy).tolist():
+            is_mirrored, turns = divmod(int(columns[number]), 4)
+            kind = MIRRORED if is_mirrored else TURNED if turns else NEAR
+            yield start + number, Copy(int(part[number]), kind, 90 * turns, float(best[number]))
 
-    Column k is for the first turned by k quarter turns, counter-clockwise; 4 + k for the same after
-    it was mirrored left to right.
+
+def correlations(first: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(k, 8) correlation of pictures (k, T, T, 3) with another one in eight orientations.
+
+    Column j is for the first as `quarterturn.collection.picture_signatures.oriented` has it.
     """
-    found = np.zeros((len(pairs), 8), np.float32)
-    for start in range(0, len(pairs), PAIRS_PER_BLOCK):
-        block = pairs[start : start + PAIRS_PER_BLOCK]
-        first, second = (_standardised(thumbnails[places]) for places in block.T)
-        for column in range(8):
-            is_mirrored, turns = divmod(column, 4)
-            laid = np.rot90(first[:, :, ::-1] if is_mirrored else first, turns, axes=(1, 2))
-            found[start : start + len(block), column] = np.einsum(
-                "ij,ij->i", laid.reshape(len(block), -1), second.reshape(len(block), -1)
-            )
+    [values] = standardised(first[None])
+    every = np.stack([oriented(values, column).ravel() for column in range(8)])
+    found: NDArray[np.float32] = standardised(others).reshape(len(others), -1) @ every.T
     return found
+
+
+def detail_agreement(first: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """How far pictures (k, T, T, 3) agree with another one within squares.
+
+    Of each square that is not faint in both pictures it is twice the covariance over the sum of the
+    variances, as in the structural similarity of Wang et al. (2004); of these the mean is taken.
+    The means of a square's rows and columns are removed before: a clear sky and the edges of black
+    bars are then faint.
+
+    Returns:
+        (k,) at most 1; 0 where all squares are faint.
+    """
+    one, other = _squares(first[None]), _squares(others)
+    variances = [(values**2).mean(axis=2) for values in (one, other)]
+    is_seen = np.maximum(*variances) > FAINT**2
+    agreement = 2 * (one * other).mean(axis=2) / np.maximum(sum(variances), FAINT**2)
+    found: NDArray[np.float32] = (agreement * is_seen).sum(axis=1)
+    return found / np.maximum(is_seen.sum(axis=1), 1)
+
+
+def _squares(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(k, s, d) the squares of pictures (k, T, T, 3), less the means of their rows and columns."""
+    count, side = len(pictures), pictures.shape[1] // SQUARE
+    squares = pictures[:, : side * SQUARE, : side * SQUARE].astype(np.float32)
+    squares = squares.reshape(count, side, SQUARE, side, SQUARE, 3).swapaxes(2, 3)
+    squares = squares - squares.mean(axis=3, keepdims=True)
+    squares = squares - squares.mean(axis=4, keepdims=True)
+    return squares.reshape(count, side**2, -1)

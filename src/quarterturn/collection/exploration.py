@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.collection.duplicate_groups import Copy, duplicate_groups
+from quarterturn.collection.copies import as_places_of, copies_in
+from quarterturn.collection.duplicate_groups import Copy
 from quarterturn.collection.kinds import FEWEST, MOST_JUDGED, NUMBERS, Kinds, find_kinds
 from quarterturn.collection.oddness import oddness
 from quarterturn.collection.picture_map import map_places
 from quarterturn.collection.stored_turned import StoredTurns, stored_turns_of
 from quarterturn.collection.survey import Survey
+from quarterturn.collection.whole_pictures import WholePictures
 from quarterturn.config import DataConfig
 from quarterturn.engine.runtime import Runtime
 from quarterturn.files import write_csv
@@ -99,8 +101,8 @@ class Exploration:
             f"Map: t-SNE of their directions, after principal components. Seed {self.seed}.",
             "Clusters: k-means of their directions. Numbers between "
             f"{FEWEST} and {NUMBERS[-1]} are tried on at most {MOST_JUDGED:,} images.",
-            "Duplicates: equal bytes, or thumbnails that correlate when one is turned or mirrored "
-            "onto the other; features and pixels only propose pairs.",
+            "Duplicates: equal bytes, or small pictures of the whole images that correlate when "
+            "one is turned or mirrored onto the other. The network has no part in it.",
             "The same figures, for every image, are in collection.csv.",
         ]
 
@@ -210,6 +212,7 @@ class Exploration:
 
 def explore_survey(
     survey: Survey,
+    pictures: WholePictures,
     run: Run,
     crop: DataConfig,
     data: str,
@@ -222,6 +225,7 @@ def explore_survey(
 
     Args:
         survey: Its images.
+        pictures: The same as a whole each, by which copies are told.
         run: Whose network looks at them.
         crop: How it sees them.
         data: DATA that they are from.
@@ -235,7 +239,7 @@ def explore_survey(
         crop=crop,
         kinds=find_kinds(survey.features, number=clusters, seed=seed),
         oddness=oddness(survey.layers, seed=seed),
-        groups=duplicate_groups(survey),
+        groups=as_places_of(copies_in(pictures), pictures, survey),
         turns=stored_turns_of(survey, run, data, runtime),
         places=map_places(survey.features, seed=seed),
         seed=seed,

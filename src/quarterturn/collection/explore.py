@@ -14,6 +14,7 @@ from quarterturn.collection.exploration import Exploration, explore_survey
 from quarterturn.collection.explore_page import explore_page
 from quarterturn.collection.options import ExploreOptions
 from quarterturn.collection.survey import survey
+from quarterturn.collection.whole_pictures import whole_pictures
 from quarterturn.config.options import take_options
 from quarterturn.data.content_keys import content_keys
 from quarterturn.data.data_argument import DIGITS, is_there, locate, short_name
@@ -45,8 +46,9 @@ IMAGES_SEEN = 24_000
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 100
 FIRST_COMPARED = 64
 """Images of a split that are compared first, to tell whether all are copies of one."""
-NUM_FINDINGS = 5
-"""Stages after the images were looked at: clusters, odd images, duplicates, map, page."""
+NUM_FINDINGS = 6
+"""Stages after the network has seen the images: small pictures, clusters, odd images, duplicates,
+map, page."""
 WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".pkl", ".caffemodel")
 """Endings of files of weights; every other file is DATA."""
 
@@ -198,18 +200,16 @@ def _explore_run(
     source = open_source(place, index=opened.index, min_images=1, **reading)
     source.log_summary(uses_all=True)
     num_images = sum(map(len, source.all_splits.values()))
+    cache = FeatureCache(opened.path / "features")
     with stage("explore", total=2 * num_images):
-        seen = survey(
-            source,
-            network,
-            crop,
-            FeatureCache(opened.path / "features"),
-            runtime,
-            workers=options.num_workers,
-        )
+        seen = survey(source, network, crop, cache, runtime, workers=options.num_workers)
         with stage("findings", weight=num_images, total=NUM_FINDINGS):
+            pictures = whole_pictures(
+                source, crop.max_bad_fraction, cache, workers=options.num_workers
+            )
             found = explore_survey(
                 seen,
+                pictures,
                 opened,
                 crop,
                 place,

@@ -9,12 +9,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quarterturn.collection.listed_images import ListedImages
 from quarterturn.collection.survey_features import (
     THUMBNAIL,
     TURN_LOGITS,
@@ -22,7 +22,7 @@ from quarterturn.collection.survey_features import (
     middle_part,
 )
 from quarterturn.config import DataConfig
-from quarterturn.data.imageset import FileImages, ImageSet
+from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
 from quarterturn.data.source import Source
 from quarterturn.data.sources import MIN_IMAGES
@@ -41,13 +41,10 @@ NO_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
-class Survey:
+class Survey(ListedImages):
     """A collection, as `explore` looks at it.
 
     Attributes:
-        source: Where the images are from.
-        splits: (n,) the split of each image.
-        indices: (n,) its number in the split.
         part: Name of the features that say what is in an image: the invariant half, or the whole.
         features: (n, D) of that part.
         layers: Name to (n, d) of layers in the middle of the backbone, averaged over the turns.
@@ -56,31 +53,12 @@ class Survey:
         unreadable: Files that could not be read, with the reason.
     """
 
-    source: Source
-    splits: list[str]
-    indices: NDArray[np.int64]
     part: str
     features: NDArray[np.float32]
     layers: Mapping[str, NDArray[np.float32]]
     turn_logits: NDArray[np.float32] | None
     thumbnails: NDArray[np.uint8]
     unreadable: dict[str, str]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def images(self, place: int) -> ImageSet:
-        """The image set of the image at one of the n places."""
-        return self.source.all_splits[self.splits[place]]
-
-    @cached_property
-    def names(self) -> list[str]:
-        """(n,) names, unique over the splits."""
-        every = self.source.all_splits
-        return [
-            self.source.file_of(split, every[split].names[index])
-            for split, index in zip(self.splits, self.indices.tolist(), strict=True)
-        ]
 
     @cached_property
     def labels(self) -> list[str]:
@@ -90,13 +68,6 @@ class Survey:
             _label(every[split], index)
             for split, index in zip(self.splits, self.indices.tolist(), strict=True)
         ]
-
-    def file(self, place: int) -> Path | None:
-        """The file of an image; None where it is no file of its own."""
-        images = self.images(place)
-        if isinstance(images, FileImages) and images.are_files:
-            return images.path(int(self.indices[place]))
-        return None
 
 
 def survey(
