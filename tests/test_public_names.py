@@ -27,6 +27,7 @@ NAMES = {
     "import_checkpoint",
     "infonce_loss",
     "invariance_loss",
+    "label",
     "ldam_margins",
     "load_backbone",
     "long_tail_counts",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quarterturn.collection.caching import cache
     from quarterturn.collection.embed import embed
     from quarterturn.collection.explore import explore
+    from quarterturn.collection.label import label
     from quarterturn.collection.neighbors import neighbors
     from quarterturn.comparing.compare import compare
     from quarterturn.comparing.report import report
@@ -65,6 +66,7 @@ _HOME = {
     "import_checkpoint": "weights.import_checkpoint",
     "infonce_loss": "losses.instance",
     "invariance_loss": "losses.invariance",
+    "label": "collection.label",
     "ldam_margins": "losses.ldam",
     "load_backbone": "weights.loading",
     "long_tail_counts": "data.long_tail",
@@ -109,6 +111,7 @@ __all__ = [
     "import_checkpoint",
     "infonce_loss",
     "invariance_loss",
+    "label",
     "ldam_margins",
     "load_backbone",
     "long_tail_counts",

@@ -139,8 +139,8 @@ def test_an_empty_cell_is_not_none_of_the_classes(tmp_path, voc_tree: Path):
     cells = ["red|blue", "", *["red"] * 7]
     lines = [f"{name},{cell}\n" for name, cell in zip(names, cells, strict=True)]
     (tmp_path / "few.csv").write_text("path,label\n" + "".join(lines))
-    with pytest.raises(DataError, match="has labels, but none on line 3"):
-        open_labelled(str(tmp_path / "few.csv"), several_labels=True)
+    train = open_labelled(str(tmp_path / "few.csv"), several_labels=True).train
+    assert train.label_sets.tolist() == [[1, 1], *[[0, 1]] * 7]
 
 
 @pytest.mark.parametrize(

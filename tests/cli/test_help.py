@@ -38,7 +38,7 @@ COMMON = {
     ],
     "finetune": [
         *["start", "seeds", *TRAINING, "image_size", "limit", "backbone"],
-        *["loss", "reweight", "trained", *RUN],
+        *["loss", "reweight", "trained", "solver", *RUN],
     ],
     "detect": [
         *["start", "proposals", *TRAINING, "iterations", "scales"],
@@ -46,6 +46,7 @@ COMMON = {
     ],
     "predict": [*OUT, "top_k", "threshold", *COMPUTE],
     "explore": [*OUT, "data", "start", "epochs", "clusters", "seed", *COMPUTE],
+    "label": [*OUT, "suggest", "data", "classifier", "labelled", "seed", *COMPUTE],
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "cache": [*OUT, "side", "quality", "workers"],

@@ -195,10 +195,29 @@ class TestLabels:
     def test_labels_of_some_images_only_count_as_none(self, root):
         train = opened(root, "path,label", self.rows(["a", "", "b", *["a"] * 7, ""])).train
         assert (train.labels, train.class_names) == (None, [])
-        told = "the split 'train' has labels, but none on lines 3, 12"
-        assert train.unlabelled == told
-        with pytest.raises(DataError, match=f"has no labels: {told}$"):
-            open_labelled(str(root / "list.csv"))
+        assert train.unlabelled == "the split 'train' has labels, but none on lines 3, 12"
+
+    def test_those_without_are_left_out_where_needed(self, root):
+        names = ["a", "", "b", *["a"] * 5, "b", "b", ""]
+        source = opened(root, "path,label", self.rows(names))
+        told = "2 images without a label in the split 'train', left out where labels are needed"
+        assert told in source.summary()
+        split = open_labelled(str(root / "list.csv"))
+        words = [split.train.class_names[label] for label in split.train.labels]
+        assert words == [name for name in names if name]
+        assert split.train.names == [n for n, w in zip(source.train.names, names, strict=True) if w]
+        assert [len(part) for part in split.parts(0)] == [7, 2]
+
+    def test_a_test_split_may_lack_labels_too(self, root):
+        rows = [
+            f"{i}.png,{label}"
+            for i, label in enumerate(["a,train", "b,train", "b,test", "a,test"] * 5)
+        ]
+        rows[2], rows[4] = "2.png,,test", "4.png,,train"
+        opened(root, "path,label,split", rows)
+        split = open_labelled(str(root / "list.csv"))
+        assert (len(split.train), len(split.test)) == (9, 9)
+        assert split.test.class_names == ["a", "b"]
 
     def test_long_lists_of_lines_are_cut(self, root):
         told = opened(root, "path,label", [*self.rows([""] * 23), "23.png,a"]).train.unlabelled

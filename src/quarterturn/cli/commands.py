@@ -13,6 +13,7 @@ from quarterturn.collection.options import (
     CacheOptions,
     EmbedOptions,
     ExploreOptions,
+    LabelOptions,
     NeighborsOptions,
 )
 from quarterturn.comparing.options import CompareOptions, ReportOptions
@@ -182,6 +183,7 @@ COMMANDS = {
         ),
         Training("quarterturn.detection.detect:resume_detect", default_detector_preset, "detector"),
     ),
+    "label": Command("quarterturn.collection.label:label", LabelOptions, (WEIGHTS,)),
     "predict": Command(
         "quarterturn.classifying.predict:predict",
         PredictOptions,

@@ -55,6 +55,25 @@ class ExploreOptions(OverwriteOptions, RunFileOptions, ComputeOptions, DownloadO
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelOptions(OverwriteOptions, RunFileOptions, ComputeOptions, DownloadOptions):
+    """Suggest the images that are worth labelling first, in a list to fill in."""
+
+    suggest: Annotated[Count, COMMON] = 40
+    """Number of images."""
+    data: Annotated[str | None, Flag(metavar="DATA", common=True)] = None
+    """The collection; by default the run's DATA."""
+    classifier: Annotated[Path | None, Flag(metavar="RUN", common=True)] = None
+    """A run of finetune: suggest what it is unsure of, and nothing that it knows the label of."""
+    labelled: Annotated[str | None, Flag(metavar="FILE", common=True)] = None
+    """A list with labels, or other DATA: its labelled images are not suggested, nor others like
+    them."""
+    out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
+    """A file ending in .csv; RUN/labels-<n>.csv by default. A contact sheet is beside it."""
+    seed: Annotated[Seed, COMMON] = 0
+    """Of the clusters."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmbedOptions(
     FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions, DownloadOptions
 ):

@@ -131,7 +131,8 @@ def open_labelled(
     """Open labelled images, and decide where the test images come from.
 
     Args:
-        data: DATA with labels. Without a test split, a stratified part is held out.
+        data: DATA with labels. Without a test split, a stratified part is held out. Rows of a
+            manifest without a label are left out.
         test: Other DATA to test on.
         train: Other DATA to train on. The test images are then the test split of ``data``, or all
             of ``data`` if it has none.
@@ -169,16 +170,16 @@ def open_labelled(
         "index": index,
     }
     test_source = source = open_source(data, **options)
-    tests, description = source.test, f"the split {source.test_name!r}"
+    tests, description = source.labelled_test, f"the split {source.test_name!r}"
     training_data = data
     if train is not None:
-        tests = source.train if tests is None else tests
+        tests = source.labelled_train if tests is None else tests
         description = f"{description} of {data}" if source.test_name else data
         source, training_data = open_source(train, **options), train
     if test is not None:
         test_source = open_source(test, **options)
-        tests, description = test_source.train, test
-    whole, notes, cut_later = source.train, "", None
+        tests, description = test_source.labelled_train, test
+    whole, notes, cut_later = source.labelled_train, "", None
     if long_tail is not None:
         if tests is None:
             cut_later = (long_tail, long_tail_kind)

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from quarterturn.data.class_words import with_classes, with_label_sets
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages
@@ -40,10 +42,12 @@ class Manifest:
     Attributes:
         splits: The files of each split; all are in ``train`` if there is no column ``split``.
         ignored_columns: Columns other than path, label and split.
+        labelled: The images with a label, of each split in which others have none.
     """
 
     splits: dict[str, IndexedFiles]
     ignored_columns: list[str]
+    labelled: dict[str, FileImages]
 
 
 class Row(NamedTuple):
@@ -68,7 +72,7 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
     Paths are absolute, or relative to the manifest's folder. Each split numbers its classes on its
     own, as in a folder, in sorted order; by value if all are integers. A split with some images
     without a label counts as unlabelled, also where others have several: an empty cell does not say
-    that none of the classes is there.
+    that none of the classes is there. Those that have one are kept beside it.
 
     Args:
         path: The manifest, in UTF-8.
@@ -82,13 +86,16 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
     _check_split_names(path, rows)
     _check_duplicates(path, rows)
     has_several = any(SEPARATOR in row.label for row in rows)
-    splits = {}
+    splits, labelled = {}, {}
     for split in SPLITS:
         if members := [row for row in rows if row.split == split]:
             files = index_files(path.parent, [row.path for row in members], index)
+            images = _with_labels(files.images, members, has_several=has_several)
+            if images.unlabelled:
+                labelled[split] = _only_labelled(files.images, members, has_several=has_several)
             splits[split] = replace(
                 files,
-                images=_with_labels(files.images, members, has_several=has_several),
+                images=images,
                 unreadable={
                     name: "no such file" if reason == NO_SUCH_FILE else reason
                     for name, reason in files.unreadable.items()
@@ -96,7 +103,7 @@ def index_manifest(path: Path, index: HeaderIndex) -> Manifest:
             )
     if "train" not in splits:
         raise DataError(f"{path} has no images in the split 'train'")
-    return Manifest(splits, ignored_columns)
+    return Manifest(splits, ignored_columns, labelled)
 
 
 def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
@@ -197,6 +204,15 @@ def _with_labels(images: FileImages, rows: list[Row], *, has_several: bool) -> F
         return with_classes(images, labels)
     several = [[part for part in map(str.strip, x.split(SEPARATOR)) if part] for x in labels]
     return with_label_sets(images, several)
+
+
+def _only_labelled(images: FileImages, rows: list[Row], *, has_several: bool) -> FileImages:
+    """Those of the readable images whose row has a label, with it."""
+    with_label = [row for row in rows if row.label]
+    paths = {row.path for row in with_label}
+    numbers = [number for number, name in enumerate(images.names) if name in paths]
+    part = images.subset(np.array(numbers, np.int64))
+    return _with_labels(part, with_label, has_several=has_several)
 
 
 def _listed(lines: Iterable[int]) -> str:

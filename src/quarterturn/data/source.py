@@ -6,6 +6,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
@@ -50,6 +51,7 @@ class Source:
         index: The index of file headers; None if the images came as arrays.
         cache: What DATA was made of, if it is a cache; None if not.
         archives: The index of ``.tar`` files; None without any.
+        labelled: The images with a label, of each split in which others have none.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Source:
     index: HeaderIndex | None = None
     cache: CacheOrigin | None = None
     archives: ArchiveIndex | None = None
+    labelled: Mapping[str, ImageSet] = field(default_factory=dict)
 
     def keep_index(self, folder: Path) -> None:
         """Write the indexes to a folder, for the next `open_source` to read."""
@@ -89,6 +92,16 @@ class Source:
         """All splits by name, used and unused."""
         return self.splits | self.unused
 
+    @property
+    def labelled_train(self) -> ImageSet:
+        """The training images, without those that have no label where others have one."""
+        return self.labelled.get("train", self.train)
+
+    @property
+    def labelled_test(self) -> ImageSet | None:
+        """The same of the test split, if there is one."""
+        return self.labelled.get(self.test_name, self.test)
+
     def file_of(self, split: str, name: str) -> str:
         """A unique name for a file: splits in separate folders may share file names."""
         all_images = self.all_splits.values()
@@ -110,7 +123,8 @@ class Source:
             return files[which].encoded(number - starts[which])
 
         levels = find_levels(names, encoded, white) if names else None
-        for images in files:
+        with_label = [images for images in self.labelled.values() if isinstance(images, FileImages)]
+        for images in [*files, *with_label]:
             images.decoding = replace(images.decoding, levels=levels)
 
     def check_failures(
@@ -152,6 +166,12 @@ class Source:
         lines += [
             f"{len(images):,} images in the split {split!r}" + ("" if uses_all else unused)
             for split, images in self.unused.items()
+        ]
+        every = self.all_splits
+        lines += [
+            f"{len(every[split]) - len(images):,} images without a label in the split {split!r}, "
+            "left out where labels are needed"
+            for split, images in self.labelled.items()
         ]
         lines += self.left_out()
         if self.unreadable:

@@ -125,7 +125,7 @@ def _open_unnamed(data: str, headers: HeaderIndex, archives: ArchiveIndex) -> So
     if path.suffix.lower() == ".csv":
         manifest = index_manifest(path, headers)
         source = _source_of_files(path.stem, manifest.splits, headers)
-        source.ignored_columns = manifest.ignored_columns
+        source.ignored_columns, source.labelled = manifest.ignored_columns, manifest.labelled
         return source
     if path.exists() and is_shard(path.name):
         name = path.name.partition(".")[0] or "images"

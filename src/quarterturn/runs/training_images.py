@@ -57,23 +57,41 @@ def _training_identities(run: Run, index: Path) -> tuple[set[str], set[str]]:
     if (start := run.open_start()) is not None:
         without_labels, with_labels = _training_identities(start, run.index_of_start or index)
     if run.kind == "finetune":
-        options = run.config.method_as(ClassifierOptions)
-        split = open_training_data(
-            run.data,
-            run.config.data,
-            leave_out_unknown=options.leave_out_empty,
-            index=index,
-        )
-        # The run is finished, so empty classes did not stop it.
-        images = TrainTestSplit.of(
-            split, run.config.run.seed, leave_out_empty=True, per_class=options.per_class
-        ).train
+        images = _labelled_images(run, run.data, index).train
         return without_labels, with_labels | images.identities(run.data)
     images = select_images(run.data, run.config.data, index=index).train
     identities = images.identities(run.data)
     if run.config.imbalance.reads_labels:
         return without_labels, with_labels | identities
     return without_labels | identities, with_labels
+
+
+def labelled_identities(run: Run) -> set[str]:
+    """Identities of the images whose labels a classifier was trained with or tested on.
+
+    Args:
+        run: A run of ``finetune``.
+
+    Raises:
+        QuarterturnError: Its images are gone.
+    """
+    data = run.data_or_own(None)
+    examples = _labelled_images(run, data, run.index)
+    return examples.train.identities(data) | examples.test.identities(data)
+
+
+def _labelled_images(run: Run, data: str, index: Path) -> TrainTestSplit:
+    options = run.config.method_as(ClassifierOptions)
+    split = open_training_data(
+        data,
+        run.config.data,
+        leave_out_unknown=options.leave_out_empty,
+        index=index,
+    )
+    # The run is finished, so empty classes did not stop it.
+    return TrainTestSplit.of(
+        split, run.config.run.seed, leave_out_empty=True, per_class=options.per_class
+    )
 
 
 def training_names(run: Run, data: str) -> dict[str, str] | None:
