@@ -50,6 +50,7 @@ COMMON = {
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "cache": [*OUT, "side", "quality", "workers"],
+    "config": [],
     "compare": [*OUT, "measure", "mixed"],
     "export": [*OUT, "format", "licence", "layers", "num_classes", "input"],
     "import": [*OUT, "backbone", "ema", "prefix", "licence"],

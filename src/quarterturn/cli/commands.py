@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from quarterturn.classifying.options import FinetuneOptions, PredictOptions
+from quarterturn.cli.options import ConfigOptions
 from quarterturn.collection.options import (
     CacheOptions,
     EmbedOptions,
@@ -38,6 +39,8 @@ DATA_WORDS = (
     "voc2007:ROOT, voc:ROOT (PASCAL VOC's layout with other classes), "
     "cifar10:ROOT, cifar100:ROOT, stl10:ROOT (images with labels), stl10-unlabeled:ROOT, or digits"
 )
+SHOW_CONFIG = "config"
+"""The command that prints the options of another one."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,11 @@ COMMANDS = {
                 "RUN ...", "Runs that have been probed, or that finetune has made.", several=True
             ),
         ),
+    ),
+    SHOW_CONFIG: Command(
+        "quarterturn.cli.config_file:show_config",
+        ConfigOptions,
+        (Positional("COMMAND", "The command; its options may follow, and are in the file then."),),
     ),
     "report": Command("quarterturn.comparing.report:report", ReportOptions, (RUN,)),
     "export": Command("quarterturn.weights.export:export", ExportOptions, (RUN,)),

@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, get_origin
 
 import tyro
 
@@ -36,6 +37,9 @@ SECTIONS = {
 
 _OPTIONAL = {int | None: "INT", float | None: "FLOAT", str | None: "STR"}
 """Tyro would say that ``None`` can be given too; leaving the option out is the way here."""
+
+CONFIG = "config_file"
+"""The field of the file that options are taken from."""
 
 POSITIONAL = "positional_"
 """What the names of fields begin with that are known by their place."""
@@ -74,7 +78,13 @@ class Entry:
         ]
 
 
-def entries(command: Command, config: Config | None, *, any_method: bool) -> Iterator[Entry]:
+def entries(
+    command: Command,
+    config: Config | None,
+    *,
+    any_method: bool,
+    own: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Entry]:
     """All flags of a command.
 
     Args:
@@ -82,11 +92,20 @@ def entries(command: Command, config: Config | None, *, any_method: bool) -> Ite
         config: The values that the settings of a training have unless they are given; None for a
             command that has none.
         any_method: Those of every method, not only of the configuration's.
+        own: Values of the command's own options that stand for their defaults.
     """
     docs = field_docs(command.options)
-    defaults = {f.name: f.default for f in dataclasses.fields(command.options)}
+    defaults = {f.name: f.default for f in dataclasses.fields(command.options)} | dict(own)
     for name, kind in _own_first(command.options).items():
-        yield Entry(name, kind, defaults[name], docs[name])
+        shown = kind if defaults[name] is not None else _or_none(kind)
+        yield Entry(name, shown, defaults[name], docs[name])
+    yield Entry(
+        CONFIG,
+        Annotated[Path | None, Flag(name="config", metavar="FILE")],
+        None,
+        "Take options from a YAML file, as quarterturn config prints one, or from a run's "
+        "config.json; those that are given here come first.",
+    )
     if config is None or command.training is None:
         return
     yield Entry(
@@ -137,6 +156,8 @@ def dataclass_of(
     *,
     everything: bool = True,
     any_method: bool = False,
+    own: Mapping[str, Any] = MappingProxyType({}),
+    needs_words: bool = True,
 ) -> type:
     """The dataclass of which tyro makes a command's flags.
 
@@ -146,13 +167,18 @@ def dataclass_of(
         config: As for `entries`.
         everything: All flags, or only those that most people want.
         any_method: As for `entries`.
+        own: As for `entries`.
+        needs_words: Whether what has no default has to be there.
     """
-    every = entries(command, config, any_method=any_method)
+    if not needs_words:
+        missing = {f.name: None for f in dataclasses.fields(command.options) if is_required(f)}
+        own = missing | dict(own)
+    every = entries(command, config, any_method=any_method, own=own)
     shown = [entry for entry in every if everything or flag_of(entry.kind).common]
     sections: dict[str, list[Entry]] = {}
     for entry in shown:
         sections.setdefault(entry.section, []).append(entry)
-    optional = command.training is not None
+    optional = command.training is not None or not needs_words  # a training may be resumed
     members = [_positional(i, p, optional) for i, p in enumerate(command.positionals)]
     members += [_field(entry) for entry in sections.pop("", [])]
     for section in dict.fromkeys(SECTIONS.values()):
@@ -172,6 +198,18 @@ def flat(parsed: Any) -> dict[str, Any]:
     for name, value in vars(parsed).items():
         found |= vars(value) if dataclasses.is_dataclass(value) else {name: value}
     return found
+
+
+def is_required(option: dataclasses.Field[Any]) -> bool:
+    """Whether an option has no default."""
+    return option.default is option.default_factory is dataclasses.MISSING
+
+
+def _or_none(kind: Any) -> Any:
+    """A type that allows None too, with the same metadata."""
+    if get_origin(kind) is not Annotated:
+        return kind | None
+    return Annotated[kind.__origin__ | None, *kind.__metadata__]
 
 
 def _description(command: Command, everything: bool) -> str:

@@ -16,14 +16,18 @@ from typing import Annotated, Any
 
 import tyro
 
-from quarterturn.cli.commands import COMMANDS, Command
-from quarterturn.cli.flags import POSITIONAL, dataclass_of, entries, flat
+from quarterturn.cli.commands import COMMANDS, SHOW_CONFIG, Command
+from quarterturn.cli.config_file import ConfigFile, read_config_file, written
+from quarterturn.cli.flags import CONFIG, POSITIONAL, dataclass_of, entries, flat
 from quarterturn.config.options import flag_of
 from quarterturn.config.time_budget import AUTO, NONE, both_given
 from quarterturn.config.validation import field_types, flag
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config, unknown_setting
 from quarterturn.presets import preset, preset_with_start, seen_as_by
+
+RESUMING = ("resume", "data")
+"""Options of a training that no file holds."""
 
 DESCRIPTION = "Image representations without labels, learned by the quarter turn."
 
@@ -55,26 +59,64 @@ def parse(words: list[str]) -> Call:
         ConfigError: Words that do not go together, or a preset, method or run that is not there.
         SystemExit: Help was asked for, or words are none that the command knows.
     """
+    if words and words[0] == SHOW_CONFIG and words[1:] and words[1] in COMMANDS:
+        return _config_call(words[1], words[2:])
     if not words or words[0] not in COMMANDS:
         return _parse_no_command(words)
-    name, rest = words[0], words[1:]
-    command = COMMANDS[name]
-    everything = "--help-all" in rest
-    rest = ["--help" if word == "--help-all" else word for word in rest]
-    config = None if command.training is None else _defaults(command, rest)
-    if config is not None:
-        _check_flags(rest, command, config)
-        _check_budget(rest)
-    helps = any(word in ("-h", "--help") for word in rest)
-    kind = dataclass_of(name, command, config, everything=everything or not helps)
-    # Help is the same whatever else is there: tyro would leave out the words it has read.
-    parsed = flat(tyro.cli(kind, prog=f"quarterturn {name}", args=["--help"] if helps else rest))
-    positionals = tuple(parsed.pop(f"{POSITIONAL}{i}") for i in range(len(command.positionals)))
+    command = COMMANDS[words[0]]
+    positionals, parsed, config = _parsed(words[0], words[1:])
     if config is None:
         return Call(command.function, positionals, parsed)
-    if "budget" in parsed and not _is_length_said(rest):
-        parsed["budget"] = AUTO
     return _training_call(command, config, positionals, parsed)
+
+
+def _config_call(name: str, words: list[str]) -> Call:
+    """The call that prints what a command would be called with, as a file for ``--config``."""
+    command = COMMANDS[name]
+    _, parsed, config = _parsed(name, words, needs_words=False)
+    if config is not None:
+        parsed = {field: value for field, value in parsed.items() if field not in RESUMING}
+        config, parsed = _settings(command, config, parsed)
+    text = written(name, command, config, parsed)
+    return Call("quarterturn.cli.config_file:show_config", (text,))
+
+
+def _parsed(
+    name: str, words: list[str], *, needs_words: bool = True
+) -> tuple[tuple[Any, ...], dict[str, Any], Config | None]:
+    """Positional words, options and settings by name, and the values of settings before these.
+
+    Args:
+        name: Of the command.
+        words: What follows it.
+        needs_words: As for `quarterturn.cli.flags.dataclass_of`.
+    """
+    command = COMMANDS[name]
+    everything = "--help-all" in words
+    words = ["--help" if word == "--help-all" else word for word in words]
+    file = ConfigFile()
+    if path := _option(words, "--config"):
+        file = read_config_file(Path(path), name, command)
+    config = None if command.training is None else _defaults(command, words, file)
+    if config is not None:
+        _check_flags(words, command, config)
+        _check_budget(words)
+    helps = any(word in ("-h", "--help") for word in words)
+    kind = dataclass_of(
+        name,
+        command,
+        config,
+        everything=everything or not helps,
+        own=file.options,
+        needs_words=needs_words,
+    )
+    # Help is the same whatever else is there: tyro would leave out the words it has read.
+    parsed = flat(tyro.cli(kind, prog=f"quarterturn {name}", args=["--help"] if helps else words))
+    del parsed[CONFIG]
+    positionals = tuple(parsed.pop(f"{POSITIONAL}{i}") for i in range(len(command.positionals)))
+    if config is not None and "budget" in parsed:
+        parsed["budget"] = _budget(words, file.words(command), parsed["budget"])
+    return positionals, parsed, config
 
 
 def _check_budget(words: list[str]) -> None:
@@ -84,10 +126,19 @@ def _check_budget(words: list[str]) -> None:
         raise both_given(str(budget), epochs)
 
 
-def _is_length_said(words: list[str]) -> bool:
-    """Whether the words say how long a training is, or leave no room to say it."""
+def _budget(words: list[str], of_file: list[str], budget: str | None) -> str | None:
+    """The time that a training may take: what is asked for last, or the default where nothing is.
+
+    Args:
+        words: Of the command line.
+        of_file: Of the file of ``--config``.
+        budget: As it was parsed, the file's included.
+    """
+    if _option(words, "--epochs") is not None and _option(words, "--budget") is None:
+        return None
     options = ("--budget", "--epochs", "--preset", "--resume")
-    return any(_option(words, name) is not None for name in options)
+    said = any(_option([*of_file, *words], name) is not None for name in options)
+    return budget if said else AUTO
 
 
 def _training_call(
@@ -103,9 +154,7 @@ def _training_call(
     """
     assert command.training is not None
     resumed, moved = parsed.pop("resume"), parsed.pop("data")
-    own = {field.name: parsed.pop(field.name) for field in fields(command.options)}
-    parsed.pop("method", None)  # `config` has its options already
-    config = config.with_settings(**parsed)
+    config, own = _settings(command, config, parsed)
     if resumed is not None:
         _check_resume(command, positionals[0], own)
         passed_on = {name: own[name] for name in command.training.resume_options}
@@ -121,6 +170,16 @@ def _training_call(
         raise ConfigError(f"expected DATA: {expected[0].lower()}{expected[1:]}")
     del own["preset"]  # likewise
     return Call(command.function, positionals, {"config": config, **own})
+
+
+def _settings(
+    command: Command, config: Config, parsed: dict[str, Any]
+) -> tuple[Config, dict[str, Any]]:
+    """A configuration with the settings that were given, and the command's own options."""
+    own = {field.name: parsed[field.name] for field in fields(command.options)}
+    settings = {name: value for name, value in parsed.items() if name not in own}
+    settings.pop("method", None)  # `config` has its options already
+    return config.with_settings(**settings), own
 
 
 def _check_resume(command: Command, data: str | None, own: dict[str, Any]) -> None:
@@ -146,25 +205,31 @@ def _check_resume(command: Command, data: str | None, own: dict[str, Any]) -> No
         )
 
 
-def _defaults(command: Command, words: list[str]) -> Config:
+def _defaults(command: Command, given: list[str], file: ConfigFile) -> Config:
     """The values that settings have unless they are given, with the options of the method.
 
-    They are those of the run that is resumed, or of the preset; with ``--from``, images are shown
-    as those weights saw them.
+    They are those of the run that is resumed, or of the preset, and after it of the file of
+    ``--config``; with ``--from``, images are shown as those weights saw them.
     """
     training = command.training
     assert training is not None
-    method = _option(words, "--method")
-    if run := _run_config(words, "--resume"):
+    if _option(given, "--resume") is not None and file.path is not None:
+        raise ConfigError("--resume RUN takes its settings from the run: leave --config out")
+    if run := _run_config(given, "--resume"):
+        method = _option(given, "--method")
         return run.with_settings(method=method) if method else run  # another one is refused later
+    words = [*file.words(command), *given]
+    method = _option(words, "--method")
     start, name = _start_config(words), _option(words, "--preset")
     if name is None and training.method is None:
         name = preset_with_start(method, start)
     elif name is None and start is not None:
         name = training.preset_with_start
-    config = preset(name or training.default_preset(_data(command, words) or ""))
+    config = preset(name or training.default_preset(_data(command, given) or ""))
     if start is not None:
         config = seen_as_by(start, config)
+    if file.path is not None:
+        config = file.applied(command, config)
     method = training.method or method
     return config.with_settings(method=method) if method else config
 
@@ -209,13 +274,14 @@ def _parse_no_command(words: list[str]) -> Call:
 
 
 def _option(words: list[str], name: str) -> str | None:
-    """The value of an option, before the words are parsed."""
+    """The value of an option where it is given last, before the words are parsed."""
+    found = None
     for word, following in zip_longest(words, words[1:], fillvalue=""):
         if word == name:
-            return following
-        if word.startswith(f"{name}="):
-            return word.removeprefix(f"{name}=")
-    return None
+            found = following
+        elif word.startswith(f"{name}="):
+            found = word.removeprefix(f"{name}=")
+    return found
 
 
 def _start_config(words: list[str]) -> Config | None:

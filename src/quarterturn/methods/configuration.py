@@ -86,6 +86,22 @@ class Config:
             format: Of the values; earlier ones are read too.
 
         Raises:
+            ConfigError: As of `with_groups`; or the method has no name.
+        """
+        config = cls().with_groups(values, format)
+        if format != 1 and "method" in values and "name" not in values["method"]:
+            raise ConfigError("the method's name is None; expected a word")
+        return config
+
+    def with_groups(self, values: Mapping[str, Mapping[str, Any]], format: int = FORMAT) -> Config:
+        """A copy with the settings of some groups changed.
+
+        Args:
+            values: Groups of settings, as of `to_dict`; what is missing stays as it is. Another
+                method begins with its own defaults.
+            format: Of the values; earlier ones are read too.
+
+        Raises:
             ConfigError: A group or setting that this version does not know.
         """
         if not isinstance(format, int):
@@ -102,18 +118,18 @@ class Config:
         groups = {name: dict(settings) for name, settings in values.items()}
         if format < FORMAT:
             groups = upgraded(groups, format)
-        kinds = {name: type(group) for name, group in cls()._groups.items()}
-        if "method" in groups:
-            name = groups["method"].pop("name", None)
-            if not isinstance(name, str):
-                raise ConfigError(f"the method's name is {name!r}; expected a word")
-            kinds["method"] = method_named(name)
+        before = self._groups
+        name = groups.get("method", {}).pop("name", self.method.name)
+        if not isinstance(name, str):
+            raise ConfigError(f"the method's name is {name!r}; expected a word")
+        if name != self.method.name:
+            before["method"] = method_named(name)()
         found = {}
         for name, settings in groups.items():
-            if name not in kinds:
-                raise unknown("group of settings", name, kinds)
-            found[name] = _with(kinds[name](), settings, f"setting of {name}")
-        return cls(**found)
+            if name not in before:
+                raise unknown("group of settings", name, before)
+            found[name] = _with(before[name], settings, f"setting of {name}")
+        return dataclasses.replace(self, **found)
 
     def with_settings(self, **settings: Any) -> Config:
         """A copy with some settings changed, each named without its group: ``epochs=3``.
