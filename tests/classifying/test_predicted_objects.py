@@ -61,10 +61,11 @@ def test_objects_are_written_and_drawn(detector_run, boxed_tree, tmp_path, capfd
 
 
 @pytest.mark.usefixtures("searched")
-def test_nothing_sure_enough_is_no_line(detector_run, boxed_tree, tmp_path):
+def test_nothing_sure_enough_is_no_line(detector_run, boxed_tree, tmp_path, caplog):
     out = tmp_path / "none.csv"
     settings = {"threshold": 1.0, "draw": 0, "workers": 0, "device": "cpu"}
     predict(detector_run.path, f"voc:{boxed_tree}", out=out, **settings)
     assert out.read_text().count("\n") == 1
     assert json.loads(out.with_suffix(".json").read_text())["annotations"] == []
     assert not (tmp_path / "none-pictures").exists()
+    assert "no object has a score of --threshold 1 or more; the surest has 0." in caplog.text

@@ -11,13 +11,15 @@ import torch
 from quarterturn import CheckpointError, ConfigError, finetune, pretrain, probe
 from quarterturn.cli import main
 from quarterturn.comparing.compare import compare
-from quarterturn.comparing.groups import ProbedRun, group_runs
+from quarterturn.comparing.groups import group_runs
+from quarterturn.comparing.probed_runs import ProbedRun
 from quarterturn.data.sources import open_source
 from quarterturn.files import write_json
 from quarterturn.pages.probe_tables import probe_table
 from quarterturn.runs import Run
+from quarterturn.runs.comparison_records import Comparison, GroupStatistic
 from quarterturn.runs.record_files import read_record
-from quarterturn.runs.records import Comparison, GroupStatistic, ProbeResult
+from quarterturn.runs.records import ProbeResult
 from tests.pages.elements import Elements
 
 SETTINGS = {

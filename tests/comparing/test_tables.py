@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quarterturn.comparing.groups import Group, ProbedRun
+from quarterturn.comparing.groups import Group
+from quarterturn.comparing.probed_runs import ProbedRun
 from quarterturn.comparing.tables import comparison_table
 from quarterturn.methods.configuration import Config
 from quarterturn.runs import Run

@@ -77,6 +77,12 @@ def test_the_page_shows_curves_tables_and_boxes(detector_run: Run):
         assert which in page
     for name in result.class_names:
         assert name in page
+    # A dark page inverts charts; photographs must stay as they are.
+    assert page.count('class="chart wide photos"') == 2
+    assert ".chart:not(.photos) img { filter: invert(1)" in page
+    text = " ".join(page.split())
+    assert "for 40 iterations, on whole images with short sides of 64 to 80 pixels, in" in text
+    assert "epochs, on crops" not in text
     figure = precision_recall_curves(result)
     assert list(figure.data) == result.class_names
     assert "at 11 points and" in figure.alt

@@ -91,3 +91,12 @@ def test_reports_flags_that_shorten_a_long_run(caplog) -> None:
         for step in range(ESTIMATE_AFTER):
             telemetry.step(step, terms(1.0), 8, rate=0.1)
     assert "17 min an epoch, 12 days until the end; shorter with --epochs" in caplog.text
+
+
+def test_a_training_of_iterations_reports_the_time_of_one(caplog) -> None:
+    caplog.set_level(logging.INFO)
+    with Telemetry(None, total_steps=100, steps_per_epoch=10, in_iterations=True) as telemetry:
+        telemetry._start -= 2 * ESTIMATE_AFTER
+        for step in range(ESTIMATE_AFTER):
+            telemetry.step(step, terms(1.0), 8, rate=0.1)
+    assert "about 2 s an iteration, 3 min until the end" in caplog.text

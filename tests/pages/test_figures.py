@@ -29,6 +29,12 @@ def test_the_losses_data_are_the_lines_over_epochs():
         assert data[name] == [line[name] for line in lines]
 
 
+def test_the_losses_of_a_detector_are_over_its_iterations():
+    figure = loss_curves(train_lines(), in_iterations=True)
+    assert figure.data["iterations_done"] == [line["step"] + 1 for line in train_lines()]
+    assert figure.alt.startswith(f"Curves over {train_lines()[-1]['step'] + 1} iterations.")
+
+
 def test_a_single_term_has_no_curve_for_the_total():
     data = loss_curves(train_lines(terms=("rotation",))).data
     assert "loss" not in data

@@ -17,9 +17,9 @@ from quarterturn.pages import report as module
 from quarterturn.pages.report import never_fatal, refresh_report, write_report
 from quarterturn.pages.tables import Table
 from quarterturn.runs import RESULTS, Run
+from quarterturn.runs.classifier_results import ClassifierResult
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.record_files import to_json
-from quarterturn.runs.records import ClassifierResult
 
 from .elements import Elements
 from .metrics_lines import diagnostics_lines, train_lines

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from quarterturn.runs.classifier_results import BestEpoch, ClassifierResult
 from quarterturn.runs.record_files import FORMAT, from_json, read_record, to_json
 from quarterturn.runs.records import (
-    BestEpoch,
-    ClassifierResult,
     ProbeResult,
     Score,
     ScoreName,

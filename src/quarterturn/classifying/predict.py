@@ -32,10 +32,10 @@ from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.start import warn_unfinished
 
-logger = logging.getLogger(__name__)
-
 PRESENT_FROM = 0.5
 """Probability from which an image has a label, where it may have several."""
+
+logger = logging.getLogger(__name__)
 
 
 def predict(
@@ -172,6 +172,14 @@ def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:
         written["pictures"] = pictures
     warn_unfinished(run)
     log_unreadable(unreadable)
+    surest = max(
+        (float(each.found.score.max(initial=0.0)) for each in by_split.values()), default=0.0
+    )
+    if not count and surest:
+        logger.warning(
+            f"no object has a score of --threshold {options.threshold:g} or more; the surest has "
+            f"{surest:.2g}: give a lower --threshold, or train for more iterations"
+        )
     num_images = sum(len(each.indices) for each in by_split.values())
     log_closing(
         f"{count:,} objects of {len(run.class_names)} classes in {num_images:,} images, from a "

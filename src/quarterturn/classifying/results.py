@@ -28,20 +28,19 @@ from quarterturn.pages.classifier_tables import (
 from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.runs import RESULTS, Run, write_items
-from quarterturn.runs.classifier_results import read_classifier_result
-from quarterturn.runs.closing import log_unreadable
-from quarterturn.runs.facts import write_facts
-from quarterturn.runs.protocols import classifier_protocol
-from quarterturn.runs.record_files import to_json
-from quarterturn.runs.records import (
+from quarterturn.runs.classifier_results import (
     BestEpoch,
     BestEpochs,
     ClassifierResult,
     SeedsSummary,
     Solution,
-    Statistic,
-    statistic,
+    read_classifier_result,
 )
+from quarterturn.runs.closing import log_unreadable
+from quarterturn.runs.facts import write_facts
+from quarterturn.runs.protocols import classifier_protocol
+from quarterturn.runs.record_files import to_json
+from quarterturn.runs.records import Statistic, statistic
 
 logger = logging.getLogger(__name__)
 

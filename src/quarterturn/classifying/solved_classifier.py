@@ -24,7 +24,7 @@ from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import few_shot_classifier
-from quarterturn.runs.records import Solution
+from quarterturn.runs.classifier_results import Solution
 
 logger = logging.getLogger(__name__)
 

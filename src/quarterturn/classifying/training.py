@@ -29,9 +29,8 @@ from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.pages.classifier_tables import brief_words, measures_of, overlap_words
 from quarterturn.progress import stage
 from quarterturn.runs import Run
-from quarterturn.runs.classifier_results import read_classifier_result
+from quarterturn.runs.classifier_results import Solution, read_classifier_result
 from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
-from quarterturn.runs.records import Solution
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.backbone_weights import weights_for

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quarterturn.comparing.groups import ProbedRun, group_runs, shared_protocols
+from quarterturn.comparing.groups import group_runs, shared_protocols
 from quarterturn.comparing.options import CompareOptions
 from quarterturn.comparing.page import comparison_page
+from quarterturn.comparing.probed_runs import ProbedRun
 from quarterturn.comparing.tables import comparison_table, training_table
 from quarterturn.config.options import take_options
 from quarterturn.errors import ConfigError
@@ -17,10 +18,10 @@ from quarterturn.files import write_json
 from quarterturn.pages.page import write_page
 from quarterturn.pages.tables import show
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.comparison_records import ComparedGroup, Comparison
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.record_files import to_json
-from quarterturn.runs.records import ComparedGroup, Comparison
 
 logger = logging.getLogger(__name__)
 

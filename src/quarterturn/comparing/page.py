@@ -12,7 +12,8 @@ from quarterturn.pages.figures import Figure
 from quarterturn.pages.glossary import glossary
 from quarterturn.pages.page import ComparisonPage
 from quarterturn.pages.tables import Table
-from quarterturn.runs.records import GroupStatistic, first_measure, images_per_class
+from quarterturn.runs.comparison_records import GroupStatistic
+from quarterturn.runs.records import first_measure, images_per_class
 
 
 def comparison_page(
@@ -38,24 +39,31 @@ def comparison_page(
             "compare. Runs that differ only in their seed are one group.",
         ],
         tables=tables,
-        figures=[*_few_shot(groups, protocols), *_over_epochs(groups)],
+        figures=[*_few_shot(groups, protocols), *_training_curves(groups)],
         words=glossary(tables),
         notes=notes,
     )
 
 
-def _over_epochs(groups: Sequence[Group]) -> list[Figure]:
+def _training_curves(groups: Sequence[Group]) -> list[Figure]:
+    runs = [
+        (group.label, probed.run)
+        for group in groups
+        if group.origin == "trained"
+        for probed in group.runs
+    ]
+    in_iterations = all(run.config.method.counts_iterations for _, run in runs)
     figure = comparison_curves(
         [
             run_curves(
-                group.label,
-                probed.run.read_metrics("train"),
-                probed.run.read_metrics("diagnostics") + probed.run.read_metrics("evaluation"),
+                label,
+                run.read_metrics("train"),
+                run.read_metrics("diagnostics") + run.read_metrics("evaluation"),
+                in_iterations=in_iterations,
             )
-            for group in groups
-            if group.origin == "trained"
-            for probed in group.runs
-        ]
+            for label, run in runs
+        ],
+        unit="iterations" if in_iterations else "epochs",
     )
     return [] if figure is None else [figure]
 

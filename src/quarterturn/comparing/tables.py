@@ -8,8 +8,9 @@ from typing import Any
 from quarterturn.comparing.groups import Group
 from quarterturn.pages.probe_tables import by_labels, training_images, with_spread
 from quarterturn.pages.tables import Cell, Table
+from quarterturn.runs.comparison_records import GroupStatistic
 from quarterturn.runs.protocols import CLASSIFIER, DETECTOR
-from quarterturn.runs.records import GroupStatistic, ProbeResult, column_of, statistic
+from quarterturn.runs.records import ProbeResult, column_of, statistic
 
 TITLES = {
     "top1": "top-1 accuracy",
@@ -96,7 +97,10 @@ def training_table(groups: Sequence[Group]) -> Table:
         train = [(p.run.read_metrics("train") or [{}])[-1] for p in group.runs]
         last = [(p.run.read_metrics("diagnostics") or [{}])[-1] for p in group.runs]
         seconds = statistic([line.get("elapsed_s") for line in train]).mean
-        row: list[Cell] = [group.label, len(group.runs), run.config.run.epochs]
+        length: Cell = run.config.run.epochs
+        if run.config.method.counts_iterations:
+            length = f"{train[0].get('step', -1) + 1:,} iterations"
+        row: list[Cell] = [group.label, len(group.runs), length]
         row.append(None if seconds is None else seconds / 60)
         row.append(statistic([line.get("loss") for line in train]).mean)
         for measure in ("rotation_accuracy", "leakage_fresh_head", "spread"):

@@ -27,6 +27,8 @@ class MethodOptions:
         compares_views: Whether several views of each image are compared with those of the other
             images of a batch; the options are then `quarterturn.methods.view_options.ViewOptions`.
         needs_start: Whether it learns from the weights that the training begins with.
+        counts_iterations: Whether a training is as long as its iterations: its epochs are parts of
+            it, which mean nothing to a reader.
     """
 
     name: ClassVar[str]
@@ -39,6 +41,7 @@ class MethodOptions:
     reads_labels: ClassVar[bool] = False
     compares_views: ClassVar[bool] = False
     needs_start: ClassVar[bool] = False
+    counts_iterations: ClassVar[bool] = False
 
     @property
     def has_rotation_loss(self) -> bool:
@@ -49,6 +52,14 @@ class MethodOptions:
     def views_in_words(self) -> str:
         """How each image is shown in a step, where it is not by itself; empty where it is."""
         return ""
+
+    def images_in_words(self, side: int) -> str:
+        """What the network is shown of an image.
+
+        Args:
+            side: Of the crops, in pixels.
+        """
+        return f"crops of {side} by {side} pixels"
 
     def input_shapes(self, num_images: int, side: int) -> list[tuple[int, ...]]:
         """Shapes of what the network takes in a step.

@@ -20,7 +20,7 @@ from quarterturn.detection.proposals import (
     write_proposals,
 )
 from quarterturn.detection.selective_search import ORIGIN, search_all
-from quarterturn.detection.training import TEST_SHARE, DetectorTraining
+from quarterturn.detection.training import DetectorTraining
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.methods.build import check_network
@@ -51,8 +51,6 @@ from quarterturn.weights.start import Start, check_fits, recipe_on
 
 logger = logging.getLogger(__name__)
 
-SEARCH_SHARE = 0.2
-"""Time of selective search in either split, as a share of the training's."""
 PARTIAL = "proposals"
 """Folder of a run in which selective search keeps what it has done."""
 
@@ -218,9 +216,13 @@ def _of_images(
 def _train(run: Run, data: DetectionData, runtime: Runtime) -> None:
     """Make or read the proposals, train, test, and say where everything is."""
     proposals = {}
-    is_fast = run.config.method_as(DetectorOptions).detector == "fast-rcnn"
-    searches = 2 * SEARCH_SHARE if is_fast and not (run.path / FILE).exists() else 0
-    with stage("detect", total=1 + TEST_SHARE + searches):
+    options = run.config.method_as(DetectorOptions)
+    is_fast = options.detector == "fast-rcnn"
+    # On a processor an image takes about as long to search as to learn from, and to be tested.
+    work = options.iterations * run.config.run.batch_size + len(data.test)
+    if is_fast and not (run.path / FILE).exists():
+        work += len(data.train) + len(data.test)
+    with stage("detect", total=work):
         if is_fast:
             proposals = _proposals(run, data)
         train(DetectorTraining.of(run, data, proposals, runtime))
@@ -253,7 +255,7 @@ def _proposals(run: Run, data: DetectionData) -> dict[str, Proposals]:
             most=options.max_proposals,
             workers=run.config.machine.num_workers,
             name=f"{ORIGIN}, {split}",
-            weight=SEARCH_SHARE,
+            weight=len(images),
         )
     write_proposals(run.path / FILE, found)
     shutil.rmtree(run.path / PARTIAL)

@@ -17,13 +17,15 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.pages.figures import COLOURS, STYLE, WIDTH_INCHES, Figure, to_png
+from quarterturn.pages.figures import COLOURS, PAGE_WIDTH_INCHES, STYLE, Figure, to_png
 from quarterturn.pages.tables import percent
 from quarterturn.runs.detection_records import Detections
 
 SHOWN_FROM = 0.5
 """Score from which detections are drawn and counted."""
 IMAGES = 4
+COLUMNS = 2
+TITLE_INCHES = 0.3
 LONGEST_SIDE = 640
 """Pixels that a drawn image is decoded to at most, or a little more."""
 TRUE = "#1d9a5b"
@@ -107,11 +109,16 @@ def _figure(
     images: ImageSet,
     class_names: Sequence[str],
 ) -> Figure:
+    tallest = max(height / width for height, width in detections.sizes[[s.image for s in scores]])
+    rows = -(-len(scores) // COLUMNS)
+    row_inches = PAGE_WIDTH_INCHES / COLUMNS * min(1.5, tallest) + TITLE_INCHES
     with matplotlib.rc_context(STYLE | {"axes.grid": False}):
-        drawing = Drawing(figsize=(2 * WIDTH_INCHES, 2 * WIDTH_INCHES / max(2, len(scores)) + 0.3))
+        drawing = Drawing(figsize=(PAGE_WIDTH_INCHES, rows * row_inches))
         drawing.set_layout_engine("constrained")
-        grid = drawing.subplots(1, len(scores), squeeze=False)
-        for score, axes in zip(scores, grid.flat, strict=True):
+        grid = drawing.subplots(rows, COLUMNS, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for score, axes in zip(scores, grid.flat, strict=False):
             pixels, (height, width) = images.read_sized(
                 score.image, lambda size: max(1.0, max(size) / LONGEST_SIDE)
             )
@@ -119,7 +126,6 @@ def _figure(
             axes.imshow(np.asarray(pixels), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
             draw_boxes(axes, detections, score.image, class_names)
             axes.set_title(f"{score.found} of {score.objects} found, {score.mistaken} mistaken")
-            axes.set_axis_off()
         png = to_png(drawing)
     names = [str(detections.names[score.image]) for score in scores]
     return Figure(
@@ -140,6 +146,7 @@ def _figure(
             for name, score in zip(names, scores, strict=True)
         ),
         wide=True,
+        photos=True,
     )
 
 
@@ -159,7 +166,8 @@ def draw_boxes(axes: Any, detections: Detections, image: int, class_names: Seque
             box[1],
             words,
             color="white",
-            fontsize=6,
+            fontsize=7,
+            clip_on=True,
             va="bottom",
             bbox={"facecolor": COLOURS["invariance"], "pad": 0.8, "linewidth": 0},
         )

@@ -54,8 +54,6 @@ from quarterturn.weights.backbone_weights import weights_for
 
 logger = logging.getLogger(__name__)
 
-TEST_SHARE = 0.1
-"""Time of the test as a share of the training's."""
 STATISTICS_IMAGES = 64
 """Training images by which an untrained backbone's batch norm is set."""
 
@@ -94,6 +92,7 @@ class DetectorTraining(TrainingJob[Method]):
             source=data.source,
             files=TrainingFiles.of_run(run),
             name="detector",
+            weight=run.config.method_as(DetectorOptions).iterations * run.config.run.batch_size,
             run=run,
             data=data,
             proposals=proposals,
@@ -263,7 +262,7 @@ class DetectorTraining(TrainingJob[Method]):
             proposed,
             device=self.runtime.device,
             workers=self.config.machine.num_workers,
-            weight=TEST_SHARE,
+            weight=len(test),
         )
         took_s = time.perf_counter() - began_s
         bad = {

@@ -43,6 +43,7 @@ class Telemetry:
         description: Name of the training, before the time to expect.
         tensorboard: Folder for TensorBoard's files; None for none.
         shorter: Flags that would shorten a long training, in the words of its command.
+        in_iterations: Report the time to expect of an iteration, in place of an epoch.
 
     Attributes:
         note: The loss of the last line, in words; empty before the first.
@@ -59,10 +60,11 @@ class Telemetry:
         description: str = "training",
         tensorboard: Path | None = None,
         shorter: str = "--epochs or --limit",
+        in_iterations: bool = False,
     ) -> None:
         self.path, self.log_every = path, log_every
         self.total_steps, self.steps_per_epoch = total_steps, steps_per_epoch
-        self.description, self.shorter = description, shorter
+        self.description, self.shorter, self.in_iterations = description, shorter, in_iterations
         self.note, self.last_checkpoint = "", "none yet"
         self._pending: list[tuple[int, dict[str, Tensor]]] = []
         self._images = 0
@@ -220,7 +222,12 @@ class Telemetry:
         assert self._start is not None
         a_step = (time.perf_counter() - self._start) / self._steps_here
         epoch_s, rest_s = a_step * self.steps_per_epoch, a_step * (self.total_steps - step - 1)
-        text = f"{self.description}: about {duration(epoch_s)} an epoch"
+        pace = (
+            f"{a_step:.2g} s an iteration"
+            if self.in_iterations
+            else f"{duration(epoch_s)} an epoch"
+        )
+        text = f"{self.description}: about {pace}"
         text += f", {duration(rest_s)} until the end"
         if rest_s > 600:
             text += f"; shorter with {self.shorter}"

@@ -34,6 +34,7 @@ class DetectorOptions(MethodOptions):
     module: ClassVar[str | None] = "quarterturn.methods.detector"
     command: ClassVar[str | None] = "detect"
     reads_labels: ClassVar[bool] = True
+    counts_iterations: ClassVar[bool] = True
 
     detector: Literal["fast-rcnn", "faster-rcnn"] = "fast-rcnn"
     """fast-rcnn (Girshick 2015) classifies proposals that are given; faster-rcnn (Ren et al. 2015,
@@ -70,6 +71,13 @@ class DetectorOptions(MethodOptions):
     """Of fast-rcnn: detections of a class an image on average, at most; 0 for no such limit."""
     overlap: PositiveFraction = 0.3
     """Detections of a class whose IoU with a better-scored one is above this are dropped."""
+
+    def images_in_words(self, side: int) -> str:
+        """Whole images, by their short sides."""
+        sides = f"{min(self.scales):,}"
+        if len(set(self.scales)) > 1:
+            sides += f" to {max(self.scales):,}"
+        return f"whole images with short sides of {sides} pixels"
 
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""

@@ -9,13 +9,13 @@ import numpy as np
 
 from quarterturn.pages.probe_tables import AP_WORDS, by_labels, with_spread
 from quarterturn.pages.tables import Cell, Table, percent
-from quarterturn.runs.records import (
+from quarterturn.runs.classifier_results import (
     BestEpoch,
     BestEpochs,
     ClassifierResult,
     SeedsSummary,
-    Statistic,
 )
+from quarterturn.runs.records import Statistic
 
 MEASURES = {
     "top1": "top-1",

@@ -35,7 +35,7 @@ class RunCurves:
 
     Attributes:
         group: Label of the group that the run is of; runs of one group share a colour.
-        curves: Measure, of `PANELS`, to epochs done and values.
+        curves: Measure, of `PANELS`, to epochs (or iterations) done and values.
     """
 
     group: str
@@ -46,6 +46,8 @@ def run_curves(
     group: str,
     train: Sequence[dict[str, Any]],
     measured: Sequence[dict[str, Any]],
+    *,
+    in_iterations: bool = False,
 ) -> RunCurves:
     """The curves of a run.
 
@@ -53,14 +55,15 @@ def run_curves(
         group: Its group's label.
         train: Its ``train`` lines.
         measured: Its ``diagnostics`` or ``evaluation`` lines, whose epochs count those done.
+        in_iterations: Draw the loss over the iterations, in place of the epochs.
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
     if train:
         first_epoch = train[0]["epoch"]
         steps = 1 + max(line["step"] for line in train if line["epoch"] == first_epoch)
-        steps_per_epoch = steps / (first_epoch + 1)
-        epochs = [(line["step"] + 1) / steps_per_epoch for line in train]
-        curves["loss"] = epochs, [line["loss"] for line in train]
+        steps_per_unit = 1 if in_iterations else steps / (first_epoch + 1)
+        done = [(line["step"] + 1) / steps_per_unit for line in train]
+        curves["loss"] = done, [line["loss"] for line in train]
     for key in PANELS:
         known = [(line["epoch"], line[key]) for line in measured if line.get(key) is not None]
         if known:
@@ -68,8 +71,13 @@ def run_curves(
     return RunCurves(group, curves)
 
 
-def comparison_curves(runs: Sequence[RunCurves]) -> Figure | None:
-    """Loss and measures of all runs; None where no run has any."""
+def comparison_curves(runs: Sequence[RunCurves], *, unit: str = "epochs") -> Figure | None:
+    """Loss and measures of all runs; None where no run has any.
+
+    Args:
+        runs: The runs.
+        unit: What their curves are drawn over.
+    """
     keys = [key for key in PANELS if any(key in run.curves for run in runs)]
     if not keys:
         return None
@@ -86,6 +94,7 @@ def comparison_curves(runs: Sequence[RunCurves]) -> Figure | None:
             axes.remove()
         for key, axes in zip(keys, panels[: len(keys)], strict=True):
             _draw(axes, key, runs, colours.__getitem__)
+            axes.set_xlabel(unit)
         handles = [Line2D([], [], color=colours[group]) for group in groups]
         labels = [_short(group) for group in groups]
         drawing.legend(
@@ -94,7 +103,7 @@ def comparison_curves(runs: Sequence[RunCurves]) -> Figure | None:
         png = to_png(drawing)
     return Figure(
         "curves",
-        "Over the epochs",
+        f"Over the {unit}",
         "A line for each run; runs that differ only in their seed share a colour. Losses of "
         "different methods are different quantities and do not compare.",
         png,
@@ -112,7 +121,6 @@ def _draw(axes: Axes, key: str, runs: Sequence[RunCurves], colour: Callable[[str
             marker = "o" if len(epochs) < 12 else ""
             axes.plot(epochs, values, color=colour(run.group), marker=marker, markersize=3)
     axes.set_title(PANELS[key])
-    axes.set_xlabel("epochs")
     axes.set_xlim(left=0)
     if key in SHARES:
         axes.set_ylim(0, 1.02)

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from quarterturn.pages.figures import FAINT, INK, STYLE, WIDTH_INCHES, Figure, to_png
 from quarterturn.pages.tables import percent, printable
-from quarterturn.runs.records import ClassifierResult
+from quarterturn.runs.classifier_results import ClassifierResult
 
 MOST_WRITTEN = 15
 """Up to this many classes every cell of the matrix has its figure written in it."""

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from quarterturn.pages.figures import INK, STYLE, WIDTH_INCHES, Figure, to_png
 from quarterturn.pages.tables import percent
+from quarterturn.runs.comparison_records import GroupStatistic
 from quarterturn.runs.records import (
-    GroupStatistic,
     ProbeResult,
     Statistic,
     features_of,

@@ -26,6 +26,8 @@ COLOURS = {
     "teacher": "#7d4f9e",
 }
 WIDTH_INCHES = 5.2
+PAGE_WIDTH_INCHES = 7.3
+"""Of a wide figure: letters are as large on a page as those of others."""
 DOTS_PER_INCH = 200
 STYLE: Any = {
     "font.size": 9.5,
@@ -65,6 +67,7 @@ class Figure:
         data: What was drawn, as plain JSON values.
         alt: What a reader who cannot see it should know.
         wide: Takes a row of its own on a page.
+        photos: Shows photographs, whose colours a dark page must not turn about.
     """
 
     name: str
@@ -74,13 +77,15 @@ class Figure:
     data: dict[str, Any] = field(repr=False)
     alt: str = ""
     wide: bool = False
+    photos: bool = False
 
 
 def save_figure(folder: Path, figure: Figure) -> None:
     """Write ``<name>.png`` and ``<name>.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / f"{figure.name}.png", figure.png)
-    about = {name: getattr(figure, name) for name in ("title", "caption", "alt", "wide", "data")}
+    told = ("title", "caption", "alt", "wide", "photos", "data")
+    about = {name: getattr(figure, name) for name in told}
     write_json(folder / f"{figure.name}.json", about)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from quarterturn.pages.tables import number, percent
+from quarterturn.runs.classifier_results import ClassifierResult
 from quarterturn.runs.detection_records import DetectionResult
-from quarterturn.runs.records import ClassifierResult, ProbeResult
+from quarterturn.runs.records import ProbeResult
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import matplotlib
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
-from quarterturn.pages.figures import COLOURS, FAINT, STYLE, WIDTH_INCHES, Figure, to_png
+from quarterturn.pages.figures import COLOURS, FAINT, PAGE_WIDTH_INCHES, STYLE, Figure, to_png
 from quarterturn.pages.tables import percent
 from quarterturn.runs.detection_records import ClassDetection, DetectionResult
 
-COLUMNS = 4
+COLUMNS = 3
 ROW_INCHES = 1.35
 
 
@@ -22,7 +22,7 @@ def precision_recall_curves(result: DetectionResult) -> Figure:
     columns = min(COLUMNS, len(classes))
     rows = -(-len(classes) // columns)
     with matplotlib.rc_context(STYLE):
-        drawing = Drawing(figsize=(2 * WIDTH_INCHES, ROW_INCHES * rows + 0.5))
+        drawing = Drawing(figsize=(PAGE_WIDTH_INCHES, ROW_INCHES * rows + 0.5))
         drawing.set_layout_engine("constrained")
         grid = drawing.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for number, axes in enumerate(grid.flat):

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from quarterturn.pages.tables import Cell, Table
+from quarterturn.runs.comparison_records import GroupScore, GroupStatistic
 from quarterturn.runs.records import (
-    GroupScore,
-    GroupStatistic,
     ProbeResult,
     Score,
     ScoreName,

@@ -147,11 +147,12 @@ def _summary(run: Run, train: Sequence[dict[str, Any]]) -> list[str]:
             f"An untrained {backbone}, a baseline: no epoch was trained, so every figure below "
             f"says what its random weights give on crops of {side} by {side} pixels."
         ]
-    epochs = train[-1]["epoch"] + 1
+    length = train[-1]["step" if method.counts_iterations else "epoch"] + 1
+    unit = "iteration" if method.counts_iterations else "epoch"
     labels = "with labels" if method.reads_labels else "without labels"
     return [
-        f"A {backbone} trained {labels} by {method.title} for {epochs:,} "
-        f"{'epoch' if epochs == 1 else 'epochs'}, on crops of {side} by {side} pixels, in "
+        f"A {backbone} trained {labels} by {method.title} for {length:,} "
+        f"{unit if length == 1 else f'{unit}s'}, on {method.images_in_words(side)}, in "
         f"{duration(train[-1]['elapsed_s'])}.",
         sentence(f"With this method, {method.meaning}."),
         *([f"It began with {run.began_with}."] if run.start is not None else []),

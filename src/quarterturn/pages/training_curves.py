@@ -47,11 +47,12 @@ UNITS = {
 }
 
 
-def loss_curves(train_lines: Lines) -> Figure | None:
+def loss_curves(train_lines: Lines, *, in_iterations: bool = False) -> Figure | None:
     """The loss, its terms, rotation accuracy, learning rate and pace, each in a panel of its own.
 
     Args:
         train_lines: The ``train`` lines of metrics.jsonl.
+        in_iterations: Draw them over the iterations, in place of the epochs.
 
     Returns:
         None where no step was made.
@@ -61,8 +62,9 @@ def loss_curves(train_lines: Lines) -> Figure | None:
     # The last line of each epoch is written at its end, so the first one tells its length.
     first_epoch = train_lines[0]["epoch"]
     first_steps = 1 + max(x["step"] for x in train_lines if x["epoch"] == first_epoch)
-    steps_per_epoch = first_steps / (first_epoch + 1)
-    epochs = [(x["step"] + 1) / steps_per_epoch for x in train_lines]
+    steps_per_unit = 1 if in_iterations else first_steps / (first_epoch + 1)
+    done = [(x["step"] + 1) / steps_per_unit for x in train_lines]
+    unit = "iterations" if in_iterations else "epochs"
     terms = [name for name in train_lines[0] if name not in NOT_TERMS]
     panels = [
         # A single term is the total, but for its weight.
@@ -80,7 +82,7 @@ def loss_curves(train_lines: Lines) -> Figure | None:
 
     def draw(index: int, axes: Axes) -> None:
         key, title, colour = panels[index]
-        _curve(axes, epochs, series[key], colour)
+        _curve(axes, done, series[key], colour)
         axes.set_title(title)
         if key in ("learning_rate", "images_per_s"):
             _from_zero(axes)
@@ -97,9 +99,9 @@ def loss_curves(train_lines: Lines) -> Figure | None:
         "should fall and level off."
         if len(terms) > 1
         else "Each point is a mean over a few steps. The loss should fall and level off.",
-        _render(draw, len(panels), height=1.5),
-        {"epochs_done": epochs, **series},
-        f"Curves over {epochs[-1]:.0f} epochs. "
+        _render(draw, len(panels), height=1.5, unit=unit),
+        {f"{unit}_done": done, **series},
+        f"Curves over {done[-1]:,.0f} {unit}. "
         + ", ".join(
             f"{name} from {number(first[name])} to {number(last[name])}"
             for name in ["loss", *terms]
@@ -293,7 +295,12 @@ def _curve(
 
 
 def _render(
-    draw: Callable[[int, Axes], None], num_panels: int, *, height: float, extra_height: float = 0.0
+    draw: Callable[[int, Axes], None],
+    num_panels: int,
+    *,
+    height: float,
+    extra_height: float = 0.0,
+    unit: str = "epochs",
 ) -> bytes:
     """Panels in two columns over an axis of epochs; of an odd number the first takes a row.
 
@@ -302,6 +309,7 @@ def _render(
         num_panels: How many there are.
         height: Of a row, in inches.
         extra_height: For what stands between the rows, in inches.
+        unit: Of the axis.
     """
     wide = num_panels % 2
     rows = (num_panels + 1) // 2
@@ -316,7 +324,7 @@ def _render(
             axes.set_xlim(left=0)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             if row == rows - 1 or (wide and i == 0):
-                axes.set_xlabel("epochs")
+                axes.set_xlabel(unit)
         return to_png(drawing)
 
 

@@ -28,7 +28,7 @@ def training_section(run: Run, facts: Facts, train: Lines, diagnostics: Lines) -
         diagnostics: Its ``diagnostics`` lines.
     """
     figures = [
-        loss_curves([*train]),
+        loss_curves([*train], in_iterations=run.config.method.counts_iterations),
         diagnostic_curves([*diagnostics]),
         evaluation_curves(run.read_metrics("evaluation")),
     ]
@@ -53,8 +53,13 @@ def _times(run: Run, train: Lines) -> list[tuple[str, str]]:
     return [
         ("training, diagnostics included", duration(train[-1]["elapsed_s"])),
         ("steps", f"{train[-1]['step'] + 1:,}"),
-        ("images a second", f"{paces[len(paces) // 2]:,.0f}{views} (median)"),
+        ("images a second", f"{_pace(paces[len(paces) // 2])}{views} (median)"),
     ]
+
+
+def _pace(images_per_s: float) -> str:
+    """Whole images a second, or two digits of a few."""
+    return f"{images_per_s:,.0f}" if images_per_s >= 10 else f"{images_per_s:.2g}"
 
 
 def _times_of_folds(run: Run) -> list[tuple[str, str]]:

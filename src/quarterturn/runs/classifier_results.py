@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
@@ -10,10 +11,117 @@ from typing import Any, get_args
 from quarterturn.errors import CheckpointError
 from quarterturn.metrics.average_precision import Rule
 from quarterturn.runs.record_files import read_record
-from quarterturn.runs.records import ClassifierResult, measures_in
+from quarterturn.runs.records import Statistic, measures_in
 from quarterturn.runs.seeds import RESULTS
 
 AP_RULES = get_args(Rule)
+
+
+@dataclass(frozen=True)
+class BestEpoch:
+    """The best epoch by top-1 on the test images themselves, as older protocols report it.
+
+    Attributes:
+        epoch: Which one.
+        evaluated_epochs: How many it was chosen from.
+        figures: Its metrics.
+    """
+
+    epoch: int
+    evaluated_epochs: int
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A classifier that was solved exactly, rather than trained.
+
+    Attributes:
+        strength: C of the logistic regression, chosen among the training images; the inverse of the
+            penalty's strength.
+        images: Training images that could be read.
+    """
+
+    strength: float
+    images: int
+
+
+@dataclass(frozen=True)
+class ClassifierResult:
+    """A classifier's test, as it is stored in ``RUN/results.json``.
+
+    Attributes:
+        epoch: The epoch that was tested, the last.
+        figures: Those of `quarterturn.classifying.evaluation.classifier_metrics`: its metrics,
+            accuracy by class and the confusion matrix, row by true class.
+        class_counts: (C,) training images of each class.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer are ``few``.
+        test: In words, where the test images are from.
+        protocol: What figures must have in common to compare; None in files of early versions.
+        best_epoch: Of the protocol ``paper`` only.
+        test_images_learned_from: Test images that the run that the training started from has been
+            trained on; None if not known, 0 from scratch.
+        test_images_learned_with_labels: Those of them whose label was read; None if not known.
+        solution: How the classifier was solved; None where it was trained.
+        warnings: Why its figures are not to be trusted, a sentence each.
+    """
+
+    epoch: int
+    figures: dict[str, Any]
+    class_counts: tuple[int, ...]
+    many: int
+    few: int
+    test: str
+    protocol: dict[str, Any] | None = None
+    best_epoch: BestEpoch | None = None
+    test_images_learned_from: int | None = 0
+    test_images_learned_with_labels: int | None = 0
+    solution: Solution | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> list[str]:
+        """The C classes."""
+        return list(self.figures["per_class"])
+
+
+@dataclass(frozen=True)
+class SeedsSummary:
+    """Several trainings of a classifier, as stored in the ``results.json`` beside them.
+
+    Attributes:
+        seeds: Their seeds.
+        figures: Measure to statistic over the trainings.
+        tested: Test images of each.
+        many: Classes with more training images are ``many``.
+        few: Classes with fewer are ``few``.
+        test: In words, where the test images are from.
+        best_epoch: Of the protocol ``paper`` only: measure to statistic, and from how many epochs.
+    """
+
+    seeds: tuple[int, ...]
+    figures: dict[str, Statistic]
+    tested: tuple[int, ...]
+    many: int
+    few: int
+    test: str
+    best_epoch: BestEpochs | None = None
+
+
+@dataclass(frozen=True)
+class BestEpochs:
+    """The best epochs of several trainings; see `BestEpoch`.
+
+    Attributes:
+        epochs: One for each training.
+        evaluated_epochs: How many each was chosen from.
+        figures: Measure to statistic over the trainings.
+    """
+
+    epochs: tuple[int, ...]
+    evaluated_epochs: int
+    figures: dict[str, Statistic] = field(default_factory=dict)
 
 
 def read_classifier_result(run: Path) -> ClassifierResult:

@@ -258,6 +258,7 @@ def prepare(job: TrainingJob[M]) -> Training[M]:
         description=job.name,
         tensorboard=files.tensorboard if is_main else None,
         shorter=job.shorter,
+        in_iterations=config.method.counts_iterations,
     )
     training = Training(
         method,

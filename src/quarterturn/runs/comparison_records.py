@@ -1,0 +1,81 @@
+"""What was measured over several runs, as typed records: groups, their scores, and comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GroupStatistic:
+    """A figure over runs that differ only in their seed.
+
+    Attributes:
+        mean: None where a run has no figure.
+        spread: Standard deviation, with n - 1; None for a single run.
+        by_seed: The run's seed to its own mean over the repeats of the probe.
+    """
+
+    mean: float | None
+    spread: float | None
+    by_seed: dict[int, float | None]
+
+    @property
+    def n(self) -> int:
+        """Runs."""
+        return len(self.by_seed)
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """The score of a group of runs under one protocol.
+
+    Attributes:
+        group: The group's label.
+        protocol: The protocol's short hash.
+        part: See `ScoreName`, as for the next two.
+        classifier: See there.
+        view: See there.
+        measures: `MEASURES` over the runs.
+    """
+
+    group: str
+    protocol: str
+    part: str
+    classifier: str
+    view: str
+    measures: dict[str, GroupStatistic]
+
+
+@dataclass(frozen=True)
+class ComparedGroup:
+    """Runs that differ only in their seed.
+
+    Attributes:
+        label: What sets them apart from other groups.
+        origin: Whose features count: ``trained`` or ``untrained``.
+        runs: The run directories.
+    """
+
+    label: str
+    origin: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side, as ``quarterturn compare`` stores them.
+
+    Attributes:
+        groups: The groups.
+        protocols: Short hash to protocol.
+        scores: Of every group under every protocol.
+    """
+
+    groups: tuple[ComparedGroup, ...]
+    protocols: dict[str, dict[str, Any]]
+    scores: tuple[GroupScore, ...]
+
+    def of(self, group: str, protocol: str) -> list[GroupScore]:
+        """The scores of one group under one protocol."""
+        return [s for s in self.scores if (s.group, s.protocol) == (group, protocol)]
