@@ -159,15 +159,31 @@ def test_boxes_that_cannot_be_are_quoted(images, box, message):
 def test_an_image_without_proposals_is_named(images):
     whole = proposals_of(images)
     none = Proposals(whole.names, (np.zeros((0, 4), np.float32), *whole.boxes[1:]))
-    with pytest.raises(DataError, match="1 images have no proposals, such as 000000; expected one"):
+    with pytest.raises(
+        DataError, match="file: no proposals of 1 image, such as 000000; expected one"
+    ):
         check_proposals(none, images, "file")
 
 
 def test_those_of_a_limited_set_are_found_by_name(images):
     chosen = images.subset(np.array([5, 2]))
     assert proposals_of(images).of(chosen).names == ("000005", "000002")
-    with pytest.raises(DataError, match="no proposals of 1 images, such as 000005"):
+    with pytest.raises(DataError, match="no proposals of 1 image, such as 000005"):
         proposals_of(images.subset(np.array([2]))).of(chosen)
+
+
+def test_proposals_of_other_images_are_held_against_the_whole_split(images, tmp_path):
+    mine = proposals_of(images)
+    others = Proposals((*mine.names[:20], "a", "b"), mine.boxes[:22])
+    some = Proposals(mine.names[3:9], mine.boxes[3:9])
+    listed = {"train": list(mine.names), "test": list(mine.names)}
+    write_proposals(tmp_path / "x.npz", {"train": some, "test": others})
+    with pytest.raises(
+        DataError, match=r"split test has the proposals of 22 images, and .* lists 24"
+    ):
+        read_proposals(tmp_path / "x.npz", None, listed)
+    write_proposals(tmp_path / "y.npz", {"train": some, "test": some})
+    assert read_proposals(tmp_path / "y.npz", None, listed)["test"].names == some.names
 
 
 def test_nothing_is_made_before_proposals_are_checked(boxed_tree, proposals_file, tmp_path):

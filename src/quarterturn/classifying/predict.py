@@ -18,6 +18,7 @@ from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
 from quarterturn.data.sources import open_source
+from quarterturn.data.unreadable import count_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.features.cached_extraction import cached_features
@@ -182,8 +183,8 @@ def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:
         )
     num_images = sum(len(each.indices) for each in by_split.values())
     log_closing(
-        f"{count:,} objects of {len(run.class_names)} classes in {num_images:,} images, from a "
-        f"score of {options.threshold:g} on",
+        f"{count:,} {'object' if count == 1 else 'objects'} of {len(run.class_names)} classes in "
+        f"{count_images(num_images)}, from a score of {options.threshold:g} on",
         written,
         [("report", run.path)],
     )

@@ -22,6 +22,7 @@ from quarterturn.data.unreadable import (
     MAX_LISTED,
     check_unreadable,
     count_files,
+    count_images,
     list_unreadable,
 )
 from quarterturn.data.white_point import find_levels
@@ -155,16 +156,16 @@ class Source:
         Args:
             uses_all: Whether the command uses every split.
         """
-        lines = [f"{len(self.train):,} images in {self.name}"]
+        lines = [f"{count_images(len(self.train))} in {self.name}"]
         if self.train.class_names:
             lines[0] += f" ({len(self.train.class_names)} classes)"
         if self.cache is not None:
             lines[0] += f", from a cache: {self.cache}"
         if self.test is not None:
-            lines.append(f"{len(self.test):,} images in the split {self.test_name!r}")
+            lines.append(f"{count_images(len(self.test))} in the split {self.test_name!r}")
         unused = ", which is not used"
         lines += [
-            f"{len(images):,} images in the split {split!r}" + ("" if uses_all else unused)
+            f"{count_images(len(images))} in the split {split!r}" + ("" if uses_all else unused)
             for split, images in self.unused.items()
         ]
         every = self.all_splits

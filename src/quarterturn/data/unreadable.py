@@ -91,6 +91,11 @@ def count_files(number: int) -> str:
     return "1 image file" if number == 1 else f"{number:,} image files"
 
 
+def count_images(number: int) -> str:
+    """``1 image`` or ``1,200 images``."""
+    return "1 image" if number == 1 else f"{number:,} images"
+
+
 def list_unreadable(unreadable: Mapping[str, str], max_listed: int = MAX_LISTED) -> list[str]:
     """One line per file with its reason, for the first files, and how many more there are."""
     lines = [f"  {name}: {reason}" for name, reason in list(unreadable.items())[:max_listed]]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.unreadable import count_images
 from quarterturn.data.voc_objects import names_of
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import atomic_write
@@ -59,7 +60,8 @@ class Proposals:
         wanted = names_of(images)
         if missing := [name for name in wanted if name not in numbers]:
             raise DataError(
-                f"there are no proposals of {len(missing)} images, such as {missing[0]}"
+                f"there are no proposals of {count_images(len(missing))}, such as {missing[0]}; "
+                "expected some of each image of the run"
             )
         boxes = tuple(self.boxes[numbers[name]] for name in wanted)
         return Proposals(tuple(wanted), boxes, self.origin)
@@ -105,9 +107,9 @@ def read_proposals(
     for split, proposals in found.items():
         path = test_file if split == "test" and test_file is not None else file
         expected = listed[split]
-        if test_file is None:  # a run with --limit keeps those of some images
-            known = set(proposals.names)
-            expected = [name for name in expected if name in known] or expected
+        if test_file is None and (known := set(proposals.names)) <= set(expected):
+            # A run with --limit keeps those of some images.
+            expected = [name for name in expected if name in known]
         _require_names(proposals.names, expected, f"{path}, split {split}")
     return found
 
@@ -127,7 +129,7 @@ def check_proposals(proposals: Proposals, images: ImageSet, where: str) -> None:
         n for n, boxes in zip(proposals.names, proposals.boxes, strict=True) if not len(boxes)
     ]:
         raise DataError(
-            f"{where}: {len(empty)} images have no proposals, such as "
+            f"{where}: no proposals of {count_images(len(empty))}, such as "
             f"{', '.join(empty[:MAX_NAMED])}; expected one or more of each image: leave the images "
             "out of the split, or make proposals by --proposals selective-search"
         )
