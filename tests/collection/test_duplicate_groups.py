@@ -93,7 +93,7 @@ def test_larger_groups_come_first_then_the_surest(rng: np.random.Generator) -> N
     assert places(groups_of(pixels)) == [[0, 5, 6], [2, 4], [1, 3]]
 
 
-def test_first_of_a_group_is_the_one_that_is_rather_kept(rng: np.random.Generator) -> None:
+def test_first_of_a_group_is_the_one_to_keep(rng: np.random.Generator) -> None:
     pixels = [picture(1), noisy(picture(1), rng), noisy(picture(1), rng)]
     [group] = groups_of(pixels, order=[2, 0, 1])
     assert [copy.place for copy in group] == [2, 0, 1]

@@ -1,7 +1,7 @@
 """Images that are the same picture: copied, resized, recompressed, turned or mirrored.
 
 Equal bytes decide, or the correlation of the pixels of two small pictures laid on each other, in
-the best of eight orientations. Which pairs are worth a look is told by their signatures, which miss
+the best of eight orientations. Signatures say which pairs are worth a look, and miss
 none; see `quarterturn.collection.picture_signatures`.
 
 Shapes: n images; T side of a picture; k pictures that are compared with one.

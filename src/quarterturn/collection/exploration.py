@@ -225,7 +225,7 @@ def explore_survey(
 
     Args:
         survey: Its images.
-        pictures: The same as a whole each, by which copies are told.
+        pictures: The same as a whole each, by which copies are found.
         run: Whose network looks at them.
         crop: How it sees them.
         data: DATA that they are from.

@@ -1,4 +1,4 @@
-"""Every image of a collection as a small picture of all of it, by which copies are told.
+"""Every image of a collection as a small picture of all of it, by which copies are found.
 
 Not the centre crop that a network sees: two photos that differ at their sides are no copies.
 
