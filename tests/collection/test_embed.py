@@ -59,8 +59,8 @@ def test_csv_has_the_same_numbers(digits_run: Run, photos: Path, tmp_path: Path)
 
 
 def test_what_is_refused(digits_run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"must end in \.npz or \.csv"):
-        embed(digits_run.path, out=tmp_path / "x.parquet")
+    with pytest.raises(ConfigError, match=r"must end in \.npz or \.csv or \.parquet"):
+        embed(digits_run.path, out=tmp_path / "x.json")
     with pytest.raises(ConfigError, match="no layers conv9; the backbone has conv1, conv2"):
         embed(digits_run.path, out=tmp_path / "x.npz", layer="conv9")
     (tmp_path / "x.csv").write_text("mine")

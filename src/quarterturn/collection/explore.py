@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from quarterturn.collection.exploration import Exploration, explore_survey
+from quarterturn.collection.exploration_files import FIGURES, PAGE, TABLE, exploration_folder
 from quarterturn.collection.explore_page import explore_page
 from quarterturn.collection.options import ExploreOptions
 from quarterturn.collection.survey import survey
 from quarterturn.collection.whole_pictures import whole_pictures
 from quarterturn.config.options import take_options
 from quarterturn.data.content_keys import content_keys
-from quarterturn.data.data_argument import DIGITS, is_there, locate, short_name
+from quarterturn.data.data_argument import DIGITS, is_there
 from quarterturn.data.source import Source
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
@@ -40,7 +41,6 @@ from quarterturn.weights.timm_weights import TIMM
 
 logger = logging.getLogger(__name__)
 
-PAGE, TABLE, FIGURES = "explore.html", "collection.csv", "explore.json"
 IMAGES_SEEN = 24_000
 """By the training of a folder: five minutes on two cores at the 64 px of the recipe."""
 FEWEST_EPOCHS, MOST_EPOCHS = 3, 100
@@ -235,12 +235,7 @@ def _results(run: Run, options: ExploreOptions, data: str | None) -> Explored:
     Raises:
         ConfigError: They are there already, or the folder cannot be made.
     """
-    own = (
-        run.path
-        if data is None or locate(data) == run.data
-        else run.path / f"explore-{short_name(data)}"
-    )
-    folder = options.out or own
+    folder = options.out or exploration_folder(run, data)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; expected a folder, which is made if need be")
     results = Explored(run.path, *(folder / name for name in (PAGE, TABLE, FIGURES)))

@@ -80,7 +80,8 @@ class EmbedOptions(
     """Write the features of every image to a file."""
 
     out: Annotated[Path, Flag(metavar="FILE", common=True)]
-    """A file ending in .npz or .csv."""
+    """A file ending in .npz, .csv or .parquet. The last is for pandas, polars, DuckDB and LanceDB,
+    also has what explore found of each image, and needs the extra parquet."""
 
 
 @dataclass(frozen=True, kw_only=True)
