@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from quarterturn import ConfigError, DataError, embed, export, finetune, predict
 from quarterturn.classifying.cautions import near_chance, too_few_steps
 from quarterturn.classifying.finetune import resume_finetune
+from quarterturn.classifying.results import summarise_seeds
 from quarterturn.classifying.solved_classifier import is_solved, with_solver
 from quarterturn.data.sources import open_source
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
@@ -22,6 +24,7 @@ from quarterturn.presets import preset
 from quarterturn.probing.few_shot import few_shot_classifier
 from quarterturn.runs import Run
 from quarterturn.runs.classifier_results import read_classifier_result
+from tests.data.pictures import truncate
 
 FROZEN: dict[str, Any] = {"trained": "none", "device": "cpu", "workers": 0}
 
@@ -92,6 +95,26 @@ class TestSolved:
         resume_finetune(solved.path)
         assert results.read_text() == before[0]
         torch.testing.assert_close(solved.load_network().classifier.weight, weight, rtol=0, atol=0)
+
+    def test_several_seeds_are_called_solved(self, solved: Run, tmp_path: Path, terminal: Any):
+        summarise_seeds(tmp_path, [solved, solved])
+        out = terminal.readouterr().out
+        assert "solved" in out
+        assert "last epoch" not in out
+
+    def test_files_that_cannot_be_decoded_are_left_out(
+        self, photos: Path, digits_run: Run, tmp_path: Path
+    ):
+        copy = shutil.copytree(photos, tmp_path / "photos")
+        broken = truncate(next((copy / "red").iterdir()))
+        given = {"start": digits_run.path, "max_bad_fraction": 0.2, **FROZEN}
+        (made,) = finetune(copy, out=tmp_path / "run", **given)
+        result = read_classifier_result(made.path)
+        assert result.solution is not None
+        assert result.solution.images + result.figures["n"] == len(list(copy.rglob("*.png"))) - 1
+        rows = csv.DictReader((made.path / "items.csv").read_text().splitlines())
+        status = {Path(row["path"]).name: row["status"] for row in rows if "red" in row["path"]}
+        assert status[broken.name].startswith("unreadable")
 
     @pytest.mark.parametrize("counts", [[12, 1, 5], [30, 4], [1, 1, 1], [3, 1]])
     def test_classes_may_be_unequal(self, counts: list[int], rng: np.random.Generator):

@@ -177,6 +177,7 @@ def summarise_seeds(path: Path, runs: list[Run]) -> None:
         few=results[0].few,
         test=results[0].test,
         best_epoch=best_epochs,
+        is_solved=all(result.solution is not None for result in results),
     )
     write_json(path / RESULTS, to_json(summary))
     show(seeds_table(summary))

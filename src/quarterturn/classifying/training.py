@@ -247,10 +247,11 @@ def _introduce(
     examples.split.source.log_summary()
     begun = "from scratch" if run.start is None else f"with {run.began_with}"
     parameters = sum(p.numel() for p in training.method.network.parameters() if p.requires_grad)
+    precision = "32-true" if is_solved(config) else runtime.precision
     rules = f"re-weighting {settings.reweight}, resampling {settings.resample}"
     logger.info(
         f"{examples.words()}\n"
         f"{settings.loss}, {rules}; {config.model.backbone} {begun} at {config.data.image_size} "
         f"px, {parameters:,} parameters to learn\n"
-        f"{training_words}, on {runtime.device} in {runtime.precision}; run directory {run.path}"
+        f"{training_words}, on {runtime.device} in {precision}; run directory {run.path}"
     )

@@ -274,5 +274,6 @@ def _log_closing(found: Exploration, results: Explored, data: str | None, began_
         [
             ("neighbors", results.run, name, *collection),
             ("embed", results.run, "--out", results.run / "features.npz"),
+            ("label", results.run, "--suggest", 40, *collection),
         ],
     )

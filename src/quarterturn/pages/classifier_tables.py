@@ -125,7 +125,8 @@ def seeds_table(summary: SeedsSummary) -> Table:
         return [with_spread(figures[name]) or "none" for name in shown]
 
     seeds, shown = summary.seeds, measures_of(summary.figures)
-    rows: list[list[Cell]] = [["last epoch", len(seeds), *cells(summary.figures)]]
+    tested = "solved" if summary.is_solved else "last epoch"
+    rows: list[list[Cell]] = [[tested, len(seeds), *cells(summary.figures)]]
     note = "in %; mean ± standard deviation over the trainings; " + _rule(summary, summary.tested)
     if best := summary.best_epoch:
         rows.append(["best epoch, paper protocol", len(seeds), *cells(best.figures)])

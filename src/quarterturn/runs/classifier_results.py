@@ -98,6 +98,7 @@ class SeedsSummary:
         few: Classes with fewer are ``few``.
         test: In words, where the test images are from.
         best_epoch: Of the protocol ``paper`` only: measure to statistic, and from how many epochs.
+        is_solved: Whether they were solved exactly, rather than trained.
     """
 
     seeds: tuple[int, ...]
@@ -107,6 +108,7 @@ class SeedsSummary:
     few: int
     test: str
     best_epoch: BestEpochs | None = None
+    is_solved: bool = False
 
 
 @dataclass(frozen=True)
