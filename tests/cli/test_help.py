@@ -31,7 +31,7 @@ COMMON = {
         *[*TRAINING, "start", "format", "folds", "image_size", "limit", "backbone", "trained"],
         *RUN,
     ],
-    "orient": [*OUT, "write", "write_all", "agnostic", "confidence", *COMPUTE],
+    "orient": [*OUT, "apply", "write", "write_all", "agnostic", "confidence", *COMPUTE],
     "probe": [
         *["kind", "preset", "test", "layers", "shots", "untrained", "seed", "seeds", "limit"],
         *COMPUTE,

@@ -8,7 +8,7 @@ from quarterturn.data.image_file import read_image
 from quarterturn.data.source import Source
 from quarterturn.data.sources import open_source
 from quarterturn.data.upright_copies import UprightCopies
-from quarterturn.errors import ConfigError
+from quarterturn.errors import ConfigError, OutputError
 
 from .pictures import photo, save_photo
 
@@ -111,7 +111,7 @@ def test_links_within_the_folder_are_not_followed(tmp_path, root, turns):
     os.link(root / "b" / "3.png", tmp_path / "copies" / "b" / "3.png")
     copies = beside(root, tmp_path / "copies", overwrite=True)
     for name in ("a/0.png", "b/1.png"):
-        with pytest.raises(ConfigError, match="leads through a link to"):
+        with pytest.raises(OutputError, match="leads through a link to"):
             copies.write(root / name, turns)
     copies.write(root / "b" / "3.png", turns)  # the name is taken, not the file behind it
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
@@ -119,4 +119,4 @@ def test_links_within_the_folder_are_not_followed(tmp_path, root, turns):
 
 
 def test_arrays_cannot_be_written(tmp_path):
-    refused("the images of digits are not files of their own", "digits", tmp_path / "copies")
+    refused("digits holds pixels, not image files", "digits", tmp_path / "copies")

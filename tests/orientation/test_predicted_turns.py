@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,7 +14,12 @@ from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.orientation.calibration import choose_calibration
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
-from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
+from quarterturn.orientation.predicted_turns import (
+    orient_images,
+    predict_copies,
+    run_to_orient_by,
+)
+from quarterturn.orientation.temperature import fit_temperature
 from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
 from quarterturn.orientation.upright_table import FILE
 from quarterturn.orientation.view_logits import view_logits
@@ -33,18 +39,20 @@ def data(tmp_path: Path) -> str:
     return str(tmp_path / "photos")
 
 
-def orient(run: Run, data: str, **options: object) -> tuple[dict[str, Turns], bool]:
-    return orient_images(run, open_source(data).splits, data, **options)
+def orient(run: Run, data: str) -> tuple[dict[str, Turns], bool]:
+    found = orient_images(run, open_source(data).splits, data)
+    return found.reading.turns, found.learned_is_known
+
+
+def predicted(run: Run, data: str) -> np.ndarray:
+    """(n, 4, 4) of the training images."""
+    found, _ = predict_copies(run, open_source(data).splits, data)
+    return found["train"].probabilities
 
 
 def softmax(logits: torch.Tensor) -> np.ndarray:
     powers = np.exp(logits.numpy().astype(np.float64))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def stored_by_hand(probabilities: np.ndarray) -> np.ndarray:
-    """(4, 4), copy by turn, to (4,), the turn that the image is stored by."""
-    return np.array([np.mean([probabilities[k, (k + s) % 4] for k in range(4)]) for s in range(4)])
 
 
 def asked_by_hand(run: Run, data: str, index: int, fold: int) -> tuple[np.ndarray, float]:
@@ -74,7 +82,7 @@ class TestByFolds:
         # Counter-clockwise back by as much as it is turned counter-clockwise.
         assert found["train"].to_upright.tolist() == [(4 - turn) % 4 for turn in STORED]
         np.testing.assert_allclose(found["train"].agnostic, agnostic, atol=1e-6)
-        np.testing.assert_allclose(found["train"].stored.max(axis=1), 0.97, atol=1e-6)
+        np.testing.assert_allclose(predicted(run, data), sharp(STORED), atol=1e-6)
 
     def test_new_images_have_the_mean_of_all_networks(self, tmp_path, data):
         run = upright_run(tmp_path / "run", data)
@@ -88,7 +96,7 @@ class TestByFolds:
             said = [asked_by_hand(run, other, i, fold) for fold in range(FOLDS)]
             assert abs(said[0][0] - said[1][0]).max() > 0.02
             mean = np.mean([probabilities for probabilities, _ in said], axis=0)
-            np.testing.assert_allclose(found["train"].stored[i], stored_by_hand(mean), atol=1e-5)
+            np.testing.assert_allclose(predicted(run, other)[i], mean, atol=1e-5)
             expected = np.mean([agnostic for _, agnostic in said])
             assert found["train"].agnostic[i] == pytest.approx(expected, abs=1e-5)
 
@@ -103,10 +111,9 @@ class TestByFolds:
             other = tmp_path / "other"
             for i in range(8):
                 save_photo(other / f"{i}.png", 50 + i, 20, 24)
-            found, _ = orient(run, str(other))
             said = [asked_by_hand(run, str(other), 3, fold)[0] for fold in range(FOLDS)]
-            expected = stored_by_hand(np.mean(said, axis=0))
-            np.testing.assert_allclose(found["train"].stored[3], expected, atol=1e-5)
+            expected = np.mean(said, axis=0)
+            np.testing.assert_allclose(predicted(run, str(other))[3], expected, atol=1e-5)
 
     def test_images_beyond_the_limit_and_test_images_are_new(self, tmp_path):
         for split, number in [("train", 12), ("test", 3)]:
@@ -128,8 +135,8 @@ class TestByFolds:
         found, _ = orient(run, data)
         assert [i for i, way in enumerate(found["train"].scored) if way == NEW] == [4]
         said = [asked_by_hand(run, data, 4, fold)[0] for fold in range(FOLDS)]
-        expected = stored_by_hand(np.mean(said, axis=0))
-        np.testing.assert_allclose(found["train"].stored[4], expected, atol=1e-5)
+        expected = np.mean(said, axis=0)
+        np.testing.assert_allclose(predicted(run, data)[4], expected, atol=1e-5)
 
     def test_a_changed_file_goes_to_the_fold_without_it(self, tmp_path, data):
         run = upright_run(tmp_path / "run", data, sharp(STORED))
@@ -139,8 +146,8 @@ class TestByFolds:
         found, _ = orient(run, data)
         assert found["train"].scored == [OUT_OF_FOLD] * 10
         for i in (2, 7):
-            expected = stored_by_hand(asked_by_hand(run, data, i, i % FOLDS)[0])
-            np.testing.assert_allclose(found["train"].stored[i], expected, atol=1e-5)
+            expected = asked_by_hand(run, data, i, i % FOLDS)[0]
+            np.testing.assert_allclose(predicted(run, data)[i], expected, atol=1e-5)
         assert found["train"].to_upright[[1, 3]].tolist() == [3, 1]
 
     def test_unreadable_images_stay_in_their_places(self, tmp_path, data):
@@ -151,10 +158,9 @@ class TestByFolds:
         found, _ = orient(run, str(tmp_path / "other"))
         assert np.flatnonzero(~found["train"].readable).tolist() == [3]
         assert found["train"].verdicts(agnostic=1, confidence=0)[3] == "unreadable"
-        expected = stored_by_hand(
-            np.mean([asked_by_hand(run, str(tmp_path / "other"), 4, f)[0] for f in (0, 1)], axis=0)
-        )
-        np.testing.assert_allclose(found["train"].stored[4], expected, atol=1e-5)
+        said = [asked_by_hand(run, str(tmp_path / "other"), 4, fold)[0] for fold in (0, 1)]
+        found = predicted(run, str(tmp_path / "other"))
+        np.testing.assert_allclose(found[4], np.mean(said, axis=0), atol=1e-5)
 
 
 class TestWhatWasLearnedFrom:
@@ -214,14 +220,12 @@ class TestWhatWasLearnedFrom:
 
 
 class TestByAPretrainedNetwork:
-    def test_images_that_it_learned_from_are_refused(self, tmp_path, data):
+    def test_images_that_it_learned_from_are_counted(self, tmp_path, data):
         run = pretrained_run(tmp_path / "run", data)
-        with pytest.raises(ConfigError) as caught:
-            orient(run, data)
-        assert "was trained on 10 of these 10 images" in str(caught.value)
-        assert f"Run quarterturn upright {data} for" in str(caught.value)
-        found, _ = orient(run, data, in_sample=True)
-        assert found["train"].scored == [IN_SAMPLE] * 10
+        found = orient_images(run, open_source(data).splits, data).reading
+        assert found.turns["train"].scored == [IN_SAMPLE] * 10
+        assert found.caveat().startswith("The network has learned from 10 of the 10 images")
+        assert found.accuracy is None
 
     @pytest.mark.parametrize(("kind", "class_names"), [("pretrain", ()), ("finetune", ("a", "b"))])
     def test_a_network_without_a_rotation_head_is_refused(self, tmp_path, data, kind, class_names):
@@ -232,22 +236,30 @@ class TestByAPretrainedNetwork:
         with pytest.raises(ConfigError, match="has no rotation head, and so predicts no turns"):
             orient(run, data)
 
-    @pytest.mark.parametrize("method", ["decoupling", "rotnet"])
-    def test_new_images_by_the_centre_crop_and_its_mirror_image(self, tmp_path, data, method):
+    @pytest.mark.parametrize("method", ["decoupling", "rotnet", "multiview"])
+    def test_new_images_by_the_centre_crop(self, tmp_path, data, method):
         run = pretrained_run(tmp_path / "run", data, method=method)
-        for i in range(8):
-            save_photo(tmp_path / "other" / f"{i}.png", 50 + i, 20, 24)
+        for i in range(30):
+            save_photo(tmp_path / "other" / f"{i:02d}.png", 50 + i, 20, 24)
         images = open_source(str(tmp_path / "other")).train
         found, _ = orient(run, str(tmp_path / "other"))
-        assert found["train"].scored == [NEW] * 8
-        views = list_views(run.config.data, 1)
-        assert [view.mirrored for view in views] == [False, True]
-        by_view = softmax(view_logits(run.load_network(), images, run.config.data, views)[1])
-        for i in range(8):
-            expected = stored_by_hand(by_view[i].mean(axis=0))
-            np.testing.assert_allclose(found["train"].stored[i], expected, atol=1e-5)
-        entropies = -(by_view * np.log(by_view)).sum(axis=-1).mean(axis=(1, 2)) / np.log(4)
+        assert found["train"].scored == [NEW] * 30
+        views = list_views(run.config.data, 1)[:1]
+        _, logits = view_logits(run.load_network(), images, run.config.data, views)
+        expected = softmax(logits / fit_temperature(logits))[:, 0]
+        np.testing.assert_allclose(predicted(run, str(tmp_path / "other")), expected, atol=1e-5)
+        entropies = -(expected * np.log(expected)).sum(axis=-1).mean(axis=1) / np.log(4)
         np.testing.assert_allclose(found["train"].agnostic, entropies, atol=1e-5)
+
+    def test_the_accuracy_that_it_was_diagnosed_with_counts(self, tmp_path, data):
+        run = pretrained_run(tmp_path / "run", data)
+        line = {"kind": "diagnostics", "step": 1, "epoch": 1, "elapsed_s": 1.0}
+        line["rotation_accuracy"] = 0.4
+        run.metrics.write_text(json.dumps(line) + "\n")
+        found = orient_images(run, open_source(data).splits, data).reading
+        assert found.accuracy == 0.4
+        assert not found.tells
+        assert "it predicts 40.0 %, where guessing gives 25 %" in found.doubt()
 
     def test_held_out_images_are_new(self, tmp_path):
         for i in range(40):
@@ -256,7 +268,7 @@ class TestByAPretrainedNetwork:
         run = pretrained_run(tmp_path / "run", data, holdout=0.25)
         held_out = set(select_images(data, run.config.data).held_out.names)
         assert len(held_out) == 10
-        found, _ = orient(run, data, in_sample=True)
+        found, _ = orient(run, data)
         names = open_source(data).train.names
         assert found["train"].scored == [NEW if n in held_out else IN_SAMPLE for n in names]
 
@@ -265,7 +277,7 @@ class TestByAPretrainedNetwork:
             save_photo(tmp_path / "photos" / f"{i:02d}.png", i, 20, 24)
         run = pretrained_run(tmp_path / "run", str(tmp_path / "photos"), holdout=0.25)
         save_photo(tmp_path / "photos" / "more.png", 77, 20, 24)
-        found, _ = orient(run, str(tmp_path / "photos"), in_sample=True)
+        found, _ = orient(run, str(tmp_path / "photos"))
         assert found["train"].scored == [IN_SAMPLE] * 41
 
 

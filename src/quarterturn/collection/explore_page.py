@@ -12,7 +12,6 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from quarterturn.pages.exploration import (
     TurnedShown,
 )
 from quarterturn.pages.measures import Measure
+from quarterturn.pages.page import href_to
 from quarterturn.pages.sprite import make_sprite
 from quarterturn.pages.tables import Cell, Table, percent
 from quarterturn.progress import stage
@@ -114,16 +114,6 @@ class _Plates:
             small = thumbnail(survey.images(place), int(survey.indices[place]), self.found.crop)
             drawn[number] = np.asarray(small.resize((side, side), Image.Resampling.BOX))
         return drawn
-
-
-def href_to(file: Path, folder: Path) -> str:
-    """A link to a file from a page in a folder: relative, so that both may move together."""
-    target, start = os.path.abspath(file), os.path.abspath(folder)
-    try:
-        target = os.path.relpath(target, start)
-    except ValueError:  # another drive
-        return Path(target).as_uri()
-    return quote(os.fsencode(target.replace(os.sep, "/")))
 
 
 def _summary(found: Exploration) -> list[str]:

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from quarterturn.collection.survey import Survey
 from quarterturn.data.data_argument import locate
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
-from quarterturn.orientation.predicted_turns import orient_images, run_to_orient_by
-from quarterturn.orientation.scores import agnostic_scores, stored_turns
-from quarterturn.orientation.turns import IN_SAMPLE, NEW, Turns
+from quarterturn.orientation.predicted_turns import (
+    known_accuracy,
+    orient_images,
+    run_to_orient_by,
+)
+from quarterturn.orientation.turn_reading import TurnReading, predictions_of_one, read_turns
+from quarterturn.orientation.turns import Turns
 from quarterturn.orientation.upright_table import FILE
 from quarterturn.runs import Run
 from quarterturn.runs.training_images import training_names
@@ -30,10 +33,12 @@ class StoredTurns:
     Attributes:
         turns: Probabilities of the n images, and how each was scored.
         caveat: How far to trust them, in a sentence.
+        share: Estimated share of the images that are stored turned.
     """
 
     turns: Turns
     caveat: str
+    share: float
 
     @property
     def upright(self) -> NDArray[np.floating]:
@@ -64,33 +69,29 @@ def stored_turns_of(survey: Survey, run: Run, data: str, runtime: Runtime) -> St
         return _by_upright(survey, run_to_orient_by(run), data, runtime)
     if survey.turn_logits is None:
         return None
-    probabilities = softmax(survey.turn_logits.astype(np.float64), axis=-1)
-    learned = _learned(survey, run, data)
-    turns = Turns(
-        stored_turns(probabilities),
-        agnostic_scores(probabilities),
-        [IN_SAMPLE if each else NEW for each in learned.tolist()],
-    )
-    share = f"{int(learned.sum()):,} of the {len(survey):,} images"
-    if not learned.any():
-        return StoredTurns(turns, "The network has learned from none of these images.")
-    return StoredTurns(
-        turns,
-        f"The network has learned from {share}, and took them to be upright as they are stored: it "
-        "may overlook some that are not.",
-    )
+    predictions = predictions_of_one(survey.turn_logits, _learned(survey, run, data))
+    reading = read_turns({"": predictions}, known_accuracy(run))
+    return _stored(reading, reading.turns[""])
+
+
+def _stored(reading: TurnReading, turns: Turns) -> StoredTurns:
+    caveat = f"{reading.caveat()} {reading.doubt()}".rstrip()
+    return StoredTurns(turns, caveat, 1 - float(reading.shares[0]))
 
 
 def _by_upright(survey: Survey, upright: Run, data: str, runtime: Runtime) -> StoredTurns:
     splits = survey.source.all_splits
-    found, _ = orient_images(upright, splits, data, device=runtime.device)
+    reading = orient_images(upright, splits, data, device=runtime.device).reading
+    found = reading.turns
     rows = list(zip(survey.splits, survey.indices.tolist(), strict=True))
     turns = Turns(
         np.stack([found[split].stored[index] for split, index in rows]),
+        np.stack([found[split].agreed[index] for split, index in rows]),
         np.array([found[split].agnostic[index] for split, index in rows]),
         [found[split].scored[index] for split, index in rows],
+        reading.tells,
     )
-    return StoredTurns(turns, "Each image was scored by networks that have not learned from it.")
+    return _stored(reading, turns)
 
 
 def _learned(survey: Survey, run: Run, data: str) -> NDArray[np.bool_]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, PngImagePlugin
 
+from quarterturn.data.encoded_image import EncodedImage, open_bytes
 from quarterturn.data.exif import ExifError, turned_orientation, with_orientation
 from quarterturn.data.image_file import (
     FAILURES,
@@ -51,7 +52,7 @@ class CannotTurnError(Exception):
     """A file that cannot be turned losslessly; the message is only the reason."""
 
 
-def write_turned(source: Path, target: Path, turns: int) -> None:
+def write_turned(source: EncodedImage, target: Path, turns: int) -> None:
     """Write a turned copy of an image file.
 
     JPEG files get another EXIF orientation, and all other bytes stay the same. Other formats get
@@ -60,7 +61,7 @@ def write_turned(source: Path, target: Path, turns: int) -> None:
     into place: it has the same pixels, or it is not written.
 
     Args:
-        source: The file.
+        source: The file, or its bytes.
         target: The copy; an existing file is replaced.
         turns: Quarter turns, counter-clockwise.
 
@@ -82,11 +83,12 @@ def write_turned(source: Path, target: Path, turns: int) -> None:
             raise CannotTurnError("the turned copy would not have the same pixels")
 
 
-def _turned(source: Path, turns: int) -> bytes:
+def _turned(source: EncodedImage, turns: int) -> bytes:
     with open_image(source) as image:
         if image.format in BY_ORIENTATION:
             orientation = turned_orientation(orientation_of(image), turns)
-            return with_orientation(source.read_bytes(), orientation)
+            with open_bytes(source) as file:
+                return with_orientation(file.read(), orientation)
         if image.format not in BY_PIXELS:
             raise CannotTurnError(f"{image.format} files cannot be turned without loss")
         if (frames := getattr(image, "n_frames", 1)) > 1:
@@ -147,7 +149,7 @@ def _texts_of(image: PngImagePlugin.PngImageFile) -> PngImagePlugin.PngInfo:
     return texts
 
 
-def _shows_turned(copy: Path, source: Path, turns: int) -> bool:
+def _shows_turned(copy: Path, source: EncodedImage, turns: int) -> bool:
     try:
         turned, original = np.asarray(read_image(copy)), np.asarray(read_image(source))
     except UnreadableImageError as error:

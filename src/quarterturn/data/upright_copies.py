@@ -1,4 +1,4 @@
-"""A folder of upright copies of image files, separate from the originals."""
+"""A folder of upright copies of images, separate from the originals."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
+from quarterturn.data.encoded_image import EncodedImage, ImageBytes
+from quarterturn.data.image_file import FAILURES, open_image
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.source import Source
 from quarterturn.data.turned_files import write_turned
-from quarterturn.errors import ConfigError
-from quarterturn.files import replacing
+from quarterturn.errors import ConfigError, OutputError
+from quarterturn.files import explained, replacing, write_bytes
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,16 @@ class UprightCopies:
             ConfigError: The images are not files, the folder is not empty, or it overlaps with a
                 folder of originals.
         """
-        files = [images for images in source.splits.values() if isinstance(images, FileImages)]
-        if not all(images.are_files for images in source.splits.values()):
+        files = [each for each in source.all_splits.values() if isinstance(each, FileImages)]
+        if len(files) < len(source.all_splits):
             raise ConfigError(
-                f"--write {folder}: the images of {data} are not files of their own but parts of "
-                "larger ones; only image files can be copied"
+                f"--write {folder}: {data} holds pixels, not image files, of which there could be "
+                "copies; give the folder or the shards that they are from"
             )
         originals = [images.path(i) for images in files for i in range(len(images))]
         root = folder.resolve()
         near = {path.resolve().parent for path in originals}
+        near |= {images.root.resolve() for images in files if not images.are_files}
         if (whole := Path(data).expanduser()).is_dir():
             near.add(whole.resolve())
         for other in sorted(near):
@@ -69,20 +74,46 @@ class UprightCopies:
         places = [*(images.root for images in files), *(path.parent for path in originals)]
         return cls(root, os.path.commonpath([os.path.abspath(place) for place in places]))
 
-    def write(self, original: Path, turns: int) -> None:
-        """Write the copy of one image file; without turns, it is identical.
+    def write(self, original: Path, turns: int, image: EncodedImage | None = None) -> None:
+        """Write the copy of one image; without turns, it is identical.
+
+        Args:
+            original: Where it is; in a shard, the shard's path and the name within.
+            turns: Quarter turns, counter-clockwise.
+            image: Its bytes, where it is no file of its own.
 
         Raises:
-            CannotTurnError: The file cannot be turned losslessly; nothing is written.
-            ConfigError: The copy's path leads through a link to another place.
+            CannotTurnError: The image cannot be turned losslessly; nothing is written.
+            OutputError: The copy's path leads through a link to another place, or the operating
+                system refused, such as for a name that is too long.
         """
         copy = self.folder / os.path.relpath(os.path.abspath(original), self.above)
-        # The folder may contain links, for instance to an original.
-        if copy.resolve() != copy:
-            raise ConfigError(f"{copy} leads through a link to {copy.resolve()}; remove the link")
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        if image is not None and not copy.suffix:
+            copy = copy.with_name(copy.name + _suffix_of(image))
+        with explained(copy):
+            # The folder may contain links, for instance to an original.
+            if copy.resolve() != copy:
+                raise OutputError(
+                    f"{copy} leads through a link to {copy.resolve()}; remove the link"
+                )
+            copy.parent.mkdir(parents=True, exist_ok=True)
         if turns:
-            write_turned(original, copy, turns)
+            write_turned(original if image is None else image, copy, turns)
+        elif isinstance(image, ImageBytes):
+            write_bytes(copy, image.content)
         else:
             with replacing(copy) as partial:
                 shutil.copy2(original, partial)
+
+
+def _suffix_of(image: EncodedImage) -> str:
+    """The suffix of an image without a name, such as of a parquet file's; empty if unknown."""
+    try:
+        with open_image(image) as opened:
+            kinds = [
+                s for s, kind in Image.registered_extensions().items() if kind == opened.format
+            ]
+    except FAILURES:
+        return ""
+    usual = {"JPEG": ".jpg", "TIFF": ".tif"}
+    return usual.get(opened.format or "", kinds[0] if kinds else "")

@@ -28,8 +28,9 @@ def orient_table(result: dict[str, Any]) -> Table:
 
 def _note(result: dict[str, Any], in_sample: bool) -> str:
     note = (
-        "turns in degrees, counter-clockwise; no up: agnostic score "
-        f"{result['agnostic']:g} or more; unsure: a probability below {result['confidence']:g}"
+        "turns in degrees, counter-clockwise; no clear up: agnostic score "
+        f"{result['agnostic']:g} or more, and the copies do not agree; unsure: a probability below "
+        f"{result['confidence']:g}"
     )
     if in_sample:
         note += (
@@ -43,5 +44,5 @@ def _note(result: dict[str, Any], in_sample: bool) -> str:
     if (written := result["written"]) is not None:
         note += f"; {written['turned']:,} turned and {written['copied']:,} plain copies written"
         if written["left_out"]:
-            note += f", {len(written['left_out']):,} could not be turned"
+            note += f", {len(written['left_out']):,} could not be written"
     return note

@@ -5,8 +5,8 @@ Shapes: n images; F fold networks; V views of each image.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,14 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.orientation.calibration import Calibration, choose_calibration
 from quarterturn.orientation.networks import OUTCOME, FoldOutcome, fold_run, stopped_checkpoint
-from quarterturn.orientation.scores import Floats, stored_turns
-from quarterturn.orientation.turns import IN_SAMPLE, NEW, OUT_OF_FOLD, Turns
+from quarterturn.orientation.scores import Floats
+from quarterturn.orientation.turn_reading import (
+    Predictions,
+    TurnReading,
+    predictions_of_one,
+    read_turns,
+)
+from quarterturn.orientation.turns import NEW, OUT_OF_FOLD
 from quarterturn.orientation.upright_table import FILE, NOT_SCORED, UprightTable
 from quarterturn.orientation.view_logits import view_logits
 from quarterturn.progress import stage
@@ -51,39 +57,62 @@ def run_to_orient_by(run: Run) -> Run:
     return run
 
 
+@dataclass(frozen=True)
+class PredictedTurns:
+    """How images are stored, by a run.
+
+    Attributes:
+        reading: Turns of all images.
+        learned_is_known: Whether the run's training images are known, which they are not if its
+            data is gone.
+    """
+
+    reading: TurnReading
+    learned_is_known: bool
+
+
 def orient_images(
     run: Run,
     splits: Mapping[str, ImageSet],
     data: str,
     *,
-    in_sample: bool = False,
     device: torch.device | str = "cpu",
     workers: int = 0,
-) -> tuple[dict[str, Turns], bool]:
+) -> PredictedTurns:
     """Predict the turn of every image.
 
     With an `upright` run, an image that it was trained on gets its row of ``upright.npz``; if its
     file has changed since, the network that held it out scores it again. Other images get the mean
-    over all fold networks, with the calibration of the stored scores. A pretraining run scores with
-    its own network at temperature 1, from the centre crop and, if the training mirrors, its mirror
-    image.
+    over all fold networks, with the calibration of the stored scores. Any other run scores the
+    centre crop with its own network, which has learned from some of the images.
 
     Args:
         run: See `run_to_orient_by`.
         splits: The images.
         data: DATA that they are from.
-        in_sample: Let a pretrained network score its own training images.
         device: Device to compute on.
         workers: Processes that decode files.
 
-    Returns:
-        Split to turns; and whether the run's training images are known, which they are not if its
-        data is gone.
-
     Raises:
-        ConfigError: The network has no rotation head; or it was trained on the images, and
-            ``in_sample`` is not set.
+        ConfigError: The network has no rotation head.
         DataError: See `training_names`.
+    """
+    found, learned_is_known = predict_copies(run, splits, data, device=device, workers=workers)
+    return PredictedTurns(read_turns(found, known_accuracy(run)), learned_is_known)
+
+
+def predict_copies(
+    run: Run,
+    splits: Mapping[str, ImageSet],
+    data: str,
+    *,
+    device: torch.device | str = "cpu",
+    workers: int = 0,
+) -> tuple[dict[str, Predictions], bool]:
+    """What a run's networks say of the copies of every image; see `orient_images`.
+
+    Returns:
+        Split to predictions; and whether the run's training images are known.
     """
     data = locate(data)
     names_in_run = training_names(run, data)
@@ -100,28 +129,23 @@ def orient_images(
         if network.rotation_head is None:
             raise ConfigError(
                 f"{run.path} has no rotation head, and so predicts no turns; expected a run of "
-                "quarterturn upright, or of pretrain by --method decoupling or rotnet"
+                "quarterturn upright, or of pretrain by a method that predicts turns, such as "
+                "multiview, decoupling, rotnet or distill"
             )
-        if not in_sample:
-            _refuse_learned(run, data, names)
-        found = {s: _by_one(run, network, splits[s], names[s], **there) for s in splits}
+        found = _by_one(run, network, splits, names, **there)
     return found, names_in_run is not None
 
 
-def _refuse_learned(run: Run, data: str, names: Mapping[str, list[str | None]]) -> None:
-    flags = [name is not None for of_split in names.values() for name in of_split]
-    if any(flags):
-        raise ConfigError(
-            f"{run.path} was trained on {sum(flags):,} of these {len(flags):,} images, so its "
-            f"predictions for them are overconfident. Run quarterturn upright {data} for "
-            "out-of-fold predictions, or give --in-sample"
-        )
+def known_accuracy(run: Run) -> float | None:
+    """Rotation accuracy of a pretraining run on the images that it held out, if it did."""
+    lines = run.read_metrics("diagnostics")
+    return lines[-1].get("rotation_accuracy") if lines else None
 
 
 def _by_folds(
     run: Run, table: UprightTable, images: ImageSet, names: list[str | None], **there: Any
-) -> Turns:
-    """Turns by an `upright` run; ``names`` are the images' names in its table, None for others."""
+) -> Predictions:
+    """What an `upright` run says; ``names`` are the images' names in its table, None for others."""
     place = {name: row for row, name in enumerate(table.names)}
     rows = np.array([place.get(name, -1) if name is not None else -1 for name in names], np.int64)
     fold = np.where(rows >= 0, table.fold[rows], NOT_SCORED)  # one that held the image out, if any
@@ -154,7 +178,7 @@ def _by_folds(
                 num_networks[rows_of_fold[read]] += 1
     divisor = np.where(num_networks > 0, num_networks, np.nan)
     scored = [NEW if of == NOT_SCORED else OUT_OF_FOLD for of in fold]
-    return Turns(stored_turns(probabilities / divisor[:, None, None]), agnostic / divisor, scored)
+    return Predictions(probabilities / divisor[:, None, None], agnostic / divisor, scored)
 
 
 def _changed_since(run: Run, images: ImageSet) -> NDArray[np.bool_]:
@@ -165,16 +189,29 @@ def _changed_since(run: Run, images: ImageSet) -> NDArray[np.bool_]:
 
 
 def _by_one(
-    run: Run, network: Network, images: ImageSet, names: list[str | None], **there: Any
-) -> Turns:
-    """Turns by a pretrained network."""
-    stored, agnostic = np.full((len(images), 4), np.nan), np.full(len(images), np.nan)
-    num_views = len(list_views(run.config.data, 1))
-    plain = Calibration("as it is", list(range(num_views)), 1.0, math.nan)
-    with stage("scores", total=len(images) * num_views, weight=len(images)):
-        read, predicted, scores = _score(run, network, images, plain, **there)
-    stored[read], agnostic[read] = stored_turns(predicted), scores
-    return Turns(stored, agnostic, [NEW if name is None else IN_SAMPLE for name in names])
+    run: Run,
+    network: Network,
+    splits: Mapping[str, ImageSet],
+    names: Mapping[str, list[str | None]],
+    **there: Any,
+) -> dict[str, Predictions]:
+    """What a single network says of all splits, at one temperature."""
+    logits, num_images = {}, sum(map(len, splits.values()))
+    with stage("scores", total=num_images, weight=num_images):
+        for split, images in splits.items():
+            logits[split] = np.full((len(images), 4, 4), np.nan, np.float32)
+            centre = list_views(run.config.data, 1)[:1]
+            read, seen = view_logits(network, images, run.config.data, centre, **there)
+            logits[split][read] = seen[:, 0].numpy()
+    learned = [name is not None for of_split in names.values() for name in of_split]
+    whole = predictions_of_one(np.concatenate(list(logits.values())), np.array(learned, bool))
+    ends = np.cumsum([0, *map(len, splits.values())]).tolist()
+    return {
+        split: Predictions(
+            whole.probabilities[start:end], whole.agnostic[start:end], whole.scored[start:end]
+        )
+        for split, start, end in zip(splits, ends[:-1], ends[1:], strict=True)
+    }
 
 
 def _score(

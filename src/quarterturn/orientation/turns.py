@@ -6,14 +6,10 @@ Shapes: n images.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quarterturn.data.source import Source
-from quarterturn.files import write_csv
 from quarterturn.orientation.options import OrientOptions
 from quarterturn.orientation.scores import AGNOSTIC, Floats
 
@@ -27,21 +23,12 @@ CONFIDENCE = OrientOptions.confidence
 stored upright, and turning one of those is worse than leaving a turned one; with calibrated
 probabilities a fifth of the images at the threshold are turned wrongly, and far fewer above it."""
 
-UPRIGHT, NO_UP, UNSURE, UNREADABLE = "upright", "no up", "unsure", "unreadable"
+UPRIGHT, UNSURE, UNREADABLE = "upright", "unsure", "unreadable"
+NO_UP, CANNOT_TELL = "no clear up", "cannot tell yet"
+"""The one is said of an image, by networks that can tell; the other of networks that cannot."""
 TURN = {1: "turn 90", 2: "turn 180", 3: "turn 270"}
 """Quarter turns, counter-clockwise, in words of degrees."""
-VERDICTS = (UPRIGHT, *TURN.values(), NO_UP, UNSURE, UNREADABLE)
-
-COLUMNS = [
-    "index",
-    "path",
-    "split",
-    "scored",
-    "turn_degrees",
-    "probability",
-    "agnostic",
-    "verdict",
-]
+VERDICTS = (UPRIGHT, *TURN.values(), NO_UP, CANNOT_TELL, UNSURE, UNREADABLE)
 
 
 @dataclass(frozen=True)
@@ -51,13 +38,17 @@ class Turns:
     Attributes:
         stored: (n, 4) probabilities that the image is stored turned by 0 to 3 quarter turns
             counter-clockwise; NaN if it could not be read.
+        agreed: (n, 4) the same if all turns were equally likely: what the copies say by themselves.
         agnostic: (n,) agnostic scores, from 0 to 1 (there is no "up"); NaN if it could not be read.
         scored: (n,) how each image was scored, one of ``SCORED``.
+        tells: Whether the networks have learned enough to tell turns at all.
     """
 
     stored: Floats
+    agreed: Floats
     agnostic: Floats
     scored: list[str]
+    tells: bool = True
 
     @property
     def readable(self) -> NDArray[np.bool_]:
@@ -69,45 +60,24 @@ class Turns:
         """(n,) quarter turns, counter-clockwise, that most probably bring each image upright."""
         return (4 - self.stored.argmax(axis=1)) % 4
 
+    @property
+    def is_turned(self) -> Floats:
+        """(n,) probability that an image is stored turned, by whichever turn."""
+        turned: Floats = self.stored[:, 1:].sum(axis=1)
+        return turned
+
     def verdicts(self, agnostic: float = AGNOSTIC, confidence: float = CONFIDENCE) -> list[str]:
         """(n,) one of ``VERDICTS`` for each image.
 
+        An image whose four copies agree on a turn has an "up", however little each of them says.
+
         Args:
-            agnostic: Agnostic score from which an image has no "up".
+            agnostic: Agnostic score from which an image has no "up", unless its copies agree.
             confidence: Smallest probability of a turn; other images are ``unsure``.
         """
         words = np.array([UPRIGHT, *TURN.values()])[self.to_upright]
         words = np.where(self.stored.max(axis=1) < confidence, UNSURE, words)
-        words = np.where(self.agnostic >= agnostic, NO_UP, words)
+        has_no_up = (self.agnostic >= agnostic) & (self.agreed.max(axis=1) < confidence)
+        words = np.where(has_no_up, NO_UP, words)
+        words = words if self.tells else np.full(len(words), CANNOT_TELL)
         return np.where(self.readable, words, UNREADABLE).tolist()
-
-
-def write_turns(
-    path: Path, source: Source, turns: dict[str, Turns], verdicts: dict[str, list[str]]
-) -> None:
-    """Write a csv file with one line per image file, unreadable ones last.
-
-    ``turn_degrees`` is the most probable turn, counter-clockwise, whatever the verdict.
-
-    Args:
-        path: The file.
-        source: The images.
-        turns: Split to predicted turns.
-        verdicts: Split to verdicts.
-    """
-    rows: list[list[Any]] = []
-    for split, images in source.splits.items():
-        found, verdict = turns[split], verdicts[split]
-        probability = found.stored.max(axis=1)
-        for i, name in enumerate(images.names):
-            known: list[Any] = [""] * 4
-            if found.readable[i]:
-                known = [
-                    found.scored[i],
-                    90 * found.to_upright[i],
-                    f"{probability[i]:.4f}",
-                    f"{found.agnostic[i]:.4f}",
-                ]
-            rows.append([i, name, split, *known, verdict[i]])
-    rows += [["", name, "", *[""] * 4, UNREADABLE] for name in source.unreadable]
-    write_csv(path, COLUMNS, rows)

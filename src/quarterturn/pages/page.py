@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup, escape
@@ -233,6 +235,16 @@ def data_uri(contents: bytes, kind: str) -> Markup:
     """A picture's file as a data URI."""
     # Markup: nothing in it needs escaping, and it is no text in which to look for paths.
     return Markup(f"data:image/{kind};base64,{base64.b64encode(contents).decode()}")
+
+
+def href_to(file: Path, folder: Path) -> str:
+    """A link to a file from a page in a folder: relative, so that both may move together."""
+    target, start = os.path.abspath(file), os.path.abspath(folder)
+    try:
+        target = os.path.relpath(target, start)
+    except ValueError:  # another drive
+        return Path(target).as_uri()
+    return quote(os.fsencode(target.replace(os.sep, "/")))
 
 
 def _shown(known: Sequence[str]) -> Callable[[object], object]:
