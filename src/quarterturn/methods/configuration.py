@@ -283,7 +283,7 @@ def method_named(name: str) -> type[MethodOptions]:
         ConfigError: There is no such method; the message names the closest.
     """
     if name not in METHODS:
-        raise unknown("method", name, METHODS)
+        raise unknown("method", name, METHODS, "(those of other packages need these installed)")
     return METHODS[name]
 
 

@@ -1,7 +1,13 @@
-"""Every method by its name. A new one is its file, its options beside it, and a line here."""
+"""Every method by its name. A new one is its file, its options beside it, and a line here.
+
+Or it is in a package of its own, with an entry point in the group ``quarterturn.methods``.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from quarterturn.config.entry_points import METHODS_GROUP, loaded_from
 from quarterturn.config.method import MethodOptions
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.decoupling_options import DecouplingOptions
@@ -14,6 +20,15 @@ from quarterturn.methods.probe_heads_options import ProbeHeadsOptions
 from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.methods.simclr_options import SimCLROptions
+
+
+def _why_no_method(name: str, found: Any) -> str | None:
+    if not (isinstance(found, type) and issubclass(found, MethodOptions)):
+        return f"{found!r} is not a class of options, derived from MethodOptions"
+    if (own := getattr(found, "name", None)) != name:
+        return f"its options have the name {own!r}"
+    return None
+
 
 METHODS: dict[str, type[MethodOptions]] = {
     "decoupling": DecouplingOptions,
@@ -28,4 +43,5 @@ METHODS: dict[str, type[MethodOptions]] = {
     "probe-heads": ProbeHeadsOptions,
     "imported": ImportedOptions,
 }
+METHODS |= loaded_from(METHODS_GROUP, METHODS, _why_no_method)
 """No torch is loaded for it: the options name the modules that implement them."""

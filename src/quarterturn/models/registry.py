@@ -1,4 +1,7 @@
-"""Backbones by name. A new one is a function that returns a `Backbone` and a line in the table."""
+"""Backbones by name. A new one is a function that returns a `Backbone` and a line in the table.
+
+Or it is in a package of its own, with an entry point in the group ``quarterturn.backbones``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from functools import partial
 
 import torch
 
+from quarterturn.config.entry_points import BACKBONES_GROUP, callables_from
 from quarterturn.errors import ConfigError
 from quarterturn.models.alexnet import alexnet
 from quarterturn.models.backbone import Backbone
@@ -30,6 +34,7 @@ BACKBONES: dict[str, Callable[[int], Backbone]] = {
     "nin5": partial(nin, num_blocks=5),
     "convnet": convnet,
 }
+BACKBONES |= callables_from(BACKBONES_GROUP, BACKBONES)
 
 
 def build_backbone(name: str, image_size: int, *, seed: int = 0) -> Backbone:

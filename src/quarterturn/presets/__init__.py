@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from quarterturn.config import ImbalanceConfig, NoiseAwareConfig
+from quarterturn.config.entry_points import PRESETS_GROUP, callables_from
 from quarterturn.config.validation import unknown
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.registry import METHODS
@@ -58,6 +59,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "voc07-fast-rcnn": voc07_fast_rcnn,
     "voc07-faster-rcnn": voc07_faster_rcnn,
 }
+PRESETS |= callables_from(PRESETS_GROUP, PRESETS)
 
 
 def fold_recipe(config: Config) -> Config:

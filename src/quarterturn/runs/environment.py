@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from quarterturn.config.entry_points import packages_of
 from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.configuration import Config
 
@@ -17,10 +18,15 @@ PACKAGES = ("quarterturn", "torch", "torchvision", "numpy", "pillow", "scikit-le
 
 
 def environment(runtime: Runtime, config: Config) -> dict[str, Any]:
-    """Versions, commit, device, precision in force, threads and seed."""
+    """Versions, commit, device, precision in force, threads and seed.
+
+    The package that a method or backbone is from is among the versions.
+    """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions["torch"] = torch.__version__  # with the build: +cpu, +cu130
+    versions |= packages_of(config.method.name, config.model.backbone)
     return {
-        "versions": {**versions, "torch": torch.__version__},  # with the build: +cpu, +cu130
+        "versions": versions,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "commit": _commit(),

@@ -1,0 +1,1 @@
+"""Barlow Twins for quarterturn, in a package of its own."""
