@@ -192,7 +192,7 @@ def read_size(file: EncodedImage) -> Size:
                 # Pillow has already swapped the two of a sideways TIFF; these are as stored.
                 width = image.tag_v2[TiffImagePlugin.IMAGEWIDTH]
                 height = image.tag_v2[TiffImagePlugin.IMAGELENGTH]
-            if isinstance(image, PngImagePlugin.PngImageFile) and not _has_exif(image, file):
+            if isinstance(image, PngImagePlugin.PngImageFile) and not has_exif(image, file):
                 return height, width  # asking Pillow would decode the whole image
             return _upright_size(image, (height, width))
     except FAILURES as error:
@@ -266,7 +266,7 @@ def to_rgb(image: Image.Image, levels: Levels | None = None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
-def _has_exif(image: PngImagePlugin.PngImageFile, encoded: EncodedImage) -> bool:
+def has_exif(image: PngImagePlugin.PngImageFile, encoded: EncodedImage) -> bool:
     """Whether a PNG file may have an orientation, before or after its pixels, by chunk headers."""
     if {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"} & image.info.keys():
         return True

@@ -47,11 +47,7 @@ def select_images(
     index: Path | None = None,
     download: bool = False,
 ) -> Selection:
-    """Open DATA and split it by the settings.
-
-    A long tail is cut first and reads the labels; nothing else here does. The held-out images are
-    those of the data's test split if it has at least 8 images, else a fraction of the training
-    images; of either at most ``diagnostics_images``.
+    """Open DATA and split it by the settings; see `select_from`.
 
     Args:
         data: DATA as the user wrote it.
@@ -69,6 +65,23 @@ def select_images(
         verify=settings.verify,
         download=download,
     )
+    return select_from(source, settings)
+
+
+def select_from(source: Source, settings: DataConfig) -> Selection:
+    """Split an opened collection by the settings.
+
+    A long tail is cut first and reads the labels; nothing else here does. The held-out images are
+    those of the data's test split if it has at least 8 images, else a fraction of the training
+    images; of either at most ``diagnostics_images``.
+
+    Args:
+        source: The collection.
+        settings: Which images to take.
+
+    Raises:
+        DataError: Too few images are left.
+    """
     train, labels_read = source.train, ""
     if settings.long_tail is not None:
         train, labels_read = cut_long_tail(train, settings.long_tail, settings.long_tail_kind)
