@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quarterturn.classifying.finetune import finetune, resume_finetune
     from quarterturn.classifying.predict import predict
     from quarterturn.collection.caching import cache
+    from quarterturn.collection.doctor import doctor
     from quarterturn.collection.embed import embed
     from quarterturn.collection.explore import explore
     from quarterturn.collection.label import label
@@ -58,6 +59,7 @@ _HOME = {
     "demo": "demonstration.demo",
     "detect": "detection.detect",
     "detection_average_precision": "metrics.detection",
+    "doctor": "collection.doctor",
     "effective_number_weights": "losses.weights",
     "embed": "collection.embed",
     "explore": "collection.explore",
@@ -103,6 +105,7 @@ __all__ = [
     "demo",
     "detect",
     "detection_average_precision",
+    "doctor",
     "effective_number_weights",
     "embed",
     "explore",

@@ -1,12 +1,22 @@
 """The one family of errors that this library raises on purpose.
 
 Each message says what was found, what was expected, and what to do. The command line prints it
-without a traceback and exits with status 2.
+without a traceback and exits with the error's status, which is 2 for all but `FindingsError`.
 """
+
+from __future__ import annotations
+
+from typing import ClassVar
 
 
 class QuarterturnError(Exception):
-    """Something the user can put right."""
+    """Something the user can put right.
+
+    Attributes:
+        exit_status: Of a command that ends by it.
+    """
+
+    exit_status: ClassVar[int] = 2
 
 
 class ConfigError(QuarterturnError):
@@ -31,3 +41,9 @@ class TrainingError(QuarterturnError):
 
 class MachineError(QuarterturnError):
     """The machine stopped the work: no memory is left, or a process was killed."""
+
+
+class FindingsError(QuarterturnError):
+    """`doctor --strict` found something; all of its files are written."""
+
+    exit_status = 1

@@ -47,6 +47,7 @@ COMMON = {
     "predict": [*OUT, "top_k", "threshold", *COMPUTE],
     "explore": [*OUT, "data", "start", "epochs", "clusters", "seed", *COMPUTE],
     "label": [*OUT, "suggest", "data", "classifier", "labelled", "seed", *COMPUTE],
+    "doctor": [*OUT, "strict", "preset", "image_size", "timing", *COMPUTE],
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "cache": [*OUT, "side", "quality", "workers"],

@@ -21,14 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit status: 0; 2 for an error that the user can put right; 130 after Ctrl-C; 143 after
-        SIGTERM.
+        The exit status: 0; 2 for an error that the user can put right, 1 for what doctor --strict
+        finds; 130 after Ctrl-C; 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _run(words)
     except QuarterturnError as error:
-        return report_failure(with_notes(error))
+        return report_failure(with_notes(error), error.exit_status)
     except BrokenPipeError:
         # Whoever read the output, such as head, has enough; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,7 @@ from quarterturn.classifying.options import FinetuneOptions, PredictOptions
 from quarterturn.cli.options import ConfigOptions
 from quarterturn.collection.options import (
     CacheOptions,
+    DoctorOptions,
     EmbedOptions,
     ExploreOptions,
     LabelOptions,
@@ -125,6 +126,7 @@ COMMANDS = {
             ),
         ),
     ),
+    "doctor": Command("quarterturn.collection.doctor:doctor", DoctorOptions, (DATA,)),
     "pretrain": Command(
         "quarterturn.pretraining.pretrain:pretrain",
         PretrainOptions,

@@ -15,7 +15,7 @@ from quarterturn.engine.torchrun import (
     process_rank,
     record_failure,
 )
-from quarterturn.errors import ConfigError
+from quarterturn.errors import ConfigError, QuarterturnError
 
 
 def refuse_several(name: str) -> None:
@@ -34,8 +34,12 @@ def refuse_several(name: str) -> None:
         )
 
 
-def report_failure(words: str) -> int:
+def report_failure(words: str, status: int = QuarterturnError.exit_status) -> int:
     """Print why the command ends, and leave it for torchrun.
+
+    Args:
+        words: Why.
+        status: The exit status.
 
     Returns:
         The exit status.
@@ -44,7 +48,7 @@ def report_failure(words: str) -> int:
     if process_rank() != 0:
         time.sleep(LATER_S)
     _print(words)
-    return 2
+    return status
 
 
 def _print(words: str) -> None:
