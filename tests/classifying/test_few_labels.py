@@ -22,8 +22,9 @@ from quarterturn.files import write_json
 from quarterturn.metrics.classification import guessing_accuracy
 from quarterturn.presets import preset
 from quarterturn.probing.few_shot import few_shot_classifier
+from quarterturn.probing.linear import linear_classifiers
 from quarterturn.runs import Run
-from quarterturn.runs.classifier_results import read_classifier_result
+from quarterturn.runs.classifier_results import Solution, read_classifier_result
 from tests.data.pictures import truncate
 
 FROZEN: dict[str, Any] = {"trained": "none", "device": "cpu", "workers": 0}
@@ -96,6 +97,22 @@ class TestSolved:
         assert results.read_text() == before[0]
         torch.testing.assert_close(solved.load_network().classifier.weight, weight, rtol=0, atol=0)
 
+    def test_several_labels_have_a_regression_for_each_class(
+        self, voc_tree: Path, digits_run: Run, tmp_path: Path
+    ):
+        data = f"voc:{voc_tree}"
+        (made,) = finetune(data, start=digits_run.path, out=tmp_path / "run", **FROZEN)
+        file = embed(digits_run.path, data, out=tmp_path / "x.npz", half="both", device="cpu")
+        with np.load(file) as found:
+            values, sets, splits = (found[name] for name in ("embeddings", "labels", "splits"))
+        train, tests = splits == "train", values[splits != "train"]
+        classifiers = linear_classifiers(values[train], sets[train])
+        logits = made.load_network().classifier(torch.from_numpy(tests))
+        np.testing.assert_allclose(logits.detach(), classifiers.predict(tests), atol=1e-4)
+        result = read_classifier_result(made.path)
+        assert result.solution == Solution(1.0, int(train.sum()), is_chosen=False)
+        assert "with C 1 for each class" in (made.path / "report.html").read_text()
+
     def test_several_seeds_are_called_solved(self, solved: Run, tmp_path: Path, terminal: Any):
         summarise_seeds(tmp_path, [solved, solved])
         out = terminal.readouterr().out
@@ -129,7 +146,6 @@ class TestSolved:
         [
             {"solver": "steps"},
             {"loss": "focal"},
-            {"loss": "sigmoid"},
             {"reweight": "always"},
             {"resample": "balanced"},
             {"protocol": "paper"},

@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from quarterturn.config.validation import flag
 from quarterturn.data.imageset import ImageSet
+from quarterturn.data.label_sets import require_both
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.features.extraction import extract
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
 from quarterturn.probing.few_shot import few_shot_classifier
+from quarterturn.probing.linear import STRENGTH as SEVERAL_STRENGTH
+from quarterturn.probing.linear import linear_classifiers
 from quarterturn.runs.classifier_results import Solution
 
 logger = logging.getLogger(__name__)
@@ -32,7 +36,6 @@ FEW_IMAGES = 100
 """With fewer images of every class than this, ``--solver auto`` solves."""
 EXPECTED: dict[str, Any] = {
     "trained": "none",
-    "loss": "cross-entropy",
     "reweight": "none",
     "resample": "none",
     "rescale": "none",
@@ -42,6 +45,8 @@ EXPECTED: dict[str, Any] = {
     "protocol": "last-epoch",
 }
 """Settings with which a training by steps has the same solution; any other asks for steps."""
+LOSSES = ("cross-entropy", "sigmoid")
+"""That logistic regression minimises."""
 
 
 def with_solver(
@@ -58,14 +63,15 @@ def with_solver(
         ConfigError: ``--solver exact`` with a setting that it cannot follow.
     """
     asked, settings = config.method_as(ClassifierOptions).solver, config.settings()
-    others = {name: settings[name] for name, value in EXPECTED.items() if settings[name] != value}
+    expected = EXPECTED | {"loss": settings["loss"] if settings["loss"] in LOSSES else LOSSES[0]}
+    others = {name: settings[name] for name, value in expected.items() if settings[name] != value}
     if asked == "exact" and others:
-        found, expected = (
-            ", ".join(f"{flag(name)} {of[name]}" for name in others) for of in (others, EXPECTED)
+        given, needed = (
+            ", ".join(f"{flag(name)} {of[name]}" for name in others) for of in (others, expected)
         )
         raise ConfigError(
-            f"--solver exact is logistic regression on frozen features: expected {expected}, found "
-            f"{found}. Leave --solver out, or change the others"
+            f"--solver exact is logistic regression on frozen features: expected {needed}, found "
+            f"{given}. Leave --solver out, or change the others"
         )
     are_few = all(counts.max() < FEW_IMAGES for counts in class_counts)
     fits = has_start and are_few and not others and config.run.epochs > 0
@@ -90,8 +96,9 @@ def solve(
     """Set a network's classifier to logistic regression on its frozen features.
 
     The features are standardised, and C is chosen among the images; see
-    `quarterturn.probing.few_shot.few_shot_classifier`. Means and standard deviations become part of
-    the linear layer, which is one as after a training.
+    `quarterturn.probing.few_shot.few_shot_classifier`. Where images have several labels each there
+    is one regression for each class, as in `quarterturn.probing.linear.linear_classifiers`. Means
+    and standard deviations become part of the linear layer, which is one as after a training.
 
     Args:
         network: Its classifier is changed.
@@ -101,7 +108,8 @@ def solve(
         failed: Filled with the images that cannot be decoded, which are left out.
 
     Raises:
-        DataError: Fewer than two classes have images that can be read.
+        DataError: The images that can be read are all of one class; or of several labels each, all
+            or none of them have some class.
     """
     found = extract(
         images,
@@ -113,21 +121,38 @@ def solve(
     )
     labels = found.labels
     assert labels is not None
+    if labels.ndim == 2:
+        require_both(labels, images.class_names)
+        classifiers = linear_classifiers(found.values, labels).classifiers
+        rows, biases = zip(*map(_linear_map, classifiers), strict=True)
+        _set(network, np.concatenate(rows), np.concatenate(biases))
+        return Solution(SEVERAL_STRENGTH, len(labels), is_chosen=False)
     if len(classes := np.unique(labels)) < 2:
         raise DataError(
             f"the training images that can be read are all of one class, "
             f"{images.class_names[classes[0]]}; expected two classes or more"
         )
     pipeline, strength = few_shot_classifier(found.values, labels)
-    scaler, regression = pipeline[0], pipeline[-1]
-    rows, bias = regression.coef_, regression.intercept_
+    row, bias = _linear_map(pipeline)
     if len(classes) == 2:  # scikit-learn keeps the difference of the two logits
-        rows, bias = np.concatenate([-rows, rows]) / 2, np.concatenate([-bias, bias]) / 2
-    weights = np.zeros((len(images.class_names), found.values.shape[1]))
-    biases = np.zeros(len(images.class_names))  # a class without images is never predicted
-    weights[classes] = rows / scaler.scale_
-    biases[classes] = bias - weights[classes] @ scaler.mean_
-    with torch.no_grad():
-        network.classifier.weight.copy_(torch.from_numpy(weights))
-        network.classifier.bias.copy_(torch.from_numpy(biases))
+        row, bias = np.concatenate([-row, row]) / 2, np.concatenate([-bias, bias]) / 2
+    weights = np.zeros((len(images.class_names), row.shape[1]))
+    all_biases = np.zeros(len(images.class_names))  # a class without images is never predicted
+    weights[classes], all_biases[classes] = row, bias
+    _set(network, weights, all_biases)
     return Solution(strength, len(labels))
+
+
+def _linear_map(pipeline: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weights (C, D) and biases (C,) of a scaler and a regression after it; one of two classes."""
+    scaler, regression = pipeline[0], pipeline[-1]
+    weights = regression.coef_ / scaler.scale_
+    return weights, regression.intercept_ - weights @ scaler.mean_
+
+
+@torch.no_grad()
+def _set(
+    network: ClassifierNetwork, weights: NDArray[np.float64], biases: NDArray[np.float64]
+) -> None:
+    network.classifier.weight.copy_(torch.from_numpy(weights))
+    network.classifier.bias.copy_(torch.from_numpy(biases))

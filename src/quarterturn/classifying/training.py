@@ -214,11 +214,9 @@ class ClassifierTraining(TrainingJob[Classification]):
 
     def _words_on_training(self, training: Training[Classification]) -> str:
         if self.solutions:
-            solution = self.solutions[-1]
             return (
                 "the classifier is solved exactly, not trained: logistic regression on the frozen "
-                f"features of {solution.images:,} images, C {solution.strength:g} chosen among "
-                "them (--solver steps trains it)"
+                f"features {self.solutions[-1].regression} (--solver steps trains it)"
             )
         return f"{self.config.run.epochs} epochs of {training.batches.steps_per_epoch} steps"
 

@@ -52,7 +52,8 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     solver: Annotated[Literal["auto", "exact", "steps"], COMMON] = "auto"
     """How the classifier learns on a backbone of which nothing is trained: exact solves logistic
     regression on its features, with no epochs; steps trains by the optimizer. auto is exact with
-    --from, --trained none, cross-entropy and fewer than 100 training images of every class."""
+    --from, --trained none, cross-entropy or sigmoid, and fewer than 100 training images of every
+    class."""
     classifier_init: Literal["uniform", "caffe", "deepcluster"] = "uniform"
     """How the classifier begins: by PyTorch's default; with weights of standard deviation 0.01 and
     biases of 0.1 (caffe, Krähenbühl et al. 2016); or by default with biases of 0.1, and so that

@@ -22,7 +22,7 @@ from quarterturn.pages.measures import (
 from quarterturn.pages.page import ResultsSection
 from quarterturn.pages.precision_recall import precision_recall_curves
 from quarterturn.pages.probe_tables import is_few_shot, tables_of
-from quarterturn.pages.tables import Table, number
+from quarterturn.pages.tables import Table
 from quarterturn.runs import RESULTS, Run
 from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.detection_records import DETECTION, read_detection_result
@@ -71,9 +71,8 @@ def solved_words(run: Run) -> str | None:
     if solution is None:
         return None
     return (
-        f"Its classifier was solved, not trained: logistic regression on the frozen features of "
-        f"{solution.images:,} labelled images, with C {number(solution.strength)} chosen among "
-        "them. So there are no epochs and no curves."
+        "Its classifier was solved, not trained: logistic regression on the frozen features "
+        f"{solution.regression}. So there are no epochs and no curves."
     )
 
 

@@ -14,14 +14,14 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 MAX_ITERATIONS = 1000
+STRENGTH = 1.0
+"""C, the inverse of the penalty's strength: fixed, so that no split has to choose it."""
 
 
 def linear_classifier(
     train: NDArray[np.float32], labels: NDArray[np.int64], max_iterations: int = MAX_ITERATIONS
 ) -> Pipeline:
-    """Multinomial logistic regression on standardised features, with L2 penalty of C = 1.
-
-    The strength is fixed, so that no split has to choose it.
+    """Multinomial logistic regression on standardised features, with L2 penalty of `STRENGTH`.
 
     Args:
         train: (n, D) features.
@@ -29,7 +29,7 @@ def linear_classifier(
         max_iterations: Bound on the steps of L-BFGS.
     """
     classifier: Any = make_pipeline(
-        StandardScaler(), LogisticRegression(C=1.0, max_iter=max_iterations)
+        StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=max_iterations)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the bound is part of the protocol

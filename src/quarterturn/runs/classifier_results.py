@@ -37,13 +37,20 @@ class Solution:
     """A classifier that was solved exactly, rather than trained.
 
     Attributes:
-        strength: C of the logistic regression, chosen among the training images; the inverse of the
-            penalty's strength.
+        strength: C of the logistic regression, the inverse of the penalty's strength.
         images: Training images that could be read.
+        is_chosen: Whether C was chosen; one regression for each class has a fixed one.
     """
 
     strength: float
     images: int
+    is_chosen: bool = True
+
+    @property
+    def regression(self) -> str:
+        """What was solved, in words."""
+        chosen = "chosen among them" if self.is_chosen else "for each class"
+        return f"of {self.images:,} labelled images, with C {self.strength:g} {chosen}"
 
 
 @dataclass(frozen=True)
