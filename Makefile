@@ -37,9 +37,10 @@ docs: $(VENV)/installed-dev
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 	@echo "The site is in build/docs/index.html"
 
-# The tables of docs/results.md, from the records in docs/results/.
+# The tables of docs/results.md, from the records in docs/results/, and that of docs/scale.md.
 results:
 	$(PYTHON) docs/result_tables.py
+	$(PYTHON) docs/scale_table.py
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/step.py --instances 10000 1000000 10000000
