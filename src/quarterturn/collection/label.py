@@ -66,8 +66,9 @@ def label(run: Path | str, options: LabelOptions | None = None, **fields: Any) -
     check_out(out, [".csv"], overwrite=options.overwrite, beside=[".png", ".json"])
     classifier = None if options.classifier is None else _open_classifier(options.classifier)
     data = opened.data_or_own(options.data, "--data DATA")
+    labelled = _labelled(options, classifier)  # before the features, which may take long
     candidates = read_candidates(opened, data, options)
-    is_labelled = candidates.are_among(_labelled(options, classifier))
+    is_labelled = candidates.are_among(labelled)
     if is_labelled.all():
         raise DataError(
             f"all {len(is_labelled):,} images of {candidates.source.name} have a label: expected "
