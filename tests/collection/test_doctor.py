@@ -70,12 +70,13 @@ def test_figures_and_page_say_the_same(
         examined.findings | examined.notes
     )
     assert figures["unreadable"] == 2
-    assert figures["images"] == {"train": NUM_HEALTHY * 3 // 4 + 15, "test": NUM_HEALTHY // 4 + 2}
+    assert figures["images"] == {"train": NUM_HEALTHY * 3 // 4 + 15, "test": NUM_HEALTHY // 4 + 3}
     assert figures["classes"]["test"]["d"] == 1
     assert figures["short_sides"] == {"smallest": 20, "median": 64, "largest": 256}
     page = examined.page.read_text()
     assert "truncated" in page
     assert "train/a/blurred.png" in page
+    assert "the same picture, turned by 90° as train/b/02.png (train)" in page
     assert str(ward[0]) not in page
     assert "quarterturn pretrain ward" in page
 

@@ -44,6 +44,8 @@ def build_ward(root: Path) -> tuple[Path, dict[str, set[str]]]:
     (train / "b/copy.png").write_bytes(whole)
     (train / "a/copy-elsewhere.png").write_bytes(whole)
     (root / "test/b/copy.png").write_bytes(whole)
+    on_its_side = healthy(2).transpose(Image.Transpose.ROTATE_90)
+    on_its_side.save(root / "test/b/turned.jpg", quality=90)
     Image.new("RGB", (SIDE, SIDE), (90, 120, 40)).save(train / "a/blank.png")
     random = np.random.default_rng(0)
     dim = random.integers(0, 30, (SIDE, SIDE, 3), dtype=np.uint8)
@@ -68,7 +70,7 @@ def build_ward(root: Path) -> tuple[Path, dict[str, set[str]]]:
     a = "train/a/"
     return root, {
         "unreadable": {a + "broken.png", a + "empty.jpg"},
-        "in-two-splits": {"test/b/copy.png"},
+        "in-two-splits": {"test/b/copy.png", "test/b/turned.jpg"},
         "two-labels": {"train/b/01.png", "train/b/copy.png", "test/b/copy.png"},
         "class-not-in-train": {"d"},
         "class-not-in-test": {"c"},

@@ -25,7 +25,7 @@ from quarterturn.collection.findings import (
     Find,
     Finding,
 )
-from quarterturn.collection.inspection import Inspection
+from quarterturn.collection.inspection import MOST_COMPARED, Inspection
 from quarterturn.data.image_file import Size, UnreadableImageError
 from quarterturn.data.imageset import FileImages
 from quarterturn.pages.doctor import DoctorPage, FindingShown
@@ -169,5 +169,14 @@ def _how(diagnosis: Diagnosis) -> list[str]:
         "and a sharp background behind a blurred subject, are not found.",
         f"Extreme shape: the long side is more than {LONG:g} times the short one.",
         f"What more than {percent(USUAL_SHARE)} of the images have in common is noted, not found.",
-        "Copies are exact: the same bytes of files, the same pixels of arrays.",
+        "Copies within a split are exact: the same bytes of files, the same pixels of arrays. "
+        + _compared(diagnosis.found),
     ]
+
+
+def _compared(found: Inspection) -> str:
+    if found.thumbnails is not None:
+        return "Between splits, resized, recompressed, turned and mirrored copies are found too."
+    if len(found.split_names) < 2:
+        return ""
+    return f"So are those between splits: there are more than {MOST_COMPARED:,} images."

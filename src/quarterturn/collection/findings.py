@@ -139,7 +139,7 @@ def _repeated(found: Inspection, kind: Kind, repeats: Sequence[Repeat]) -> Findi
         other = f"{found.name(one.of)} ({found.split_of(one.of)})"
         detail = f"{one.how} as {other}"
         if one.labels is not None:
-            detail = f"label {one.labels[0]!r}; {other} is {one.how} with {one.labels[1]!r}"
+            detail = f"label {one.labels[0]!r}; {other} has {one.how}, label {one.labels[1]!r}"
         split = found.split_of(one.place)
         finds.append(Find(found.name(one.place), split, detail, one.place, one.of))
     return Finding(kind, finds, len(finds) / max(1, len(found)))

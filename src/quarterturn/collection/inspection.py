@@ -17,6 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from quarterturn.collection.appearance import SIDE, Appearance, appearance, reduced
+from quarterturn.collection.whole_pictures import SIDE as THUMBNAIL_SIDE
 from quarterturn.data.image_file import Size, UnreadableImageError
 from quarterturn.data.image_traits import NONE, ImageTraits, read_traits
 from quarterturn.data.imageset import FileImages, ImageSet
@@ -25,8 +26,9 @@ from quarterturn.progress import stage
 
 IMAGES_PER_TASK = 16
 """Images that a worker looks at before it reports."""
-THUMBNAIL_SIDE = 24
-"""Pixels a side at which pictures of two splits are compared; see `duplicate_groups`."""
+MOST_COMPARED = 30_000
+"""Images of all splits up to which the pictures of one are compared with those of the others; the
+time grows with the square of their number."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Inspection:
         sizes: (n, 2) upright height and width in pixels.
         traits: (n,) `ImageTraits`.
         looks: (n, 4) its `Appearance`.
-        thumbnails: (n, T, T, 3) uint8 of whole images, squeezed; None where there is one split.
+        thumbnails: (n, T, T, 3) uint8 of whole images, squeezed; None where there is one split, or
+            more than `MOST_COMPARED` images.
         unreadable: Files that cannot be read by name, with the reason.
         unreadable_splits: The split of each of them; empty where it is not known.
         image_s: Seconds in which one process looked at one image, in the mean.
@@ -159,7 +162,8 @@ def inspect(source: Source, *, workers: int = 0) -> Inspection:
     sizes, traits = np.zeros((num_images, 2), np.int64), np.zeros(num_images, np.int64)
     looks = np.zeros((num_images, len(Appearance._fields)), np.float32)
     shape = (num_images, THUMBNAIL_SIDE, THUMBNAIL_SIDE, 3)
-    thumbnails = np.zeros(shape, np.uint8) if len(every) > 1 else None
+    is_compared = len(every) > 1 and num_images <= MOST_COMPARED
+    thumbnails = np.zeros(shape, np.uint8) if is_compared else None
     unreadable = dict(source.unreadable)
     unreadable_splits = {name: _split_in(name, every) for name in unreadable}
     count, elapsed_s = 0, 0.0

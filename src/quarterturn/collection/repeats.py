@@ -5,13 +5,18 @@ Shapes: n images that can be read, over all splits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from quarterturn.collection.duplicate_groups import EXACT, MIRRORED, duplicate_groups
 from quarterturn.collection.inspection import Inspection
 from quarterturn.data.content_keys import content_keys
 from quarterturn.data.label_sets import words_of
 
-SAME_BYTES = "the same bytes"
+SAME_BYTES, SAME_PICTURE = "the same bytes", "the same picture"
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Repeat:
     Attributes:
         place: Its place among the n.
         of: The place of the first image of the same contents.
-        how: In words, such as ``the same bytes``.
+        how: In words, such as ``the same bytes`` or ``the same picture, turned by 90°``.
         labels: Its label and the other's, where it is their difference that was found.
     """
 
@@ -48,19 +53,29 @@ class Repeats:
 
 
 def find_repeats(found: Inspection) -> Repeats:
-    """Copies by content: files of the same bytes, arrays of the same pixels.
+    """Copies by content; between splits, also resized, recompressed, turned and mirrored ones.
 
     Args:
         found: The images, those of ``train`` first.
     """
     every = {split: found.source.all_splits[split] for split in found.split_names}
-    keys = content_keys(list(every.values()))
+    of_splits = content_keys(list(every.values()))
+    rows = zip(found.splits.tolist(), found.indices.tolist(), strict=True)
+    keys = [of_splits[split][index] for split, index in rows]
+    repeats = _exact(found, keys)
+    if found.thumbnails is not None:
+        known = {repeat.place for repeat in repeats.across}
+        near = _alike(found, found.thumbnails, keys)
+        repeats.across += [repeat for repeat in near if repeat.place not in known]
+    return repeats
+
+
+def _exact(found: Inspection, keys: Sequence[bytes]) -> Repeats:
+    """Files of the same bytes, arrays of the same pixels."""
     firsts: dict[tuple[int, bytes], int] = {}
     first_of_all: dict[bytes, int] = {}
     repeats = Repeats()
-    rows = zip(found.splits.tolist(), found.indices.tolist(), strict=True)
-    for place, (split, index) in enumerate(rows):
-        key = keys[split][index]
+    for place, (split, key) in enumerate(zip(found.splits.tolist(), keys, strict=True)):
         first = first_of_all.setdefault(key, place)
         first_here = firsts.setdefault((split, key), place)
         if first_here != place:
@@ -71,6 +86,18 @@ def find_repeats(found: Inspection) -> Repeats:
         if all(labels) and labels[0] != labels[1]:
             repeats.relabelled.append(Repeat(place, first, SAME_BYTES, labels))
     return repeats
+
+
+def _alike(
+    found: Inspection, thumbnails: NDArray[np.uint8], keys: Sequence[bytes]
+) -> Iterator[Repeat]:
+    """Images of one split that show the picture of an image of another."""
+    for first, *copies in duplicate_groups(thumbnails, keys, np.arange(len(keys))):
+        for copy in copies:
+            if found.splits[copy.place] != found.splits[first.place] and copy.kind != EXACT:
+                turned = f", turned by {copy.angle}°" if copy.angle else ""
+                words = SAME_PICTURE + (", mirrored" if copy.kind == MIRRORED else "") + turned
+                yield Repeat(copy.place, first.place, words)
 
 
 def _label(found: Inspection, place: int) -> str:
