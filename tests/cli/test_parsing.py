@@ -46,7 +46,7 @@ def test_defaults_are_the_presets(words, data, name):
     assert call.function == "quarterturn.pretraining.pretrain:pretrain"
     assert call.arguments == (data,)
     own = {"out": None, "overwrite": False, "start": None, "pretrained": False}
-    own |= {"cache": None}
+    own |= {"cache": None, "dry_run": False}
     own["budget"] = None if "--preset" in words else "auto"
     assert call.keywords == {"config": preset(name), **own}
 

@@ -89,8 +89,8 @@ def steps_take(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that a step seems to take, on a machine where nothing else takes any."""
     seconds, plain = [0.5], step_time.time_steps
 
-    def time_steps(training):
-        assert plain(training) > 0
+    def time_steps(training, **how_many):
+        assert plain(training, **how_many) > 0
         assert training.step == 23
         return seconds[0]
 

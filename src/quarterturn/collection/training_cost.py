@@ -16,12 +16,12 @@ from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.step_time import time_steps
 from quarterturn.methods.configuration import Config
-from quarterturn.methods.discrimination_options import DiscriminationOptions
-from quarterturn.methods.memory import OPTIMIZER_COPIES, estimate_memory
+from quarterturn.methods.memory import checkpoint_bytes, estimate_memory
 from quarterturn.pretraining.cached_images import side_needed
 from quarterturn.pretraining.training import Pretraining
 from quarterturn.progress import stage
 from quarterturn.runs import Run
+from quarterturn.runs.dry_run import NUM_CHECKPOINTS
 from quarterturn.runs.life_cycle import prepare
 from quarterturn.runs.start import fit_batch_size
 from quarterturn.runs.time_budget import Cost
@@ -30,8 +30,6 @@ WARM_UP_STEPS, TIMED_STEPS = 1, 2
 BATCH_ON_PROCESSOR = 8
 """Images of a timed step on a processor, of which a whole batch takes as many times as long as it
 is larger. A training that chooses its epochs by a time times twenty whole steps."""
-NUM_CHECKPOINTS = 2
-"""The last one and the one before."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +119,13 @@ def training_cost(
             step_s *= config.run.batch_size / small.run.batch_size
             steps_per_epoch = math.ceil(len(images.train) / config.run.batch_size)
             time = Cost(step_s, steps_per_epoch)
-    num_weights = sum(p.numel() for p in training.method.network.parameters())
-    kept = 4 * num_weights * (1 + OPTIMIZER_COPIES[config.optimizer.optimizer])
-    if isinstance(config.method, DiscriminationOptions):
-        kept += 4 * config.method.embedding_dim * len(images.train)
     return TrainingCost(
         config,
         str(runtime.device),
         time,
         _memory(config, images.train, runtime),
         free,
-        NUM_CHECKPOINTS * kept,
+        NUM_CHECKPOINTS * checkpoint_bytes(config, len(images.train)),
         shutil.disk_usage(Path.cwd()).free,
         _cache_bytes(found, config),
         found.image_s,

@@ -122,8 +122,10 @@ class Config:
         name = groups.get("method", {}).pop("name", self.method.name)
         if not isinstance(name, str):
             raise ConfigError(f"the method's name is {name!r}; expected a word")
+        if name not in METHODS:
+            raise unknown("method", name, METHODS, "(those of other packages need these installed)")
         if name != self.method.name:
-            before["method"] = method_named(name)()
+            before["method"] = METHODS[name]()
         found = {}
         for name, settings in groups.items():
             if name not in before:
@@ -283,7 +285,7 @@ def method_named(name: str) -> type[MethodOptions]:
         ConfigError: There is no such method; the message names the closest.
     """
     if name not in METHODS:
-        raise unknown("method", name, METHODS, "(those of other packages need these installed)")
+        raise unknown("method", name, METHODS)
     return METHODS[name]
 
 

@@ -115,6 +115,22 @@ def estimate_memory(
     )
 
 
+def checkpoint_bytes(config: Config, num_images: int) -> int:
+    """What a checkpoint takes on the disk: weights, the optimizer's values, and the bank.
+
+    Args:
+        config: The whole configuration.
+        num_images: Images to learn from.
+    """
+    with torch.device("meta"):
+        network = build_network(config, num_classes=2)
+    num_weights = sum(parameter.numel() for parameter in network.parameters())
+    kept = num_weights * (1 + OPTIMIZER_COPIES[config.optimizer.optimizer])
+    if isinstance(config.method, DiscriminationOptions):
+        kept += config.method.embedding_dim * num_images
+    return 4 * kept
+
+
 def memory_words(
     config: Config,
     images: ImageSet,

@@ -40,6 +40,10 @@ class PretrainOptions(TrainingOptions):
     timed first; none for the recipe's epochs, however long; auto for those, but on a processor for
     as many as fit into an hour. auto is the default for photos without --epochs or --preset."""
 
+    dry_run: bool = False
+    """Say what the training would take: images, memory, three timed steps, time, room on the disk;
+    and write nothing."""
+
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""
         if self.budget is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from quarterturn.pretraining.training import REPORT_SHARE, Pretraining, write_im
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.directory import check_place
+from quarterturn.runs.dry_run import rehearse
 from quarterturn.runs.life_cycle import TrainingFiles, train
 from quarterturn.runs.resumption import (
     place_of_data,
@@ -74,7 +77,7 @@ def pretrain(
             and settings of the run without their groups: ``epochs=3, method="rotnet"``.
 
     Returns:
-        The finished run.
+        The finished run; with ``dry_run`` the run that would be made, of which nothing is written.
 
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
@@ -110,7 +113,7 @@ def pretrain(
         config = config.with_settings(upright=str(upright))
     runtime = new_runtime(config)
     try:
-        if own.cache is not None:
+        if own.cache is not None and not own.dry_run:
             data = data_in_cache(data, own.cache, config, runtime)
         images = select_for_all(data, config, runtime)
         if config.noise_aware.upright == "auto":
@@ -140,6 +143,12 @@ def pretrain(
             origin=None if start is None else start.run.provenance,
             cache=images.source.cache,
         )
+
+        if own.dry_run:
+            check_place(run.path, overwrite=own.overwrite, needed=run.needed)
+            _warn_left_out(own, config)
+            rehearse(replace(_rehearsal(config, images, start, runtime), run=run), run.path)
+            return run
 
         def write_first(draft: Run) -> None:
             write_image_list(draft, images, {})
@@ -189,24 +198,7 @@ def _within(
             "first: make them with quarterturn upright, and give --upright RUN"
         )
     words = DEFAULT_BUDGET if budget == AUTO else budget
-    # Weights of turns and images cost nothing that would show, and need files of the run.
-    plain = config.with_settings(
-        upright="none", balance_turns=False, balance_agnostic=False, balance_semantic=False
-    )
-    if plain.run.epochs == 0:
-        plain = plain.with_settings(epochs=1)
-    timed = Pretraining(
-        config=plain,
-        images=images.train,
-        runtime=runtime,
-        source=images.source,
-        name="timing",
-        run=Run(Path(), None, plain, None),
-        selection=images,
-        p_upright=None,
-        start=None if start is None else start.network,
-    )
-    cost = measure_cost(timed)
+    cost = measure_cost(_rehearsal(config, images, start, runtime))
     budget_s = seconds_of(words)
     left_s = runtime.gather_objects(budget_s - (time.perf_counter() - began_s))[0]
     chosen = choose_epochs(
@@ -220,6 +212,37 @@ def _within(
     )
     chosen.check()
     return chosen
+
+
+def _warn_left_out(own: PretrainOptions, config: Config) -> None:
+    """Say what a dry run does not time."""
+    if own.cache is not None:
+        logger.warning("the cache is not made: what follows is timed from the images as they are")
+    if config.noise_aware.upright == "auto":
+        logger.warning("the networks that --upright auto trains first are not in what follows")
+
+
+def _rehearsal(
+    config: Config, images: Selection, start: Start | None, runtime: Runtime
+) -> Pretraining:
+    """A training of which some steps are timed; arguments as `pretrain` has them."""
+    # Weights of turns and images cost nothing that would show, and need files of the run.
+    plain = config.with_settings(
+        upright="none", balance_turns=False, balance_agnostic=False, balance_semantic=False
+    )
+    if plain.run.epochs == 0:
+        plain = plain.with_settings(epochs=1)
+    return Pretraining(
+        config=plain,
+        images=images.train,
+        runtime=runtime,
+        source=images.source,
+        name="timing",
+        run=Run(Path(), None, plain, None),
+        selection=images,
+        p_upright=None,
+        start=None if start is None else start.network,
+    )
 
 
 def _start(own: PretrainOptions, config: Config | None, settings: dict[str, Any]) -> Start | None:

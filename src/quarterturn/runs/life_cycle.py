@@ -193,7 +193,7 @@ def train(job: TrainingJob[M]) -> Training[M]:
         The finished training. One that was concluded before is left as it is.
     """
     if job.estimates_memory:
-        _log_memory(job)
+        log_memory(job)
     training = prepare(job)
     if training.is_finished and job.is_concluded():
         logger.info(f"{job.place} is finished: nothing to do")
@@ -281,7 +281,7 @@ def prepare(job: TrainingJob[M]) -> Training[M]:
     return training
 
 
-def _log_memory(job: TrainingJob[M]) -> None:
+def log_memory(job: TrainingJob[M]) -> None:
     """Estimate peak memory before a training starts, while its memory is still free."""
     checkpoint = job.files.checkpoint
     if not job.config.run.epochs or (checkpoint is not None and checkpoint.exists()):

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, replace
 
 from quarterturn.config.time_budget import SECONDS
-from quarterturn.engine.step_time import TIMED_STEPS, time_steps
+from quarterturn.engine.step_time import TIMED_STEPS, WARM_UP_STEPS, time_steps
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config
 from quarterturn.progress import duration, stage
@@ -45,6 +45,14 @@ class Cost:
         """Seconds of the steps of an epoch."""
         return self.step_s * self.steps_per_epoch
 
+    def in_words(self, timed: int, num_images: int) -> str:
+        """What was measured: ``20 steps took 84 ms each, so an epoch ... takes 3 min``."""
+        a_step = f"{1000 * self.step_s:.0f} ms" if self.step_s < 1 else f"{self.step_s:.1f} s"
+        return (
+            f"{timed} steps took {a_step} each, so an epoch of {self.steps_per_epoch:,} steps over "
+            f"{num_images:,} images takes {duration(self.epoch_s)}"
+        )
+
     def training_s(self, epochs: int) -> float:
         """Seconds of a whole training: steps, evaluations and the page."""
         every = self.every or max(1, epochs // 10)
@@ -58,16 +66,27 @@ class Cost:
         return epochs
 
 
-def measure_cost(job: TrainingJob[M]) -> Cost:
+def measure_cost(
+    job: TrainingJob[M],
+    *,
+    warm_up: int = WARM_UP_STEPS,
+    timed: int = TIMED_STEPS,
+    introduces: bool = False,
+) -> Cost:
     """Time the steps and the evaluation of a training on a copy of it.
 
     Args:
         job: The training; nothing of it changes, and nothing is written.
+        warm_up: Steps before the clock starts.
+        timed: Steps that are timed.
+        introduces: Whether to log what is timed, as a training does.
     """
     copy = replace(job, files=TrainingFiles(), unreadable={})
     with stage("timing", weight=0):
         training = prepare(copy)
-        step_s = time_steps(training)
+        if introduces and job.runtime.is_main:
+            copy.introduce(training)
+        step_s = time_steps(training, warm_up=warm_up, timed=timed)
         start_s = time.perf_counter()
         if job.runtime.is_main:
             copy.rehearse_evaluation(training)
@@ -102,12 +121,7 @@ def choose_epochs(
         ConfigError: Not one epoch fits.
     """
     epochs = cost.epochs_within(left_s)
-    a_step = f"{1000 * cost.step_s:.0f} ms" if cost.step_s < 1 else f"{cost.step_s:.1f} s"
-    measured = (
-        f"--budget {budget}: {TIMED_STEPS} steps took {a_step} each, so an epoch of "
-        f"{cost.steps_per_epoch:,} steps over {num_images:,} images takes "
-        f"{duration(cost.epoch_s)}"
-    )
+    measured = f"--budget {budget}: {cost.in_words(TIMED_STEPS, num_images)}"
     if epochs == 0:
         needed = budget_s - left_s + cost.training_s(1)
         advice = f"give --budget {_in_words(needed)} or more, or a smaller --limit or --image-size"
