@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from quarterturn.collection.caching import cache
     from quarterturn.collection.doctor import doctor
     from quarterturn.collection.embed import embed
+    from quarterturn.collection.embedder import Embedder
     from quarterturn.collection.explore import explore
     from quarterturn.collection.label import label
     from quarterturn.collection.neighbors import neighbors
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from quarterturn.pretraining.pretrain import pretrain, resume
     from quarterturn.probing.probe import probe
     from quarterturn.rotation import rotate4
+    from quarterturn.runs.run import Run
     from quarterturn.weights.export import export
     from quarterturn.weights.import_checkpoint import import_checkpoint
     from quarterturn.weights.loading import load_backbone
@@ -48,11 +50,13 @@ _HOME = {
     "Config": "methods.configuration",
     "ConfigError": "errors",
     "DataError": "errors",
+    "Embedder": "collection.embedder",
     "FocalLoss": "losses.focal",
     "InstanceBank": "models.bank",
     "LDAMLoss": "losses.ldam",
     "LogitAdjustedLoss": "losses.logit_adjustment",
     "QuarterturnError": "errors",
+    "Run": "runs.run",
     "average_precision": "metrics.average_precision",
     "cache": "collection.caching",
     "compare": "comparing.compare",
@@ -94,11 +98,13 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataError",
+    "Embedder",
     "FocalLoss",
     "InstanceBank",
     "LDAMLoss",
     "LogitAdjustedLoss",
     "QuarterturnError",
+    "Run",
     "average_precision",
     "cache",
     "compare",

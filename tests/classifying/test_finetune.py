@@ -213,7 +213,7 @@ def test_several_seeds_resume_and_start_missing_ones(tmp_path: Path, tiny: dict)
     # As if it had been interrupted in the second training, before its first checkpoint.
     (out / "results.json").unlink()
     for run in runs[1:]:
-        for file in (run.checkpoint, run.path / "results.json", run.metrics):
+        for file in (run.checkpoint, run.path / "results.json", run.metrics_file):
             file.unlink()
     assert main(["finetune", "--resume", str(out)]) == 0
     assert [run.read_json("results.json") for run in runs] == whole

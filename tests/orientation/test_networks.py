@@ -176,7 +176,7 @@ class TestEarlyStop:
         run = Run(tmp_path, "x", config, None, "fold")
         line = {"kind": "validation", "step": 0, "epoch": 1, "elapsed_s": 2.0}
         lines = [json.dumps({**line, "loss": loss}) + "\n" for loss in losses]
-        run.metrics.write_text("".join(lines))
+        run.metrics_file.write_text("".join(lines))
         fold = split_into_folds(copied_digits, 2)[0]
         runtime, source = Runtime("cpu", "32-true"), Source("x", copied_digits)
         job = FoldTraining.of(run, fold, copied_digits, runtime, source, "fold")

@@ -255,7 +255,7 @@ class TestByAPretrainedNetwork:
         run = pretrained_run(tmp_path / "run", data)
         line = {"kind": "diagnostics", "step": 1, "epoch": 1, "elapsed_s": 1.0}
         line["rotation_accuracy"] = 0.4
-        run.metrics.write_text(json.dumps(line) + "\n")
+        run.metrics_file.write_text(json.dumps(line) + "\n")
         found = orient_images(run, open_source(data).splits, data).reading
         assert found.accuracy == 0.4
         assert not found.tells

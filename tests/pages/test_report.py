@@ -34,7 +34,7 @@ TABLE = Table(
 
 
 def write_lines(run: Run, lines: list[dict]) -> None:
-    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run.metrics_file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def make_run(folder: Path, config: Config, *, data: str = "digits") -> Run:

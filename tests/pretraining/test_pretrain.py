@@ -248,7 +248,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_a_shortened_log_is_noticed(tmp_path: Path) -> None:
     run = pretrain("digits", out=tmp_path / "run", **QUICK)
     (run.path / "report.html").unlink()  # as if it had been cut off before its end
-    run.metrics.write_text("")
+    run.metrics_file.write_text("")
     with pytest.raises(CheckpointError, match="shorter than when the checkpoint was written"):
         resume(run.path)
 

@@ -59,6 +59,6 @@ def test_a_damaged_line_is_left_out_and_reported_once(
 def test_the_log_of_a_fold_has_to_be_whole(tmp_path: Path) -> None:
     """Its lines decide when it stops."""
     run = Run(tmp_path, "digits", None, None, "fold")  # type: ignore[arg-type]
-    write(run.metrics, TRAIN, "nonsense", TRAIN)
+    write(run.metrics_file, TRAIN, "nonsense", TRAIN)
     with pytest.raises(CheckpointError, match=r"line 2 is no JSON.*delete .* and resume"):
         run.read_metrics("validation")

@@ -91,12 +91,12 @@ class TestStarting:
 
     def test_a_training_that_is_under_way_stays(self, run, start) -> None:
         def fail_late() -> None:
-            run.metrics.touch()
+            run.metrics_file.touch()
             raise DataError
 
         with pytest.raises(DataError), start(overwrite=False):
             fail_late()
-        assert run.metrics.exists()
+        assert run.metrics_file.exists()
 
     def test_an_earlier_run_stays_until_the_new_is_whole(self, run, start, monkeypatch) -> None:
         run.create()

@@ -249,7 +249,9 @@ def _fit(
             config=config,
             images=images.train,
             runtime=runtime,
-            files=TrainingFiles() if run is None else TrainingFiles(run.checkpoint, run.metrics),
+            files=TrainingFiles()
+            if run is None
+            else TrainingFiles(run.checkpoint, run.metrics_file),
             name=title,
             method=method,
             tests=images.test,

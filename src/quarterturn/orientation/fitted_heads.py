@@ -231,7 +231,9 @@ def _fit_fold(
     turns = torch.arange(4, device=device).repeat(len(features) // 4)
     # A mirrored copy that is turned by k looks turned by -k; its head says so, as a network's does.
     heads = fit_rotation_heads(features, turns)
-    with Telemetry(run.metrics, total_steps=len(heads), steps_per_epoch=len(heads)) as telemetry:
+    with Telemetry(
+        run.metrics_file, total_steps=len(heads), steps_per_epoch=len(heads)
+    ) as telemetry:
         best = None
         for step, (penalty, weight, bias) in enumerate(heads):
             with torch.no_grad():

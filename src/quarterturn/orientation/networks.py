@@ -194,7 +194,7 @@ class FoldTraining(TrainingJob[Method]):
             images=images.subset(fold.train),
             runtime=runtime,
             source=source,
-            files=TrainingFiles(run.checkpoint, run.metrics, previous=run.previous_checkpoint),
+            files=TrainingFiles(run.checkpoint, run.metrics_file, previous=run.previous_checkpoint),
             name=name,
             weight=85,
             run=run,

@@ -67,7 +67,7 @@ class TrainingFiles:
         Raises:
             ConfigError: TensorBoard is asked for, and the extra is not installed.
         """
-        files = cls(run.checkpoint, run.metrics, previous=run.previous_checkpoint)
+        files = cls(run.checkpoint, run.metrics_file, previous=run.previous_checkpoint)
         if not run.config.machine.tensorboard:
             return files
         if find_spec("tensorboard") is None:

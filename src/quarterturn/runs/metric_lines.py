@@ -17,6 +17,7 @@ NEEDED = {
     "validation": ("loss",),
 }
 """Kind of line to the numbers it must have, beside those that all lines have."""
+KINDS = ("train", "diagnostics", "evaluation", "validation")
 OF_ALL = ("step", "epoch", "elapsed_s")
 
 
@@ -27,7 +28,7 @@ def read_metric_lines(path: Path, kind: str, *, strict: bool = False) -> list[di
 
     Args:
         path: The file.
-        kind: ``train``, ``diagnostics``, ``evaluation`` or ``validation``.
+        kind: One of `KINDS`.
         strict: Refuse a damaged line: something is decided by the lines.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quarterturn.config.validation import expected, field_types, is_allowed
 from quarterturn.data.data_argument import is_there
@@ -21,7 +21,11 @@ from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs.bound_settings import require_settings
 from quarterturn.runs.closing import command
 from quarterturn.runs.directory import new_directory
-from quarterturn.runs.metric_lines import read_metric_lines
+from quarterturn.runs.metric_lines import KINDS, read_metric_lines
+from quarterturn.runs.notebooks import require_pandas, run_as_html
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 RESTORE = "it may have been edited or damaged: put back what was there"
 
@@ -263,7 +267,7 @@ class Run:
         return self.path / "checkpoints" / "previous.ckpt"
 
     @property
-    def metrics(self) -> Path:
+    def metrics_file(self) -> Path:
         """One JSON object a line: losses and diagnostics."""
         return self.path / "metrics.jsonl"
 
@@ -314,14 +318,34 @@ class Run:
             CheckpointError: It cannot be read; or a line of a fold's is damaged.
         """
         if self.kind != "fold":
-            return read_metric_lines(self.metrics, kind)
+            return read_metric_lines(self.metrics_file, kind)
         try:
-            return read_metric_lines(self.metrics, kind, strict=True)
+            return read_metric_lines(self.metrics_file, kind, strict=True)
         except CheckpointError as error:
             raise CheckpointError(
                 f"{error}; it decides when a fold stops: delete {self.path} and resume, and that "
                 "fold is trained again"
             ) from error
+
+    def metrics(self, kind: str = "train") -> DataFrame:
+        """What was logged, as a table of pandas: a row for each line, a column for each number.
+
+        Args:
+            kind: ``train``, ``diagnostics``, ``evaluation`` or ``validation``; for the last three
+                there need be none.
+
+        Raises:
+            ConfigError: pandas is not installed, or there are no lines of another kind than these.
+            CheckpointError: ``metrics.jsonl`` cannot be read.
+        """
+        if kind not in KINDS:
+            raise ConfigError(f"no metrics are of the kind {kind!r}; there are {', '.join(KINDS)}")
+        table = require_pandas("Run.metrics")
+        return table.DataFrame(self.read_metrics(kind)).drop(columns="kind", errors="ignore")
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows the run: what it is, and where its page is."""
+        return run_as_html(self)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run, ``{}`` where it has none of that name.

@@ -114,7 +114,7 @@ def starting(
             if runtime.is_main:  # which takes away what the others would miss
                 _explain_deletion(error, runs)
             is_failure = isinstance(error, QuarterturnError | OSError)
-            if is_failure and not any(any(run.path.rglob(run.metrics.name)) for run in runs):
+            if is_failure and not any(any(run.path.rglob(run.metrics_file.name)) for run in runs):
                 if runtime.is_main:
                     _take_away(runs)
             elif can_resume and is_stop(error):
