@@ -55,8 +55,10 @@ def test_an_upright_run_is_asked_where_there_is_one(make_run: MakeRun, images: P
     assert [each["name"] for each in figures["turned"]] == [f"{TURNED}.png"]
     assert figures["turned"][0]["turn_degrees"] == 270
     assert figures["turned"][0]["probability"] > 0.99  # four copies say so
+    assert 0.05 < figures["turned_share"] < 0.2
     assert figures["turned_caveat"] == (
-        "Each image was scored by networks that have not learned from it."
+        "Each image was scored by networks that have not learned from it. About "
+        f"{100 * figures['turned_share']:.1f} % are stored turned, by estimate."
     )
 
 

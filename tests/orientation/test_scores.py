@@ -8,7 +8,6 @@ from quarterturn.orientation.scores import (
     agnostic_warning,
     half_turn_scores,
     probably_turned,
-    stored_turns,
 )
 
 
@@ -60,28 +59,6 @@ def test_half_turn_golden_values():
         [[0.9, 0.1, 0.8, 0.1], [0.25] * 4, [0.5, 0.9, 0.1, 0.3], [1, 0, 1, 0]], dtype=np.float32
     )
     assert half_turn_scores(p_upright) == pytest.approx([0.7, 0, -0.5, 1], abs=1e-6)
-
-
-class TestStoredTurns:
-    def test_is_a_loop_over_copies(self):
-        probabilities = predictions(6, sharpness=3.0)
-        found = stored_turns(probabilities)
-        assert found.shape == (6, 4)
-        assert found.sum(axis=1) == pytest.approx(np.ones(6), abs=1e-6)
-        for i in range(6):
-            votes = [0.0] * 4
-            for copy in range(4):
-                for predicted in range(4):
-                    # Turned by `predicted` in all, of which `copy` are ours.
-                    votes[(predicted - copy) % 4] += probabilities[i, copy, predicted].item() / 4
-            assert found[i] == pytest.approx(votes, abs=1e-6)
-
-    @pytest.mark.parametrize("stored", range(4))
-    def test_reports_an_image_stored_turned(self, stored):
-        sure = np.eye(4)[(np.arange(4) + stored) % 4]  # copy k is turned by k + stored
-        assert stored_turns(sure).tolist() == np.eye(4)[stored].tolist()
-        # By the same predictions, so many more turns bring it upright.
-        assert probably_turned(sure[:, 0]) == (4 - stored) % 4
 
 
 @pytest.mark.parametrize(

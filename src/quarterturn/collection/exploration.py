@@ -202,6 +202,7 @@ class Exploration:
                 }
                 for place in self.turns.turned().tolist()
             ],
+            "turned_share": None if self.turns is None else self.turns.share,
             "turned_caveat": None if self.turns is None else self.turns.caveat,
             "odd": [
                 {"name": names[place], "oddness": float(self.oddness[place])}

@@ -22,6 +22,7 @@ from quarterturn.orientation.predicted_turns import (
 from quarterturn.orientation.turn_reading import TurnReading, predictions_of_one, read_turns
 from quarterturn.orientation.turns import Turns
 from quarterturn.orientation.upright_table import FILE
+from quarterturn.pages.tables import percent
 from quarterturn.runs import Run
 from quarterturn.runs.training_images import training_names
 
@@ -75,8 +76,9 @@ def stored_turns_of(survey: Survey, run: Run, data: str, runtime: Runtime) -> St
 
 
 def _stored(reading: TurnReading, turns: Turns) -> StoredTurns:
-    caveat = f"{reading.caveat()} {reading.doubt()}".rstrip()
-    return StoredTurns(turns, caveat, 1 - float(reading.shares[0]))
+    share = 1 - float(reading.shares[0])
+    more = reading.doubt() or f"About {percent(share)} are stored turned, by estimate."
+    return StoredTurns(turns, f"{reading.caveat()} {more}", share)
 
 
 def _by_upright(survey: Survey, upright: Run, data: str, runtime: Runtime) -> StoredTurns:

@@ -42,18 +42,6 @@ def half_turn_scores(p_upright: Floats) -> Floats:
     return p_upright[..., 2] - (p_upright[..., 1] + p_upright[..., 3]) / 2
 
 
-def stored_turns(probabilities: Floats) -> Floats:
-    """(..., 4) probabilities that an image is stored turned by 0 to 3 quarter turns.
-
-    Copy k of an image stored turned by s is turned by k + s in total, so each copy predicts s; the
-    result is the mean over the copies. Each row sums to 1.
-    """
-    copies = np.arange(4)
-    return np.stack(
-        [probabilities[..., copies, (copies + s) % 4].mean(axis=-1) for s in range(4)], axis=-1
-    )
-
-
 def probably_turned(p_upright: Floats) -> NDArray[np.int64]:
     """Quarter turns, counter-clockwise, that would bring an image upright: (..., 4) to (...).
 

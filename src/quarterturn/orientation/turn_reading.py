@@ -19,8 +19,9 @@ from quarterturn.orientation.turns import IN_SAMPLE, NEW, Turns
 from quarterturn.pages.tables import percent
 
 LEAST_ACCURACY = 0.5
-"""Rotation accuracy below which networks cannot say that an image has no clear up: twice that of
-guessing."""
+"""Rotation accuracy below which networks cannot tell turns: twice that of guessing. Of 200 photos
+of houses and 100 textures, those without a clear up were textures in 48 % of the cases at an
+accuracy of 46 %, in 60 % at 54 %, in 96 % at 75 % (see ``docs/log.md``)."""
 FEWEST_CALIBRATED = 20
 """Images that a temperature is fitted to, at least: 80 copies."""
 
