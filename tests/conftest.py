@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.figure import Figure
 
 TOPICS = ("browser", "clocks", "images", "narration", "networks", "runs", "voc", "detection")
 pytest_plugins = [f"tests.fixtures.{topic}" for topic in TOPICS]
@@ -56,12 +56,13 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_layout_of_figures() -> Iterator[None]:
-    """Placing the axes takes half the time of a figure, and each small run draws several.
+    """Placing the axes takes more than half the time of a figure, and each small run draws several.
 
     What a test asserts of a figure is its data and its texts; where the axes lie is seen by eye.
+    Without an engine matplotlib does not draw each figure twice, either.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConstrainedLayoutEngine, "execute", lambda engine, figure: None)
+        patch.setattr(Figure, "set_layout_engine", lambda *arguments, **options: None)
         yield
 
 

@@ -20,7 +20,10 @@ from quarterturn.runs import Run
 from quarterturn.runs.comparison_records import Comparison, GroupStatistic
 from quarterturn.runs.record_files import read_record
 from quarterturn.runs.records import ProbeResult
+from tests.fixtures.runs import no_pages
 from tests.pages.elements import Elements
+
+pytestmark = pytest.mark.usefixtures("without_page")
 
 SETTINGS = {
     "epochs": 1,
@@ -36,13 +39,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     """Two seeds of one method and one of another, probed alike; the last also otherwise."""
     folder = tmp_path_factory.mktemp("compare")
     wanted = {"a0": ("decoupling", 0), "a1": ("decoupling", 1), "r0": ("rotnet", 0)}
-    made = {
-        name: pretrain("digits", out=folder / name, method=m, seed=seed, **SETTINGS)
-        for name, (m, seed) in wanted.items()
-    }
-    for run in made.values():
-        probe(run.path, "digits", kind="knn", limit=80, seeds=2)
-    probe(made["r0"].path, "digits", kind="knn", limit=50, seeds=1)
+    with no_pages():
+        made = {
+            name: pretrain("digits", out=folder / name, method=m, seed=seed, **SETTINGS)
+            for name, (m, seed) in wanted.items()
+        }
+        for run in made.values():
+            probe(run.path, "digits", kind="knn", limit=80, seeds=2)
+        probe(made["r0"].path, "digits", kind="knn", limit=50, seeds=1)
     return made
 
 
@@ -281,8 +285,9 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two seeds of LDAM and one of cross-entropy, on the same digits."""
     folder = tmp_path_factory.mktemp("classifiers")
     settings = {"epochs": 1, "limit": 80, "batch_size": 20, "device": "cpu"}
-    made = finetune("digits", out=folder / "ldam", loss="ldam", seeds=2, **settings)
-    made += finetune("digits", out=folder / "plain", **settings)
+    with no_pages():
+        made = finetune("digits", out=folder / "ldam", loss="ldam", seeds=2, **settings)
+        made += finetune("digits", out=folder / "plain", **settings)
     return [run.path for run in made]
 
 

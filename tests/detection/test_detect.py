@@ -26,6 +26,12 @@ from tests.fixtures.voc import write_lists, write_voc_image
 from tests.weights.originals import alexnet_state
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(without_page, monkeypatch):
+    """Runs of these tests draw nothing: what the page shows is in `test_shown_images`."""
+    monkeypatch.setattr("quarterturn.detection.training.best_and_worst", lambda *shown: [])
+
+
 def test_it_finds_objects_far_better_than_chance(detector_run: Run):
     result = read_detection_result(detector_run.path)
     assert result.class_names == ["blue", "green", "red"]
@@ -151,14 +157,13 @@ def test_other_proposals_are_refused_on_resuming(copy: Run, capsys):
         resume_detect(copy.path)
 
 
-def test_other_boxes_are_refused_on_resuming(boxed_tree, proposals_file, tmp_path):
+def test_other_boxes_are_refused_on_resuming(copy: Run, boxed_tree, tmp_path):
     tree = shutil.copytree(boxed_tree, tmp_path / "tree")
-    short = {**DETECT, "iterations": 10}
-    run = detect(f"voc:{tree}", proposals=str(proposals_file), out=tmp_path / "run", **short)
+    resume_detect(copy.path, data=f"voc:{tree}")  # the images have moved, and are the same
     file = tree / "Annotations" / "000003.xml"
     file.write_text(file.read_text().replace("<difficult>0", "<difficult>1"))
     with pytest.raises(DataError, match=r"the labels of .* are not those the run began with"):
-        resume_detect(run.path)
+        resume_detect(copy.path)
 
 
 @pytest.mark.parametrize("name", ["voc07-fast-rcnn", "voc07-faster-rcnn"])
@@ -253,6 +258,7 @@ def test_faster_rcnn_continues_to_the_same_bits(boxed_tree, tmp_path):
     assert_same_checkpoint(run.path, whole.path)
 
 
+@pytest.mark.usefixtures("only_the_last_checkpoint")
 @pytest.mark.parametrize("backbone", ["timm:resnet10t", "resnet18"])
 def test_other_backbones_learn_too(boxed_tree, proposals_file, tmp_path, backbone):
     if backbone.startswith("timm"):

@@ -18,11 +18,17 @@ from quarterturn.cli import main
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, TrainingError
 from quarterturn.methods.configuration import Config
+from quarterturn.pages.report import write_report
 from quarterturn.runs import Run
 from quarterturn.runs.lock import FILE as LOCK
 from tests.fixtures.runs import QUICK
 
 from ..data.fake_cifar import write_cifar
+
+pytestmark = pytest.mark.usefixtures("without_page")
+
+PLAIN = {**QUICK, "diagnostics": False}
+"""For what is seen in the weights."""
 
 
 def test_a_run_directory_holds_what_it_promises(digits_run: Run) -> None:
@@ -68,7 +74,7 @@ def test_labels_are_never_read(tmp_path: Path) -> None:
     runs = []
     for name, labels in [("a", np.arange(40) % 3), ("b", np.arange(40) % 2)]:
         np.savez(tmp_path / f"{name}.npz", train_images=pixels, train_labels=labels)
-        settings = {**QUICK, "image_size": 12, "backbone": "convnet", "epochs": 1}
+        settings = {**PLAIN, "image_size": 12, "backbone": "convnet", "epochs": 1}
         runs.append(pretrain(str(tmp_path / f"{name}.npz"), out=tmp_path / name, **settings))
     states = [torch.load(run.checkpoint, weights_only=True)["network"] for run in runs]
     assert all(torch.equal(w, states[1][k]) for k, w in states[0].items())
@@ -82,7 +88,7 @@ def test_reports_that_labels_cut_a_long_tail(
     for name, more in [("cut", ["--long-tail", "0.1"]), ("whole", [])]:
         assert main([*words.split(), *more, "--out", str(tmp_path / name)]) == 0
         said = " ".join(capsys.readouterr().err.split())
-        page = " ".join((tmp_path / name / "report.html").read_text().split())
+        page = " ".join(write_report(Run.open(tmp_path / name)).read_text().split())
         assert (told in said) == (told in page) == (name == "cut")
         assert ("no labels are read" in said) == ("no labels were read" in page) == (name != "cut")
     assert Run.open(tmp_path / "cut").config.data.long_tail == 0.1
@@ -115,6 +121,7 @@ def test_a_batch_larger_than_the_data_shrinks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "pretrain digits --batch-size 4096 --epochs 1 --limit 40 --num-noise 8 --device cpu"
+    words += " --no-diagnostics"
     assert main([*words.split(), "--out", str(tmp_path / "run")]) == 0
     assert "batch size 4096 is larger than the data: using 40" in capsys.readouterr().err
     assert Run.open(tmp_path / "run").config.run.batch_size == 40
@@ -167,7 +174,7 @@ def test_an_existing_directory_is_not_touched(
 def test_overwrite_deletes_an_earlier_run(digits_run: Run, tmp_path: Path) -> None:
     shutil.copytree(digits_run.path, tmp_path / "run")
     (tmp_path / "run" / "left-over").touch()
-    settings = {**QUICK, "epochs": 1}
+    settings = {**PLAIN, "epochs": 1}
     pretrain("digits", out=tmp_path / "run", overwrite=True, **settings)
     assert not (tmp_path / "run" / "left-over").exists()
     assert Run.open(tmp_path / "run").config.run.epochs == 1
@@ -197,7 +204,7 @@ def test_changed_options_are_refused_by_name(
 
 def test_changed_images_are_refused(tmp_path: Path, photos: Path) -> None:
     data = shutil.copytree(photos, tmp_path / "photos")
-    settings = {**QUICK, "image_size": 24, "backbone": "convnet", "workers": 0, "epochs": 1}
+    settings = {**PLAIN, "image_size": 24, "backbone": "convnet", "workers": 0, "epochs": 1}
     run = pretrain(str(data), out=tmp_path / "run", **settings)
     Image.new("RGB", (30, 30)).save(data / "red" / "another.png")
     with pytest.raises(DataError, match="not those the run began with"):
@@ -233,6 +240,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 
     monkeypatch.setattr(checkpoint.torch, "save", save)
     words = "pretrain digits --epochs 3 --limit 64 --batch-size 32 --num-noise 8 --device cpu"
+    words += " --no-diagnostics"
     run = tmp_path / "run"
     assert main([*words.split(), "--out", str(run)]) == 2
     said = capsys.readouterr().err
@@ -245,8 +253,8 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["step"] == 6
 
 
-def test_a_shortened_log_is_noticed(tmp_path: Path) -> None:
-    run = pretrain("digits", out=tmp_path / "run", **QUICK)
+def test_a_shortened_log_is_noticed(digits_run: Run, tmp_path: Path) -> None:
+    run = Run.open(shutil.copytree(digits_run.path, tmp_path / "run"))
     (run.path / "report.html").unlink()  # as if it had been cut off before its end
     run.metrics_file.write_text("")
     with pytest.raises(CheckpointError, match="shorter than when the checkpoint was written"):
@@ -260,7 +268,7 @@ def test_collapse_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     )
     assert main([*words.split(), "--out", str(tmp_path / "run")]) == 0
     assert "the embeddings have collapsed" in capsys.readouterr().err
-    assert "have collapsed" in (tmp_path / "run" / "report.html").read_text()
+    assert "have collapsed" in write_report(Run.open(tmp_path / "run")).read_text()
 
 
 def test_a_test_split_too_small_for_diagnostics(tmp_path: Path, photos: Path) -> None:
@@ -277,7 +285,7 @@ def test_a_run_means_the_same_from_another_directory(
     tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(photos.parent)
-    settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
+    settings = {**PLAIN, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
     run = pretrain(photos.name, out=tmp_path / "run", **settings)
     assert run.data == str(photos)
 
@@ -303,6 +311,7 @@ def test_a_named_data_set_is_fetched_only_on_request(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     line = "pretrain cifar10:sets --preset digits --epochs 1 --num-noise 8 --device cpu"
+    line += " --no-diagnostics"
     words = line.split()
     assert main(words) == 2
     assert "data_batch_1" in capsys.readouterr().err
@@ -362,7 +371,7 @@ def test_a_manifest_trains_as_its_folder_does(tmp_path: Path, photos: Path) -> N
     names = sorted(path.relative_to(photos) for path in photos.rglob("*.png"))
     rows = [f"{photos / name},{name.parent}" for name in names]
     (tmp_path / "photos.csv").write_text("\n".join(["path,label", *rows]))
-    settings = {**QUICK, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
+    settings = {**PLAIN, "image_size": 16, "backbone": "convnet", "workers": 0, "epochs": 1}
     runs = [
         pretrain(data, out=tmp_path / str(i), **settings)
         for i, data in enumerate([photos, tmp_path / "photos.csv"])
