@@ -207,17 +207,17 @@ def small_alexnet(tmp_path) -> Run:
 
 
 @pytest.fixture
-def only_the_last_checkpoint(monkeypatch):
-    """Ten checkpoints of AlexNet would be gigabytes."""
+def last_checkpoints(monkeypatch):
+    """Ten checkpoints of a large network would be gigabytes; the last two are kept."""
 
     def save(path, state, previous=None):
-        if state["step"] == 10:
-            save_checkpoint(path, state)
+        if state["step"] >= 9:
+            save_checkpoint(path, state, previous=previous)
 
     monkeypatch.setattr("quarterturn.engine.loop.save_checkpoint", save)
 
 
-@pytest.mark.usefixtures("only_the_last_checkpoint")
+@pytest.mark.usefixtures("last_checkpoints")
 @pytest.mark.parametrize(
     ("fixture", "side"),
     [("small_alexnet", 1), pytest.param("original_alexnet", 6, marks=pytest.mark.slow)],
@@ -247,6 +247,7 @@ def test_alexnet_runs_through_both_presets(
     assert not (faster.path / "proposals.npz").exists()
 
 
+@pytest.mark.usefixtures("last_checkpoints")
 def test_faster_rcnn_continues_to_the_same_bits(boxed_tree, tmp_path):
     short = {**DETECT, "preset": "voc07-faster-rcnn", "iterations": 10, "limit": 8}
     run = detect(f"voc:{boxed_tree}", out=tmp_path / "run", **short)
@@ -258,7 +259,7 @@ def test_faster_rcnn_continues_to_the_same_bits(boxed_tree, tmp_path):
     assert_same_checkpoint(run.path, whole.path)
 
 
-@pytest.mark.usefixtures("only_the_last_checkpoint")
+@pytest.mark.usefixtures("last_checkpoints")
 @pytest.mark.parametrize("backbone", ["timm:resnet10t", "resnet18"])
 def test_other_backbones_learn_too(boxed_tree, proposals_file, tmp_path, backbone):
     if backbone.startswith("timm"):
@@ -273,6 +274,7 @@ def test_other_backbones_learn_too(boxed_tree, proposals_file, tmp_path, backbon
             "image_size": 64,
             "iterations": 10,
             "limit": 8,
+            "regions_per_image": 8,
             "learning_rate": 1e-4,
         },
     )
