@@ -28,6 +28,8 @@ MAPS: dict[str, Any] = {
     "device": "cpu",
     "workers": 0,
 }
+pytestmark = pytest.mark.usefixtures("without_page")
+
 AGAIN = {"preset": "imagenet-linear", "evaluate_only": True, "device": "cpu", "workers": 0}
 
 

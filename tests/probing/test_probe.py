@@ -17,11 +17,14 @@ from quarterturn.comparing.compare import compare
 from quarterturn.data.selection import select_images
 from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import stratified_split
+from quarterturn.pages.report import write_report
 from quarterturn.runs import Run
 from quarterturn.runs.record_files import read_record, to_json
 from quarterturn.runs.records import ProbeResult, ScoreName
 
 from ..engine.processes import as_group
+
+pytestmark = pytest.mark.usefixtures("without_page")
 
 
 def test_figures_for_halves_views_and_the_untrained_backbone(
@@ -235,6 +238,7 @@ def test_few_shot_figures_are_of_a_protocol_of_their_own(
     more = probe(run.path, "digits", kind="fewshot", shots=(3,), draws=2, **options)
     assert more.protocol_id == result.protocol_id
     assert len(read_record(path, ProbeResult).scores) == 3 * 3 * 2
+    write_report(run)
     curve = json.loads((run.figures / f"{path.stem}.json").read_text())["data"]
     (line,) = [
         line

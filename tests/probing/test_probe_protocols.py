@@ -20,6 +20,8 @@ from tests.fixtures.runs import MakeRun
 
 from ..data.trees import write_devkit, write_places, write_train, write_val
 
+pytestmark = pytest.mark.usefixtures("without_page")
+
 SHORT = "--epochs 1 --limit 60 --batch-size 32 --device cpu --workers 0"
 
 
