@@ -142,7 +142,9 @@ def test_images_of_shards_are_written_as_files(run: Run, photos: Path, tmp_path:
     source = open_source(data)
     rows = [(name, "90", "yes") for name in source.train.names[:3]]
     path = written(tmp_path / "x.csv", source, *rows)
-    with pytest.raises(OutputError, match=r"1 of 3 copies could not be written, .* the other 2 are"):
+    with pytest.raises(
+        OutputError, match=r"1 of 3 copies could not be written, .* the other 2 are"
+    ):
         orient(run.path, data, apply=path, write=tmp_path / "copies", workers=0)
     copies = sorted((tmp_path / "copies").rglob("*.png"))
     assert [copy.name for copy in copies] == ["1.png", "2.png"]
