@@ -52,7 +52,7 @@ COMMON = {
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "cache": [*OUT, "side", "quality", "workers"],
     "config": [],
-    "compare": [*OUT, "measure", "mixed"],
+    "compare": [*OUT, "format", "measure", "mixed"],
     "export": [*OUT, "format", "licence", "layers", "num_classes", "input"],
     "import": [*OUT, "backbone", "ema", "prefix", "licence"],
 }

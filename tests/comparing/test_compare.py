@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -341,3 +342,29 @@ def test_a_file_that_cannot_be_written_is_refused_first(runs: dict[str, Run], tm
     ]:
         with pytest.raises(ConfigError, match=words):
             compare(paths(runs, "a0"), out=tmp_path / out)
+
+
+@pytest.mark.parametrize(("format", "suffix"), [("html", "html"), ("latex", "tex"), ("csv", "csv")])
+def test_formats_hold_the_same_figures(
+    runs: dict[str, Run], tmp_path: Path, format: str, suffix: str
+) -> None:
+    names = [name for name in runs if name != "untrained"][:2]
+    out = tmp_path / f"compared.{suffix}"
+    result = compare(paths(runs, *names), format=format, out=out, mixed=True)
+    assert (tmp_path / "compared.json").is_file()
+    text = out.read_text("utf-8")
+    score = result.scores[0]
+    ((seed, value), *_) = score.measures["top1"].by_seed.items()
+    if format == "csv":
+        rows = list(csv.DictReader(text.splitlines()))
+        assert len(rows) == sum(len(m.by_seed) for s in result.scores for m in s.measures.values())
+        assert (rows[0]["runs"], rows[0]["classifier"]) == (score.group, score.classifier)
+        assert (int(rows[0]["seed"]), float(rows[0]["value"])) == (seed, value)
+    else:
+        assert f"{100 * score.measures['top1'].mean:.1f}" in text
+        assert "Trainings" in text
+
+
+def test_a_format_and_another_ending_are_refused(runs: dict[str, Run], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ending in \.tex with --format latex"):
+        compare(paths(runs, next(iter(runs))), format="latex", out=tmp_path / "x.html")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quarterturn.comparing.differences import difference_table, paired_differences
 from quarterturn.comparing.groups import group_runs, shared_protocols
 from quarterturn.comparing.options import CompareOptions
 from quarterturn.comparing.page import comparison_page
@@ -14,7 +15,8 @@ from quarterturn.comparing.probed_runs import ProbedRun
 from quarterturn.comparing.tables import comparison_table, training_table
 from quarterturn.config.options import take_options
 from quarterturn.errors import ConfigError
-from quarterturn.files import write_json
+from quarterturn.files import write_csv, write_json, write_text
+from quarterturn.pages.latex import latex
 from quarterturn.pages.page import write_page
 from quarterturn.pages.tables import show
 from quarterturn.runs.closing import log_closing
@@ -24,6 +26,9 @@ from quarterturn.runs.output_file import check_out
 from quarterturn.runs.record_files import to_json
 
 logger = logging.getLogger(__name__)
+
+KINDS = {".html": "page", ".tex": "tables", ".csv": "rows"}
+SUFFIXES = [".json", *KINDS]
 
 
 def compare(
@@ -55,14 +60,17 @@ def compare(
     paths = [Path(run) for run in runs]
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError(f"a run is named twice among {', '.join(map(str, paths))}")
-    path = _next_file(paths[0].resolve().parent) if options.out is None else options.out
-    as_page = path.suffix == ".html"
-    check_out(
-        path, [".json", ".html"], overwrite=options.overwrite, beside=[".json"] if as_page else []
-    )
+    path = _place(options, paths[0].resolve().parent)
+    has_file = path.suffix != ".json"
+    check_out(path, SUFFIXES, overwrite=options.overwrite, beside=[".json"] if has_file else [])
     probed = [ProbedRun.open(run) for run in paths]
     groups = group_runs(probed)
     protocols = shared_protocols(probed, mixed=options.mixed)
+    differences = [
+        difference
+        for name in protocols
+        for difference in paired_differences(groups, name, options.measure)
+    ]
     result = Comparison(
         groups=tuple(
             ComparedGroup(g.label, g.origin, tuple(str(p.run.path) for p in g.runs)) for g in groups
@@ -71,12 +79,18 @@ def compare(
         scores=tuple(
             score for name in protocols for group in groups for score in group.scores(name)
         ),
+        differences=tuple(differences),
     )
     write_json(path.with_suffix(".json"), to_json(result))
     tables = [
         *(
             comparison_table(groups, name, protocol, options.measure)
             for name, protocol in protocols.items()
+        ),
+        *(
+            difference_table(of_protocol)
+            for name in protocols
+            if (of_protocol := [d for d in differences if d.protocol == name])
         ),
         training_table(groups),
     ]
@@ -90,16 +104,21 @@ def compare(
         show(table)
     for line in left_out:
         logger.info(line)
-    if as_page:
+    if path.suffix == ".html":
         write_page(path, comparison_page(groups, protocols, tables, left_out), folders(probed))
+    elif path.suffix == ".tex":
+        write_text(path, latex(tables))
+    elif path.suffix == ".csv":
+        write_csv(path, *score_rows(result))
     figures = path.with_suffix(".json")
-    files = {"page": path, "figures": figures} if as_page else {"figures": figures}
+    files = {KINDS[path.suffix]: path} if has_file else {}
+    files |= {"figures": figures}
     again = ["compare", *paths, *(["--mixed"] if options.mixed else [])]
     as_html = [*again, "--out", path.with_suffix(".html"), "--overwrite"]
     other = "balanced" if options.measure == "top1" else "top1"
     commands = [
         [*again, "--measure", other],
-        ["report", paths[0]] if as_page else as_html,
+        ["report", paths[0]] if path.suffix == ".html" else as_html,
         ["export", paths[0], "--format", "safetensors"],
     ]
     log_closing(f"{len(paths)} {'run' if len(paths) == 1 else 'runs'} compared", files, commands)
@@ -111,8 +130,33 @@ def folders(runs: Sequence[ProbedRun]) -> list[str]:
     return sorted({path for each in runs for path in folders_of(each.run)}, key=len, reverse=True)
 
 
-def _next_file(folder: Path) -> Path:
-    n = 1
-    while (folder / f"comparison-{n}.json").exists():
-        n += 1
-    return folder / f"comparison-{n}.json"
+def score_rows(result: Comparison) -> tuple[list[str], list[list[Any]]]:
+    """All figures of a comparison: headings, and a row for each run, test and measure."""
+    headings = ["runs", "protocol", "features", "classifier", "view", "measure", "seed", "value"]
+    rows = [
+        [score.group, score.protocol, score.part, score.classifier, score.view, name, seed, value]
+        for score in result.scores
+        for name, statistic in score.measures.items()
+        for seed, value in statistic.by_seed.items()
+    ]
+    return headings, rows
+
+
+def _place(options: CompareOptions, folder: Path) -> Path:
+    """Where the comparison is written.
+
+    Raises:
+        ConfigError: --out ends in another format than --format says.
+    """
+    suffix = {None: ".json", "html": ".html", "latex": ".tex", "csv": ".csv"}[options.format]
+    if options.out is None:
+        n = 1
+        while (folder / f"comparison-{n}.json").exists():
+            n += 1
+        return folder / f"comparison-{n}{suffix}"
+    if options.format is not None and options.out.suffix != suffix:
+        raise ConfigError(
+            f"--out is {options.out}; expected a file ending in {suffix} with --format "
+            f"{options.format}"
+        )
+    return options.out

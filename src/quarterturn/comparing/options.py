@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import OverwriteOptions
@@ -19,9 +19,12 @@ class CompareOptions(OverwriteOptions):
     """What the tables show; the file holds all."""
     mixed: Annotated[bool, COMMON] = False
     """Show a table for each protocol of any run, instead of those that all runs share."""
+    format: Annotated[Literal["html", "latex", "csv"] | None, COMMON] = None
+    """A page, tables for a paper, or all figures in rows; by default what the name of --out ends
+    in, or else the .json file alone."""
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
-    """A .html page, with the figures in a .json file beside it, or only the latter;
-    comparison-<n>.json beside the first run by default."""
+    """A file ending in .html, .tex or .csv, with all figures in a .json file beside it, or only the
+    latter; comparison-<n> beside the first run by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

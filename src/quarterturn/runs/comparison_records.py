@@ -48,6 +48,39 @@ class GroupScore:
 
 
 @dataclass(frozen=True)
+class PairedDifference:
+    """How much better a group is than another one, over the seeds that both have.
+
+    Attributes:
+        group: The group's label.
+        part: Of its features.
+        against: The other group's label.
+        against_part: Of the other's features.
+        protocol: The protocol's short hash.
+        classifier: See `ScoreName`, as for the next.
+        view: See there.
+        measure: Which of the `MEASURES`.
+        mean: Of the differences, as a fraction.
+        low: Lower end of the mean's 95 % confidence interval; None for a single seed.
+        high: Its upper end.
+        by_seed: Seed to difference.
+    """
+
+    group: str
+    part: str
+    against: str
+    against_part: str
+    protocol: str
+    classifier: str
+    view: str
+    measure: str
+    mean: float
+    low: float | None
+    high: float | None
+    by_seed: dict[int, float]
+
+
+@dataclass(frozen=True)
 class ComparedGroup:
     """Runs that differ only in their seed.
 
@@ -70,11 +103,13 @@ class Comparison:
         groups: The groups.
         protocols: Short hash to protocol.
         scores: Of every group under every protocol.
+        differences: Of every group to the first, by the measure that was shown.
     """
 
     groups: tuple[ComparedGroup, ...]
     protocols: dict[str, dict[str, Any]]
     scores: tuple[GroupScore, ...]
+    differences: tuple[PairedDifference, ...] = ()
 
     def of(self, group: str, protocol: str) -> list[GroupScore]:
         """The scores of one group under one protocol."""
