@@ -11,6 +11,7 @@ import pytest
 
 from quarterturn import ConfigError, DataError
 from quarterturn.cli import main
+from quarterturn.collection import doctor as command
 from quarterturn.collection.doctor import COLUMNS, Examined, doctor
 from quarterturn.errors import FindingsError
 from tests.collection.ward import NUM_HEALTHY, build_healthy, build_ward, healthy
@@ -103,7 +104,7 @@ def test_strict_exits_with_one_after_everything_is_written(
     words = ["doctor", "photos", "--preset", "digits", "--no-timing", "--workers", "0"]
     assert main(words) == 0
     assert main([*words, "--strict"]) == 1
-    assert "exact copy: 1 (--strict)" in " ".join(capsys.readouterr().err.split())
+    assert "exact copy (1) (--strict)" in " ".join(capsys.readouterr().err.split())
     names = {"doctor.html", "doctor.csv", "doctor.json"}
     for number in (1, 2):
         assert {path.name for path in Path(f"doctor-photos-{number}").iterdir()} == names
@@ -192,10 +193,26 @@ def test_a_few_steps_are_timed(clean: Path, tmp_path: Path) -> None:
 
 
 def test_strict_raises_in_python(ward: tuple[Path, dict[str, set[str]]], tmp_path: Path) -> None:
-    with pytest.raises(FindingsError, match="cannot be read: 2") as caught:
+    with pytest.raises(FindingsError, match=r"cannot be read \(2\)") as caught:
         doctor(ward[0], out=tmp_path / "new", strict=True, **QUICK)
     assert caught.value.exit_status == 1
     assert (tmp_path / "new/doctor.html").exists()
+
+
+def test_an_interruption_leaves_no_folder(
+    clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*words: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "inspect", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        doctor(clean, out=tmp_path / "new", **QUICK)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        doctor(clean, out=tmp_path / "mine", **QUICK)
+    assert (tmp_path / "mine").is_dir()
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -84,8 +84,8 @@ class Diagnosis:
         images = "1 image" if number == 1 else f"{number:,} images"
         if not self.defects:
             return f"{images}: nothing found that would harm a training"
-        listed = "; ".join(f"{each.kind.title}: {len(each.finds):,}" for each in self.defects)
-        return f"{images}; {listed}"
+        listed = ", ".join(f"{each.kind.title} ({len(each.finds):,})" for each in self.defects)
+        return f"{images}; found, worst first: {listed}"
 
     def tables(self) -> list[Table]:
         """What the terminal shows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def doctor(
     _require_files(data, source)
     results = _results(data, source, options)
     source.log_summary(uses_all=True)
-    with stage("doctor", total=source.num_indexed):
+    with _folder_of(results), stage("doctor", total=source.num_indexed):
         diagnosis = _examine(data, name, recipe, source, options)
         write_csv(results.table, COLUMNS, _rows(diagnosis))
         write_json(results.figures, diagnosis.figures())
@@ -181,9 +182,23 @@ def _results(data: str, source: Source, options: DoctorOptions) -> Examined:
     for path in (results.page, results.table, results.figures):
         if path.exists() and not options.overwrite:
             raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
+    return results
+
+
+@contextmanager
+def _folder_of(results: Examined) -> Iterator[None]:
+    """Make the folder of the results; where it stays empty, an interruption takes it away again."""
+    folder = results.page.parent
+    is_new = not folder.exists()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return results
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # something has been written
+                folder.rmdir()
+        raise
 
 
 def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, ...]]:
