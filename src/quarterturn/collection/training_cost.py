@@ -11,7 +11,7 @@ import numpy as np
 
 from quarterturn.collection.inspection import Inspection
 from quarterturn.data.imageset import FileImages, ImageSet
-from quarterturn.data.selection import select_from
+from quarterturn.data.selection import Selection, select_from
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.step_time import time_steps
@@ -80,7 +80,7 @@ class TrainingCost:
 def training_cost(
     found: Inspection, config: Config, *, device: str = "auto", timed: bool = True
 ) -> TrainingCost | None:
-    """Build what a pretraining is made of, time a few of its steps, and throw it away.
+    """Estimate what a pretraining takes, of time by a few of its steps.
 
     Args:
         found: The images.
@@ -98,6 +98,21 @@ def training_cost(
     every_file = config.with_settings(max_bad_fraction=1.0)
     images = select_from(found.source, every_file.data)
     config = fit_batch_size(every_file, len(images.train), runtime)
+    return TrainingCost(
+        config,
+        str(runtime.device),
+        _timed(config, images, runtime) if timed else None,
+        _memory(config, images.train, runtime),
+        free,
+        NUM_CHECKPOINTS * checkpoint_bytes(config, len(images.train)),
+        shutil.disk_usage(Path.cwd()).free,
+        _cache_bytes(found, config),
+        found.image_s,
+    )
+
+
+def _timed(config: Config, images: Selection, runtime: Runtime) -> Cost:
+    """Take a few steps of the training and throw it away."""
     small = config
     if runtime.device.type == "cpu":
         small = config.with_settings(batch_size=min(BATCH_ON_PROCESSOR, config.run.batch_size))
@@ -112,24 +127,9 @@ def training_cost(
         p_upright=None,
     )
     with stage("timing", weight=0):
-        training = prepare(job)
-        time = None
-        if timed:
-            step_s = time_steps(training, warm_up=WARM_UP_STEPS, timed=TIMED_STEPS)
-            step_s *= config.run.batch_size / small.run.batch_size
-            steps_per_epoch = math.ceil(len(images.train) / config.run.batch_size)
-            time = Cost(step_s, steps_per_epoch)
-    return TrainingCost(
-        config,
-        str(runtime.device),
-        time,
-        _memory(config, images.train, runtime),
-        free,
-        NUM_CHECKPOINTS * checkpoint_bytes(config, len(images.train)),
-        shutil.disk_usage(Path.cwd()).free,
-        _cache_bytes(found, config),
-        found.image_s,
-    )
+        step_s = time_steps(prepare(job), warm_up=WARM_UP_STEPS, timed=TIMED_STEPS)
+    step_s *= config.run.batch_size / small.run.batch_size
+    return Cost(step_s, math.ceil(len(images.train) / config.run.batch_size))
 
 
 def _memory(config: Config, images: ImageSet, runtime: Runtime) -> int | None:
