@@ -23,6 +23,7 @@ NAMES = {
     "compare",
     "demo",
     "detection_average_precision",
+    "duplicates",
     "effective_number_weights",
     "embed",
     "explore",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quarterturn.classifying.predict import predict
     from quarterturn.collection.caching import cache
     from quarterturn.collection.doctor import doctor
+    from quarterturn.collection.duplicates import duplicates
     from quarterturn.collection.embed import embed
     from quarterturn.collection.embedder import Embedder
     from quarterturn.collection.explore import explore
@@ -64,6 +65,7 @@ _HOME = {
     "detect": "detection.detect",
     "detection_average_precision": "metrics.detection",
     "doctor": "collection.doctor",
+    "duplicates": "collection.duplicates",
     "effective_number_weights": "losses.weights",
     "embed": "collection.embed",
     "explore": "collection.explore",
@@ -112,6 +114,7 @@ __all__ = [
     "detect",
     "detection_average_precision",
     "doctor",
+    "duplicates",
     "effective_number_weights",
     "embed",
     "explore",

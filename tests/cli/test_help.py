@@ -48,6 +48,7 @@ COMMON = {
     "explore": [*OUT, "data", "start", "epochs", "clusters", "seed", *COMPUTE],
     "label": [*OUT, "suggest", "data", "classifier", "labelled", "seed", *COMPUTE],
     "doctor": [*OUT, "strict", "preset", "image_size", "timing", *COMPUTE],
+    "duplicates": [*OUT, "data", "keep", "move", "kinds", "undo", "workers"],
     "embed": [*OUT, "half", *COMPUTE],
     "neighbors": [*OUT, "data", "k", "half", *COMPUTE],
     "cache": [*OUT, "side", "quality", "workers"],

@@ -259,6 +259,12 @@ def test_finetune_from_a_run_sees_images_as_it_did(run):
             {"out": Path("e.npz"), "half": "rotation"},
         ),
         ("explore photos --from w.pth --epochs 3", ("photos",), {"start": "w.pth", "epochs": 3}),
+        (
+            "duplicates photos --keep oldest --move copies --kinds exact near",
+            ("photos",),
+            {"keep": "oldest", "move": Path("copies"), "kinds": ("exact", "near")},
+        ),
+        ("duplicates --undo undo.json", (None,), {"undo": Path("undo.json")}),
         ("neighbors run a.jpg --k 5 --data p", ("run", "a.jpg"), {"k": 5, "data": "p"}),
         (
             "orient run photos --write copies --write-all --confidence 0.9",

@@ -76,14 +76,14 @@ def test_equal_bytes_are_exact_copies_whatever_the_pixels_say() -> None:
     assert group == [Copy(0), Copy(2, "exact")]
 
 
-def test_copies_of_copies_by_bytes_are_as_these(rng: np.random.Generator) -> None:
+def test_exact_copies_of_copies_are_exact(rng: np.random.Generator) -> None:
     near = noisy(picture(1), rng)
     [group] = groups_of([picture(1), near, picture(1), near], [b"a", b"b", b"a", b"b"])
     assert [(copy.place, copy.kind) for copy in group] == [
         (0, ""),
         (2, "exact"),
         (1, "near"),
-        (3, "near"),
+        (3, "exact"),
     ]
 
 

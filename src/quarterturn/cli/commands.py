@@ -13,6 +13,7 @@ from quarterturn.cli.options import ConfigOptions
 from quarterturn.collection.options import (
     CacheOptions,
     DoctorOptions,
+    DuplicatesOptions,
     EmbedOptions,
     ExploreOptions,
     LabelOptions,
@@ -127,6 +128,17 @@ COMMANDS = {
         ),
     ),
     "doctor": Command("quarterturn.collection.doctor:doctor", DoctorOptions, (DATA,)),
+    "duplicates": Command(
+        "quarterturn.collection.duplicates:duplicates",
+        DuplicatesOptions,
+        (
+            Positional(
+                "PHOTOS|RUN",
+                f"{DATA_WORDS}; nothing is trained. Or a run, whose images are looked at.",
+                optional=True,
+            ),
+        ),
+    ),
     "pretrain": Command(
         "quarterturn.pretraining.pretrain:pretrain",
         PretrainOptions,

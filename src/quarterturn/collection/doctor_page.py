@@ -15,7 +15,6 @@ from PIL import Image, ImageOps
 
 from quarterturn.collection.appearance import SIDE
 from quarterturn.collection.diagnosis import Diagnosis
-from quarterturn.collection.explore_page import href_to
 from quarterturn.collection.findings import (
     BLANK_SPREAD,
     BLURRED_SHARPNESS,
@@ -31,6 +30,7 @@ from quarterturn.data.imageset import FileImages
 from quarterturn.pages.doctor import DoctorPage, FindingShown
 from quarterturn.pages.exploration import Shown
 from quarterturn.pages.measures import Measure
+from quarterturn.pages.page import href_to
 from quarterturn.pages.sprite import make_sprite
 from quarterturn.pages.tables import Cell, Table, percent
 from quarterturn.progress import stage

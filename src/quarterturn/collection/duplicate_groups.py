@@ -45,7 +45,8 @@ class Copy:
 
     Attributes:
         place: Its place among the n.
-        kind: `EXACT`, `NEAR`, `TURNED` or `MIRRORED`; empty for the first.
+        kind: `EXACT`, `NEAR`, `TURNED` or `MIRRORED`; empty for the first. `EXACT` is an image with
+            the bytes of one that stands before it in the group.
         angle: Degrees, counter-clockwise, by which it is turned; after it is mirrored left to
             right, where it is.
         score: Correlation of the pixels, 1 for equal bytes.
@@ -87,9 +88,10 @@ def duplicate_groups(
     groups = []
     for place in set(firsts.tolist()) - taken:
         group = [Copy(place)]
-        for copy in [replace(group[0], kind=EXACT), *copies.get(place, [])]:
-            of_same_bytes = equal[keys[copy.place]]
-            group += [replace(copy, place=other) for other in of_same_bytes if other != place]
+        for copy in [group[0], *copies.get(place, [])]:
+            group += [copy] * (copy.place != place)
+            _, *same = equal[keys[copy.place]]
+            group += [replace(copy, place=other, kind=EXACT, score=1.0) for other in same]
         if len(group) > 1:
             groups.append(group)
     return sorted(groups, key=lambda group: (-len(group), -group[1].score, group[0].place))

@@ -10,25 +10,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from quarterturn.collection.duplicate_groups import EXACT, MIRRORED, NEAR, TURNED, Copy
+from quarterturn.collection.copies_shown import group_shown, kind_words, varied
 from quarterturn.collection.exploration import Exploration
+from quarterturn.collection.plates import Plates
 from quarterturn.data.imageset import FileImages
 from quarterturn.features.pictures import thumbnail
 from quarterturn.pages.exploration import (
     Colouring,
     ExplorationPage,
     Folder,
-    GroupShown,
     KindShown,
     MapShown,
-    Shown,
     TurnedShown,
 )
 from quarterturn.pages.measures import Measure
@@ -41,9 +38,6 @@ from quarterturn.randomness import permutation
 MOST_POINTS = 20_000
 """Points on the map; a browser redraws them many times a second."""
 MOST_ODD, MOST_TURNED, MOST_GROUPS, MOST_IN_GROUP = 40, 48, 60, 8
-KINDS = (TURNED, MIRRORED, NEAR, EXACT)
-"""Kinds of copies, those first that are harder to find by other means."""
-PLATE_SIDE = 96
 PLATE_BYTES, TILE_BYTES = 1_200_000, 2_200_000
 """Of the large pictures and of the small ones, so that a page of 2,000 photos is below 5 MB."""
 FREE_TILES, BYTES_PER_TILE = 2_000, 300
@@ -58,10 +52,15 @@ def explore_page(found: Exploration, out: Path) -> ExplorationPage:
         found: What was found.
         out: The page's file, from which links lead to the images.
     """
-    plates = _Plates(found, out.parent)
+    plates = Plates(
+        found.survey, out.parent, lambda images, index: thumbnail(images, index, found.crop)
+    )
     with stage("page"):
         kinds = _kinds(found, plates)
-        groups = [_group(group, plates) for group in varied(found.groups)[:MOST_GROUPS]]
+        groups = [
+            group_shown(group, plates, MOST_IN_GROUP)
+            for group in varied(found.groups)[:MOST_GROUPS]
+        ]
         turned = _turned(found, plates)
         odd = [
             plates.add(place, f"{found.oddness[place]:.1f} times")
@@ -83,37 +82,13 @@ def explore_page(found: Exploration, out: Path) -> ExplorationPage:
             groups=groups,
             num_groups=len(found.groups),
             num_copies=sum(len(group) - 1 for group in found.groups),
-            copies_words=_kind_words(copy for group in found.groups for copy in group),
+            copies_words=kind_words(copy for group in found.groups for copy in group),
             turned=turned,
             num_turned=None if found.turns is None else len(found.turns.turned()),
             turned_caveat="" if found.turns is None else found.turns.caveat,
             odd=odd,
             how=found.how,
         )
-
-
-class _Plates:
-    """The large pictures of the page, each once."""
-
-    def __init__(self, found: Exploration, folder: Path) -> None:
-        self.found, self.folder = found, folder
-        self.numbers: dict[int, int] = {}
-
-    def add(self, place: int, note: str = "") -> Shown:
-        """Show the image at one of the n places."""
-        number = self.numbers.setdefault(place, len(self.numbers))
-        file = self.found.survey.file(place)
-        href = "" if file is None else href_to(file, self.folder)
-        return Shown(self.found.survey.names[place], href, number, note)
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """(m, T, T, 3) of all that were added."""
-        survey, side = self.found.survey, PLATE_SIDE
-        drawn = np.zeros((len(self.numbers), side, side, 3), np.uint8)
-        for place, number in self.numbers.items():
-            small = thumbnail(survey.images(place), int(survey.indices[place]), self.found.crop)
-            drawn[number] = np.asarray(small.resize((side, side), Image.Resampling.BOX))
-        return drawn
 
 
 def _summary(found: Exploration) -> list[str]:
@@ -173,7 +148,7 @@ def _ordered(words: Iterable[str]) -> list[str]:
     return [word for word, _ in Counter(words).most_common()]
 
 
-def _kinds(found: Exploration, plates: _Plates) -> list[KindShown]:
+def _kinds(found: Exploration, plates: Plates) -> list[KindShown]:
     survey, kinds = found.survey, found.kinds
     labels = np.array(survey.labels, dtype=object)
     return [
@@ -194,41 +169,7 @@ def _label_words(labels: Sequence[str]) -> str:
     return ", ".join(f"{label} {percent(count / len(labels))}" for label, count in common)
 
 
-def varied(groups: Sequence[list[Copy]]) -> list[list[Copy]]:
-    """Groups in turn by what they are of, so that the first few show every kind of copy."""
-    by_kind: dict[str, list[list[Copy]]] = {kind: [] for kind in KINDS}
-    for group in groups:
-        kinds = {copy.kind for copy in group}
-        by_kind[next(kind for kind in KINDS if kind in kinds)].append(group)
-    rounds = zip_longest(*by_kind.values())
-    return [group for of_round in rounds for group in of_round if group is not None]
-
-
-def _group(group: Sequence[Copy], plates: _Plates) -> GroupShown:
-    words = _kind_words(group)
-    if len(group) == 2:
-        words = group[1].kind
-    if len(group) > MOST_IN_GROUP:
-        words += f"; the first {MOST_IN_GROUP} of {len(group)} images"
-    return GroupShown(
-        words,
-        [plates.add(copy.place, copy_words(copy)) for copy in group[:MOST_IN_GROUP]],
-    )
-
-
-def _kind_words(copies: Iterable[Copy]) -> str:
-    """How many copies of each kind: ``2 turned, 1 near``."""
-    counts = Counter(copy.kind for copy in copies)
-    return ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
-
-
-def copy_words(copy: Copy) -> str:
-    """What a copy is, in a few words: ``turned 90°, 0.99``."""
-    angle = f" {copy.angle}°" if copy.angle else ""
-    return "" if not copy.kind else f"{copy.kind}{angle}, {copy.score:.2f}"
-
-
-def _turned(found: Exploration, plates: _Plates) -> list[TurnedShown]:
+def _turned(found: Exploration, plates: Plates) -> list[TurnedShown]:
     if found.turns is None:
         return []
     turns = found.turns.turns

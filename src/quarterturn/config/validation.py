@@ -152,7 +152,8 @@ def expected(kind: Any) -> str:
         elements = [each for each in get_args(kind) if each is not ...]
         element, inner = _parts(elements[0])
         number = "" if ... in get_args(kind) else f"{len(elements)} "
-        noun = _PLURALS.get(element, "values")
+        is_word = get_origin(element) is Literal
+        noun = f"words out of {expected(element)}" if is_word else _PLURALS.get(element, "values")
         return f"{number}{noun}" + (f", each {inner}" if inner else "")
     if bounds is not None:
         return "a positive number" if str(bounds) == "positive" else str(bounds)

@@ -35,12 +35,16 @@ class Shown:
         href: Where its file is, from the page; empty where it has none.
         plate: Its number in the sprite of large pictures.
         note: What is said of it.
+        wide: Share of the plate's width that the picture takes, from the left.
+        high: Share of its height, from the top.
     """
 
     name: str
     href: str
     plate: int
     note: str = ""
+    wide: float = 1.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,16 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
+def size_in_words(num_bytes: int) -> str:
+    """Bytes as people say them: ``820 B``, ``12 kB``, ``3.4 MB``."""
+    size, unit = float(num_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+
+
 def printable(name: str) -> str:
     """A file name need not be UTF-8; its odd bytes are shown by their numbers."""
     return name.encode(errors="backslashreplace").decode()

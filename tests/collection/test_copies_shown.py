@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from quarterturn.collection.copies_shown import copy_words, varied
 from quarterturn.collection.duplicate_groups import Copy
-from quarterturn.collection.explore_page import copy_words, href_to, varied
+from quarterturn.pages.page import href_to
 
 
 @pytest.mark.parametrize(
