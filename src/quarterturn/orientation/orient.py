@@ -11,6 +11,7 @@ from typing import Any
 
 from quarterturn.config.options import take_options
 from quarterturn.data.data_argument import locate, short_name
+from quarterturn.data.imageset import FileImages
 from quarterturn.data.source import Source
 from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
@@ -255,7 +256,7 @@ def _log_closing(
         assert options.write is not None
         files["upright copies"] = options.write
         commands.append(("pretrain", options.write))
-    elif source.train.are_files:
+    elif isinstance(source.train, FileImages):
         commands.append(_apply_words(opened, data, results.table))
     if by.kind == "upright":
         commands.append(("pretrain", data, "--upright", by.path))

@@ -6,6 +6,7 @@ Shapes: n images.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,17 +51,17 @@ class Turns:
     scored: list[str]
     tells: bool = True
 
-    @property
+    @cached_property
     def readable(self) -> NDArray[np.bool_]:
         """(n,) which images could be read."""
         return np.isfinite(self.agnostic)
 
-    @property
+    @cached_property
     def to_upright(self) -> NDArray[np.int64]:
         """(n,) quarter turns, counter-clockwise, that most probably bring each image upright."""
         return (4 - self.stored.argmax(axis=1)) % 4
 
-    @property
+    @cached_property
     def is_turned(self) -> Floats:
         """(n,) probability that an image is stored turned, by whichever turn."""
         turned: Floats = self.stored[:, 1:].sum(axis=1)
