@@ -93,9 +93,9 @@ class Photos:
                     writer.writerow([self.root / self.names[i], name, split])
 
     def listed(self, file: Path) -> NDArray[np.int64]:
-        """The photos of a list that ``label`` has written."""
+        """The photos that a list of ``label`` suggests."""
         rows = csv.DictReader(file.read_text().splitlines())
-        return np.array([self.place[row["path"]] for row in rows])
+        return np.array([self.place[row["path"]] for row in rows if not row["label"]])
 
 
 def solved(

@@ -101,9 +101,13 @@ def test_labelled_ones_are_not_suggested_again(
     found = label(digits_run.path, out=tmp_path / "more.csv", labelled=listed, **given)
     known = {row["path"] for row in rows_of(listed) if row["label"]}
     assert len(known) == 17
-    more = [row["path"] for row in rows_of(found)]
+    rows = rows_of(found)
+    more = [row["path"] for row in rows if not row["label"]]
     assert len(more) == 5
     assert not known & set(more)
+    kept = {row["path"]: row["label"] for row in rows[5:]}
+    assert kept == {row["path"]: row["label"] for row in rows_of(listed) if row["label"]}
+    assert {row["reason"] for row in rows[5:]} == {"labelled before"}
 
 
 def test_a_classifier_asks_for_what_it_is_unsure_of(
@@ -112,10 +116,10 @@ def test_a_classifier_asks_for_what_it_is_unsure_of(
     given = {"data": clouds, "max_bad_fraction": 0.2, "suggest": 4, **QUIET}
     found = label(digits_run.path, out=tmp_path / "more.csv", classifier=classifier.path, **given)
     rows = rows_of(found)
-    assert len(rows) == 4
-    assert all(row["reason"].startswith("uncertain: ") for row in rows)
-    known = {row["path"] for row in rows_of(listed) if row["label"]}
-    assert not known & {row["path"] for row in rows}
+    assert all(row["reason"].startswith("uncertain: ") for row in rows[:4])
+    known = {row["path"]: row["label"] for row in rows_of(listed) if row["label"]}
+    assert not known.keys() & {row["path"] for row in rows[:4]}
+    assert {row["path"]: row["label"] for row in rows[4:]} == known
 
 
 def test_lists_are_numbered_and_never_overwritten(

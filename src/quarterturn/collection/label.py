@@ -8,7 +8,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from quarterturn.collection.label_candidates import LabelCandidates, labelled_in, read_candidates
+from quarterturn.collection.label_candidates import (
+    LabelCandidates,
+    labelled_in,
+    labels_of,
+    read_candidates,
+)
 from quarterturn.collection.options import LabelOptions
 from quarterturn.collection.suggestions import Suggestion, suggest
 from quarterturn.collection.uncertainty import Uncertainty, uncertainty_of
@@ -24,13 +29,15 @@ from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
-from quarterturn.runs.training_images import labelled_identities
+from quarterturn.runs.training_images import labelled_examples
 from quarterturn.weights.start import taking_weights
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["path", "label", "reason", "rank"]
 """Of the list: a manifest once its labels are filled in."""
+KNOWN = "labelled before"
+"""The reason of a row whose label is known: a list has the labels of those before it too."""
 MOST_SHOWN = 120
 """Images on the contact sheet, in twenty rows; the list has them all."""
 
@@ -49,9 +56,10 @@ def label(run: Path | str, options: LabelOptions | None = None, **fields: Any) -
         **fields: Fields of `LabelOptions`, in place of ``options`` or of some of its values.
 
     Returns:
-        The list, a ``.csv`` with the columns ``path``, ``label`` (empty), ``reason`` and ``rank``.
-        Filled in, it is DATA for ``finetune`` and ``probe``, which leave out rows without a label.
-        Beside it are a contact sheet, ``.png``, and its data, ``.json``.
+        The list, a ``.csv`` with the columns ``path``, ``label`` (empty), ``reason`` and ``rank``,
+        and below the suggestions the images that have a label, with it. Filled in, it is DATA for
+        ``finetune`` and ``probe``, which leave out rows without a label. Beside it are a contact
+        sheet, ``.png``, and its data, ``.json``.
 
     Raises:
         DataError: The images are no files of their own, too many cannot be read, or all are
@@ -84,8 +92,10 @@ def label(run: Path | str, options: LabelOptions | None = None, **fields: Any) -
     )
     reasons = [_like(one) if doubts is None else doubts.words(one.place) for one in found]
     paths = [candidates.paths[one.place] for one in found]
-    rows = zip(paths, reasons, range(1, 1 + len(found)), strict=True)
-    write_csv(out, COLUMNS, ([path, "", reason, rank] for path, reason, rank in rows))
+    ranked = zip(paths, reasons, range(1, 1 + len(found)), strict=True)
+    rows = [[path, "", reason, rank] for path, reason, rank in ranked]
+    rows += [[path, words, KNOWN, ""] for path, words in sorted(labelled.items()) if words]
+    write_csv(out, COLUMNS, rows)
     save_figure(out.parent, _contact_sheet(out.stem, found, reasons, candidates))
     log_unreadable(candidates.unreadable)
     if len(found) < options.suggest:
@@ -118,18 +128,22 @@ def _open_classifier(path: Path) -> Run:
     return run
 
 
-def _labelled(options: LabelOptions, classifier: Run | None) -> set[str]:
-    """Identities of the images that have a label, as far as is known."""
-    found = set[str]() if options.labelled is None else labelled_in(options.labelled)
+def _labelled(options: LabelOptions, classifier: Run | None) -> dict[str, str]:
+    """Identity to label of the images that have one, as far as is known; see `labelled_in`."""
+    found: dict[str, str] = {}
     if classifier is not None:
         try:
-            found |= labelled_identities(classifier)
+            data = classifier.data_or_own(None)
+            examples = labelled_examples(classifier, data, classifier.index)
+            has_own_test = examples.split.test is not None
+            found |= labels_of(examples.train, data, are_kept=True)
+            found |= labels_of(examples.test, data, are_kept=not has_own_test)
         except QuarterturnError as error:
             logger.warning(
                 f"what the classifier has learned from may be suggested again, unless --labelled "
                 f"names it: {error}"
             )
-    return found
+    return found | ({} if options.labelled is None else labelled_in(options.labelled))
 
 
 def _doubts(classifier: Run, candidates: LabelCandidates, options: LabelOptions) -> Uncertainty:

@@ -5,6 +5,7 @@ Shapes: n images; D feature width.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 
 from quarterturn.collection.options import LabelOptions
 from quarterturn.config import DataConfig
+from quarterturn.data.class_words import label_words
 from quarterturn.data.data_argument import locate
-from quarterturn.data.imageset import FileImages
+from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.source import Source
 from quarterturn.data.sources import open_source
 from quarterturn.data.unreadable import check_unreadable
@@ -52,7 +54,7 @@ class LabelCandidates:
         """(n,) absolute paths."""
         return [str(self.images.path(index).absolute()) for index in range(len(self.images))]
 
-    def are_among(self, identities: set[str]) -> NDArray[np.bool_]:
+    def are_among(self, identities: Collection[str]) -> NDArray[np.bool_]:
         """(n,) whether an image is one of those, whatever path leads to it."""
         if not identities:
             return np.zeros(len(self.images), bool)
@@ -96,12 +98,31 @@ def read_candidates(run: Run, data: str, options: LabelOptions) -> LabelCandidat
     return LabelCandidates(source, read, features, crop, locate(data), unreadable)
 
 
-def labelled_in(data: str) -> set[str]:
-    """Identities of the images that have a label in some DATA."""
+def labelled_in(data: str) -> dict[str, str]:
+    """Identity to label in words, of the images that have one in some DATA.
+
+    The label is empty where it is not for training, or where the image is no file of its own.
+    """
     source = open_source(data, min_images=1)
-    found = set[str]()
+    found: dict[str, str] = {}
     for split, images in source.all_splits.items():
         with_label = source.labelled.get(split, images)
         if with_label.targets is not None:
-            found |= with_label.identities(locate(data))
+            found |= labels_of(with_label, data, are_kept=split == "train")
     return found
+
+
+def labels_of(images: ImageSet, data: str, *, are_kept: bool) -> dict[str, str]:
+    """Identity to label in words, of labelled images.
+
+    Args:
+        images: The images.
+        data: DATA that they are from.
+        are_kept: Whether their labels are wanted; else they are empty.
+    """
+    are_kept &= isinstance(images, FileImages) and images.are_files
+    place = locate(data)
+    return {
+        images.identity(index, place): label_words(images, index) if are_kept else ""
+        for index in range(len(images))
+    }

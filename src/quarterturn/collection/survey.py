@@ -22,8 +22,7 @@ from quarterturn.collection.survey_features import (
     middle_part,
 )
 from quarterturn.config import DataConfig
-from quarterturn.data.imageset import ImageSet
-from quarterturn.data.label_sets import words_of
+from quarterturn.data.class_words import label_words
 from quarterturn.data.source import Source
 from quarterturn.data.sources import MIN_IMAGES
 from quarterturn.data.unreadable import check_unreadable
@@ -65,7 +64,7 @@ class Survey(ListedImages):
         """(n,) labels in words; empty for an image without one."""
         every = self.source.all_splits
         return [
-            _label(every[split], index)
+            label_words(every[split], index)
             for split, index in zip(self.splits, self.indices.tolist(), strict=True)
         ]
 
@@ -152,11 +151,3 @@ def _refuse_equal(features: NDArray[np.float32], name: str) -> None:
             "map of them: expected a collection of different images, or a network that has "
             "learned to tell them apart"
         )
-
-
-def _label(images: ImageSet, index: int) -> str:
-    if images.label_sets is not None:
-        return words_of(images.label_sets[index], images.class_names)
-    if images.labels is None or images.labels[index] < 0:
-        return ""
-    return images.class_names[images.labels[index]]

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from quarterturn.data.imageset import FileImages
-from quarterturn.data.label_sets import label_sets_of
+from quarterturn.data.imageset import FileImages, ImageSet
+from quarterturn.data.label_sets import label_sets_of, words_of
 
 
 def with_classes(images: FileImages, words: Sequence[str]) -> FileImages:
@@ -38,6 +38,15 @@ def with_label_sets(images: FileImages, words: Sequence[Sequence[str]]) -> FileI
     sets = [set(names) for names in words]
     class_names = _sorted_classes(set().union(*sets))
     return replace(images, label_sets=label_sets_of(sets, class_names), class_names=class_names)
+
+
+def label_words(images: ImageSet, index: int) -> str:
+    """The label of an image in words, as a manifest has it; empty for an image without one."""
+    if images.label_sets is not None:
+        return words_of(images.label_sets[index], images.class_names)
+    if images.labels is None or images.labels[index] < 0:
+        return ""
+    return images.class_names[images.labels[index]]
 
 
 def _sorted_classes(names: set[str]) -> list[str]:

@@ -57,7 +57,7 @@ def _training_identities(run: Run, index: Path) -> tuple[set[str], set[str]]:
     if (start := run.open_start()) is not None:
         without_labels, with_labels = _training_identities(start, run.index_of_start or index)
     if run.kind == "finetune":
-        images = _labelled_images(run, run.data, index).train
+        images = labelled_examples(run, run.data, index).train
         return without_labels, with_labels | images.identities(run.data)
     images = select_images(run.data, run.config.data, index=index).train
     identities = images.identities(run.data)
@@ -66,21 +66,17 @@ def _training_identities(run: Run, index: Path) -> tuple[set[str], set[str]]:
     return without_labels | identities, with_labels
 
 
-def labelled_identities(run: Run) -> set[str]:
-    """Identities of the images whose labels a classifier was trained with or tested on.
+def labelled_examples(run: Run, data: str, index: Path) -> TrainTestSplit:
+    """The images whose labels a classifier was trained with or tested on.
 
     Args:
         run: A run of ``finetune``.
+        data: Its DATA.
+        index: Where the headers of its image files are known.
 
     Raises:
-        QuarterturnError: Its images are gone.
+        QuarterturnError: They are gone.
     """
-    data = run.data_or_own(None)
-    examples = _labelled_images(run, data, run.index)
-    return examples.train.identities(data) | examples.test.identities(data)
-
-
-def _labelled_images(run: Run, data: str, index: Path) -> TrainTestSplit:
     options = run.config.method_as(ClassifierOptions)
     split = open_training_data(
         data,
