@@ -93,7 +93,9 @@ def test_only_new_images_set_the_exponent_and_accuracy() -> None:
     expected = rotation_accuracy(new, found.exponent, found.shares)
     assert found.accuracy == pytest.approx(expected)
     none = read_jointly(both, np.zeros(600, bool))
-    assert (none.exponent, none.accuracy) == (USUAL_EXPONENT, None)
+    assert none.exponent == USUAL_EXPONENT
+    assert none.accuracy == pytest.approx(rotation_accuracy(both, USUAL_EXPONENT, none.shares))
+    assert read_jointly(both[:0], np.zeros(0, bool)).accuracy is None
 
 
 def test_unreadable_images_stay_in_their_places() -> None:

@@ -44,8 +44,8 @@ class JointReading:
             themselves.
         shares: (4,) estimated shares of the images stored in each turn.
         exponent: Of the copies' joint evidence.
-        accuracy: `rotation_accuracy` on images that the network has not learned from; None if it
-            has learned from all of them.
+        accuracy: `rotation_accuracy` on images that the network has not learned from, or on all if
+            it has learned from all; None without images.
     """
 
     stored: Floats
@@ -74,7 +74,8 @@ def read_jointly(predictions: Floats, is_new: NDArray[np.bool_], *, seed: int = 
     agreed[readable] = by_themselves
     stored[readable] = with_shares(by_themselves, shares)
     new = readable & is_new
-    accuracy = rotation_accuracy(predictions[new], exponent, shares) if new.any() else None
+    asked = predictions[new if new.any() else readable]
+    accuracy = rotation_accuracy(asked, exponent, shares) if len(asked) else None
     return JointReading(stored, agreed, shares, exponent, accuracy)
 
 

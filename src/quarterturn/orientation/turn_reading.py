@@ -49,19 +49,27 @@ class TurnReading:
         turns: Split to the turns of its images.
         shares: (4,) estimated shares of images stored turned by 0 to 3 quarter turns.
         exponent: By how much the joint evidence of the copies counts.
-        accuracy: Rotation accuracy on images that the networks have not learned from; None if they
-            have learned from all.
+        accuracy: Rotation accuracy on images that the networks have not learned from; None without
+            images.
+        is_out_of_sample: Whether that is so; if not, they have learned from all images, and have
+            never been asked about others.
     """
 
     turns: dict[str, Turns]
     shares: NDArray[np.float64]
     exponent: float
     accuracy: float | None
+    is_out_of_sample: bool = True
 
     @property
     def tells(self) -> bool:
         """Whether the networks can say that an image has no clear up."""
         return can_tell(self.accuracy)
+
+    @property
+    def how_learned(self) -> str:
+        """``not learned from``, or ``learned from``: the images that the accuracy is about."""
+        return "not learned from" if self.is_out_of_sample else "learned from"
 
     def caveat(self) -> str:
         """Whether the networks have learned from the images, in a sentence."""
@@ -79,9 +87,9 @@ class TurnReading:
         if self.tells or self.accuracy is None:
             return ""
         return (
-            f"The network cannot tell yet which way is up: of the turns of images that it has not "
-            f"learned from it predicts {percent(self.accuracy)}, where guessing gives 25 % and "
-            f"from {percent(LEAST_ACCURACY)} on its answers are worth listing. Either it has "
+            "The network cannot tell yet which way is up: of the turns of images that it has "
+            f"{self.how_learned} it predicts {percent(self.accuracy)}, where guessing gives 25 % "
+            f"and from {percent(LEAST_ACCURACY)} on its answers are worth listing. Either it has "
             "learned too little, and needs more epochs or trained weights (upright --from), or few "
             "of these images have an up."
         )
@@ -107,14 +115,16 @@ def read_turns(
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate([np.array(part.scored) != IN_SAMPLE for part in parts]),
     )
-    accuracy = known_accuracy if joint.accuracy is None else joint.accuracy
+    has_new = any(set(part.scored) - {IN_SAMPLE} for part in parts)
+    accuracy = joint.accuracy if has_new or known_accuracy is None else known_accuracy
     ends = np.cumsum([len(part.scored) for part in parts])[:-1]
     stored, agreed = np.split(joint.stored, ends), np.split(joint.agreed, ends)
     turns = {
         split: Turns(stored[i], agreed[i], part.agnostic, part.scored, can_tell(accuracy))
         for i, (split, part) in enumerate(predictions.items())
     }
-    return TurnReading(turns, joint.shares, joint.exponent, accuracy)
+    is_out_of_sample = has_new or known_accuracy is not None
+    return TurnReading(turns, joint.shares, joint.exponent, accuracy, is_out_of_sample)
 
 
 def predictions_of_one(logits: Floats, has_learned: NDArray[np.bool_]) -> Predictions:

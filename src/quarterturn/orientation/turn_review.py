@@ -251,8 +251,8 @@ def _measures(
             Measure(
                 "Rotation accuracy",
                 percent(reading.accuracy),
-                "of the turns of images that the network has not learned from, judged by the other "
-                "copies of the same image; guessing gives 25\u00a0%",
+                f"of the turns of images that the network has {reading.how_learned}, judged by the "
+                "other copies of the same image; guessing gives 25\u00a0%",
                 "rotation",
             )
         )
