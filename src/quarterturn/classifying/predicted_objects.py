@@ -151,9 +151,10 @@ def draw_objects(
                 pen.rectangle((x1, y1, x2, y2), outline=LINE, width=2)
                 words = f"{name} {100 * float(of_split.found.score[row]):.0f} %"
                 # The font at hand has no letters beyond Latin-1.
-                pen.text(
-                    (x1 + 3, y1 + 1), words.encode("latin-1", "replace").decode("latin-1"), LINE
-                )
+                words = words.encode("latin-1", "replace").decode("latin-1")
+                left, top, right, bottom = pen.textbbox((x1 + 3, y1 + 1), words)
+                pen.rectangle((left - 2, top - 1, right + 2, bottom + 1), fill=LINE)
+                pen.text((x1 + 3, y1 + 1), words, "white")
             folder.mkdir(exist_ok=True)
             contents = io.BytesIO()
             pixels.save(contents, "JPEG", quality=90)
