@@ -265,7 +265,7 @@ def test_finetune_from_a_run_sees_images_as_it_did(run):
             {"keep": "oldest", "move": Path("copies"), "kinds": ("exact", "near")},
         ),
         ("duplicates --undo undo.json", (None,), {"undo": Path("undo.json")}),
-        ("neighbors run a.jpg --k 5 --data p", ("run", "a.jpg"), {"k": 5, "data": "p"}),
+        ("neighbors run a b --k 5 --data p", ("run", ("a", "b")), {"k": 5, "data": "p"}),
         (
             "orient run photos --write copies --write-all --confidence 0.9",
             ("run", "photos"),
@@ -295,7 +295,6 @@ def test_the_other_commands_pass_on_positionals_and_options(words, arguments, gi
         ["probe", "run"],
         ["probe", "run", "digits", "--test-crops", "5"],
         ["embed", "run"],
-        ["neighbors", "run"],
         ["explore"],
         ["explore", "photos", "--preset", "folder"],
         ["upright", "digits", "--method", "decoupling"],  # there is no choice

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -260,3 +261,75 @@ def test_the_command(digits_run: Run, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"Nearest to {name} (0), both halves" in capsys.readouterr().out
     assert main(["neighbors", str(digits_run.path), "digit-9999"]) == 2
     assert "\nquarterturn: no file 'digit-9999'" in capsys.readouterr().err
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_of_queries(
+    digits_run: Run,
+    treasure: Path,
+    tmp_path: Path,
+    passes: list[int],
+    terminal: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "queries"
+    (folder / "more").mkdir(parents=True)
+    with Image.open(treasure / "train/a/02.png") as image:
+        image.rotate(90).save(folder / "turned.png")
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "more" / "mirrored.png")
+    (folder / "bad.png").write_text("no picture")
+    (folder / "member.png").symlink_to(treasure / "test/a/100.png")
+    options = {"data": treasure, "workers": 0, "k": 40}
+    neighbors(digits_run.path, "train/a/04.png", **options)
+    passes.clear()
+    result = neighbors(digits_run.path, folder, **options)
+    assert passes == [2]  # both files from outside at once
+    asked = [query["image"] for query in result["queries"]]
+    turned, mirrored = str(folder / "turned.png"), str(folder / "more" / "mirrored.png")
+    assert set(asked) == {turned, mirrored, "a/100.png"}
+    assert list(result["refused"]) == [str(folder / "bad.png")]
+    rows = rows_of(Path(result["csv"]))
+    assert Path(result["csv"]) == digits_run.path / "neighbors-queries.csv"
+    for query, kind, turn in [(turned, "turned", "270"), (mirrored, "mirrored", "0")]:
+        own = [row for row in rows if row["query"] == query]
+        assert [int(row["rank"]) for row in own] == list(range(1, 39))
+        [copy] = [row for row in own if row["name"] == "a/02.png"]
+        assert (copy["copy"], copy["turn"]) == (kind, turn)
+        assert copy["path"] == str(treasure / "train/a/02.png")
+        assert [float(row["similarity"]) for row in own] == sorted(
+            (float(row["similarity"]) for row in own), reverse=True
+        )
+        alone = neighbors(digits_run.path, query, **options)
+        np.testing.assert_allclose(
+            [float(row["similarity"]) for row in own],
+            [near["cosine"] for near in alone["neighbors"]],
+            atol=2e-6,
+        )
+    assert "a/100.png" not in {row["name"] for row in rows if row["query"] == "a/100.png"}
+    page = Path(result["page"]).read_text()
+    assert "no picture" not in page
+    assert "Queries that are no images" in page
+    assert ", turned by 270°" in page
+    assert "bad.png: cannot identify" in " ".join(terminal.readouterr().err.split())
+
+
+def test_several_queries_by_name(digits_run: Run, photos: Path, tmp_path: Path) -> None:
+    options = {"data": photos, "workers": 0, "out": tmp_path / "x.csv", "k": 3}
+    result = neighbors(digits_run.path, ["red/00.png", "blue/11.png"], **options)
+    assert [query["image"] for query in result["queries"]] == ["red/00.png", "blue/11.png"]
+    rows = rows_of(tmp_path / "x.csv")
+    assert [row["query"] for row in rows] == ["red/00.png"] * 3 + ["blue/11.png"] * 3
+    with pytest.raises(ConfigError, match=r"x\.csv exists"):
+        neighbors(digits_run.path, ["red/00.png", "blue/11.png"], **options)
+    with pytest.raises(ConfigError, match=r"must end in \.csv"):
+        neighbors(digits_run.path, ["a", "b"], data=photos, out=tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"none of the queries is an image:\n  a: no file 'a'"):
+        neighbors(digits_run.path, ["a", "b"], data=photos)
+    with pytest.raises(ConfigError, match="expected an image, several, or a folder"):
+        neighbors(digits_run.path, [], data=photos)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"there are no image files in .*empty"):
+        neighbors(digits_run.path, tmp_path / "empty", data=photos)

@@ -124,14 +124,19 @@ def test_splits_are_searched_together():
     }
     places = [("train", 100 + i) for i in range(18)] + [("test", i) for i in range(12)]
     first, second, *others = [places[row] for row in ranked(whole, query)]
-    left = nearest_in_splits(gallery, query, 9, excluded=[first])
-    assert [(n.split, n.index) for n in left] == [second, *others][:9]
-    everything = nearest_in_splits(gallery, query, 99)
+    several = np.stack([query, query, query])
+    left_out = [[first], [], [first, others[0]]]
+    left, everything, fewer = nearest_in_splits(gallery, several, 99, left_out)
+    assert [(n.split, n.index) for n in left] == [second, *others]
     assert [(n.split, n.index) for n in everything] == [first, second, *others]
+    assert [(n.split, n.index) for n in fewer] == [second, *others[1:]]
+    [nine] = nearest_in_splits(gallery, query[None], 9, [[first]])
+    assert [(n.split, n.index) for n in nine] == [second, *others][:9]
 
 
 def test_cosines_do_not_exceed_one():
     alike = np.full((3, 7), 0.1, dtype=np.float32)
-    near = nearest_in_splits({"train": Features(alike, np.arange(3), None)}, alike[0] * 3, 3)
+    gallery = {"train": Features(alike, np.arange(3), None)}
+    [near] = nearest_in_splits(gallery, 3 * alike[:1], 3, [[]])
     assert [n.index for n in near] == [0, 1, 2]
     assert all(0.999 < n.cosine <= 1 for n in near)

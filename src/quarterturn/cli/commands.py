@@ -215,7 +215,15 @@ COMMANDS = {
     "neighbors": Command(
         "quarterturn.collection.neighbors:neighbors",
         NeighborsOptions,
-        (WEIGHTS, Positional("IMAGE", "An image file, or the name of an image in the collection.")),
+        (
+            WEIGHTS,
+            Positional(
+                "IMAGE|FOLDER ...",
+                "An image file, or the name of an image in the collection; several of them, or a "
+                "folder of image files.",
+                several=True,
+            ),
+        ),
     ),
     "cache": Command("quarterturn.collection.caching:cache", CacheOptions, (DATA,)),
     "compare": Command(

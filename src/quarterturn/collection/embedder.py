@@ -251,14 +251,14 @@ def _directory(run: Run | Path | str) -> Path:
 def _images(given: Any) -> _Images:
     """Images as somebody gave them."""
     if isinstance(given, str | os.PathLike):
-        return _of_paths(_below(Path(given).expanduser()))
+        return _of_paths(_below(Path(os.path.expanduser(given))))
     if hasattr(given, "to_numpy"):  # a table or a column, of pandas or polars
         given = given.to_numpy()
     if isinstance(given, np.ndarray) and given.dtype.kind not in "OUT":
         return _of_array(given)
     items = list(given.ravel() if isinstance(given, np.ndarray) else given)
     if all(isinstance(one, str | os.PathLike) for one in items):
-        return _of_paths([Path(one).expanduser() for one in items])
+        return _of_paths([Path(os.path.expanduser(one)) for one in items])
     if all(isinstance(one, Image.Image) for one in items):
         return _Images([str(number) for number in range(len(items))], pictures=items)
     try:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from quarterturn.collection.neighbor_sheet import MOST_SHOWN, contact_sheet, neighbors_table
 from quarterturn.collection.options import NeighborsOptions
-from quarterturn.config import DataConfig
+from quarterturn.collection.similar_images import label_of, similar_images
 from quarterturn.config.options import take_options
 from quarterturn.data.image_lookup import FoundImage, find_image
-from quarterturn.data.imageset import ImageSet
-from quarterturn.data.label_sets import words_of
 from quarterturn.data.sources import open_source
-from quarterturn.data.unreadable import check_unreadable
-from quarterturn.engine.runtime import Runtime
-from quarterturn.features.cache import FeatureCache
-from quarterturn.features.cached_extraction import cached_features
-from quarterturn.features.extraction import Features, extract_parts
-from quarterturn.features.nearest_neighbors import nearest_in_splits
-from quarterturn.features.network_features import NetworkFeatures, choose_part
+from quarterturn.errors import ConfigError
 from quarterturn.features.pictures import thumbnail
-from quarterturn.features.run_cache import FOLDER
 from quarterturn.pages.figures import save_figure
 from quarterturn.pages.tables import show
 from quarterturn.progress import stage
@@ -40,11 +30,11 @@ from quarterturn.weights.start import taking_weights
 @locking_its_run
 def neighbors(
     run: Path | str,
-    image: Path | str,
+    image: Path | str | Sequence[Path | str],
     options: NeighborsOptions | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Find the images whose features have the largest cosine to those of one image.
+    """Find the images whose features have the largest cosine to those of one image, or of many.
 
     Every image is taken upright, by its centre crop. The features of the collection are extracted
     once and cached, memory-mapped, in ``RUN/features``, which ``probe`` shares.
@@ -52,19 +42,29 @@ def neighbors(
     Args:
         run: The run directory, a file of weights, or ``timm:NAME``.
         image: An image file, or the name of an image in the collection, as ``embed`` lists it; it
-            is then left out of its own neighbours.
+            is then left out of its own neighbours. Or several of them, or a folder of image files.
         options: What is searched by which features, and where to draw it.
         **fields: Fields of `NeighborsOptions`, in place of ``options`` or of some of its values.
 
     Returns:
         The query, the images and features searched, and ``neighbors``, nearest first, each with
-        rank, name, split, label (or None) and cosine.
+        rank, name, split, label (or None) and cosine. Of many queries, see
+        `quarterturn.collection.neighbor_lists.neighbors_of_many`.
 
     Raises:
-        DataError: There is no such image, or it cannot be read.
-        ConfigError: ``out`` exists or is no ``.png``; the run has no halves, or no such layer.
+        DataError: There is no such image, or it cannot be read; of many, none of them.
+        ConfigError: ``out`` exists, or is no ``.png``, or no ``.csv`` for many; the run has no
+            halves, or no such layer.
     """
     options = take_options(NeighborsOptions, options, fields)
+    words = [str(image)] if isinstance(image, str | Path) else [str(one) for one in image]
+    if not words:
+        raise ConfigError("expected an image, several, or a folder of them, after the run")
+    if len(words) != 1 or os.path.isdir(os.path.expanduser(words[0])):
+        # The page of many is made by jinja2, and loading it takes a tenth of a second.
+        from quarterturn.collection.neighbor_lists import neighbors_of_many
+
+        return neighbors_of_many(Run.open(run), words, options)
     if options.out is not None:
         check_out(options.out, [".png"], overwrite=options.overwrite, beside=[".json"])
     opened = Run.open(run)
@@ -73,43 +73,26 @@ def neighbors(
     data = opened.data_or_own(options.data, "--data DATA")
     source = open_source(data, index=opened.index, min_images=1, **reading)
     source.log_summary()
-    query = find_image(source, str(image))
-    runtime = Runtime(options.device, "32-true")
-    model, part = choose_part(opened.load_network().to(runtime.device), options.half, options.layer)
-    cache = FeatureCache(opened.path / FOLDER)
-    gallery, unreadable = {}, dict(source.unreadable)
+    query = find_image(source, words[0])
     with stage("neighbors", total=source.num_indexed):
-        for split, images in source.splits.items():
-            failed: dict[int, str] = {}
-            gallery[split] = cached_features(
-                images,
-                crop,
-                model,
-                cache,
-                device=runtime.device,
-                workers=options.num_workers,
-                failed=failed,
-            )[part]
-            unreadable |= {source.file_of(split, images.names[i]): why for i, why in failed.items()}
-        values = _features_of(query, gallery, crop, model, part, runtime)
-        nearest = nearest_in_splits(gallery, values, options.k, excluded=query.places)
-    searched = sum(len(features.indices) for features in gallery.values())
-    check_unreadable(unreadable, searched, crop.max_bad_fraction)
+        similar = similar_images(opened, source, crop, options)
+        [nearest] = similar.nearest([query], options.k)
+    searched = similar.num_searched
     result = {
         "run": str(opened.path),
         "data": data,
         "image": query.name,
-        "label": _label(query.images, query.index),
-        "features": options.layer or part,
+        "label": label_of(query.images, query.index),
+        "features": similar.words,
         "left_out": sorted({split for split, _ in query.places}),
         "searched": searched,
-        "unreadable": len(unreadable),
+        "unreadable": len(similar.unreadable),
         "neighbors": [
             {
                 "rank": rank,
                 "name": source.splits[one.split].names[one.index],
                 "split": one.split,
-                "label": _label(source.splits[one.split], one.index),
+                "label": label_of(source.splits[one.split], one.index),
                 "cosine": one.cosine,
             }
             for rank, one in enumerate(nearest, start=1)
@@ -120,11 +103,11 @@ def neighbors(
     out = options.out or opened.figures / f"neighbors-{_stem(query)}.png"
     save_figure(out.parent, contact_sheet(out.stem, result, pictures))
     show(neighbors_table(result))
-    log_unreadable(unreadable)
+    log_unreadable(similar.unreadable)
     collection = [] if options.data is None else ["--data", data]
-    words = "1 image" if searched == 1 else f"{searched:,} images"
+    of = "1 image" if searched == 1 else f"{searched:,} images"
     log_closing(
-        f"the {len(nearest)} nearest of {words} to {query.name} ({options.layer or part})",
+        f"the {len(nearest)} nearest of {of} to {query.name} ({similar.words})",
         {"contact sheet": out, "its data": out.with_suffix(".json")},
         [
             *(
@@ -136,29 +119,6 @@ def neighbors(
         ],
     )
     return result
-
-
-def _features_of(
-    query: FoundImage,
-    gallery: dict[str, Features],
-    crop: DataConfig,
-    model: NetworkFeatures,
-    part: str,
-    runtime: Runtime,
-) -> NDArray[np.float32]:
-    """(d,) features of the query, from the gallery if it has them."""
-    for split, index in query.places:
-        rows = np.flatnonzero(gallery[split].indices == index)
-        if len(rows):
-            return gallery[split].values[rows[0]]
-    one_image = query.images.subset(np.array([query.index]))
-    return extract_parts(one_image, crop, model, device=runtime.device)[part].values[0]
-
-
-def _label(images: ImageSet, index: int) -> str | None:
-    if images.label_sets is not None:
-        return words_of(images.label_sets[index], images.class_names)
-    return None if images.labels is None else images.class_names[images.labels[index]]
 
 
 def _stem(query: FoundImage) -> str:

@@ -129,11 +129,12 @@ class EmbedOptions(
 class NeighborsOptions(
     FeatureOptions, OverwriteOptions, RunFileOptions, ComputeOptions, DownloadOptions
 ):
-    """Find the images of a collection that are most like one image."""
+    """Find the images of a collection that are most like one image, or like each of many."""
 
     data: Annotated[str | None, Flag(metavar="DATA", common=True)] = None
     """The collection to search; by default all of the run's DATA."""
     k: Annotated[Count, COMMON] = 10
     """Number of neighbours."""
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
-    """A contact sheet ending in .png; RUN/figures/neighbors-<image>.png by default."""
+    """A contact sheet ending in .png, RUN/figures/neighbors-<image>.png by default; of many queries
+    a .csv file with a page beside it, RUN/neighbors-<folder>.csv by default."""

@@ -5,7 +5,7 @@ Shapes: n rows in the gallery; m queries; d feature width; k neighbours; e exclu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,28 +123,30 @@ class SplitNeighbor:
 
 def nearest_in_splits(
     gallery: Mapping[str, Features],
-    query: NDArray[np.float32],
+    queries: NDArray[np.float32],
     k: int,
-    *,
-    excluded: Collection[tuple[str, int]] = (),
-) -> list[SplitNeighbor]:
-    """The k images of a collection nearest to one query, nearest first.
+    excluded: Sequence[Collection[tuple[str, int]]],
+) -> list[list[SplitNeighbor]]:
+    """The k images of a collection nearest to each query, nearest first.
 
     Images with equal cosines keep the order of the collection.
 
     Args:
         gallery: Split to features (n, d).
-        query: (d,) features.
+        queries: (m, d) features.
         k: Number of neighbours; all where there are fewer.
-        excluded: Split and number of images to leave out.
+        excluded: For each query, split and number of images to leave out.
     """
-    neighbors: list[SplitNeighbor] = []
+    found: list[list[SplitNeighbor]] = [[] for _ in queries]
     for split, features in gallery.items():
-        indices = [index for excluded_split, index in excluded if excluded_split == split]
-        rows = np.flatnonzero(np.isin(features.indices, indices))
-        nearest = find_nearest(features.values, query[None], k, excluded=rows[None])
-        neighbors += [
-            SplitNeighbor(split, int(features.indices[row]), min(1.0, cosine))
-            for row, cosine in zip(nearest.rows[0], nearest.cosines[0].tolist(), strict=True)
-        ]
-    return sorted(neighbors, key=lambda neighbor: -neighbor.cosine)[:k]
+        most = max((sum(of == split for of, _ in left_out) for left_out in excluded), default=0)
+        nearest = find_nearest(features.values, queries, k + most)
+        for number, left_out in enumerate(excluded):
+            rows, cosines = nearest.rows[number].tolist(), nearest.cosines[number].tolist()
+            indices = features.indices[rows].tolist()
+            found[number] += [
+                SplitNeighbor(split, index, min(1.0, cosine))
+                for index, cosine in zip(indices, cosines, strict=True)
+                if (split, index) not in left_out
+            ]
+    return [sorted(one, key=lambda neighbor: -neighbor.cosine)[:k] for one in found]
