@@ -47,13 +47,18 @@ def write_upright(path: Path, data: Path) -> None:
     ).write(path / FILE)
 
 
-def test_an_upright_run_is_asked_where_there_is_one(make_run: MakeRun, images: Path) -> None:
+def test_an_upright_run_is_asked_where_there_is_one(
+    make_run: MakeRun, images: Path, terminal: pytest.CaptureFixture[str]
+) -> None:
     run = make_run()
     write_upright(run.path / "upright", images)
     found = explore(run.path, data=images, workers=0)
     figures = json.loads(found.figures.read_text())
     assert [each["name"] for each in figures["turned"]] == [f"{TURNED}.png"]
     assert figures["turned"][0]["turn_degrees"] == 270
+    assert f"quarterturn orient {run.path} {images}" in "".join(
+        terminal.readouterr().err.split("\n")
+    )
     assert figures["turned"][0]["probability"] > 0.99  # four copies say so
     assert 0.05 < figures["turned_share"] < 0.2
     assert figures["turned_caveat"] == (

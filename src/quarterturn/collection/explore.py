@@ -268,10 +268,13 @@ def _table(found: Exploration) -> Table:
 def _log_closing(found: Exploration, results: Explored, data: str | None, began_s: float) -> None:
     name = found.survey.names[0]
     collection = [] if data is None else ["--data", data]
+    turned = found.turns is not None and len(found.turns.turned()) > 0
+    review = [("orient", results.run, *([] if data is None else [data]))] if turned else []
     log_closing(
         f"{len(found.survey):,} images explored in {duration(time.perf_counter() - began_s)}",
         {"page": results.page, "every image": results.table, "figures": results.figures},
         [
+            *review,
             ("neighbors", results.run, name, *collection),
             ("embed", results.run, "--out", results.run / "features.npz"),
             ("label", results.run, "--suggest", 40, *collection),

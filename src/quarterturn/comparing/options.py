@@ -21,7 +21,7 @@ class CompareOptions(OverwriteOptions):
     """Show a table for each protocol of any run, instead of those that all runs share."""
     format: Annotated[Literal["html", "latex", "csv"] | None, COMMON] = None
     """A page, tables for a paper, or all figures in rows; by default what the name of --out ends
-    in, or else the .json file alone."""
+    in, or else only the .json file."""
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
     """A file ending in .html, .tex or .csv, with all figures in a .json file beside it, or only the
     latter; comparison-<n> beside the first run by default."""
