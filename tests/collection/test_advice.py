@@ -9,7 +9,7 @@ import pytest
 from quarterturn.collection import advice as module
 from quarterturn.collection.advice import all_advice, fitting_size, pretrain_words
 from quarterturn.collection.class_counts import ClassCounts
-from quarterturn.collection.finding_kinds import ACROSS, UNREADABLE
+from quarterturn.collection.finding_kinds import ACROSS, UNREADABLE, WITHIN
 from quarterturn.collection.findings import Find, Finding
 from quarterturn.collection.inspection import Inspection, inspect
 from quarterturn.collection.training_cost import TrainingCost
@@ -120,6 +120,10 @@ def test_more_unreadable_files_than_allowed_are_named(
     first, second = uses(broken, cost, findings)
     assert first == "--max-bad-fraction 0.12"  # 2 of 18
     assert "one split" in second
+
+
+def test_copies_are_left_to_duplicates(found: Inspection, cost: TrainingCost) -> None:
+    assert uses(found, cost, [Finding(WITHIN, [Find("0")])]) == ["quarterturn duplicates DATA"]
 
 
 @pytest.mark.parametrize(("side", "expected"), [(640, 128), (100, 96), (32, 32), (8, 16)])

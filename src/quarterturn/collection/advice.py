@@ -13,6 +13,7 @@ from quarterturn.collection.findings import Finding
 from quarterturn.collection.inspection import Inspection
 from quarterturn.collection.training_cost import TrainingCost
 from quarterturn.config.shared import usable_cores
+from quarterturn.data.imageset import FileImages
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import SAFE_SHARE, gigabytes
 from quarterturn.progress import duration
@@ -126,6 +127,15 @@ def _of_findings(
                 "remove them from one split, as doctor.csv lists them",
                 f"{number:,} {_images(number)} of one split {_are(number)} in another, so scores "
                 "would be too high",
+            )
+        )
+    if kinds.WITHIN in by_kind and isinstance(found.source.train, FileImages):
+        number = len(by_kind[kinds.WITHIN].finds)
+        advice.append(
+            Advice(
+                command("duplicates", "DATA"),
+                f"{number:,} {_images(number)} {_are(number)} there twice; it looks for resized "
+                "and turned copies too, and can move them away",
             )
         )
     return advice
