@@ -51,6 +51,7 @@ def make(photos: Path, out: Path, share: float, seed: int) -> None:
 def mix(photos: Path, textures: Path, out: Path, seed: int) -> None:
     draw, folder = random.Random(seed), out / "images"
     turns: dict[str, int] = {}
+    copies: dict[str, list[str]] = {}
 
     def save(image: Image.Image, name: str, quality: int) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +74,19 @@ def mix(photos: Path, textures: Path, out: Path, seed: int) -> None:
     for j, i in enumerate(rest[:100]):
         group, image = files[i].parent.name, Image.open(files[i]).convert("RGB")
         if j < 20:
-            shutil.copy(files[i], folder / group / f"copy_{j}.jpg")
+            name = f"{group}/copy_{j}.jpg"
+            shutil.copy(files[i], folder / name)
+            copies[name] = [names[i], "exact"]
         elif j < 40:
             smaller = image.resize((int(image.width * 0.7), int(image.height * 0.7)))
-            save(smaller, f"{group}/near_{j}.jpg", 60)
+            name = f"{group}/near_{j}.jpg"
+            save(smaller, name, 60)
+            copies[name] = [names[i], "near"]
         else:
             name = f"{group}/rot_{j}.jpg"
             turns[name] = draw.choice([1, 2, 3])
             save(image.rotate(90 * turns[name], expand=True), name, 75)
+            copies[name] = [names[i], "turned"]
     others = sorted(textures.rglob("*.jpg"))
     draw.shuffle(others)
     group = sorted({Path(name).parts[0] for name in names})[0]
@@ -91,6 +97,7 @@ def mix(photos: Path, textures: Path, out: Path, seed: int) -> None:
         broken = files[j].read_bytes()[: 200 + 400 * j] if j else b""
         (folder / group / f"broken_{j}.jpg").write_bytes(broken)
     (out / "turns.json").write_text(json.dumps(turns))
+    (out / "copies.json").write_text(json.dumps(copies))
     print(f"{len(turns)} images are stored turned: {out}")
 
 

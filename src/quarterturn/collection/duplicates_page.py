@@ -74,14 +74,12 @@ def _whole(images: ImageSet, index: int) -> Image.Image:
 def _words(found: FoundCopies, copy: Copy) -> str:
     """What is said of an image below its picture."""
     height, width = found.pictures.sizes[copy.place]
-    words = [copy_words(copy)] if copy.kind else []
+    words = ["keep"] if found.keeps(copy) else []
+    words += ["moved"] if copy.place in found.moved_to else []
+    words += [copy_words(copy)] if copy.kind else []
     words.append(f"{width} x {height} px")
     if num_bytes := int(found.pictures.num_bytes[copy.place]):
         words.append(size_in_words(num_bytes))
-    if copy.place in found.moved_to:
-        words.append("moved")
-    elif found.keeps(copy):
-        words.append("keep")
     return " · ".join(words)
 
 
