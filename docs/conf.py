@@ -1,4 +1,7 @@
-"""The documentation site: Sphinx, MyST and furo. ``make docs`` builds it, without the network."""
+"""The documentation site: Sphinx, MyST and furo. ``make docs`` builds it, without the network.
+
+It also executes the notebook, whose outputs are not kept with it; ``make check`` does not.
+"""
 
 import sys
 import tomllib
@@ -13,13 +16,16 @@ release = version = tomllib.loads(
 )["project"]["version"]
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "command_reference",
     "package_reference",
 ]
-source_suffix = {".md": "markdown"}
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+nb_execution_mode = "off"
+nb_execution_timeout = 900
+nb_execution_raise_on_error = True
 exclude_patterns = ["_ext", "results"]
 myst_heading_anchors = 3
 

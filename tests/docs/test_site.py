@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -16,7 +17,22 @@ def test_api_reference_lists_every_public_name_once():
 
 def test_every_page_is_in_the_index():
     listed = re.findall(r"^(\w+)$", (DOCS / "index.md").read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
+    pages = [page.stem for page in [*DOCS.glob("*.md"), *DOCS.glob("*.ipynb")]]
+    assert sorted(["index", *listed]) == sorted(pages)
+
+
+def test_notebooks_are_kept_without_outputs():
+    notebooks = list(DOCS.glob("*.ipynb"))
+    assert notebooks
+    for notebook in notebooks:
+        for cell in json.loads(notebook.read_text())["cells"]:
+            assert not cell.get("outputs"), f"{notebook.name}: {cell['id']}"
+            assert cell.get("execution_count") is None
+
+
+def test_a_check_executes_no_notebook():
+    [check] = re.findall(r"^check:.*\n((?:\t.*\n)+)", (REPOSITORY / "Makefile").read_text(), re.M)
+    assert "$(MAKE) docs NOTEBOOK=off" in check
 
 
 def test_relative_links_lead_to_files():
