@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +195,39 @@ def test_whatever_an_interrupted_move_left_is_undone(photos: Path, tmp_path: Pat
     (folder / "b/a.jpg").write_text(before["b/a.jpg"])  # ... or a copy of a file still there
     undone = undo_moves(undo_file)
     assert (undone.moved, undone.in_place, undone.failed) == (0, 3, {})
+    assert contents(photos) == before
+    assert contents(folder) == {}
+
+
+MOVE = """
+import sys
+from pathlib import Path
+from quarterturn.collection.file_moves import move_all, planned, write_undo_file
+photos, folder = map(Path, sys.argv[1:])
+files = {path: path.name for path in sorted(photos.iterdir())}
+undo_file = write_undo_file(planned(files, folder), folder)
+print("ready", flush=True)
+move_all(undo_file)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wait_s", [0.0, 0.005, 0.02])
+def test_a_killed_process_loses_nothing(tmp_path: Path, wait_s: float) -> None:
+    photos, folder = tmp_path / "photos", tmp_path / "copies"
+    photos.mkdir()
+    for number in range(500):
+        (photos / f"{number}.jpg").write_text(f"contents of {number}")
+    before = contents(photos)
+    command = [sys.executable, "-c", MOVE, str(photos), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait_s)
+        process.kill()
+    assert set(before.values()) <= {*contents(photos).values(), *contents(folder).values()}
+    undone = undo_moves(folder / "undo.json")
+    assert (undone.moved + undone.in_place, undone.failed) == (500, {})
     assert contents(photos) == before
     assert contents(folder) == {}
 
