@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from quarterturn.collection.duplicate_groups import EXACT, NEAR, TURNED, duplicate_groups
+from quarterturn.copies.duplicate_groups import EXACT, NEAR, TURNED, duplicate_groups
 from quarterturn.pages.tables import Table
 
 SIDE = 32

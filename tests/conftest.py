@@ -11,7 +11,8 @@ import torch
 from hypothesis import settings
 from matplotlib.figure import Figure
 
-TOPICS = ("browser", "clocks", "images", "narration", "networks", "runs", "voc", "detection")
+DATA_TOPICS = ("images", "photos", "voc", "detection")
+TOPICS = (*DATA_TOPICS, "browser", "clocks", "narration", "networks", "runs")
 pytest_plugins = [f"tests.fixtures.{topic}" for topic in TOPICS]
 
 settings.register_profile("here", deadline=None, derandomize=True, database=None, max_examples=50)

@@ -18,11 +18,13 @@ OURS = {"write_text", "write_bytes"}
 ALLOWED = {
     "runs/cache_writing.py": "arrays grow by batches, and are cut back when a cache is resumed",
     "classifying/predicted_objects.py": "draws an image into memory",
+    "copies/file_moves.py": "a file goes beside its new place and is renamed when it is whole",
     "data/turned_files.py": "draws an image into memory",
     "engine/torchrun.py": "the file is torchrun's",
     "engine/telemetry.py": "metrics.jsonl grows by lines and is cut back to the checkpoint",
     "features/cache.py": "an entry's folder is made beside and renamed when it is whole",
     "files.py": "it is the one way",
+    "pages/contact_sheet.py": "draws an image into memory",
     "pages/sprite.py": "draws an image into memory",
     "runs/pictures.py": "draws an image into memory",
     "weights/caffe.py": "exports go to a folder of their own, are checked, and put in place",

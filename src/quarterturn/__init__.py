@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from quarterturn.classifying.finetune import finetune, resume_finetune
     from quarterturn.classifying.predict import predict
     from quarterturn.collection.caching import cache
-    from quarterturn.collection.doctor import doctor
-    from quarterturn.collection.duplicates import duplicates
     from quarterturn.collection.embed import embed
     from quarterturn.collection.embedder import Embedder
-    from quarterturn.collection.explore import explore
     from quarterturn.collection.label import label
     from quarterturn.collection.neighbors import neighbors
     from quarterturn.comparing.compare import compare
     from quarterturn.comparing.report import report
+    from quarterturn.copies.duplicates import duplicates
     from quarterturn.data.long_tail import long_tail_counts, long_tail_indices
     from quarterturn.demonstration.demo import demo
     from quarterturn.detection.detect import detect, resume_detect
     from quarterturn.errors import CheckpointError, ConfigError, DataError, QuarterturnError
+    from quarterturn.exploring.explore import explore
+    from quarterturn.inspecting.doctor import doctor
     from quarterturn.losses.focal import FocalLoss
     from quarterturn.losses.instance import infonce_loss, nce_loss
     from quarterturn.losses.invariance import invariance_loss

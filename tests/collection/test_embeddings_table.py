@@ -18,7 +18,7 @@ from PIL import Image
 from quarterturn import ConfigError, embed, explore
 from quarterturn.cli import main
 from quarterturn.runs import Run
-from tests.collection.conftest import NUM_READABLE
+from tests.fixtures.photos import NUM_READABLE
 
 COLUMNS = ["path", "name", "split", "label", "cluster", "turn_degrees", "x", "y", "vector"]
 FOUND = COLUMNS[4:8]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from quarterturn import embed, neighbors, predict
-from quarterturn.collection.explore import Explored
+from quarterturn.exploring.explore import Explored
 from quarterturn.runs import Run
 from quarterturn.runs.lock import locked
 from tests.data.pictures import truncate

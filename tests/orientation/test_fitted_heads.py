@@ -169,8 +169,7 @@ class TestUpright:
         resume_upright(run)
 
     def test_new_images_are_oriented(self, finished: Run, tmp_path: Path) -> None:
-        out = tmp_path / "orient.csv"
-        found = orient(finished.path, "digits", out=out, device="cpu")
+        found = orient(finished.path, "digits", out=tmp_path / "oriented", device="cpu")
         scored = {how for by in found["counts"].values() for how in by}
         assert scored == {"out of fold", "new"}
         assert load_backbone(finished.path / "fold-0").rotation(

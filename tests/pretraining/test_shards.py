@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from quarterturn import ConfigError, cache, embed, neighbors, orient, pretrain
+from quarterturn import cache, embed, neighbors, pretrain
 from quarterturn.data import archive_index
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
@@ -80,11 +80,6 @@ def test_a_finished_run_finds_archives_in_its_index(runs, data, monkeypatch, tmp
     result = neighbors(run.path, "photos-001.tar/07.png", device="cpu", k=3)
     assert result["searched"] == 60
     assert result["label"] == "red"
-
-
-def test_copies_of_images_in_shards_cannot_be_written(runs, data, tmp_path):
-    with pytest.raises(ConfigError, match="are not files of their own but parts of larger ones"):
-        orient(runs["tar"].path, data["tar"], write=tmp_path / "copies", device="cpu")
 
 
 def test_a_cache_of_shards_is_that_of_the_folder(data, tmp_path):

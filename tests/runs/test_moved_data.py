@@ -34,7 +34,7 @@ def moved(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, 
     ("command", "option"),
     [
         (lambda run, out: embed(run, out=out / "x.npz"), "DATA"),
-        (lambda run, out: orient(run, in_sample=True), "DATA"),
+        (lambda run, out: orient(run), "DATA"),
         (lambda run, out: neighbors(run, "blue/00.png"), "--data DATA"),
         (lambda run, out: resume(run), "--data DATA"),
     ],

@@ -12,16 +12,16 @@ from quarterturn.classifying.options import FinetuneOptions, PredictOptions
 from quarterturn.cli.options import ConfigOptions
 from quarterturn.collection.options import (
     CacheOptions,
-    DoctorOptions,
-    DuplicatesOptions,
     EmbedOptions,
-    ExploreOptions,
     LabelOptions,
     NeighborsOptions,
 )
 from quarterturn.comparing.options import CompareOptions, ReportOptions
+from quarterturn.copies.options import DuplicatesOptions
 from quarterturn.demonstration.options import DemoOptions
 from quarterturn.detection.options import DetectOptions
+from quarterturn.exploring.options import ExploreOptions
+from quarterturn.inspecting.options import DoctorOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
 from quarterturn.presets import (
     ROTATION_HEAD,
@@ -117,7 +117,7 @@ COMMANDS = {
         (Positional("DATA", f"{DATA_WORDS}.", default="digits", optional=True),),
     ),
     "explore": Command(
-        "quarterturn.collection.explore:explore",
+        "quarterturn.exploring.explore:explore",
         ExploreOptions,
         (
             Positional(
@@ -127,9 +127,9 @@ COMMANDS = {
             ),
         ),
     ),
-    "doctor": Command("quarterturn.collection.doctor:doctor", DoctorOptions, (DATA,)),
+    "doctor": Command("quarterturn.inspecting.doctor:doctor", DoctorOptions, (DATA,)),
     "duplicates": Command(
-        "quarterturn.collection.duplicates:duplicates",
+        "quarterturn.copies.duplicates:duplicates",
         DuplicatesOptions,
         (
             Positional(

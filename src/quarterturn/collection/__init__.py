@@ -1,1 +1,1 @@
-"""What is in a collection of images: explore, embed and neighbors."""
+"""A collection by its features: embed, neighbors, label; and its cache."""

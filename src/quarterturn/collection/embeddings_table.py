@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quarterturn.collection.embeddings import Embeddings
-from quarterturn.collection.exploration_files import exploration_of
 from quarterturn.errors import ConfigError
+from quarterturn.exploring.exploration_files import exploration_of
 from quarterturn.files import replacing
 from quarterturn.orientation.turns import TURN, UPRIGHT
 from quarterturn.pages.tables import printable

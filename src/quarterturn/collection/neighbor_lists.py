@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from quarterturn.collection.duplicate_groups import (
+from quarterturn.collection.options import NeighborsOptions
+from quarterturn.collection.similar_images import SimilarImages, label_of, similar_images
+from quarterturn.copies.duplicate_groups import (
     CORRELATION,
     DETAIL,
     MIRRORED,
@@ -25,10 +27,7 @@ from quarterturn.collection.duplicate_groups import (
     correlations,
     detail_agreement,
 )
-from quarterturn.collection.explore_page import href_to
-from quarterturn.collection.options import NeighborsOptions
-from quarterturn.collection.picture_signatures import oriented
-from quarterturn.collection.similar_images import SimilarImages, label_of, similar_images
+from quarterturn.copies.picture_signatures import oriented
 from quarterturn.data.folder import list_images
 from quarterturn.data.image_lookup import FoundImage, find_image
 from quarterturn.data.imageset import FileImages, ImageSet
@@ -36,6 +35,7 @@ from quarterturn.data.source import Source
 from quarterturn.data.sources import open_source
 from quarterturn.data.unreadable import list_unreadable
 from quarterturn.errors import DataError
+from quarterturn.exploring.explore_page import href_to
 from quarterturn.features.nearest_neighbors import SplitNeighbor
 from quarterturn.features.pictures import thumbnail
 from quarterturn.files import write_csv

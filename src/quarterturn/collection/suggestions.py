@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import KMeans, MiniBatchKMeans
 
-from quarterturn.collection.kinds import MOST_BY_KMEANS
+from quarterturn.exploring.kinds import MOST_BY_KMEANS
 from quarterturn.features.nearest_neighbors import find_nearest
 
 UNCERTAIN_POOL = 10

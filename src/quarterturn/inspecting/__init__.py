@@ -1,0 +1,1 @@
+"""What to know of images before training."""
