@@ -14,8 +14,7 @@ from quarterturn import ConfigError, DataError, finetune, label
 from quarterturn.cli import main
 from quarterturn.runs import Run
 from quarterturn.runs.classifier_results import read_classifier_result
-
-from .conftest import smooth
+from tests.fixtures.photos import smooth
 
 QUIET: dict[str, Any] = {"device": "cpu", "workers": 0}
 
