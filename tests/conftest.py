@@ -23,12 +23,9 @@ MOST_WORKERS = 8  # each takes a gigabyte of memory
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Workers of ``pytest -n auto``; on a single core none, since one would only cost its start.
-
-    One more than there are cores: a third of a worker's time it waits for what a test has started.
-    """
+    """Workers of ``pytest -n auto``; on a single core none, since one would only cost its start."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if cores == 1 else min((cores or 1) + 1, MOST_WORKERS)
+    return 0 if cores == 1 else min(cores or 1, MOST_WORKERS)
 
 
 @pytest.hookimpl(wrapper=True)
