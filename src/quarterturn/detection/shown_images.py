@@ -118,7 +118,7 @@ def _figure(
         grid = drawing.subplots(rows, COLUMNS, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
-        for score, axes in zip(scores, grid.flat, strict=False):
+        for score, axes in zip(scores, grid.flat[: len(scores)], strict=True):
             pixels, (height, width) = images.read_sized(
                 score.image, lambda size: max(1.0, max(size) / LONGEST_SIDE)
             )
