@@ -210,7 +210,7 @@ def measure(
     if kept.exists():
         return read_record(kept, ProbeResult)
     if (out / "config.json").exists():
-        qt.pretrain(resume=out)
+        qt.resume(out)
     else:
         num_images = len(limit_images(open_source(labelled).train, options.limit))
         settings: dict[str, Any] = {
