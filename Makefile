@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test test-slow check docs results bench clean
+.PHONY: help demo test test-slow check docs results reproduce bench clean
 
 help:
 	@echo "make demo   learn from scikit-learn's digits and show what it is worth (3 minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-slow   run the long trials"
 	@echo "make check  lint, types, imports, documentation"
 	@echo "make docs   execute the notebook and build the documentation site in build/docs"
+	@echo "make reproduce   list the tables of docs/results.md; with TABLE=NAME make one again"
 	@echo "make bench  time a step, the instance loss, colours and finding a million files (20 minutes)"
 
 demo: $(VENV)/installed
@@ -43,6 +44,13 @@ docs: $(VENV)/installed-dev
 results:
 	$(PYTHON) docs/result_tables.py
 	$(PYTHON) docs/scale_table.py
+
+# A table of docs/results.md once more, beside the recorded one: make reproduce TABLE=NAME
+# [OUT=FOLDER] [HOUSES=PATH ...]; without TABLE, the tables with their data and cost.
+REPRODUCED_FROM = HOUSES TEXTURES CIFAR10 TINY_IMAGENET BCCD WEIGHTS
+reproduce: $(VENV)/installed-dev
+	$(BIN)/python docs/reproduction.py $(TABLE) $(if $(OUT),--out '$(OUT)') \
+		$(foreach data,$(REPRODUCED_FROM),$(if $($(data)),--data $(data)='$($(data))'))
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/step.py --instances 10000 1000000 10000000

@@ -14,6 +14,7 @@ network all of them take longer.
 
 from __future__ import annotations
 
+import json
 import resource
 import statistics
 import tempfile
@@ -31,6 +32,7 @@ from quarterturn.data import header_index
 from quarterturn.data.folder import index_folder, list_images
 from quarterturn.data.header_index import HeaderIndex
 from quarterturn.data.imageset import FileImages
+from timing import over_rounds
 
 SIDE = 256
 """The made-up height and width."""
@@ -69,13 +71,20 @@ def main(options: Options) -> None:
         f"{options.files:,} empty files in {options.classes:,} folders, n = {options.rounds}; the "
         f"index takes {size:.0f} MB"
     )
+    figures = {}
     for name in openings:
         ratios = [of_round[name][0] / of_round[peer][0] for of_round in rounds]
+        figures[name] = {
+            "seconds": statistics.median(r[name][0] for r in rounds),
+            "relative": over_rounds(ratios),
+            "memory_mb": statistics.median(r[name][1] for r in rounds),
+        }
         print(
             f"  {name:<52} {statistics.median(r[name][0] for r in rounds):7.2f} s, "
             f"{statistics.median(ratios):.2f} of ImageFolder ({min(ratios):.2f} to "
             f"{max(ratios):.2f}), {statistics.median(r[name][1] for r in rounds):5.0f} MB at most"
         )
+    print(json.dumps(figures))
 
 
 def make_files(photos: Path, options: Options) -> None:

@@ -10,6 +10,7 @@ taken round by round, since a machine's speed drifts.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from torch import Tensor
 from quarterturn.engine.runtime import Runtime
 from quarterturn.methods.discrimination import InstanceDiscrimination
 from quarterturn.methods.instance_options import InstanceOptions
-from timing import seconds
+from timing import over_rounds, seconds
 
 TEMPERATURE = 0.07
 MOMENTUM = 0.5
@@ -60,14 +61,17 @@ def main(options: Options) -> None:
         f"N = {options.instances:,}, E = {options.embedding_dim}, {runtime.device}, "
         f"n = {options.rounds}"
     )
+    figures: dict[str, object] = {"rounds": options.rounds}
     for name in steps:
         times = [r[name] for r in rounds]
         ratios = [r["plain"] / r[name] for r in rounds]
+        figures[name] = {"ms": statistics.median(times) * 1e3, "speed_up": over_rounds(ratios)}
         print(
             f"  {name:10} {statistics.median(times) * 1e3:8.1f} ms, "
             f"{statistics.median(ratios):6.2f} times as fast as plain "
             f"({min(ratios):.2f} to {max(ratios):.2f})"
         )
+    print(json.dumps(figures))
 
 
 def inputs(options: Options, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from quarterturn.config import DataConfig
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.sources import open_source
+from timing import over_rounds
 
 BATCH_SIZE = 64
 HEIGHT, WIDTH, QUALITY = 375, 500, 90
@@ -66,12 +68,13 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="loader-") as made:
         folder = Path(made) / "photos"
         small = make_images(folder, options)
-        ratios = {}
-        for name, (ours, peer) in cases(folder, small, options):
-            ratios[name] = compare(name, ours, peer, options.rounds)
+        figures = {
+            name: compare(name, ours, peer, options.rounds)
+            for name, (ours, peer) in cases(folder, small, options)
+        }
         limit = statistics.median(decoding_speed(folder) for _ in range(options.rounds))
     print(f"Pillow decodes, in one process and full size: {limit:,.0f} images/s")
-    print(json.dumps({name: round(ratio, 2) for name, ratio in ratios.items()}))
+    print(json.dumps(figures))
 
 
 def make_images(folder: Path, options: Options) -> NDArray[np.uint8]:
@@ -116,18 +119,18 @@ def cases(
         yield f"memory-{SMALL_SIDE}-{kind}", (_ours(arrays, SMALL_SIDE, 0, padding), theirs)
 
 
-def compare(name: str, ours: Epoch, peer: Epoch, rounds: int) -> float:
-    """Print one case; returns the median ratio of the speeds."""
+def compare(name: str, ours: Epoch, peer: Epoch, rounds: int) -> dict[str, Any]:
+    """Print one case; returns the speeds and their ratio."""
     speeds = [(_images_a_second(ours), _images_a_second(peer)) for _ in range(rounds + 1)][1:]
     ratios = [one / other for one, other in speeds]
     fast, slow = (statistics.median(column) for column in zip(*speeds, strict=True))
-    ratio = statistics.median(ratios)
+    ratio = over_rounds(ratios)
     print(
-        f"{name:<18} {fast:9,.0f} images/s, torchvision {slow:7,.0f}: {ratio:.2f} times as fast "
-        f"({min(ratios):.2f} to {max(ratios):.2f}, n = {rounds})",
+        f"{name:<18} {fast:9,.0f} images/s, torchvision {slow:7,.0f}: {ratio['median']:.2f} times "
+        f"as fast ({min(ratios):.2f} to {max(ratios):.2f}, n = {rounds})",
         flush=True,
     )
-    return ratio
+    return {"images_per_s": fast, "torchvision_images_per_s": slow, "ratio": ratio}
 
 
 def decoding_speed(folder: Path) -> float:

@@ -16,6 +16,7 @@ a method that compares views, a step makes them too, from images in memory.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ from quarterturn.methods.build import build_method
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.discrimination_options import DiscriminationOptions
 from quarterturn.models.registry import build_backbone
-from timing import seconds
+from timing import over_rounds, seconds
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,27 @@ def main(options: Options) -> None:
         f"  bare step {statistics.median(b for b, _ in rounds) * 1e3:10.1f} ms"
     )
     first = options.instances[0]
+    figures = []
     for n in options.instances:
         of_bare = [whole[n] / bare for bare, whole in rounds]
         of_first = statistics.median(whole[n] / whole[first] for _, whole in rounds)
+        whole_s = statistics.median(whole[n] for _, whole in rounds)
+        figures.append(
+            {
+                "instances": n,
+                "whole_s": whole_s,
+                "of_bare": over_rounds(of_bare),
+                "of_first": None if n == first else of_first,
+            }
+        )
         print(
-            f"  N = {n:<12,} {statistics.median(w[n] for _, w in rounds) * 1e3:8.1f} ms, "
+            f"  N = {n:<12,} {whole_s * 1e3:8.1f} ms, "
             f"{statistics.median(of_bare):.3f} of the bare step "
             f"({min(of_bare):.3f} to {max(of_bare):.3f})"
             + (f", {of_first:.3f} of N = {first:,}" if n != first else "")
         )
+    bare_s = statistics.median(b for b, _ in rounds)
+    print(json.dumps({"bare_s": bare_s, "rounds": options.rounds, "steps": figures}))
 
 
 def whole_step(config: Config, instances: int, runtime: Runtime) -> Callable[[], object]:

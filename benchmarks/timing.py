@@ -1,9 +1,10 @@
-"""How the benchmarks take the time."""
+"""How the benchmarks take the time, and write it down."""
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -17,6 +18,11 @@ def seconds(step: Callable[[], object], runtime: Runtime) -> float:
     step()
     _wait(runtime)
     return time.perf_counter() - start
+
+
+def over_rounds(values: Sequence[float]) -> dict[str, float]:
+    """Median and range of a figure, for JSON."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 def _wait(runtime: Runtime) -> None:

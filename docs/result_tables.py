@@ -1,7 +1,7 @@
 """Writes the tables of ``results.md`` from the records in ``results/``.
 
-``make results`` puts each record's command, date, machine and tables between the two comments that
-name it::
+Beside each lies a recipe by which `reproduction.py` makes the table again. ``make results`` puts
+each record's command, date, machine and tables between the two comments that name it::
 
     <!-- record: demo-digits -->
     <!-- end of record -->
