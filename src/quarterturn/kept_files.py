@@ -66,6 +66,11 @@ def read_json_lines(path: Path) -> tuple[dict[int, dict[str, Any]], dict[int, st
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    return json_lines(whole)
+
+
+def json_lines(whole: bytes) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
+    """The objects of a text that has one on each line; returns what `read_json_lines` does."""
     found: dict[int, dict[str, Any]] = {}
     damaged: dict[int, str] = {}
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):

@@ -350,6 +350,12 @@ class TestFormerSettings:
         with pytest.raises(ConfigError, match=f"of format {FORMAT + 1}, and this version reads"):
             Config.from_dict({}, format=FORMAT + 1)
 
+    @pytest.mark.parametrize("format", [1, 2, 3])
+    @pytest.mark.parametrize(("switch", "logger"), [(True, "tensorboard"), (False, "none")])
+    def test_tensorboard_was_a_switch(self, format, switch, logger):
+        config = Config.from_dict({"machine": {"tensorboard": switch}}, format=format)
+        assert config.machine.logger == logger
+
     @pytest.mark.parametrize("format", [1, 2])
     def test_what_is_trained_was_an_option_of_the_classifier(self, format):
         former = {"method": {"name": "classifier", "trained": "layer3"}}

@@ -149,8 +149,9 @@ class MachineConfig(ComputeOptions, DownloadOptions):
     """Compile the network by torch.compile: a minute or two at the start (a processor needs a C++
     compiler), then quicker steps. Figures differ from those without by rounding, and may after an
     interruption."""
-    tensorboard: bool = False
-    """Write the metrics for TensorBoard too (extra: tensorboard)."""
+    logger: Literal["none", "tensorboard", "wandb"] = "none"
+    """Pass the lines of metrics.jsonl on to TensorBoard (RUN/tensorboard) or Weights & Biases; each
+    is an extra of that name."""
     profile: bool = False
     """Measure where the time of the steps goes: RUN/profile.json, and RUN/profile-trace.json of ten
     steps for chrome://tracing."""

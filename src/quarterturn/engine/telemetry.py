@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quarterturn.engine.metric_loggers import GuardedLogger, LoggedRun
 from quarterturn.errors import CheckpointError, OutputError, TrainingError
 from quarterturn.files import explained
+from quarterturn.kept_files import json_lines
 from quarterturn.progress import duration
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class Telemetry:
         steps_per_epoch: Steps in an epoch.
         log_every: Steps averaged in a line.
         description: Name of the training, before the time to expect.
-        tensorboard: Folder for TensorBoard's files; None for none.
+        logged: Where the lines go beside the file; None for nowhere.
         shorter: Flags that would shorten a long training, in the words of its command.
         in_iterations: Report the time to expect of an iteration, in place of an epoch.
 
@@ -58,7 +60,7 @@ class Telemetry:
         steps_per_epoch: int,
         log_every: int = 20,
         description: str = "training",
-        tensorboard: Path | None = None,
+        logged: LoggedRun | None = None,
         shorter: str = "--epochs or --limit",
         in_iterations: bool = False,
     ) -> None:
@@ -74,8 +76,8 @@ class Telemetry:
         self._steps_here = 0
         self._file: FileIO | None = None
         self._last_step = -1
-        self._tensorboard: Any = None
-        self._tensorboard_folder = tensorboard
+        self._logged = logged
+        self._logger: GuardedLogger | None = None
 
     def __enter__(self) -> Telemetry:
         """Open the log, cut back to what the checkpoint knows of."""
@@ -86,15 +88,11 @@ class Telemetry:
                     "or begin anew"
                 )
             self._file = open(self.path, "a+b", buffering=0)
+            remade = set() if self._logged is None else self._steps_in(self._bytes)
             self._file.truncate(self._bytes)
             self._file.seek(self._bytes)
-        if self._tensorboard_folder is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # Steps after the checkpoint are made again, so what is there of them is dropped.
-            self._tensorboard = SummaryWriter(
-                str(self._tensorboard_folder), purge_step=self._last_step + 1
-            )
+            if self._logged is not None:
+                self._logger = self._open_logger(self._logged, remade)
         self._start = self._interval_start = time.perf_counter()
         return self
 
@@ -108,8 +106,8 @@ class Telemetry:
         self._elapsed_before, self._start = self.elapsed_s, None
         if self._file is not None:
             self._file.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        if self._logger is not None:
+            self._logger.close(failed=error is not None)
 
     @property
     def elapsed_s(self) -> float:
@@ -172,15 +170,14 @@ class Telemetry:
 
     def record(self, kind: str, *, step: int, epoch: int, **values: Any) -> None:
         """Write one line of metrics.jsonl, with the time."""
-        if self._file is not None:
-            line = {"kind": kind, "step": step, "epoch": epoch, **values}
-            line["elapsed_s"] = round(self.elapsed_s, 3)
-            with self._explained():
-                self._file.write(json.dumps(line).encode() + b"\n")
-        if self._tensorboard is not None:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+        if self._file is None:
+            return
+        line = {"kind": kind, "step": step, "epoch": epoch, **values}
+        line["elapsed_s"] = round(self.elapsed_s, 3)
+        with self._explained():
+            self._file.write(json.dumps(line).encode() + b"\n")
+        if self._logger is not None:
+            self._logger.log(line)
 
     def restart_clock(self) -> None:
         """Leave what has passed since the last line out of the next line's images a second."""
@@ -195,6 +192,8 @@ class Telemetry:
                 if os.fstat(self._file.fileno()).st_nlink == 0:
                     raise FileNotFoundError(errno.ENOENT, "it was deleted")
             self._bytes = self._file.tell()
+        if self._logger is not None:
+            self._logger.flush()
         return {
             "bytes": self._bytes,
             "elapsed_s": self.elapsed_s,
@@ -205,6 +204,21 @@ class Telemetry:
         """Continue a log; lines after the checkpoint are cut off when it is opened."""
         self._bytes, self._elapsed_before = state["bytes"], state["elapsed_s"]
         self._last_step = state["last_step"]
+
+    def _open_logger(self, logged: LoggedRun, remade: set[tuple[str, int]]) -> GuardedLogger:
+        return GuardedLogger(
+            logged.logger, lambda: logged.open(self._last_step + 1, remade), self._lines
+        )
+
+    def _lines(self, first_byte: int = 0) -> list[dict[str, Any]]:
+        """The lines of the log from a place in it on; damaged ones are left out."""
+        assert self.path is not None
+        lines, _ = json_lines(self.path.read_bytes()[first_byte:])
+        return [line for line in lines.values() if isinstance(line.get("step"), int)]
+
+    def _steps_in(self, first_byte: int) -> set[tuple[str, int]]:
+        """Kind and step of the lines from a place in the log on."""
+        return {(str(line.get("kind")), line["step"]) for line in self._lines(first_byte)}
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

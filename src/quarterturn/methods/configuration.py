@@ -30,9 +30,9 @@ from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.former_settings import upgraded
 from quarterturn.methods.registry import METHODS
 
-FORMAT = 3
-"""Of the settings in ``config.json``; 1 had one group for the options of all methods, and 2 had
-``trained`` among those of the classifier."""
+FORMAT = 4
+"""Of the settings in ``config.json``; 1 had one group for the options of all methods, 2 had
+``trained`` among those of the classifier, and 3 a switch for TensorBoard as the only logger."""
 
 Options = TypeVar("Options", bound=MethodOptions)
 Group = TypeVar("Group")

@@ -16,16 +16,21 @@ def upgraded(groups: Groups, format: int) -> Groups:
 
     Args:
         groups: Settings by group; not changed.
-        format: 1 or 2.
+        format: 1, 2 or 3.
 
     Raises:
         ConfigError: A setting that no version has had there.
     """
     if format < 2:
-        return _of_every_method(groups)
-    found = {name: dict(settings) for name, settings in groups.items()}
-    if "trained" in found.get("method", {}):
-        found.setdefault("model", {})["trained"] = found["method"].pop("trained")
+        found = _of_every_method(groups)
+    else:
+        found = {name: dict(settings) for name, settings in groups.items()}
+        if format < 3 and "trained" in found.get("method", {}):
+            found.setdefault("model", {})["trained"] = found["method"].pop("trained")
+    if "tensorboard" in found.get("machine", {}):
+        switch = found["machine"].pop("tensorboard")
+        named = {"True": "tensorboard", "False": "none"}
+        found["machine"]["logger"] = named.get(repr(switch), switch)
     return found
 
 

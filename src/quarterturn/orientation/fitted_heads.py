@@ -51,6 +51,7 @@ from quarterturn.progress import stage
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.runs.bound_settings import settings_record
+from quarterturn.runs.life_cycle import TrainingFiles
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,10 @@ def _fit_fold(
     # A mirrored copy that is turned by k looks turned by -k; its head says so, as a network's does.
     heads = fit_rotation_heads(features, turns)
     with Telemetry(
-        run.metrics_file, total_steps=len(heads), steps_per_epoch=len(heads)
+        run.metrics_file,
+        total_steps=len(heads),
+        steps_per_epoch=len(heads),
+        logged=TrainingFiles.of_run(run).logged,
     ) as telemetry:
         best = None
         for step, (penalty, weight, bias) in enumerate(heads):

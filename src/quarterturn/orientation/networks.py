@@ -194,7 +194,7 @@ class FoldTraining(TrainingJob[Method]):
             images=images.subset(fold.train),
             runtime=runtime,
             source=source,
-            files=TrainingFiles(run.checkpoint, run.metrics_file, previous=run.previous_checkpoint),
+            files=TrainingFiles.of_run(run),
             name=name,
             weight=85,
             run=run,

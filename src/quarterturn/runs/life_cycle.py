@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -25,11 +24,11 @@ from quarterturn.data.source import Source
 from quarterturn.data.unreadable import warn_changed
 from quarterturn.data.view_batches import ViewBatches
 from quarterturn.engine.loop import Batches, Training, fit
+from quarterturn.engine.metric_loggers import NONE, LoggedRun
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.profile import profiled
 from quarterturn.engine.runtime import Runtime
 from quarterturn.engine.telemetry import Telemetry
-from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Method
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import memory_words
@@ -51,30 +50,25 @@ class TrainingFiles:
     Attributes:
         checkpoint: The whole state; a training resumes from what is there.
         metrics: Losses and evaluations, one JSON object a line.
-        tensorboard: Folder of TensorBoard's files.
         previous: The checkpoint before the last.
+        logged: Where the log goes beside its file.
     """
 
     checkpoint: Path | None = None
     metrics: Path | None = None
-    tensorboard: Path | None = None
     previous: Path | None = None
+    logged: LoggedRun | None = None
 
     @classmethod
     def of_run(cls, run: Run) -> TrainingFiles:
-        """Those of a run directory.
-
-        Raises:
-            ConfigError: TensorBoard is asked for, and the extra is not installed.
-        """
-        files = cls(run.checkpoint, run.metrics_file, previous=run.previous_checkpoint)
-        if not run.config.machine.tensorboard:
-            return files
-        if find_spec("tensorboard") is None:
-            raise ConfigError(
-                "--tensorboard needs an extra: pip install 'quarterturn[tensorboard]'"
-            )
-        return replace(files, tensorboard=run.path / "tensorboard")
+        """Those of a run directory."""
+        name = run.config.machine.logger
+        return cls(
+            run.checkpoint,
+            run.metrics_file,
+            run.previous_checkpoint,
+            None if name == NONE else LoggedRun(name, run.path, run.config.to_dict()),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +250,7 @@ def prepare(job: TrainingJob[M]) -> Training[M]:
         steps_per_epoch=batches.steps_per_epoch,
         log_every=config.run.log_every,
         description=job.name,
-        tensorboard=files.tensorboard if is_main else None,
+        logged=files.logged if is_main else None,
         shorter=job.shorter,
         in_iterations=config.method.counts_iterations,
     )

@@ -12,6 +12,7 @@ from typing import get_args
 from quarterturn.config.training import Precision
 from quarterturn.data.selection import Selection, select_images
 from quarterturn.data.source import Source
+from quarterturn.engine.metric_loggers import require_logger
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError, ConfigError, QuarterturnError
 from quarterturn.files import write_json
@@ -46,8 +47,9 @@ def new_runtime(config: Config) -> Runtime:
     """The runtime that a run begins with.
 
     Raises:
-        ConfigError: The device, or what it is to do, is not possible here.
+        ConfigError: The device, what it is to do, or the logger is not possible here.
     """
+    require_logger(config.machine.logger)
     runtime = Runtime(config.machine.device, config.run.precision, compile=config.machine.compile)
     check_device(config, runtime)
     return runtime
@@ -185,9 +187,11 @@ def resumed_runtime(run: Run) -> Runtime:
     """The runtime that a run resumes with: its device, in the precision it began with.
 
     Raises:
-        ConfigError: It began with another number of processes, or on another kind of device.
+        ConfigError: It began with another number of processes, or on another kind of device; or the
+            logger is not possible here.
     """
     stored, machine = run.read_json("environment.json"), run.config.machine
+    require_logger(machine.logger)
     precision = stored.get("precision", run.config.run.precision)
     if precision not in get_args(Precision):
         raise CheckpointError(
