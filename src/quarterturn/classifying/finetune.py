@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.classifying.options import FinetuneOptions
+from quarterturn.classifying.rehearsal import rehearse_classifier
 from quarterturn.classifying.results import summarise_seeds, write_image_list
 from quarterturn.classifying.solved_classifier import is_solved, with_solver
 from quarterturn.classifying.training import REPORT_SHARE, ClassifierTraining
@@ -33,6 +34,7 @@ from quarterturn.runs import (
     seed_runs,
 )
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.directory import check_place
 from quarterturn.runs.life_cycle import train
 from quarterturn.runs.resumption import (
     place_of_data,
@@ -79,7 +81,8 @@ def finetune(
             and settings of the run without their groups: ``epochs=3, loss="ldam"``.
 
     Returns:
-        The finished runs, one for each seed, each with ``results.json`` and ``report.html``.
+        The finished runs, one for each seed, each with ``results.json`` and ``report.html``; with
+        ``dry_run`` the runs that would be made, of which nothing is written.
 
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
@@ -122,6 +125,17 @@ def finetune(
                 origin=None if pretrained is None else pretrained.run.provenance,
             )
             runs.append(run)
+        if own.dry_run:
+            if own.seeds == 1 or not own.overwrite:
+                check_place(path, overwrite=own.overwrite, needed=runs[0].needed)
+            network = None if pretrained is None else pretrained.network
+            examples = _examples(split, runs[0].config)
+            rehearse_classifier(
+                ClassifierTraining.of(runs[0], examples, runtime, start=network),
+                path,
+                trainings=own.seeds,
+            )
+            return runs
         if runtime.is_main and own.seeds > 1:
             prepare_seeds(path, overwrite=own.overwrite, needed=runs[0].needed)
 

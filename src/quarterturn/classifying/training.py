@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from quarterturn.classifying.cautions import too_few_steps
+from quarterturn.classifying.evaluation import classify
 from quarterturn.classifying.results import conclude, tested
 from quarterturn.classifying.solved_classifier import is_solved, solve
 from quarterturn.data.batches import evaluation_batches
@@ -19,6 +20,7 @@ from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import CheckpointError
+from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_method
 from quarterturn.methods.classifier import (
     ALEXNET_LINEAR,
@@ -30,7 +32,7 @@ from quarterturn.pages.classifier_tables import brief_words, measures_of, overla
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.classifier_results import Solution, read_classifier_result
-from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob
+from quarterturn.runs.life_cycle import REHEARSED_IMAGES, TrainingFiles, TrainingJob
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.backbone_weights import weights_for
@@ -54,6 +56,7 @@ class ClassifierTraining(TrainingJob[Classification]):
             `quarterturn.runs.training_images.count_trained_on`; empty from scratch.
         last: The figures of the last epoch, once it is tested.
         solutions: The one by which the classifier was solved, where it is not trained.
+        start: The network that it begins with, where the run has no directory that holds it.
     """
 
     run: Run
@@ -61,12 +64,19 @@ class ClassifierTraining(TrainingJob[Classification]):
     trained_on: dict[str, int | None] = field(default_factory=dict)
     last: dict[str, Any] = field(default_factory=dict)
     solutions: list[Solution] = field(default_factory=list)
+    start: Network | None = None
 
     estimates_memory = True
 
     @classmethod
     def of(
-        cls, run: Run, examples: TrainTestSplit, runtime: Runtime, weight: float = 1
+        cls,
+        run: Run,
+        examples: TrainTestSplit,
+        runtime: Runtime,
+        weight: float = 1,
+        *,
+        start: Network | None = None,
     ) -> ClassifierTraining:
         """The training of a run; its stage of progress counts ``weight``."""
         return cls(
@@ -79,6 +89,7 @@ class ClassifierTraining(TrainingJob[Classification]):
             weight=weight,
             run=run,
             examples=examples,
+            start=start,
         )
 
     def build_method(self) -> Classification:
@@ -90,9 +101,8 @@ class ClassifierTraining(TrainingJob[Classification]):
         assert isinstance(method, Classification)
         # Without results, a run that was interrupted is solved again, to the same.
         has_to_solve = is_solved(self.config) and not self._has_result
-        start = self.run.open_start()
-        if start is not None and (has_to_solve or not self.run.checkpoint.exists()):
-            pretrained = start.load_network().backbone
+        if (has_to_solve or not self.run.checkpoint.exists()) and (begun := self._start_network()):
+            pretrained = begun.backbone
             weights = weights_for(pretrained, self.config.model.backbone, self._sample())
             backbone = method.network.backbone
             if self.config.method_as(ClassifierOptions).classifier_init == "deepcluster":
@@ -102,6 +112,13 @@ class ClassifierTraining(TrainingJob[Classification]):
         if has_to_solve:
             self._solve(method)
         return method
+
+    def _start_network(self) -> Network | None:
+        """What the training begins with; None from scratch."""
+        if self.start is not None:
+            return self.start
+        start = self.run.open_start()
+        return None if start is None else start.load_network()
 
     def _solve(self, method: Classification) -> None:
         """Solve the classifier, and keep what it was solved by."""
@@ -168,7 +185,8 @@ class ClassifierTraining(TrainingJob[Classification]):
 
     def introduce(self, training: Training[Classification]) -> None:
         """Log the data, the loss and the epochs to come, and whether test images were seen."""
-        if (start := self.run.open_start()) is not None:
+        # In a dry run, whose start is in no directory of its own, nothing is counted.
+        if self.start is None and (start := self.run.open_start()) is not None:
             index = self.run.index_of_start or self.run.index
             found = count_trained_on(start, self.examples.test, str(self.run.data), index=index)
             self.trained_on.update(found)
@@ -196,6 +214,21 @@ class ClassifierTraining(TrainingJob[Classification]):
         logger.info(f"after epoch {epochs_done}: {brief_words(figures)}")
         if epochs_done == self.config.run.epochs:
             self.last.update(figures)
+
+    def rehearse_evaluation(self, training: Training[Classification]) -> float:
+        """Test on a few images; see `TrainingJob.rehearse_evaluation`."""
+        assert isinstance(training.method.network, ClassifierNetwork)
+        few = np.arange(min(REHEARSED_IMAGES, len(self.examples.test)))
+        classify(
+            training.method.network,
+            self.examples.test.subset(few),
+            self.config.data,
+            device=self.runtime.device,
+            workers=self.config.machine.num_workers,
+            failed={},
+        )
+        passes = max(1, self.config.method_as(ClassifierOptions).random_test_crops)
+        return passes * len(self.examples.test) / len(few)
 
     def conclude(self, training: Training[Classification]) -> None:
         """Write figures, tables and the page."""

@@ -174,7 +174,16 @@ class TrainingOptions(OverwriteOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledTrainingOptions(TrainingOptions):
+class DryRunOptions:
+    """Whether a training is only measured."""
+
+    dry_run: bool = False
+    """Say what the training would take: images, memory, three timed steps, time, room on the disk;
+    and write nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledTrainingOptions(DryRunOptions, TrainingOptions):
     """What a command takes that learns from labels or boxes."""
 
     start: Annotated[str | None, Flag(name="from", metavar="RUN|FILE", common=True)] = None

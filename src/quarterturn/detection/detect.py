@@ -19,6 +19,7 @@ from quarterturn.detection.proposals import (
     read_proposals,
     write_proposals,
 )
+from quarterturn.detection.rehearsed_proposals import rehearsed_proposals
 from quarterturn.detection.selective_search import ORIGIN, search_all
 from quarterturn.detection.training import DetectorTraining
 from quarterturn.engine.runtime import Runtime
@@ -30,6 +31,8 @@ from quarterturn.presets.voc07_detection import default_detector_preset
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing
+from quarterturn.runs.directory import check_place
+from quarterturn.runs.dry_run import rehearse
 from quarterturn.runs.life_cycle import train
 from quarterturn.runs.resumption import (
     place_of_data,
@@ -73,7 +76,8 @@ def detect(
             settings of the run without their groups: ``iterations=1000, scales=(480,)``.
 
     Returns:
-        The finished run, with ``detection.json``, ``detections.npz`` and ``report.html``.
+        The finished run, with ``detection.json``, ``detections.npz`` and ``report.html``; with
+        ``dry_run`` the run that would be made, of which nothing is written.
 
     Raises:
         QuarterturnError: Settings, data, proposals or disk do not allow it; the message says what
@@ -102,6 +106,14 @@ def detect(
             labels_fingerprint=opened.labels_fingerprint(),
             origin=None if start is None else start.run.provenance,
         )
+
+        if own.dry_run:
+            check_place(run.path, overwrite=own.overwrite, needed=run.needed)
+            if own.proposals == SELECTIVE_SEARCH:
+                most = config.method_as(DetectorOptions).max_proposals
+                given = rehearsed_proposals(opened, most, config.machine.num_workers)
+            rehearse(DetectorTraining.of(run, opened, given, runtime, start=start), run.path)
+            return run
 
         def write_first(draft: Run) -> None:
             write_items(draft.path / "items.csv", opened.source, opened.train, None, {})

@@ -51,9 +51,12 @@ from quarterturn.runs.record_files import to_json
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.backbone_weights import weights_for
+from quarterturn.weights.start import Start
 
 logger = logging.getLogger(__name__)
 
+TIMED_IMAGES = 3
+"""Test images on which a dry run times the test."""
 STATISTICS_IMAGES = 64
 """Training images by which an untrained backbone's batch norm is set."""
 
@@ -67,12 +70,15 @@ class DetectorTraining(TrainingJob[Method]):
         data: Its images, and the objects in them.
         proposals: ``train`` and ``test`` to those of the images, for Fast R-CNN; else empty.
         regions: Those that Fast R-CNN learns from; filled once.
+        start: The run that it begins with, and its network, where the run has no directory that
+            holds them.
     """
 
     run: Run
     data: DetectionData
     proposals: dict[str, Proposals] = field(default_factory=dict)
     regions: list[TrainingRegions] = field(default_factory=list)
+    start: Start | None = None
 
     shorter = "--iterations, --scales or --limit"
 
@@ -83,6 +89,8 @@ class DetectorTraining(TrainingJob[Method]):
         data: DetectionData,
         proposals: dict[str, Proposals],
         runtime: Runtime,
+        *,
+        start: Start | None = None,
     ) -> DetectorTraining:
         """The training of a run."""
         return cls(
@@ -96,6 +104,7 @@ class DetectorTraining(TrainingJob[Method]):
             run=run,
             data=data,
             proposals=proposals,
+            start=start,
         )
 
     @property
@@ -135,11 +144,12 @@ class DetectorTraining(TrainingJob[Method]):
         A trained network's statistics are those of its own training. Where there was none, they
         are of a unit normal, which features of random weights are far from.
         """
-        start = self.run.open_start()
+        start = self.run.open_start() if self.start is None else self.start.run
         if start is None:
             _set_statistics(backbone, self._sample())
             return
-        pretrained = start.load_network().backbone
+        network = start.load_network() if self.start is None else self.start.network
+        pretrained = network.backbone
         if start.untrained:
             _set_statistics(pretrained, self._sample().cpu())
         backbone.load_state_dict(weights_for(pretrained, self.config.model.backbone))
@@ -227,6 +237,19 @@ class DetectorTraining(TrainingJob[Method]):
         """Fold what offsets were normalised by into the weights, before the last checkpoint."""
         if isinstance(network := training.method.network, FastRCNN):
             network.fold_offsets()
+
+    def rehearse_evaluation(self, training: Training[Method]) -> float:
+        """Test on a few images; see `TrainingJob.rehearse_evaluation`."""
+        test = self.data.test
+        few = np.arange(min(TIMED_IMAGES, len(test)))
+        find_objects(
+            training.method.network,
+            test.subset(few),
+            self.config,
+            self.proposals["test"].boxes[: len(few)] if self.proposals else None,
+            device=self.runtime.device,
+        )
+        return len(test) / len(few)
 
     def conclude(self, training: Training[Method]) -> None:
         """Test the detector, and write what it found, tables and the page."""

@@ -36,7 +36,7 @@ from quarterturn.progress import stage
 from quarterturn.randomness import permutation
 from quarterturn.runs import Run
 from quarterturn.runs.bound_settings import settings_record
-from quarterturn.runs.life_cycle import TrainingFiles, TrainingJob, train
+from quarterturn.runs.life_cycle import REHEARSED_IMAGES, TrainingFiles, TrainingJob, train
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,21 @@ class FoldTraining(TrainingJob[Method]):
             device=self.runtime.device,
             mean_over_processes=self.runtime.mean,
         )
+
+    def rehearse_evaluation(self, training: Training[Method]) -> float:
+        """Validate on a few images; see `TrainingJob.rehearse_evaluation`."""
+        number = len(self.fold.validation)
+        few = self.fold.validation[:REHEARSED_IMAGES]
+        view_logits(
+            training.method.network,
+            self.collection.subset(few),
+            self.config.data,
+            list_views(self.config.data, 1)[:1],
+            device=self.runtime.device,
+            workers=self.config.machine.num_workers,
+            failed={},
+        )
+        return number / len(few)
 
     @property
     def evaluate_every(self) -> int:

@@ -10,6 +10,7 @@ from quarterturn.config.bounds import Fraction
 from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import (
     ComputeOptions,
+    DryRunOptions,
     OverwriteOptions,
     RunFileOptions,
     TrainingOptions,
@@ -18,7 +19,7 @@ from quarterturn.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class UprightOptions(TrainingOptions):
+class UprightOptions(DryRunOptions, TrainingOptions):
     """Estimate which images have an "up", by networks that have not seen them."""
 
     groups: ClassVar[tuple[str, ...]] = ("upright", "data", "model", "run", "optimizer", "machine")

@@ -22,6 +22,7 @@ from quarterturn.orientation.fitted_heads import fit_heads
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.networks import cross_fit
 from quarterturn.orientation.options import UprightOptions
+from quarterturn.orientation.rehearsal import rehearse_folds, rehearse_heads
 from quarterturn.orientation.scores_csv import write_scores
 from quarterturn.orientation.upright_findings import store_findings
 from quarterturn.orientation.upright_table import FILE, UprightTable, write_dat
@@ -31,6 +32,7 @@ from quarterturn.presets import upright_recipe
 from quarterturn.progress import stage
 from quarterturn.runs import Run, next_directory, write_items
 from quarterturn.runs.closing import log_closing, log_unreadable
+from quarterturn.runs.directory import check_place
 from quarterturn.runs.resumption import (
     place_of_data,
     require_images,
@@ -70,7 +72,8 @@ def upright(
             and settings of the run without their groups: ``epochs=3, folds=2``.
 
     Returns:
-        The finished run, with ``upright.npz``, ``scores.csv`` and ``report.html``.
+        The finished run, with ``upright.npz``, ``scores.csv`` and ``report.html``; with ``dry_run``
+        the run that would be made, of which nothing is written.
 
     Raises:
         QuarterturnError: Settings, data or disk do not allow it; the message says what to do.
@@ -113,6 +116,15 @@ def upright(
             start=None if start is None else start.words,
             origin=None if start is None else start.run.provenance,
         )
+
+        if own.dry_run:
+            check_place(run.path, overwrite=own.overwrite, needed=run.needed)
+            _introduce(run, images)
+            if start is None:
+                rehearse_folds(run, images, runtime)
+            else:
+                rehearse_heads(run, images, runtime, start.network)
+            return run
 
         def write_first(draft: Run) -> None:
             if start is not None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from quarterturn.config.options import Flag
-from quarterturn.config.shared import TrainingOptions
+from quarterturn.config.shared import DryRunOptions, TrainingOptions
 from quarterturn.config.time_budget import check_budget
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOptions(TrainingOptions):
+class PretrainOptions(DryRunOptions, TrainingOptions):
     """Learn a representation from unlabelled images."""
 
     groups: ClassVar[tuple[str, ...]] = (
@@ -39,10 +39,6 @@ class PretrainOptions(TrainingOptions):
     """Train for as many epochs as fit into this time, such as 30m or 2h, of which twenty steps are
     timed first; none for the recipe's epochs, however long; auto for those, but on a processor for
     as many as fit into an hour. auto is the default for photos without --epochs or --preset."""
-
-    dry_run: bool = False
-    """Say what the training would take: images, memory, three timed steps, time, room on the disk;
-    and write nothing."""
 
     def check(self) -> None:
         """Refuse values that do not go together; see `quarterturn.config.validation`."""

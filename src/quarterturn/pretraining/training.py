@@ -134,9 +134,10 @@ class Pretraining(TrainingJob[Method]):
             if warning := collapse_warning(values, self.config.method):
                 logger.warning(warning)
 
-    def rehearse_evaluation(self, training: Training[Method]) -> None:
+    def rehearse_evaluation(self, training: Training[Method]) -> float:
         """See `TrainingJob.rehearse_evaluation`."""
         self._diagnose(training)
+        return 1.0
 
     def _diagnose(self, training: Training[Method]) -> dict[str, float]:
         """What held-out images show; nothing where there are none, or nobody wants to know."""

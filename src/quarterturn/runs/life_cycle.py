@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Method)
 
+REHEARSED_IMAGES = 192
+"""Images on which a dry run times an evaluation."""
+
 
 @dataclass(frozen=True)
 class TrainingFiles:
@@ -169,8 +172,13 @@ class TrainingJob(ABC, Generic[M]):
     def evaluate(self, training: Training[M], epochs_done: int) -> None:
         """Measure the network after an epoch; changes no state of the training."""
 
-    def rehearse_evaluation(self, training: Training[M]) -> None:
-        """Compute what `evaluate` does and keep nothing of it, for the time that it takes."""
+    def rehearse_evaluation(self, training: Training[M]) -> float:
+        """Compute what `evaluate` does, or a part of it, and keep nothing of it.
+
+        Returns:
+            How many times as long the whole takes.
+        """
+        return 1.0
 
     def has_to_stop(self) -> bool:
         """Whether the evaluations so far end the training before its last epoch."""

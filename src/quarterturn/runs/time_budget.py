@@ -45,12 +45,16 @@ class Cost:
         """Seconds of the steps of an epoch."""
         return self.step_s * self.steps_per_epoch
 
+    @property
+    def a_step(self) -> str:
+        """Time of a step in words."""
+        return f"{1000 * self.step_s:.0f} ms" if self.step_s < 1 else f"{self.step_s:.1f} s"
+
     def in_words(self, timed: int, num_images: int) -> str:
         """What was measured: ``20 steps took 84 ms each, so an epoch ... takes 3 min``."""
-        a_step = f"{1000 * self.step_s:.0f} ms" if self.step_s < 1 else f"{self.step_s:.1f} s"
         return (
-            f"{timed} steps took {a_step} each, so an epoch of {self.steps_per_epoch:,} steps over "
-            f"{num_images:,} images takes {duration(self.epoch_s)}"
+            f"{timed} steps took {self.a_step} each, so an epoch of {self.steps_per_epoch:,} steps "
+            f"over {num_images:,} images takes {duration(self.epoch_s)}"
         )
 
     def training_s(self, epochs: int) -> float:
@@ -88,9 +92,8 @@ def measure_cost(
             copy.introduce(training)
         step_s = time_steps(training, warm_up=warm_up, timed=timed)
         start_s = time.perf_counter()
-        if job.runtime.is_main:
-            copy.rehearse_evaluation(training)
-        evaluation_s = job.runtime.gather_objects(time.perf_counter() - start_s)[0]
+        times = copy.rehearse_evaluation(training) if job.runtime.is_main else 1.0
+        evaluation_s = job.runtime.gather_objects(times * (time.perf_counter() - start_s))[0]
     run = job.config.run
     return Cost(step_s, training.batches.steps_per_epoch, evaluation_s, run.diagnostics_every)
 
