@@ -21,11 +21,12 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import tyro
 
+from arithmetic import flops_of, matmul_rate
 from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.view_batches import ViewBatches
@@ -57,6 +58,8 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     compile: bool = False
+    share: bool = False
+    """Hold a step's floating-point operations against this device's rate of matrix products."""
 
 
 def main(options: Options) -> None:
@@ -90,7 +93,7 @@ def main(options: Options) -> None:
         f"  bare step {statistics.median(b for b, _ in rounds) * 1e3:10.1f} ms"
     )
     first = options.instances[0]
-    figures = []
+    figures: list[dict[str, Any]] = []
     for n in options.instances:
         of_bare = [whole[n] / bare for bare, whole in rounds]
         of_first = statistics.median(whole[n] / whole[first] for _, whole in rounds)
@@ -110,7 +113,28 @@ def main(options: Options) -> None:
             + (f", {of_first:.3f} of N = {first:,}" if n != first else "")
         )
     bare_s = statistics.median(b for b, _ in rounds)
-    print(json.dumps({"bare_s": bare_s, "rounds": options.rounds, "steps": figures}))
+    whole_s = figures[0]["whole_s"]
+    record = {
+        "bare_s": bare_s,
+        "rounds": options.rounds,
+        "steps": figures,
+        "images_per_s": options.batch_size / whole_s,
+        "device": str(runtime.device),
+        "precision": runtime.precision,
+        "compiled": options.compile,
+    }
+    print(f"  {record['images_per_s']:,.0f} images/s")
+    if options.share:
+        plain = Runtime(options.device, options.precision)
+        counted = flops_of(whole_step(config, min(options.instances), plain))
+        rate = matmul_rate(plain)
+        share = counted / whole_s / rate
+        record |= {"flops": counted, "matmul_flops_per_s": rate, "share_of_rate": share}
+        print(
+            f"  {counted / 1e9:,.3g} GFLOP a step, {share:.1%} of this device's "
+            f"{rate / 1e12:.3g} TFLOP/s in matrix products"
+        )
+    print(json.dumps(record))
 
 
 def whole_step(config: Config, instances: int, runtime: Runtime) -> Callable[[], object]:

@@ -24,7 +24,9 @@ Beside a record ``results/NAME.json`` lies its recipe, ``results/NAME.yaml``:
         left_out     rows or columns that are not made again, with the reason
 
 ``$word`` in ``run``, ``file`` and ``query`` is replaced: by data, by the words of a step, or by
-those of a cell. Commands run in the folder of results, so paths of their own are relative.
+those of a cell. Commands run in the folder of results, so paths of their own are relative. A
+command is quarterturn's, a script of ours, mkdir, ln or cp. Where the name of a probe's file has to
+tell one of two data sets, copy them first: the name is that of the place that links lead to.
 """
 
 from __future__ import annotations

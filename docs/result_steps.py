@@ -77,9 +77,9 @@ def command_of(words: list[str]) -> list[str]:
             return [sys.executable, "-m", "quarterturn", *rest]
         case ["python", script, *rest]:
             return [sys.executable, str(REPOSITORY / script), *rest]
-        case ["mkdir" | "ln", *_]:
+        case ["mkdir" | "ln" | "cp", *_]:
             return words
-    raise StepError(f"expected quarterturn, python, mkdir or ln; found {words[0]}")
+    raise StepError(f"expected quarterturn, python, mkdir, ln or cp; found {words[0]}")
 
 
 def resumed(words: list[str], out: Path) -> list[str]:
