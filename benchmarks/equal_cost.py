@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -106,17 +106,21 @@ def main(options: Options) -> None:
         choose(options)
         return
     rates = chosen_rates(options)
+    trained = [row for row in options.rows if row != UNTRAINED]
+    first = next((row for row in trained if row != PEER), None)  # probed untrained too, once
     results = {
-        row: [measure(row, seed, rates.get(row), options) for seed in range(options.seeds)]
-        for row in options.rows
-        if row != UNTRAINED
+        row: [
+            measure(row, seed, rates.get(row), options, untrained=row == first and seed == 0)
+            for seed in range(options.seeds)
+        ]
+        for row in trained
     }
     cells = [
         cell
         for row, measured in results.items()
         for cell in cells_of(row, measured, "SimCLR" if row == PEER else "trained")
     ]
-    if UNTRAINED in options.rows and (first := next(iter(set(results) - {PEER}), None)):
+    if UNTRAINED in options.rows and first is not None:
         cells = [*cells_of(UNTRAINED, results[first], "untrained"), *cells]
     table = Table(
         title=f"{options.views:,} views each, {options.backbone}",
@@ -149,7 +153,7 @@ def choose(options: Options) -> None:
             continue  # nothing to choose; the peer's recipe is its own
         figures = {}
         for rate in options.rates:
-            result = measure(row, 0, rate, options, data, options.out / "choice")
+            result = measure(row, 0, rate, options, data, options.out / "choice", kind="knn")
             whole = next(iter({"both", "whole"} & {score.part for score in result.scores}))
             scores = [result.score("trained", whole, "knn-20", v) for v in ("upright", "turned")]
             figures[rate] = float(np.mean([score.measures["top1"].mean for score in scores]))
@@ -199,6 +203,9 @@ def measure(
     options: Options,
     data: Path | None = None,
     folder: Path | None = None,
+    *,
+    kind: Literal["all", "knn"] = "all",
+    untrained: bool = False,
 ) -> ProbeResult:
     """Train a row once and probe it, or read what an earlier call has found."""
     name = row.replace(", ", "-").replace(" ", "-").replace("'", "").lower()
@@ -233,9 +240,15 @@ def measure(
         settings["epochs"] = max(1, round(options.views / (cost * num_images)))
         qt.pretrain(labelled, out=out, **settings)
     found = qt.probe(
-        out, labelled, limit=options.limit, untrained=seed == 0, device=options.device, seeds=1
+        out,
+        labelled,
+        kind=kind,
+        limit=options.limit,
+        untrained=untrained,
+        device=options.device,
+        seeds=1,
     )
-    (path,) = (out / "probes").glob("*.json")
+    path = max((out / "probes").glob("*.json"), key=lambda path: path.stat().st_mtime)
     with atomic_write(kept) as file:
         file.write(path.read_bytes())
     return found

@@ -19,6 +19,7 @@ from quarterturn.classifying.solved_classifier import is_solved, with_solver
 from quarterturn.data.sources import open_source
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.files import write_json
+from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.metrics.classification import guessing_accuracy
 from quarterturn.presets import preset
 from quarterturn.probing.few_shot import few_shot_classifier
@@ -132,6 +133,39 @@ class TestSolved:
         rows = csv.DictReader((made.path / "items.csv").read_text().splitlines())
         status = {Path(row["path"]).name: row["status"] for row in rows if "red" in row["path"]}
         assert status[broken.name].startswith("unreadable")
+
+    def test_a_training_begins_with_the_solution(
+        self, solved: Run, digits_run: Run, tmp_path: Path
+    ):
+        given = {"start": digits_run.path, "per_class": 5, "device": "cpu", "workers": 0}
+        rates = {"learning_rate": 1e-9, "weight_decay": 0.0, "frozen_statistics": True}
+        (made,) = finetune("digits", out=tmp_path / "run", epochs=1, **given, **rates)
+        assert made.config.method_as(ClassifierOptions).classifier_init == "solved"
+        heads = [run.load_network().classifier for run in (made, solved)]
+        torch.testing.assert_close(heads[0].weight, heads[1].weight, rtol=1e-4, atol=1e-4)
+        figures = read_classifier_result(made.path)
+        assert figures.solution is None
+        assert figures.figures["top1"] == read_classifier_result(solved.path).figures["top1"]
+
+    def test_a_cosine_head_begins_with_mean_directions(self, digits_run: Run, tmp_path: Path):
+        given = {"start": digits_run.path, "per_class": 5, "device": "cpu", "workers": 0}
+        rates = {"learning_rate": 1e-9, "weight_decay": 0.0, "frozen_statistics": True}
+        (made,) = finetune("digits", out=tmp_path / "run", epochs=1, loss="ldam", **given, **rates)
+        values, labels = features_of(digits_run, tmp_path / "features.npz")["train"]
+        names = TrainTestSplit.of(
+            open_training_data("digits", made.config.data), 0, per_class=5
+        ).train.names
+        rows = [open_source("digits").train.names.index(name) for name in names]
+        directions = values[rows] / np.linalg.norm(values[rows], axis=1, keepdims=True)
+        means = np.stack([directions[labels[rows] == c].mean(axis=0) for c in range(10)])
+        expected = means / np.linalg.norm(means, axis=1, keepdims=True)
+        found = made.load_network().classifier.weight.detach().numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    def test_nothing_trained_has_no_solution(self, tmp_path: Path):
+        with pytest.raises(ConfigError, match=r"--classifier-init solved begins .* give --from"):
+            finetune("digits", out=tmp_path / "run", classifier_init="solved")
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("counts", [[12, 1, 5], [30, 4], [1, 1, 1], [3, 1]])
     def test_classes_may_be_unequal(self, counts: list[int], rng: np.random.Generator):

@@ -344,6 +344,7 @@ def test_presets_by_name():
         "cifar10-lt-resnet18",
         "digits-classifier",
         "folder-classifier",
+        "pretrained-classifier",
         "cifar10-classifier",
         "cifar10-lt-ldam",
         "voc07-fc8",

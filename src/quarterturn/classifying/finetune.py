@@ -23,7 +23,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config, setting_names
-from quarterturn.presets import FOLDED, default_classifier_preset
+from quarterturn.presets import FOLDED, PRETRAINED_CLASSIFIER, default_classifier_preset
 from quarterturn.progress import stage
 from quarterturn.runs import (
     RESULTS,
@@ -91,7 +91,9 @@ def finetune(
         FinetuneOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    recipe = own.preset or default_classifier_preset(data)
+    recipe = own.preset or (
+        default_classifier_preset(data) if own.start is None else PRETRAINED_CLASSIFIER
+    )
     pretrained, base = recipe_on(own.start, recipe, config, settings)
     config = base.with_settings(**settings, method="classifier")
     config.check()
@@ -99,6 +101,7 @@ def finetune(
     if pretrained is not None:
         check_fits(pretrained, config)
     _check_rescale(pretrained, config)
+    _check_init(pretrained, config)
     runtime = new_runtime(config)
     try:
         index = None if pretrained is None else pretrained.index
@@ -246,6 +249,14 @@ def _check_rescale(pretrained: Start | None, config: Config) -> None:
         )
 
 
+def _check_init(pretrained: Start | None, config: Config) -> None:
+    """Refuse to begin with a classifier of features that nothing has trained."""
+    if pretrained is None and config.method_as(ClassifierOptions).classifier_init == "solved":
+        raise ConfigError(
+            "--classifier-init solved begins with a classifier of trained features: give --from"
+        )
+
+
 def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
     """The configuration with a sigmoid per class, where images have several labels each.
 
@@ -277,6 +288,8 @@ def _with_loss_for(split: LabelledData, config: Config, data: str) -> Config:
                 f"{flag(name)} {getattr(options, name)} is for images with one label each, and "
                 f"{data} has several per image: leave it out"
             )
+    if options.classifier_init == "solved":
+        config = config.with_settings(classifier_init="uniform")
     return config.with_settings(loss="sigmoid")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import normalize
 
 from quarterturn.config.validation import flag
 from quarterturn.data.imageset import ImageSet
@@ -25,6 +26,7 @@ from quarterturn.features.extraction import extract
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
+from quarterturn.models.heads import CosineHead
 from quarterturn.probing.few_shot import few_shot_classifier
 from quarterturn.probing.linear import STRENGTH as SEVERAL_STRENGTH
 from quarterturn.probing.linear import linear_classifiers
@@ -39,7 +41,6 @@ EXPECTED: dict[str, Any] = {
     "reweight": "none",
     "resample": "none",
     "rescale": "none",
-    "classifier_init": "uniform",
     "images_per_epoch": None,
     "order": "shuffled",
     "protocol": "last-epoch",
@@ -47,6 +48,8 @@ EXPECTED: dict[str, Any] = {
 """Settings with which a training by steps has the same solution; any other asks for steps."""
 LOSSES = ("cross-entropy", "sigmoid")
 """That logistic regression minimises."""
+BEGINNINGS = ("uniform", "solved")
+"""How a classifier may begin that is solved in the end."""
 
 
 def with_solver(
@@ -63,7 +66,10 @@ def with_solver(
         ConfigError: ``--solver exact`` with a setting that it cannot follow.
     """
     asked, settings = config.method_as(ClassifierOptions).solver, config.settings()
-    expected = EXPECTED | {"loss": settings["loss"] if settings["loss"] in LOSSES else LOSSES[0]}
+    expected = EXPECTED | {
+        name: settings[name] if settings[name] in alike else alike[0]
+        for name, alike in {"loss": LOSSES, "classifier_init": BEGINNINGS}.items()
+    }
     others = {name: settings[name] for name, value in expected.items() if settings[name] != value}
     if asked == "exact" and others:
         given, needed = (
@@ -94,6 +100,9 @@ def solve(
     failed: dict[int, str],
 ) -> Solution:
     """Set a network's classifier to logistic regression on its frozen features.
+
+    A cosine head, which has no such solution, is set to the mean direction of the features of each
+    class (weight imprinting: Qi, Brown, Lowe, CVPR 2018).
 
     The features are standardised, and C is chosen among the images; see
     `quarterturn.probing.few_shot.few_shot_classifier`. Where images have several labels each there
@@ -132,6 +141,9 @@ def solve(
             f"the training images that can be read are all of one class, "
             f"{images.class_names[classes[0]]}; expected two classes or more"
         )
+    if isinstance(network.classifier, CosineHead):
+        _set(network, _mean_directions(found.values, labels, len(images.class_names)))
+        return Solution(0.0, len(labels), is_chosen=False)
     pipeline, strength = few_shot_classifier(found.values, labels)
     row, bias = _linear_map(pipeline)
     if len(classes) == 2:  # scikit-learn keeps the difference of the two logits
@@ -150,9 +162,24 @@ def _linear_map(pipeline: Pipeline) -> tuple[NDArray[np.float64], NDArray[np.flo
     return weights, regression.intercept_ - weights @ scaler.mean_
 
 
+def _mean_directions(
+    features: NDArray[np.float32], labels: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float64]:
+    """(C, D), each of length 1; a class without images has the direction of all."""
+    directions = normalize(features)
+    found = [
+        directions[labels == c if (labels == c).any() else slice(None)].mean(axis=0, dtype=float)
+        for c in range(num_classes)
+    ]
+    return normalize(np.stack(found))
+
+
 @torch.no_grad()
 def _set(
-    network: ClassifierNetwork, weights: NDArray[np.float64], biases: NDArray[np.float64]
+    network: ClassifierNetwork,
+    weights: NDArray[np.float64],
+    biases: NDArray[np.float64] | None = None,
 ) -> None:
     network.classifier.weight.copy_(torch.from_numpy(weights))
-    network.classifier.bias.copy_(torch.from_numpy(biases))
+    if biases is not None:
+        network.classifier.bias.copy_(torch.from_numpy(biases))

@@ -14,8 +14,10 @@ from torch import Tensor
 from quarterturn.classifying.cautions import too_few_steps
 from quarterturn.classifying.evaluation import classify
 from quarterturn.classifying.results import conclude, tested
-from quarterturn.classifying.solved_classifier import is_solved, solve
+from quarterturn.classifying.solved_classifier import FEW_IMAGES, is_solved, solve
 from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.imageset import ImageSet
+from quarterturn.data.subsets import draw_per_class
 from quarterturn.data.train_test_split import TrainTestSplit
 from quarterturn.engine.loop import Training
 from quarterturn.engine.runtime import Runtime
@@ -93,7 +95,10 @@ class ClassifierTraining(TrainingJob[Classification]):
         )
 
     def build_method(self) -> Classification:
-        """A classifier on a new backbone, or on that of the run it starts from; solved or not."""
+        """A classifier on a new backbone, or on that of the run it starts from.
+
+        It is solved on the features of that backbone, to stay so or to begin so.
+        """
         counts = torch.from_numpy(self.examples.class_counts)
         method = build_method(
             self.config, len(self.images), class_counts=counts, device=self.runtime.device
@@ -105,12 +110,15 @@ class ClassifierTraining(TrainingJob[Classification]):
             pretrained = begun.backbone
             weights = weights_for(pretrained, self.config.model.backbone, self._sample())
             backbone = method.network.backbone
-            if self.config.method_as(ClassifierOptions).classifier_init == "deepcluster":
+            classifier_init = self.config.method_as(ClassifierOptions).classifier_init
+            if classifier_init == "deepcluster":
                 own = backbone.state_dict().items()
                 weights |= {name: w for name, w in own if name.startswith(ALEXNET_LINEAR)}
             backbone.load_state_dict(weights)
+            if classifier_init == "solved" and not has_to_solve:
+                self._solve(method, self._few())
         if has_to_solve:
-            self._solve(method)
+            self.solutions.append(self._solve(method, self.images))
         return method
 
     def _start_network(self) -> Network | None:
@@ -120,18 +128,24 @@ class ClassifierTraining(TrainingJob[Classification]):
         start = self.run.open_start()
         return None if start is None else start.load_network()
 
-    def _solve(self, method: Classification) -> None:
-        """Solve the classifier, and keep what it was solved by."""
+    def _few(self) -> ImageSet:
+        """Some training images of each class, to begin with: more cost time and change little."""
+        assert self.images.labels is not None
+        few = draw_per_class(self.images.labels, FEW_IMAGES, self.config.run.seed)
+        return self.images.subset(few)
+
+    def _solve(self, method: Classification, images: ImageSet) -> Solution:
+        """Solve the classifier on images."""
         assert isinstance(method.network, ClassifierNetwork)
         failed: dict[int, str] = {}
         solution = solve(
-            method.network, self.images, self.config, device=self.runtime.device, failed=failed
+            method.network, images, self.config, device=self.runtime.device, failed=failed
         )
-        self.solutions.append(solution)
-        self.unreadable.update({self.images.names[i]: why for i, why in failed.items()})
+        self.unreadable.update({images.names[i]: why for i, why in failed.items()})
         if self.source is not None:
             limit = self.config.data.max_bad_fraction
-            self.source.check_failures(self.unreadable, len(self.images), limit)
+            self.source.check_failures(self.unreadable, len(images), limit)
+        return solution
 
     def _sample(self) -> Tensor | None:
         """The first training images, where weights are scaled by them."""

@@ -24,6 +24,7 @@ from quarterturn.exploring.options import ExploreOptions
 from quarterturn.inspecting.options import DoctorOptions
 from quarterturn.orientation.options import OrientOptions, UprightOptions
 from quarterturn.presets import (
+    PRETRAINED_CLASSIFIER,
     ROTATION_HEAD,
     default_classifier_preset,
     default_preset,
@@ -185,6 +186,7 @@ COMMANDS = {
             "quarterturn.classifying.finetune:resume_finetune",
             default_classifier_preset,
             "classifier",
+            preset_with_start=PRETRAINED_CLASSIFIER,
         ),
         shared=True,
     ),

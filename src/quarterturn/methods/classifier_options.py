@@ -54,10 +54,13 @@ class ClassifierOptions(MethodOptions, ClassSizeOptions):
     regression on its features, with no epochs; steps trains by the optimizer. auto is exact with
     --from, --trained none, cross-entropy or sigmoid, and fewer than 100 training images of every
     class."""
-    classifier_init: Literal["uniform", "caffe", "deepcluster"] = "uniform"
-    """How the classifier begins: by PyTorch's default; with weights of standard deviation 0.01 and
-    biases of 0.1 (caffe, Krähenbühl et al. 2016); or by default with biases of 0.1, and so that
-    AlexNet's fc6 and fc7 begin anew as in caffe, whatever --from has (deepcluster)."""
+    classifier_init: Literal["uniform", "solved", "caffe", "deepcluster"] = "uniform"
+    """How the classifier begins: by PyTorch's default; as --solver exact makes it of the features
+    that --from gives to up to 100 images of each class (solved, Kumar et al. 2022), or for the
+    cosine head of ldam as mean features, and by default where images have several labels each; with
+    weights of standard deviation 0.01 and biases of 0.1 (caffe, Krähenbühl et al. 2016); or by
+    default with biases of 0.1, and so that AlexNet's fc6 and fc7 begin anew as in caffe, whatever
+    --from has (deepcluster)."""
     rescale: Literal["none", "unit"] = "none"
     """unit scales the layers of a folded AlexNet by its first training images: all learn at one
     rate, and the features have a standard deviation of 1 (Krähenbühl et al. 2016)."""

@@ -16,6 +16,7 @@ from quarterturn.presets.labelled import (
     cifar10_lt_ldam,
     digits_classifier,
     folder_classifier,
+    pretrained_classifier,
 )
 from quarterturn.presets.rotation import folder_rotation_head, folder_rotnet, imagenet_rotnet
 from quarterturn.presets.unlabelled import (
@@ -49,6 +50,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "cifar10-lt-resnet18": cifar10_lt_resnet18,
     "digits-classifier": digits_classifier,
     "folder-classifier": folder_classifier,
+    "pretrained-classifier": pretrained_classifier,
     "cifar10-classifier": cifar10_classifier,
     "cifar10-lt-ldam": cifar10_lt_ldam,
     "voc07-fc8": voc07_fc8,
@@ -168,8 +170,12 @@ def default_preset(data: str) -> str:
     return "digits" if data == "digits" else "folder"
 
 
+PRETRAINED_CLASSIFIER = "pretrained-classifier"
+"""The preset of a classifier on trained weights, whatever the data."""
+
+
 def default_classifier_preset(data: str) -> str:
-    """The preset of a classifier of ``DATA`` where none is given."""
+    """The preset of a classifier of ``DATA`` from scratch, where none is given."""
     kind = default_preset(data).split("-")[0]
     return f"{kind}-classifier" if f"{kind}-classifier" in PRESETS else "folder-classifier"
 
@@ -194,4 +200,5 @@ def seen_as_by(pretrained: Config, recipe: Config) -> Config:
         eval_crop=view.eval_crop,
         mean=view.mean,
         std=view.std,
+        flip=view.flip and recipe.data.flip,
     )

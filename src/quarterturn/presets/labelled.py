@@ -33,6 +33,26 @@ def folder_classifier() -> Config:
     )
 
 
+def pretrained_classifier() -> Config:
+    """Labelled images of any kind, by a backbone that has been trained: every layer learns on.
+
+    Paper: the classifier begins as logistic regression on the features, so that its first steps do
+    not spoil them (Kumar et al., ICLR 2022); rates and their decay by depth were chosen on a part
+    of the training labels (``docs/log.md``).
+    Command: ``quarterturn finetune DATA --from RUN``.
+    Expected: see ``docs/results.md``.
+    """
+    return Config(
+        data=DataConfig(holdout=0.2),
+        model=ModelConfig(),
+        method=ClassifierOptions(classifier_init="solved"),
+        optimizer=OptimizerConfig(
+            optimizer="adamw", learning_rate=3e-4, weight_decay=0.01, warmup=0.1, layer_decay=0.6
+        ),
+        run=RunConfig(epochs=30, batch_size=64),
+    )
+
+
 def cifar10_classifier() -> Config:
     """The recipe of the long-tail literature on all of CIFAR-10: ResNet-32, cross-entropy.
 
