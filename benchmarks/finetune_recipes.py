@@ -191,7 +191,7 @@ def test_data(options: Options) -> Path:
 
 
 def choice_data(options: Options) -> Path:
-    """The same of the training images alone."""
+    """The same, of training images only."""
     if options.data.suffix != ".npz":
         return manifest(options, "choice", choose=True)
     path = options.out / "choice.npz"
