@@ -26,6 +26,7 @@ SECTIONS = {
     "model": "network",
     "method": "method",
     "run": "training",
+    "learning_curve": "training",
     "optimizer": "optimizer",
     "machine": "machine",
     "noise_aware": "noise_aware_phase",

@@ -10,8 +10,10 @@ from quarterturn.pages.comparison_curves import comparison_curves, run_curves
 from quarterturn.pages.few_shot_curve import FewShotLine, few_shot_curve, few_shot_line
 from quarterturn.pages.figures import Figure
 from quarterturn.pages.glossary import glossary
+from quarterturn.pages.learning_curve import RunPoints, learning_curves
 from quarterturn.pages.page import ComparisonPage
 from quarterturn.pages.tables import Table
+from quarterturn.runs import Run
 from quarterturn.runs.comparison_records import GroupStatistic
 from quarterturn.runs.records import first_measure, images_per_class
 
@@ -39,19 +41,33 @@ def comparison_page(
             "compare. Runs that differ only in their seed are one group.",
         ],
         tables=tables,
-        figures=[*_few_shot(groups, protocols), *_training_curves(groups)],
+        figures=[
+            *_few_shot(groups, protocols),
+            *_learning_curves(groups),
+            *_training_curves(groups),
+        ],
         words=glossary(tables),
         notes=notes,
     )
 
 
-def _training_curves(groups: Sequence[Group]) -> list[Figure]:
-    runs = [
+def _trained(groups: Sequence[Group]) -> list[tuple[str, Run]]:
+    """The runs with the labels of their groups."""
+    return [
         (group.label, probed.run)
         for group in groups
         if group.origin == "trained"
         for probed in group.runs
     ]
+
+
+def _learning_curves(groups: Sequence[Group]) -> list[Figure]:
+    runs = _trained(groups)
+    return learning_curves([RunPoints(g, run.read_metrics("quick_probe")) for g, run in runs])
+
+
+def _training_curves(groups: Sequence[Group]) -> list[Figure]:
+    runs = _trained(groups)
     in_iterations = all(run.config.method.counts_iterations for _, run in runs)
     figure = comparison_curves(
         [

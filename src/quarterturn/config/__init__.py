@@ -14,6 +14,7 @@ from quarterturn.config.imbalance import BalanceConfig, ImbalanceConfig
 from quarterturn.config.method import MethodOptions
 from quarterturn.config.orientation import NoiseAwareConfig, UprightConfig
 from quarterturn.config.training import (
+    LearningCurveConfig,
     MachineConfig,
     ModelConfig,
     OptimizerConfig,
@@ -27,6 +28,7 @@ __all__ = [
     "BalanceConfig",
     "DataConfig",
     "ImbalanceConfig",
+    "LearningCurveConfig",
     "MachineConfig",
     "MethodOptions",
     "ModelConfig",

@@ -17,7 +17,7 @@ from quarterturn.config.bounds import (
     PositiveOrZero,
     Seed,
 )
-from quarterturn.config.options import COMMON
+from quarterturn.config.options import COMMON, Flag
 from quarterturn.config.shared import ComputeOptions, DownloadOptions
 from quarterturn.config.validation import require
 from quarterturn.errors import ConfigError
@@ -139,6 +139,24 @@ class RunConfig:
             self.accumulate,
             f"1 to half of --batch-size {self.batch_size}",
         )
+
+
+@dataclass(frozen=True)
+class LearningCurveConfig:
+    """Quick probes as a pretraining goes; they change nothing of it."""
+
+    probe_every: Count | None = None
+    """Every N epochs, and after the last, classify labelled images by their 20 nearest neighbours:
+    quick, on the way, and no probe's result. Images of a training split only."""
+    probe_data: Annotated[str | None, Flag(metavar="LABELLED")] = None
+    """DATA with the labelled images for --probe-every; by default what is trained on."""
+
+    def check(self) -> None:
+        """Refuse values that do not go together; see `quarterturn.config.validation`."""
+        if self.probe_data is not None and self.probe_every is None:
+            raise ConfigError(
+                f"--probe-data is {self.probe_data}; give --probe-every N too, or leave it out"
+            )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,13 @@ from quarterturn.config.data import DataConfig
 from quarterturn.config.imbalance import BalanceConfig, ImbalanceConfig
 from quarterturn.config.method import MethodOptions
 from quarterturn.config.orientation import NoiseAwareConfig, UprightConfig
-from quarterturn.config.training import MachineConfig, ModelConfig, OptimizerConfig, RunConfig
+from quarterturn.config.training import (
+    LearningCurveConfig,
+    MachineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+)
 from quarterturn.config.validation import (
     check_settings,
     converted,
@@ -51,6 +57,7 @@ class Config:
     upright: UprightConfig = field(default_factory=UprightConfig)
     imbalance: ImbalanceConfig = field(default_factory=ImbalanceConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
+    learning_curve: LearningCurveConfig = field(default_factory=LearningCurveConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     def method_as(self, kind: type[Options]) -> Options:

@@ -96,7 +96,7 @@ def comparison_curves(runs: Sequence[RunCurves], *, unit: str = "epochs") -> Fig
             _draw(axes, key, runs, colours.__getitem__)
             axes.set_xlabel(unit)
         handles = [Line2D([], [], color=colours[group]) for group in groups]
-        labels = [_short(group) for group in groups]
+        labels = [short(group) for group in groups]
         drawing.legend(
             handles, labels, loc="outside lower left", frameon=False, fontsize=8.5, labelcolor=INK
         )
@@ -127,6 +127,7 @@ def _draw(axes: Axes, key: str, runs: Sequence[RunCurves], colour: Callable[[str
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
-def _short(label: str) -> str:
+def short(label: str) -> str:
+    """A label that is not too long for a legend."""
     ellipsis = "\N{HORIZONTAL ELLIPSIS}"
     return label if len(label) <= LEGEND_LENGTH else label[: LEGEND_LENGTH - 1] + ellipsis

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from quarterturn.pages.images_section import SUMMARY
+from quarterturn.pages.learning_curve import learning_curve
 from quarterturn.pages.measures import feature_measures
 from quarterturn.pages.page import TrainingSection
 from quarterturn.pages.tables import number
@@ -29,6 +30,7 @@ def training_section(run: Run, facts: Facts, train: Lines, diagnostics: Lines) -
     """
     figures = [
         loss_curves([*train], in_iterations=run.config.method.counts_iterations),
+        learning_curve(run.read_metrics("quick_probe")),
         diagnostic_curves([*diagnostics]),
         evaluation_curves(run.read_metrics("evaluation")),
     ]

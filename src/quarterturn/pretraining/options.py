@@ -19,6 +19,7 @@ class PretrainOptions(DryRunOptions, TrainingOptions):
         "model",
         "method",
         "run",
+        "learning_curve",
         "optimizer",
         "machine",
         "noise_aware",

@@ -12,6 +12,7 @@ from quarterturn.config.options import take_options_and_settings
 from quarterturn.config.time_budget import AUTO, NONE, both_given, seconds_of
 from quarterturn.data.data_argument import locate
 from quarterturn.data.selection import Selection
+from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.methods.build import check_network, with_fitting_views
@@ -20,6 +21,7 @@ from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
 from quarterturn.presets import default_preset, fold_recipe, recipe_for
 from quarterturn.pretraining.cached_images import data_in_cache
+from quarterturn.pretraining.learning_curve import LabelledSample, require_same_sample
 from quarterturn.pretraining.noise_aware import (
     p_upright_for,
     upright_file,
@@ -111,6 +113,8 @@ def pretrain(
     elif config.noise_aware.upright != "none":
         upright = upright_file(config.noise_aware.upright).resolve()
         config = config.with_settings(upright=str(upright))
+    if (probe_data := config.learning_curve.probe_data) is not None:
+        config = config.with_settings(probe_data=locate(probe_data))
     runtime = new_runtime(config)
     try:
         if own.cache is not None and not own.dry_run:
@@ -130,8 +134,9 @@ def pretrain(
                 "--counts clusters needs none"
             )
         config = fit_batch_size(config, len(images.train), runtime)
+        sample = _labelled_sample(config, data, images, runtime)
         if budget != NONE and not (budget == AUTO and _ends_by_itself(data, config, runtime)):
-            config = _within(budget, began_s, config, images, start, runtime)
+            config = _within(budget, began_s, config, images, start, runtime, sample)
         path = own.out or next_directory(images.source.name)
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         run = Run(
@@ -147,7 +152,8 @@ def pretrain(
         if own.dry_run:
             check_place(run.path, overwrite=own.overwrite, needed=run.needed)
             _warn_left_out(own, config)
-            rehearse(replace(_rehearsal(config, images, start, runtime), run=run), run.path)
+            rehearsal = _rehearsal(config, images, start, runtime, sample)
+            rehearse(replace(rehearsal, run=run), run.path)
             return run
 
         def write_first(draft: Run) -> None:
@@ -156,10 +162,37 @@ def pretrain(
                 start.keep(draft)
 
         with starting([run], runtime, images.source, write_first, overwrite=own.overwrite):
-            _train(run, images, runtime)
+            _train(run, images, runtime, sample)
         return run
     finally:
         runtime.close()
+
+
+def _labelled_sample(
+    config: Config, data: str, images: Selection, runtime: Runtime, *, index: Path | None = None
+) -> LabelledSample | None:
+    """The labelled images of the quick probes; None where there are to be none.
+
+    Args:
+        config: All settings.
+        data: DATA, or where it is now.
+        images: Those to learn from.
+        runtime: The main process downloads what is missing.
+        index: Where the run keeps the headers of image files.
+    """
+    curve, download = config.learning_curve, config.machine.download
+    if curve.probe_every is None:
+        return None
+    if curve.probe_data is None:
+        return LabelledSample.of(images.source, data)
+    with runtime.main_first(download):
+        source = open_source(
+            curve.probe_data,
+            index=index,
+            **config.data.reading,
+            download=download and runtime.is_main,
+        )
+    return LabelledSample.of(source, curve.probe_data)
 
 
 def _budget(own: PretrainOptions, config: Config | None, settings: dict[str, Any]) -> str:
@@ -190,6 +223,7 @@ def _within(
     images: Selection,
     start: Start | None,
     runtime: Runtime,
+    sample: LabelledSample | None,
 ) -> Config:
     """The configuration with the epochs that fit into a time; arguments as `pretrain` has them."""
     if config.noise_aware.upright == "auto":
@@ -198,7 +232,7 @@ def _within(
             "first: make them with quarterturn upright, and give --upright RUN"
         )
     words = DEFAULT_BUDGET if budget == AUTO else budget
-    cost = measure_cost(_rehearsal(config, images, start, runtime))
+    cost = measure_cost(_rehearsal(config, images, start, runtime, sample))
     budget_s = seconds_of(words)
     left_s = runtime.gather_objects(budget_s - (time.perf_counter() - began_s))[0]
     chosen = choose_epochs(
@@ -223,7 +257,11 @@ def _warn_left_out(own: PretrainOptions, config: Config) -> None:
 
 
 def _rehearsal(
-    config: Config, images: Selection, start: Start | None, runtime: Runtime
+    config: Config,
+    images: Selection,
+    start: Start | None,
+    runtime: Runtime,
+    sample: LabelledSample | None,
 ) -> Pretraining:
     """A training of which some steps are timed; arguments as `pretrain` has them."""
     # Weights of turns and images cost nothing that would show, and need files of the run.
@@ -242,6 +280,7 @@ def _rehearsal(
         selection=images,
         p_upright=None,
         start=None if start is None else start.network,
+        sample=sample,
     )
 
 
@@ -308,13 +347,16 @@ def resume(
             images = select_for_all(place, run.config, runtime, index=run.index)
             require_images(run, images.train, place)
             run = with_data(run, place, write=runtime.is_main)
-            _train(run, images, runtime)
+            sample = _labelled_sample(run.config, place, images, runtime, index=run.index)
+            if sample is not None:
+                require_same_sample(run, sample)
+            _train(run, images, runtime, sample)
         return run
     finally:
         runtime.close()
 
 
-def _train(run: Run, images: Selection, runtime: Runtime) -> None:
+def _train(run: Run, images: Selection, runtime: Runtime, sample: LabelledSample | None) -> None:
     epochs = run.config.run.epochs
     passes = upright_passes(run.config) + (1 + REPORT_SHARE) * epochs
     with stage("pretrain", total=passes):
@@ -331,6 +373,7 @@ def _train(run: Run, images: Selection, runtime: Runtime) -> None:
                 run=run,
                 selection=images,
                 p_upright=p_upright,
+                sample=sample,
             )
         )
     log_closing(

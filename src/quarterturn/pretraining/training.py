@@ -22,6 +22,7 @@ from quarterturn.pages.report import never_fatal, refresh_report
 from quarterturn.pages.tables import show
 from quarterturn.pretraining.collection_pictures import save_collection
 from quarterturn.pretraining.diagnostics import collapse_warning, diagnose, diagnostics_table
+from quarterturn.pretraining.learning_curve import KIND, NOTE, LabelledSample, quick_knn
 from quarterturn.pretraining.noise_aware import agnostic_for, agnostic_warnings
 from quarterturn.progress import stage
 from quarterturn.runs import Run, write_items
@@ -47,6 +48,7 @@ class Pretraining(TrainingJob[Method]):
         p_upright: (N, 4) probabilities for the noise-aware phase, or None.
         start: The weights that it begins with, where the run has no directory yet.
         begun_with: Heads that came with the weights that the training began with.
+        sample: Labelled images of the quick probes on the way; None for none.
     """
 
     run: Run
@@ -54,6 +56,7 @@ class Pretraining(TrainingJob[Method]):
     p_upright: Tensor | None
     start: Network | None = None
     begun_with: list[str] = field(default_factory=list)
+    sample: LabelledSample | None = None
 
     estimates_memory = True
 
@@ -160,6 +163,39 @@ class Pretraining(TrainingJob[Method]):
         )
         return values
 
+    @property
+    def probe_every(self) -> int | None:
+        """As the options have it."""
+        return None if self.sample is None else self.config.learning_curve.probe_every
+
+    def probe(self, training: Training[Method], epochs_done: int) -> None:
+        """Classify labelled images by their neighbours: a point of the learning curve."""
+        assert self.sample is not None
+        of_sample: dict[str, str] = {}
+        accuracies = quick_knn(
+            training.method.network,
+            self.sample,
+            self.config.data,
+            device=self.runtime.device,
+            workers=self.config.machine.num_workers,
+            failed=of_sample,
+        )
+        if self.config.learning_curve.probe_data is None:
+            self.unreadable.update(of_sample)
+        training.telemetry.record(
+            KIND,
+            step=training.step - 1,
+            epoch=epochs_done,
+            images_seen=epochs_done * len(self.images),
+            **accuracies,
+            chance=self.sample.chance,
+            gallery=len(self.sample.gallery),
+            queries=len(self.sample.queries),
+            images=self.sample.fingerprint,
+            of=self.sample.description,
+            note=NOTE,
+        )
+
     def conclude(self, training: Training[Method]) -> None:
         """Write tables, pictures and the page."""
         with stage("report", weight=REPORT_SHARE * self.config.run.epochs):
@@ -169,7 +205,12 @@ class Pretraining(TrainingJob[Method]):
 def _labels_read(config: Config, images: Selection) -> str:
     """What labels are read for, in words; empty where they are not."""
     counted = "labels were read to count classes (--counts labels)"
-    parts = [images.labels_read, counted if config.imbalance.reads_labels else ""]
+    tested = "labels were read for quick probes on the way, which change nothing (--probe-every)"
+    parts = [
+        images.labels_read,
+        counted if config.imbalance.reads_labels else "",
+        tested if config.learning_curve.probe_every is not None else "",
+    ]
     return "; ".join(part for part in parts if part)
 
 

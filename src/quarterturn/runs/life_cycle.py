@@ -180,6 +180,14 @@ class TrainingJob(ABC, Generic[M]):
         """
         return 1.0
 
+    @property
+    def probe_every(self) -> int | None:
+        """Epochs between quick probes; None for none."""
+        return None
+
+    def probe(self, training: Training[M], epochs_done: int) -> None:
+        """Measure the network on labelled images; changes no state of the training."""
+
     def has_to_stop(self) -> bool:
         """Whether the evaluations so far end the training before its last epoch."""
         return False
@@ -210,10 +218,16 @@ def train(job: TrainingJob[M]) -> Training[M]:
             logger.info(f"resuming after step {training.step:,}")
 
     def after_epoch(epochs_done: int) -> bool:
-        is_due = epochs_done % job.evaluate_every == 0 or epochs_done == training.epochs
-        if runtime.is_main and is_due:
+        def is_due(every: int | None) -> bool:
+            is_last = epochs_done == training.epochs
+            return every is not None and (epochs_done % every == 0 or is_last)
+
+        if runtime.is_main and is_due(job.evaluate_every):
             with stage("evaluation", weight=0):  # its time is within that of the epochs
                 job.evaluate(training, epochs_done)
+        if runtime.is_main and is_due(job.probe_every):
+            with stage("quick probe", weight=0):
+                job.probe(training, epochs_done)
         return stops()
 
     def stops() -> bool:

@@ -15,9 +15,10 @@ logger = logging.getLogger(__name__)
 NEEDED = {
     "train": ("loss", "images_per_s"),
     "validation": ("loss",),
+    "quick_probe": ("images_seen", "chance"),
 }
 """Kind of line to the numbers it must have, beside those that all lines have."""
-KINDS = ("train", "diagnostics", "evaluation", "validation")
+KINDS = ("train", "diagnostics", "evaluation", "validation", "quick_probe")
 OF_ALL = ("step", "epoch", "elapsed_s")
 
 

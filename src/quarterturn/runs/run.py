@@ -331,8 +331,8 @@ class Run:
         """What was logged, as a table of pandas: a row for each line, a column for each number.
 
         Args:
-            kind: ``train``, ``diagnostics``, ``evaluation`` or ``validation``; for the last three
-                there need be none.
+            kind: ``train``, ``diagnostics``, ``evaluation``, ``validation`` or ``quick_probe``; but
+                for the first there need be none.
 
         Raises:
             ConfigError: pandas is not installed, or there are no lines of another kind than these.

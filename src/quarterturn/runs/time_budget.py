@@ -33,12 +33,16 @@ class Cost:
         steps_per_epoch: Steps in an epoch.
         evaluation_s: Seconds of an evaluation on the way.
         every: Epochs between evaluations; None for a tenth of the epochs.
+        probe_s: Seconds of a quick probe on the way.
+        probe_every: Epochs between these; None for none.
     """
 
     step_s: float
     steps_per_epoch: int
     evaluation_s: float = 0.0
     every: int | None = None
+    probe_s: float = 0.0
+    probe_every: int | None = None
 
     @property
     def epoch_s(self) -> float:
@@ -58,9 +62,11 @@ class Cost:
         )
 
     def training_s(self, epochs: int) -> float:
-        """Seconds of a whole training: steps, evaluations and the page."""
+        """Seconds of a whole training: steps, evaluations, quick probes and the page."""
         every = self.every or max(1, epochs // 10)
-        return (1 + REPORT_SHARE) * epochs * self.epoch_s + -(-epochs // every) * self.evaluation_s
+        evaluations_s = -(-epochs // every) * self.evaluation_s
+        probes = 0 if self.probe_every is None else -(-epochs // self.probe_every)
+        return (1 + REPORT_SHARE) * epochs * self.epoch_s + evaluations_s + probes * self.probe_s
 
     def epochs_within(self, seconds: float) -> int:
         """The most epochs that fit into a time; 0 if none does."""
@@ -93,9 +99,19 @@ def measure_cost(
         step_s = time_steps(training, warm_up=warm_up, timed=timed)
         start_s = time.perf_counter()
         times = copy.rehearse_evaluation(training) if job.runtime.is_main else 1.0
-        evaluation_s = job.runtime.gather_objects(times * (time.perf_counter() - start_s))[0]
-    run = job.config.run
-    return Cost(step_s, training.batches.steps_per_epoch, evaluation_s, run.diagnostics_every)
+        evaluated_s = time.perf_counter()
+        if job.runtime.is_main and copy.probe_every is not None:
+            copy.probe(training, 0)  # a copy keeps no log
+        took_s = times * (evaluated_s - start_s), time.perf_counter() - evaluated_s
+        evaluation_s, probe_s = job.runtime.gather_objects(took_s)[0]
+    return Cost(
+        step_s,
+        training.batches.steps_per_epoch,
+        evaluation_s,
+        job.config.run.diagnostics_every,
+        probe_s,
+        job.probe_every,
+    )
 
 
 def choose_epochs(
