@@ -66,6 +66,16 @@ def test_exact_classifier_takes_a_pass(tmp_path, monkeypatch, capsys, digits_run
     assert os.listdir(tmp_path) == []
 
 
+def test_a_solved_beginning_is_not_timed(tmp_path, monkeypatch, capsys, digits_run):
+    monkeypatch.chdir(tmp_path)
+    words = ["finetune", "digits", "--limit", "200", "--from", str(digits_run.path)]
+    words += ["--classifier-init", "solved", "--epochs", "2", "--dry-run", "--workers", "0"]
+    printed = printed_by(words, capsys)
+    assert "begins as is solved first, which is not in what follows" in printed
+    assert re.search(r"3 steps took [\d.]+ m?s each", printed)
+    assert os.listdir(tmp_path) == []
+
+
 def test_folds_of_upright_are_counted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     printed = printed_by(["upright", *COMMON, "--folds", "3"], capsys)

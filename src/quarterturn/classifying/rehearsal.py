@@ -13,6 +13,7 @@ from quarterturn.classifying.evaluation import classify
 from quarterturn.classifying.solved_classifier import is_solved
 from quarterturn.classifying.training import ClassifierTraining
 from quarterturn.methods.classifier import ClassifierNetwork
+from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.memory import checkpoint_bytes
 from quarterturn.progress import duration
 from quarterturn.runs.dry_run import NUM_CHECKPOINTS, log_room, rehearse
@@ -30,6 +31,11 @@ def rehearse_classifier(job: ClassifierTraining, path: Path, *, trainings: int =
         trainings: How many there are, which differ in their seed.
     """
     if not is_solved(job.config):
+        if job.config.method_as(ClassifierOptions).classifier_init == "solved":
+            logger.info(
+                "what the classifier begins as is solved first, which is not in what follows"
+            )
+            job = replace(job, config=job.config.with_settings(classifier_init="uniform"))
         rehearse(job, path, trainings=trainings)
         return
     network = prepare(_by_steps(job)).method.network
