@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import quarterturn.pretraining.pretrain as command
+import quarterturn.pretraining.rehearsal as rehearsal
 from quarterturn import ConfigError, pretrain, resume
 from quarterturn.cli import main
 from quarterturn.config.time_budget import seconds_of
@@ -95,7 +96,7 @@ def steps_take(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return seconds[0]
 
     monkeypatch.setattr(time_budget, "time_steps", time_steps)
-    for module in (command, time_budget):
+    for module in (command, rehearsal, time_budget):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: 7.0))
     return seconds
 
@@ -166,7 +167,7 @@ class TestPhotos:
             given.append("none")
             raise InterruptedError
 
-        monkeypatch.setattr(command, "_within", within)
+        monkeypatch.setattr(command, "within", within)
         monkeypatch.setattr(command, "starting", start)
         return given
 

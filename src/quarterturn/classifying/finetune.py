@@ -18,7 +18,6 @@ from quarterturn.data.data_argument import locate
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.train_test_split import TrainTestSplit, open_training_data
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.torchrun import process_rank
 from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
@@ -30,21 +29,18 @@ from quarterturn.runs import (
     Run,
     next_directory,
     prepare_seeds,
-    seed_directory,
-    seed_runs,
+    seed_places,
 )
-from quarterturn.runs.closing import log_closing
+from quarterturn.runs.closing import files_of_runs, log_closing
 from quarterturn.runs.directory import check_place
 from quarterturn.runs.life_cycle import train
 from quarterturn.runs.resumption import (
     place_of_data,
     require_images,
-    require_kind,
     require_labels,
+    runs_to_resume,
     with_data,
-    with_machine_of,
 )
-from quarterturn.runs.seeds import finish_start
 from quarterturn.runs.start import (
     fit_batch_size,
     new_runtime,
@@ -113,11 +109,11 @@ def finetune(
         path = runtime.gather_objects(path)[0]  # one directory, chosen by the first process
         runs: list[Run] = []
         # All are made before the first is trained, so that --resume knows how many there are.
-        for seed in range(config.run.seed, config.run.seed + own.seeds):
+        for seed, place in seed_places(path, config.run.seed, own.seeds).items():
             seeded = config.with_settings(seed=seed)
             train = _examples(split, seeded).train
             run = Run(
-                path if own.seeds == 1 else seed_directory(path, seed),
+                place,
                 locate(data),
                 fit_batch_size(seeded, len(train), runtime),
                 train.fingerprint(),
@@ -174,16 +170,7 @@ def resume_finetune(
             settings.
     """
     path = Path(path)
-    if process_rank() == 0:
-        finish_start(path)
-    runs = seed_runs(path) or [Run.open(path)]
-    first = runs[0].config.run.seed
-    for i, run in enumerate(runs):
-        require_kind(run, "finetune")
-        seed_after_first = run.config.run.seed - first
-        runs[i] = with_machine_of(
-            run, config and config.with_settings(seed=config.run.seed + seed_after_first)
-        )
+    runs = runs_to_resume(path, "finetune", config)
     run = runs[0]
     runtime = resumed_runtime(run)
     try:
@@ -205,17 +192,13 @@ def _train_all(path: Path, runs: list[Run], split: LabelledData, runtime: Runtim
     with stage("finetune", total=(1 + REPORT_SHARE) * len(runs)):
         for run in runs:
             train(ClassifierTraining.of(run, _examples(split, run.config), runtime))
-    files = {"report": runs[0].path / "report.html", "run": path}
-    if runs[0].path != path:
-        if runtime.is_main:
-            summarise_seeds(path, runs)
-        files = {f"report of {run.path.name}": run.path / "report.html" for run in runs}
-        files["mean and spread"] = path / RESULTS
+    if runs[0].path != path and runtime.is_main:
+        summarise_seeds(path, runs)
     first = runs[0]
     log_closing(
         f"classifier of {len(first.class_names):,} classes"
         + ("" if len(runs) == 1 else f", {len(runs)} seeds"),
-        files,
+        files_of_runs(path, [run.path for run in runs], RESULTS),
         [
             ("predict", first.path, first.data, "--out", first.path / "labels.csv"),
             ("probe", first.path, first.data),

@@ -5,7 +5,7 @@ Shapes: n images in R = 4 copies; D feature width; E embedding width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,25 @@ from quarterturn.losses.rotation import predicted_turns, rotation_loss
 from quarterturn.methods.base import Network
 from quarterturn.methods.discrimination_options import DiscriminationOptions
 from quarterturn.metrics.embeddings import effective_rank, embedding_spread
+from quarterturn.pages.probe_tables import with_spread
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.probing.linear import linear_classifier
+from quarterturn.runs.records import Statistic
 
 FRESH_HEAD_ITERATIONS = 100
 COLLAPSED_SPREAD = 0.001
 COLLAPSED_RANK = 1.5
 """Below this variance, or this number of directions, the unit embeddings are called collapsed: all
 one, or all on a line. Measured healthy and collapsed values are in ``docs/log.md``."""
+
+MEASURES = {
+    "rotation_accuracy": ("rotation accuracy, by the rotation half", "25 %"),
+    "leakage_same_head": ("the same head on the invariant half", "25 %"),
+    "leakage_fresh_head": ("a fresh linear head on the invariant half", "25 %"),
+    "spread": ("spread of the embeddings (100 % is even)", "0 %"),
+}
+"""What is shown of `diagnose`: in words, and with its value by chance or after a collapse."""
+COLUMNS = ["measure", "value", "chance or collapse"]
 
 
 def diagnose(
@@ -164,15 +175,34 @@ def diagnostics_table(last: dict[str, Any], num_held_out: int) -> Table:
         last: A ``diagnostics`` line of metrics.jsonl.
         num_held_out: Images that they were measured on.
     """
-    rows: list[list[Cell]] = [
-        ["rotation accuracy, by the rotation half", last.get("rotation_accuracy"), "25 %"],
-        ["the same head on the invariant half", last.get("leakage_same_head"), "25 %"],
-        ["a fresh linear head on the invariant half", last.get("leakage_fresh_head"), "25 %"],
-        ["spread of the embeddings (100 % is even)", last.get("spread"), "0 %"],
-    ]
     return Table(
         title="Diagnostics",
-        columns=["measure", "value", "chance or collapse"],
-        rows=[row for row in rows if row[1] is not None],
+        columns=COLUMNS,
+        rows=_rows({name: last.get(name) for name in MEASURES}),
         note=f"on {num_held_out:,} held-out images, without labels",
     )
+
+
+def seeds_table(figures: Mapping[str, Statistic], seeds: Sequence[int]) -> Table:
+    """The last diagnostics of several runs in words.
+
+    Args:
+        figures: Measure to its statistic over the runs.
+        seeds: The runs' seeds.
+    """
+    return Table(
+        title=f"Diagnostics over seeds {seeds[0]} to {seeds[-1]}",
+        columns=COLUMNS,
+        rows=_rows({name: with_spread(found) for name, found in figures.items()}),
+        note=f"in %; mean ± standard deviation over {len(seeds)} trainings, on the held-out images "
+        "of each, without labels",
+    )
+
+
+def _rows(values: Mapping[str, Cell]) -> list[list[Cell]]:
+    """A row for each measure that there is a value of."""
+    return [
+        [words, value, worst]
+        for name, (words, worst) in MEASURES.items()
+        if (value := values.get(name)) is not None
+    ]

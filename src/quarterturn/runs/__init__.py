@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from quarterturn.runs.files import next_directory
     from quarterturn.runs.items import write_items
     from quarterturn.runs.run import Imported, Run
-    from quarterturn.runs.seeds import RESULTS, prepare_seeds, seed_directory, seed_runs
+    from quarterturn.runs.seeds import (
+        RESULTS,
+        prepare_seeds,
+        seed_directory,
+        seed_places,
+        seed_runs,
+    )
 
 _HOME = {
     "RESULTS": "seeds",
@@ -21,6 +27,7 @@ _HOME = {
     "next_directory": "files",
     "prepare_seeds": "seeds",
     "seed_directory": "seeds",
+    "seed_places": "seeds",
     "seed_runs": "seeds",
     "write_items": "items",
 }
@@ -33,6 +40,7 @@ __all__ = [
     "next_directory",
     "prepare_seeds",
     "seed_directory",
+    "seed_places",
     "seed_runs",
     "write_items",
 ]

@@ -31,6 +31,20 @@ def log_closing(
     logger.info("\n".join(lines))
 
 
+def files_of_runs(path: Path, places: Sequence[Path], summary: str) -> dict[str, Path]:
+    """What `log_closing` lists of runs: a report each, and the summary of several seeds.
+
+    Args:
+        path: The directory of the command.
+        places: The run directories: ``path`` itself, or folders in it.
+        summary: Name of the file with mean and spread.
+    """
+    if [*places] == [path]:
+        return {"report": path / "report.html", "run": path}
+    reports = {f"report of {place.name}": place / "report.html" for place in places}
+    return {**reports, "mean and spread": path / summary}
+
+
 def command(*words: object) -> str:
     """A command of ours as a shell takes it: ``quarterturn probe runs/digits-1 digits``."""
     return _printable(shlex.join(["quarterturn", *map(str, words)]))

@@ -7,11 +7,43 @@ from pathlib import Path
 
 from quarterturn.data.data_argument import locate
 from quarterturn.data.imageset import ImageSet
+from quarterturn.engine.torchrun import process_rank
 from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.kept_files import read_object
 from quarterturn.methods.configuration import Config
 from quarterturn.runs.run import Run
+from quarterturn.runs.seeds import finish_start, seed_runs
+
+
+def runs_to_resume(path: Path, kind: str, config: Config | None) -> list[Run]:
+    """The run in a directory, or those of several seeds, as one command resumes them.
+
+    Args:
+        path: The directory.
+        kind: The command.
+        config: What the user asks for, with the first seed; None for all as it was.
+
+    Raises:
+        ConfigError: Another command made them, or ``config`` differs in more than it may.
+        CheckpointError: There is no run.
+    """
+    if process_rank() == 0:
+        finish_start(path)
+    runs = seed_runs(path) or [Run.open(path)]
+    first = runs[0].config.run.seed
+    resumed = []
+    for run in runs:
+        if run.data is None:
+            raise ConfigError(
+                f"the weights of {path} were imported: there is no training to resume. Begin a new "
+                f"run with quarterturn {kind} DATA"
+            )
+        require_kind(run, kind)
+        after_first = run.config.run.seed - first
+        asked = config and config.with_settings(seed=config.run.seed + after_first)
+        resumed.append(with_machine_of(run, asked))
+    return resumed
 
 
 def require_kind(run: Run, kind: str) -> None:

@@ -21,6 +21,21 @@ from quarterturn.runs.run import SEED_FOLDERS, Run
 
 RESULTS = "results.json"
 """What a finished classifier says, and beside several of them their mean and spread."""
+SUMMARY = "summary.json"
+"""The same of pretrainings: their last diagnostics."""
+
+
+def seed_places(path: Path, first: int, number: int) -> dict[int, Path]:
+    """Each seed with its run directory: ``path`` itself for one seed, else a folder in it.
+
+    Args:
+        path: The directory of the command.
+        first: The first seed.
+        number: How many seeds, each one more than the one before.
+    """
+    if number == 1:
+        return {first: path}
+    return {seed: seed_directory(path, seed) for seed in range(first, first + number)}
 
 
 def seed_directory(path: Path, seed: int) -> Path:
@@ -69,20 +84,34 @@ def prepare_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -
             remove_abandoned_draft(draft)
         with suppress(OSError):  # something else is in it
             path.rmdir()
+    for run in check_seeds(path, overwrite=overwrite, needed=needed):
+        delete_run(run)
+    for name in (RESULTS, SUMMARY):
+        (path / name).unlink(missing_ok=True)
+
+
+def check_seeds(path: Path, *, overwrite: bool, needed: Sequence[Path] = ()) -> list[Path]:
+    """Refuse a place for runs of several seeds where something is that may not be deleted.
+
+    Arguments as for `prepare_seeds`.
+
+    Returns:
+        The runs that have to be deleted.
+
+    Raises:
+        ConfigError: As of `prepare_seeds`.
+    """
     if not path.exists() and not path.is_symlink():
-        return
+        return []
     folders = [] if is_run(path) else sorted(path.glob("seed-*"))
     if not overwrite or not folders or path.is_symlink():
         check_place(path, overwrite=overwrite, needed=needed)
-        delete_run(path)
-    elif foreign := [str(folder) for folder in folders if not is_run(folder)]:
+        return [path]
+    if foreign := [str(folder) for folder in folders if not is_run(folder)]:
         raise ConfigError(
             f"no run directories (they have no config.json of ours), so --overwrite does not "
             f"delete them: {', '.join(foreign)}; choose another --out"
         )
-    else:
-        for folder in folders:
-            refuse_to_delete(folder, needed)
-        for folder in folders:
-            delete_run(folder)
-        (path / RESULTS).unlink(missing_ok=True)
+    for folder in folders:
+        refuse_to_delete(folder, needed)
+    return folders

@@ -123,6 +123,7 @@ def choose_epochs(
     left_s: float,
     at_most: int | None = None,
     num_images: int,
+    trainings: int = 1,
 ) -> Config:
     """The configuration with as many epochs as fit, and a line that says so.
 
@@ -135,24 +136,27 @@ def choose_epochs(
         at_most: Epochs that are enough, for a budget that nobody asked for. It then has to fit no
             epoch: one is trained, with a warning.
         num_images: Images to learn from.
+        trainings: How many have to fit, which differ in their seed.
 
     Raises:
         ConfigError: Not one epoch fits.
     """
-    epochs = cost.epochs_within(left_s)
+    epochs = cost.epochs_within(left_s / trainings)
+    shared = f" for each of {trainings} seeds" if trainings > 1 else ""
     measured = f"--budget {budget}: {cost.in_words(TIMED_STEPS, num_images)}"
     if epochs == 0:
-        needed = budget_s - left_s + cost.training_s(1)
+        needed = budget_s - left_s + trainings * cost.training_s(1)
         advice = f"give --budget {_in_words(needed)} or more, or a smaller --limit or --image-size"
         if at_most is None:
             raise ConfigError(f"{measured}, and not one fits: {advice}")
-        logger.warning(f"{measured}: one epoch, which is longer; {advice}")
+        logger.warning(f"{measured}: one epoch{shared}, which is longer; {advice}")
         return config.with_settings(epochs=1)
     if at_most is not None:
         epochs = min(epochs, at_most)
     logger.info(
-        f"{measured}: {epochs:,} {'epoch' if epochs == 1 else 'epochs'} (the recipe has "
-        f"{config.run.epochs:,}), {duration(cost.training_s(epochs))} with evaluations and the page"
+        f"{measured}: {epochs:,} {'epoch' if epochs == 1 else 'epochs'}{shared} (the recipe has "
+        f"{config.run.epochs:,}), {duration(trainings * cost.training_s(epochs))} with evaluations "
+        f"and the page{'s' if trainings > 1 else ''}"
     )
     return config.with_settings(epochs=epochs)
 
