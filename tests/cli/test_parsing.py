@@ -46,7 +46,7 @@ def test_defaults_are_the_presets(words, data, name):
     assert call.function == "quarterturn.pretraining.pretrain:pretrain"
     assert call.arguments == (data,)
     own = {"out": None, "overwrite": False, "start": None, "pretrained": False}
-    own |= {"cache": None, "dry_run": False}
+    own |= {"cache": None, "dry_run": False, "seeds": 1}
     own["budget"] = None if "--preset" in words else "auto"
     assert call.keywords == {"config": preset(name), **own}
 
@@ -161,8 +161,8 @@ class TestResume:
         assert "--data says where the images of a run are" in capsys.readouterr().err
 
     def test_refuses_other_settings(self, run, capsys):
-        assert main(["pretrain", "--resume", str(run[0]), "--epochs", "9"]) == 2
-        assert "epochs: 9 -> 7" in capsys.readouterr().err
+        assert main(["pretrain", "--resume", str(run[0]), "--seed", "9"]) == 2
+        assert "seed: 9 -> 0" in capsys.readouterr().err
 
     def test_refuses_another_method(self, run, capsys):
         assert main(["pretrain", "--resume", str(run[0]), "--method", "rotnet"]) == 2

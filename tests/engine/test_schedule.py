@@ -4,7 +4,14 @@ from fractions import Fraction
 import pytest
 
 from quarterturn.config import OptimizerConfig
-from quarterturn.engine.schedule import first_epoch, learning_rate, progress, warmup_factor
+from quarterturn.engine.schedule import (
+    first_epoch,
+    learning_rate,
+    phase_at,
+    phases,
+    progress,
+    warmup_factor,
+)
 from quarterturn.methods.configuration import Config
 from quarterturn.presets import preset
 
@@ -150,3 +157,11 @@ def test_the_first_steps_warm_up_linearly():
     settings = OptimizerConfig(warmup_steps=4)
     assert [warmup_factor(step, settings) for step in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
     assert warmup_factor(0, OptimizerConfig()) == 1
+
+
+def test_phases_lie_between_restarts():
+    assert phases(10) == [range(10)]
+    assert phases(20, (10, 15)) == [range(10), range(10, 15), range(15, 20)]
+    assert phases(0) == [range(0)]
+    found = [phase_at(epoch, 20, (10, 15)).start for epoch in (0, 9.9, 10, 14.9, 15, 20)]
+    assert found == [0, 0, 10, 10, 15, 15]

@@ -11,7 +11,7 @@ import torch
 from torchvision.datasets import cifar
 
 import quarterturn.engine.loop as loop
-import quarterturn.pretraining.pretrain as command
+import quarterturn.pretraining.seeds as seeds
 import quarterturn.pretraining.training as training_module
 from quarterturn import ConfigError, DataError, pretrain, pu_weights, resume, upright
 from quarterturn.cli import main
@@ -286,7 +286,7 @@ def rows_given(data: str, **settings: object) -> dict[str, list[float]]:
         raise CapturedError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "train", capture)
+        patch.setattr(seeds, "train", capture)
         patch.chdir(Path(str(settings["upright"])).parent)
         with pytest.raises(CapturedError):
             pretrain(data, **settings)

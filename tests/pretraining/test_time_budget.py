@@ -205,13 +205,13 @@ def decide(rank: int, folder: str) -> None:
     """One of two processes, whose clocks run at different speeds."""
     ticks = count(step=30 * (rank + 1))
     step_time.time = SimpleNamespace(perf_counter=lambda: next(ticks))  # type: ignore[attr-defined]
-    plain = command.choose_epochs
+    plain = rehearsal.choose_epochs
 
     def choose(config: Config, cost: Cost, *rest: str, **more: object) -> Config:
         Path(folder, str(rank)).write_text(f"{cost.step_s} {plain(config, cost, *rest, **more)}")
         return config.with_settings(epochs=1)
 
-    command.choose_epochs = choose
+    rehearsal.choose_epochs = choose
     pretrain("digits", out=f"{folder}/run", budget="1m", **SMALL)
 
 

@@ -33,6 +33,7 @@ from quarterturn.runs import (
 )
 from quarterturn.runs.closing import files_of_runs, log_closing
 from quarterturn.runs.directory import check_place
+from quarterturn.runs.lengthening import keep_length
 from quarterturn.runs.life_cycle import train
 from quarterturn.runs.resumption import (
     place_of_data,
@@ -41,6 +42,7 @@ from quarterturn.runs.resumption import (
     runs_to_resume,
     with_data,
 )
+from quarterturn.runs.seeds import check_seeds
 from quarterturn.runs.start import (
     fit_batch_size,
     new_runtime,
@@ -125,8 +127,8 @@ def finetune(
             )
             runs.append(run)
         if own.dry_run:
-            if own.seeds == 1 or not own.overwrite:
-                check_place(path, overwrite=own.overwrite, needed=runs[0].needed)
+            check = check_place if own.seeds == 1 else check_seeds
+            check(path, overwrite=own.overwrite, needed=runs[0].needed)
             network = None if pretrained is None else pretrained.network
             examples = _examples(split, runs[0].config)
             rehearse_classifier(
@@ -181,6 +183,9 @@ def resume_finetune(
                 require_images(run, _examples(split, run.config).train, place)
                 require_labels(run, split.labels_fingerprint())
             runs = [with_data(run, place, write=runtime.is_main) for run in runs]
+            if runtime.is_main:
+                keep_length(path, runs)
+            runtime.barrier()
             _train_all(path, runs, split, runtime)
         return runs
     finally:

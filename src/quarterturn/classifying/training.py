@@ -35,6 +35,7 @@ from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.classifier_results import Solution, read_classifier_result
 from quarterturn.runs.life_cycle import REHEARSED_IMAGES, TrainingFiles, TrainingJob
+from quarterturn.runs.phases import in_phases
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.backbone_weights import weights_for
@@ -265,7 +266,9 @@ class ClassifierTraining(TrainingJob[Classification]):
                 "the classifier is solved exactly, not trained: logistic regression on the frozen "
                 f"features {self.solutions[-1].regression} (--solver steps trains it)"
             )
-        return f"{self.config.run.epochs} epochs of {training.batches.steps_per_epoch} steps"
+        phases = in_phases(self.config, self.run.phases)
+        steps = training.batches.steps_per_epoch
+        return f"{self.config.run.epochs} epochs{phases} of {steps} steps"
 
     def _warnings(self, training: Training[Classification]) -> list[str]:
         """What is known before the training, of its settings and its length."""

@@ -29,10 +29,11 @@ class BalanceConfig:
     reweight_from: Fraction = 160 / 200
     """Fraction of the epochs at which deferred weights begin."""
     reweight_from_epoch: CountOrZero | None = None
-    """That epoch by number, counted from 0, in place of the fraction."""
+    """That epoch by number, counted from 0, in place of the fraction; with --restarts as the same
+    fraction after each."""
 
     def start(self, epochs: int) -> float:
-        """Where deferred weights begin in a run of that many epochs, as a fraction of them."""
+        """Where deferred weights begin in a schedule of that many epochs, as a fraction of them."""
         if self.reweight_from_epoch is None:
             return self.reweight_from
         return self.reweight_from_epoch / max(1, epochs)

@@ -68,6 +68,9 @@ class OptimizerConfig:
     """Fraction of the epochs over which a cosine schedule rises linearly first."""
     warmup_steps: CountOrZero = 0
     """Multiply the learning rate by 1/N, 2/N and so on over the first N steps."""
+    restarts: tuple[Annotated[int, Bounds(at_least=1)], ...] = ()
+    """Epochs, counted from 0, at which the schedule begins again: learning rate, warm-up,
+    noise-aware phase and deferred weights have all of theirs between one and the next."""
     layer_decay: PositiveFraction = 1.0
     """Each stage of the backbone (of timm's networks: each block) learns at this multiple of the
     rate of the next, and the heads at the full rate; 1 for one rate everywhere."""
@@ -93,6 +96,12 @@ class OptimizerConfig:
             "milestones",
             self.milestones,
             "ascending fractions between 0 and 1",
+        )
+        require(
+            list(self.restarts) == sorted(set(self.restarts)),
+            "restarts",
+            self.restarts,
+            "ascending epochs",
         )
         require(
             len(self.factors) == len(self.milestones) + 1,

@@ -19,7 +19,7 @@ from quarterturn.data.batches import Batch
 from quarterturn.engine.checkpoint import not_finite, save_checkpoint
 from quarterturn.engine.optimizer import rescale_momentum
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.schedule import learning_rate, progress, warmup_factor
+from quarterturn.engine.schedule import learning_rate, phase_at, progress, warmup_factor
 from quarterturn.engine.telemetry import RECOURSE, Telemetry
 from quarterturn.errors import TrainingError
 from quarterturn.progress import Stage, stage
@@ -66,7 +66,7 @@ class Learner(Protocol):
         """What each term's mean is divided by."""
 
     def before_epoch(self, epoch: int, epochs: int) -> dict[str, Any]:
-        """Get ready for an epoch; returns what changed, for the log."""
+        """Get ready for an epoch of a schedule; returns what changed, for the log."""
 
     def after_step(
         self, indices: Tensor, embeddings: Tensor, normalizer: Tensor | None = None
@@ -154,6 +154,10 @@ class Training(Generic[L]):
         """Whether the last step is done."""
         return self.step >= self.total_steps
 
+    def phase_at(self, epoch: float) -> range:
+        """The epochs that have the schedule to themselves at a time."""
+        return phase_at(epoch, self.epochs, self.settings.restarts)
+
     def state_dict(self) -> dict[str, Any]:
         """The whole state, of plain values and tensors."""
         return {
@@ -194,7 +198,9 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
     t, runtime, steps_per_epoch = training, training.runtime, training.batches.steps_per_epoch
     for epoch in range(t.step // steps_per_epoch, t.epochs):
         network.train()
-        if t.step % steps_per_epoch == 0 and (news := t.method.before_epoch(epoch, t.epochs)):
+        phase = t.phase_at(epoch)
+        is_first = t.step % steps_per_epoch == 0
+        if is_first and (news := t.method.before_epoch(epoch - phase.start, len(phase))):
             t.telemetry.record("balance", step=t.step, epoch=epoch, **news)
         batches = t.batches.epoch(epoch, first=t.step % steps_per_epoch)
         for batch in _awaited(runtime.ahead(batches)):
@@ -227,9 +233,11 @@ def _train_epochs(training: Training[L], network: nn.Module, bar: Stage) -> None
 
 def _rate(training: Training[L], step: int) -> float:
     """The learning rate of a step."""
-    epoch = step / training.batches.steps_per_epoch
-    rate = learning_rate(epoch, training.epochs, training.settings)
-    return rate * warmup_factor(step, training.settings)
+    steps_per_epoch = training.batches.steps_per_epoch
+    epoch = step / steps_per_epoch
+    phase = training.phase_at(epoch)
+    rate = learning_rate(epoch - phase.start, len(phase), training.settings)
+    return rate * warmup_factor(step - phase.start * steps_per_epoch, training.settings)
 
 
 def _awaited(batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -257,7 +265,9 @@ def training_step(
         The loss and its terms, over all processes, on the device; and the rotation accuracy.
     """
     method, runtime, step = training.method, training.runtime, training.step
-    done = progress(step / training.batches.steps_per_epoch, training.epochs)
+    epoch = step / training.batches.steps_per_epoch
+    phase = training.phase_at(epoch)
+    done = progress(epoch - phase.start, len(phase))
     training.optimizer.zero_grad(set_to_none=True)
     pieces = batch.split(parts)
     values, embeddings, normalizers, predicted = [], [], [], []

@@ -33,7 +33,7 @@ def time_steps(
     t, runtime = training, training.runtime
     network = runtime.wrap(t.method.network)
     network.train()
-    t.method.before_epoch(0, t.epochs)
+    t.method.before_epoch(0, len(t.phase_at(0)))
     start_s = time.perf_counter()
     for number, batch in enumerate(islice(_batches(t), warm_up + timed)):
         counts = runtime.gather_counts(len(batch))

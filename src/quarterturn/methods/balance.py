@@ -163,4 +163,4 @@ def build_balance(
             labels=labels if switches.reads_labels else None,
             device=device,
         )
-    return PretextBalance(rotation, semantic, settings.start(config.run.epochs))
+    return PretextBalance(rotation, semantic, settings.start(config.first_phase_epochs))

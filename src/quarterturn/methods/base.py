@@ -234,7 +234,7 @@ class Method:
             network: ``self.network``, perhaps wrapped for several processes.
             batch: Images on the device.
             step: Steps made since the beginning of the run.
-            progress: Fraction of the run's epochs that are done, in whole epochs; see
+            progress: Fraction of the schedule's epochs that are done, in whole epochs; see
                 `quarterturn.losses.weights.late_weights`.
         """
         raise NotImplementedError
@@ -259,8 +259,8 @@ class Method:
         """Make ready for an epoch.
 
         Args:
-            epoch: Its number, from 0.
-            epochs: Epochs in the whole run.
+            epoch: Its number, from 0 where the schedule begins.
+            epochs: Epochs in the schedule: in the whole run, unless it has ``restarts``.
 
         Returns:
             What has come into force with it, as plain values for the log; empty for nothing.

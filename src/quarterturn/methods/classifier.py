@@ -238,7 +238,9 @@ def build_method(config: Config, network: Network, facts: TrainingFacts) -> Clas
         loss.to(facts.device) if isinstance(loss, nn.Module) else loss,
         class_counts=counts,
         class_weights=weights,
-        reweight_from=balance.start(config.run.epochs) if options.reweight == "drw" else 0.0,
+        reweight_from=balance.start(config.first_phase_epochs)
+        if options.reweight == "drw"
+        else 0.0,
         seed=config.run.seed,
     )
 

@@ -74,6 +74,11 @@ class Config:
         return self.method
 
     @property
+    def first_phase_epochs(self) -> int:
+        """Epochs of the schedule before it begins again, if it does; more of them come later."""
+        return next(iter(self.optimizer.restarts), self.run.epochs)
+
+    @property
     def rotation_scale(self) -> float | None:
         """What multiplies the cosines of a balanced rotation head; None for a linear head."""
         return self.balance.scale if self.imbalance.balances_rotation else None
@@ -191,12 +196,26 @@ class Config:
             ConfigError: Names the setting, what was found, and what is possible.
         """
         self.check_values()
-        start = self.balance.reweight_from_epoch
+        start, restarts = self.balance.reweight_from_epoch, self.optimizer.restarts
         require(
-            start is None or start <= self.run.epochs,
+            not restarts or restarts[-1] < self.run.epochs,
+            "restarts",
+            restarts,
+            f"epochs below --epochs {self.run.epochs}",
+        )
+        require(
+            not restarts or not self.method.counts_iterations,
+            "restarts",
+            restarts,
+            f"none with --method {self.method.name}, which counts iterations",
+        )
+        require(
+            start is None or start <= self.first_phase_epochs,
             "reweight_from_epoch",
             start,
-            f"0 to --epochs {self.run.epochs}",
+            f"0 to --epochs {self.run.epochs}"
+            if not restarts
+            else f"0 to the first of --restarts, {restarts[0]}",
         )
         method, imbalance, upright = self.method, self.imbalance, self.noise_aware.upright
         require(

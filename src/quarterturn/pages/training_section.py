@@ -10,11 +10,12 @@ from quarterturn.pages.images_section import SUMMARY
 from quarterturn.pages.learning_curve import learning_curve
 from quarterturn.pages.measures import feature_measures
 from quarterturn.pages.page import TrainingSection
-from quarterturn.pages.tables import number
+from quarterturn.pages.tables import Cell, Table, number
 from quarterturn.pages.training_curves import diagnostic_curves, evaluation_curves, loss_curves
 from quarterturn.progress import duration
 from quarterturn.runs import Run
 from quarterturn.runs.facts import Facts
+from quarterturn.runs.phases import phase_rows
 
 Lines = Sequence[dict[str, Any]]
 
@@ -35,7 +36,9 @@ def training_section(run: Run, facts: Facts, train: Lines, diagnostics: Lines) -
         evaluation_curves(run.read_metrics("evaluation")),
     ]
     last = diagnostics[-1] if diagnostics else {}
+    phases: list[list[Cell]] = [[*row] for row in phase_rows(run.config, run.phases)]
     return TrainingSection(
+        tables=[Table("Phases", ["epochs", "schedule", "asked for"], phases)] if phases else [],
         measures=feature_measures(last, getattr(run.config.method, "embedding_dim", 0)),
         figures=[figure for figure in figures if figure is not None],
         times=_times_of_folds(run) if run.kind == "upright" else _times(run, train),

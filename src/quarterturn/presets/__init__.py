@@ -73,7 +73,8 @@ def fold_recipe(config: Config) -> Config:
     """
     asked, run = config.noise_aware, config.run
     if asked.fold_preset is None:
-        recipe, epochs = config, max(1, round(run.epochs * 50 / 245))  # Feng et al., CVPR 2019
+        # Feng et al., CVPR 2019; a run that is lengthened keeps the networks that it has.
+        recipe, epochs = config, max(1, round(config.first_phase_epochs * 50 / 245))
     else:
         recipe = preset(asked.fold_preset)
         if recipe.method.needs_start:
@@ -93,7 +94,7 @@ def fold_recipe(config: Config) -> Config:
         method=recipe.method if recipe.method.needs_start else RotNetOptions(),
         noise_aware=NoiseAwareConfig(),
         imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
-        optimizer=replace(recipe.optimizer, noise_aware_rate=None),
+        optimizer=replace(recipe.optimizer, noise_aware_rate=None, restarts=()),
         run=replace(recipe.run, epochs=asked.fold_epochs or epochs, seed=run.seed),
         upright=config.upright,
         machine=config.machine,

@@ -17,7 +17,7 @@ from torch import Tensor
 from quarterturn.data.selection import Selection
 from quarterturn.data.views import list_views
 from quarterturn.engine.runtime import Runtime
-from quarterturn.engine.schedule import first_epoch
+from quarterturn.engine.schedule import first_epoch, phases
 from quarterturn.files import replacing, write_json
 from quarterturn.losses.rotation import pu_weights
 from quarterturn.methods.configuration import Config
@@ -129,7 +129,8 @@ def agnostic_warnings(run: Run, images: Selection) -> list[str]:
 
 
 def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Path) -> str:
-    epochs, start = config.run.epochs, config.optimizer.noise_aware_from
+    restarts, start = config.optimizer.restarts, config.optimizer.noise_aware_from
+    epochs = max(map(len, phases(config.run.epochs, restarts)))
     first = first_epoch(start, epochs)
     if first == epochs:
         return (
@@ -137,9 +138,10 @@ def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Pat
             f"copy is discounted by {kept}; give more --epochs or a smaller fraction"
         )
     weights = pu_weights(torch.from_numpy(p_upright), config.noise_aware.gamma)[:, 1:]
+    again = ", and likewise after each restart" if restarts else ""
     return (
-        f"noise-aware from epoch {first + 1} of {epochs} on, by {kept}: a turned copy then weighs "
-        f"{weights.mean():.3f} on average, {weights.min():.3f} at least"
+        f"noise-aware from epoch {first + 1} of {epochs} on{again}, by {kept}: a turned copy then "
+        f"weighs {weights.mean():.3f} on average, {weights.min():.3f} at least"
     )
 
 

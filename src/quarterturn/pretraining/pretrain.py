@@ -35,6 +35,7 @@ from quarterturn.pretraining.training import write_image_list
 from quarterturn.runs import Run, next_directory, prepare_seeds, seed_places
 from quarterturn.runs.directory import check_place
 from quarterturn.runs.dry_run import rehearse
+from quarterturn.runs.lengthening import keep_length
 from quarterturn.runs.resumption import (
     place_of_data,
     require_images,
@@ -280,6 +281,9 @@ def resume(
             for each in runs:
                 require_images(each, images.train, place)
             runs = [with_data(each, place, write=runtime.is_main) for each in runs]
+            if runtime.is_main:
+                keep_length(path, runs)
+            runtime.barrier()
             sample = _labelled_sample(run.config, place, images, runtime, index=run.index)
             if sample is not None:
                 for each in runs:

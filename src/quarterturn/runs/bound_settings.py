@@ -14,7 +14,10 @@ from quarterturn.config import MachineConfig
 from quarterturn.config.validation import field_types
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.methods.configuration import FORMAT, Config
+from quarterturn.runs.phases import carries_on
 
+LENGTH = ("epochs", "restarts")
+"""Settings that a run may have more of than its checkpoint, where it was lengthened."""
 FREE = frozenset({*field_types(MachineConfig), "max_bad_fraction", "max_pixels"})
 """Settings that a resumed run may change: where it runs, and which files stop it."""
 
@@ -56,7 +59,8 @@ def differing_settings(
 ) -> list[str]:
     """Settings of a run that are not those of its checkpoint, with both values.
 
-    Settings that later versions have added count with their defaults.
+    A run may have been lengthened since. Settings that later versions have added count with their
+    defaults.
 
     Args:
         state: The checkpoint's.
@@ -76,10 +80,11 @@ def differing_settings(
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"the settings in {checkpoint} cannot be read: {error}") from error
     mine, now = trained_by.settings(), config.settings()
+    free = FREE | {*(LENGTH if carries_on(trained_by, config) else ())}
     differing = [
         f"{name} {now.get(name)}, trained by {mine.get(name)}"
         for name in dict.fromkeys([*mine, *now])
-        if name not in FREE and mine.get(name) != now.get(name)
+        if name not in free and mine.get(name) != now.get(name)
     ]
     if names != list(class_names):
         differing.append("names of the classes")

@@ -219,7 +219,7 @@ def train(job: TrainingJob[M]) -> Training[M]:
 
     def after_epoch(epochs_done: int) -> bool:
         def is_due(every: int | None) -> bool:
-            is_last = epochs_done == training.epochs
+            is_last = epochs_done in (*job.config.optimizer.restarts, training.epochs)
             return every is not None and (epochs_done % every == 0 or is_last)
 
         if runtime.is_main and is_due(job.evaluate_every):

@@ -12,6 +12,7 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.kept_files import read_object
 from quarterturn.methods.configuration import Config
+from quarterturn.runs.lengthening import lengthened
 from quarterturn.runs.run import Run
 from quarterturn.runs.seeds import finish_start, seed_runs
 
@@ -22,7 +23,8 @@ def runs_to_resume(path: Path, kind: str, config: Config | None) -> list[Run]:
     Args:
         path: The directory.
         kind: The command.
-        config: What the user asks for, with the first seed; None for all as it was.
+        config: What the user asks for, with the first seed; None for all as it was. Where it has
+            more epochs, the runs are lengthened: `keep_length` writes that.
 
     Raises:
         ConfigError: Another command made them, or ``config`` differs in more than it may.
@@ -32,6 +34,8 @@ def runs_to_resume(path: Path, kind: str, config: Config | None) -> list[Run]:
         finish_start(path)
     runs = seed_runs(path) or [Run.open(path)]
     first = runs[0].config.run.seed
+    if len(runs) > 1 and config is None:
+        config = runs[0].config  # the first is lengthened first, if one of them is
     resumed = []
     for run in runs:
         if run.data is None:
@@ -42,7 +46,7 @@ def runs_to_resume(path: Path, kind: str, config: Config | None) -> list[Run]:
         require_kind(run, kind)
         after_first = run.config.run.seed - first
         asked = config and config.with_settings(seed=config.run.seed + after_first)
-        resumed.append(with_machine_of(run, asked))
+        resumed.append(with_machine_of(lengthened(run, asked), asked))
     return resumed
 
 

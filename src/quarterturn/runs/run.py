@@ -23,6 +23,7 @@ from quarterturn.runs.closing import command
 from quarterturn.runs.directory import new_directory
 from quarterturn.runs.metric_lines import KINDS, read_metric_lines
 from quarterturn.runs.notebooks import require_pandas, run_as_html
+from quarterturn.runs.phases import Phase
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -81,6 +82,7 @@ class Run:
         origin: Where the weights come from that the training began with, directly or by other runs,
             if somebody else trained them.
         cache: What ``data`` was made of, if it is a cache.
+        phases: By which the run was lengthened.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class Run:
     labels_fingerprint: str | None = None
     origin: Imported | None = None
     cache: CacheOrigin | None = None
+    phases: tuple[Phase, ...] = ()
 
     def create(self, *, overwrite: bool = False) -> None:
         """Make the directory of a new run, with its ``config.json``; raises as `draft` does."""
@@ -168,6 +171,7 @@ class Run:
                 stored.get("labels_fingerprint"),
                 Imported.from_dict(stored.get("origin")),
                 None if cache is None else CacheOrigin(**cache),
+                tuple(Phase(**phase) for phase in stored.get("phases", ())),
             )
             run._check()
             return run
@@ -190,7 +194,7 @@ class Run:
             ValueError: Names it.
             ConfigError: A setting.
         """
-        for record in (self, self.imported, self.origin, self.cache):
+        for record in (self, self.imported, self.origin, self.cache, *self.phases):
             for name, kind in () if record is None else field_types(type(record)).items():
                 if not is_allowed(value := getattr(record, name), kind):
                     raise ValueError(f"{name} is {value!r}; expected {expected(kind)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quarterturn.config import DataConfig
-from quarterturn.engine.schedule import first_epoch
+from quarterturn.engine.schedule import first_epoch, phases
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
 
@@ -14,7 +14,8 @@ def options_without_effect(config: Config) -> list[str]:
     Those of the noise-aware phase come from `quarterturn.pretraining.noise_aware`, which reads its
     file.
     """
-    epochs, imbalance = config.run.epochs, config.imbalance
+    imbalance, restarts = config.imbalance, config.optimizer.restarts
+    epochs = max(map(len, phases(config.run.epochs, restarts)))
     if epochs == 0:  # nothing is trained, and that is said
         return []
     found = []
@@ -47,7 +48,7 @@ def options_without_effect(config: Config) -> list[str]:
             f"--reweight-from-epoch {config.balance.reweight_from_epoch} has no effect "
             f"without {' or '.join(late)}"
         )
-    start = config.balance.start(epochs)
+    start = config.balance.start(config.first_phase_epochs)
     if asked and first_epoch(start, epochs) == epochs:
         found.append(
             f"--reweight-from {start:.3g} is never reached within {epochs} epochs, so "
