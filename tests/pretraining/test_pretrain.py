@@ -193,10 +193,10 @@ def test_a_finished_run_is_left_as_it_is(digits_run: Run) -> None:
 def test_changed_options_are_refused_by_name(
     digits_run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["pretrain", "--resume", str(digits_run.path), "--epochs", "5", "--seed", "3"]
+    words = ["pretrain", "--resume", str(digits_run.path), "--limit", "5", "--seed", "3"]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "epochs: 5 -> 2" in said
+    assert "limit: 5 -> 120" in said
     assert "seed: 3 -> 0" in said
     same = ["pretrain", "--resume", str(digits_run.path), "--epochs", "2", "--workers", "0"]
     assert main(same) == 0
