@@ -61,6 +61,7 @@ def learn(runtime: Runtime, rows: slice) -> tuple[dict[str, Tensor], dict[str, T
         method=method,
         batches=SimpleNamespace(steps_per_epoch=1),
         epochs=1,
+        phase_at=lambda _: range(1),
         step=0,
         optimizer=torch.optim.SGD(method.network.parameters(), lr=0.0),
         runtime=runtime,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from quarterturn.config.bounds import Repetitions
-from quarterturn.config.options import COMMON, Flag
+from quarterturn.config.options import Flag
 from quarterturn.config.shared import DryRunOptions, TrainingOptions
 from quarterturn.config.time_budget import check_budget
 
@@ -41,7 +41,7 @@ class PretrainOptions(DryRunOptions, TrainingOptions):
     """Train for as many epochs as fit into this time, such as 30m or 2h, of which twenty steps are
     timed first; none for the recipe's epochs, however long; auto for those, but on a processor for
     as many as fit into an hour. auto is the default for photos without --epochs or --preset."""
-    seeds: Annotated[Repetitions, COMMON] = 1
+    seeds: Repetitions = 1
     """Number of trainings, from --seed on, each in a folder seed-<n> of the run directory; --budget
     is for all of them, in equal parts."""
 
