@@ -72,7 +72,6 @@ class Options:
     scratch_settings: str = "{}"
     """Likewise, of learning from scratch."""
     workers: int = 0
-    device: str = "auto"
 
 
 def main(options: Options) -> None:

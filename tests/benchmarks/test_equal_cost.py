@@ -65,3 +65,6 @@ def test_rows_spend_the_same_views(benchmark, tmp_path, capsys):
     config = json.loads((run / "config.json").read_text())["config"]
     assert config["run"]["epochs"] == 3  # 192 views / 24 images / 3 views, to the nearest
     assert config["run"]["batch_size"] == 8
+    (run / "equal_cost.json").unlink()  # as if it had been interrupted before its probe
+    benchmark["main"](benchmark["Options"](**options))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["cells"] == figures["cells"]

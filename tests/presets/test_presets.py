@@ -452,3 +452,10 @@ def test_a_recipe_takes_backbone_and_view_from_a_run():
     changed = preset("cifar10-lt-ldam").differences(recipe)
     assert {change.split(":")[0] for change in changed} == {"backbone", "mean", "std"}
     assert recipe.data.mean == pretrained.data.mean
+
+
+def test_what_may_not_be_mirrored_is_not_mirrored_later():
+    recipe = preset("pretrained-classifier")
+    assert recipe.data.flip
+    assert not seen_as_by(preset("digits"), recipe).data.flip
+    assert seen_as_by(preset("folder"), recipe).data.flip

@@ -40,8 +40,8 @@ def pretrained_classifier() -> Config:
     not spoil them (Kumar et al., ICLR 2022). Rate and statistics are what beat the frozen features
     both on CIFAR-10 and on photos, by one training each (``docs/log.md``).
     Command: ``quarterturn finetune DATA --from RUN``.
-    Expected: half a point above the frozen features where labels are few, in two trials on training
-    images (``docs/log.md``); on test images not run.
+    Expected: half a point above the frozen features where labels are few, which is within chance,
+    in two trials on training images (``docs/log.md``); on test images not run.
     """
     return Config(
         data=DataConfig(holdout=0.2),
