@@ -346,6 +346,7 @@ def test_presets_by_name():
         "folder-classifier",
         "pretrained-classifier",
         "cifar10-classifier",
+        "cifar10-pretrained-classifier",
         "cifar10-lt-ldam",
         "voc07-fc8",
         "voc07-fc6-8",

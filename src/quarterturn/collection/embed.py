@@ -15,8 +15,8 @@ from quarterturn.data.sources import open_source
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import NO_FEATURES, Features
-from quarterturn.features.network_features import choose_part
 from quarterturn.features.run_cache import run_cache
+from quarterturn.features.run_features import features_of_run
 from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
@@ -52,7 +52,7 @@ def embed(
         described in `quarterturn.collection.embeddings_table`.
 
     Raises:
-        ConfigError: The file exists or has another suffix; the run has no halves, or no such layer;
+        ConfigError: The file exists or has another suffix; the run has no such half or layer;
             pyarrow, which writes ``.parquet``, is not installed.
         DataError: There are no images, or too many that cannot be read.
     """
@@ -102,7 +102,7 @@ def embed_collection(
         options: Which features; ``out`` is not written.
         runtime: Where to compute.
     """
-    model, part = choose_part(run.load_network().to(runtime.device), options.half, options.layer)
+    model, part = features_of_run(run, runtime.device, options.half, options.layer)
     reading = options.reading_as(run.config.data)
     crop = replace(run.config.data, **reading)
     source = open_source(data, index=run.index, min_images=1, **reading)

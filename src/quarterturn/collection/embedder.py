@@ -32,7 +32,8 @@ from quarterturn.data.unreadable import list_unreadable
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import DataError
 from quarterturn.features.extraction import extract_parts
-from quarterturn.features.network_features import NetworkFeatures, choose_part
+from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.features.run_features import features_of_run
 from quarterturn.runs import Run
 from quarterturn.runs.notebooks import require_pandas
 from quarterturn.weights.start import taking_weights
@@ -61,7 +62,9 @@ class Embedder(TransformerMixin, BaseEstimator):
 
     Args:
         run: A run directory, a file of weights, or ``timm:NAME``.
-        half: ``invariant`` (the default if the network has halves), ``rotation`` or ``both``.
+        half: ``invariant`` (the default if the network has halves), ``rotation``, ``both``, or
+            ``with-start``: the invariant half and the feature of the weights that the run began
+            with, side by side.
         layer: A whole layer, by name, instead of the last; maps are average-pooled.
         device: ``auto``, ``cpu``, ``cuda`` ...
         workers: Processes that decode files, where there are many.
@@ -72,7 +75,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         self,
         run: Run | Path | str,
         *,
-        half: Literal["invariant", "rotation", "both"] | None = None,
+        half: Literal["invariant", "rotation", "both", "with-start"] | None = None,
         layer: str | None = None,
         device: str = "auto",
         workers: int = 2,
@@ -232,7 +235,7 @@ def _load(run: Path, changed_ns: int, half: str | None, layer: str | None, devic
     """
     opened = Run.open(run)
     where = Runtime(device, "32-true").device
-    model, part = choose_part(opened.load_network().to(where), half, layer)
+    model, part = features_of_run(opened, where, half, layer)
     crop = opened.config.data
     width = model.widths(crop.image_size)[part]
     return _Trained(model, part, layer or part, crop, where, width)

@@ -27,7 +27,8 @@ from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.nearest_neighbors import SplitNeighbor, nearest_in_splits
-from quarterturn.features.network_features import NetworkFeatures, choose_part
+from quarterturn.features.network_features import NetworkFeatures
+from quarterturn.features.run_features import features_of_run
 from quarterturn.features.run_cache import FOLDER
 from quarterturn.runs import Run
 
@@ -98,7 +99,7 @@ def similar_images(
         DataError: Too many images cannot be read.
     """
     runtime = Runtime(options.device, "32-true")
-    model, part = choose_part(run.load_network().to(runtime.device), options.half, options.layer)
+    model, part = features_of_run(run, runtime.device, options.half, options.layer)
     cache = FeatureCache(run.path / FOLDER)
     gallery, unreadable = {}, dict(source.unreadable)
     for split, images in source.splits.items():

@@ -150,8 +150,9 @@ class ClassSizeOptions:
 class FeatureOptions:
     """Which features of the backbone are taken."""
 
-    half: Annotated[Literal["invariant", "rotation", "both"] | None, COMMON] = None
-    """Part of the features; the invariant half by default."""
+    half: Annotated[Literal["invariant", "rotation", "both", "with-start"] | None, COMMON] = None
+    """Part of the features; the invariant half by default. with-start is that half and the feature
+    of the weights that the run began with, side by side."""
     layer: str | None = None
     """A named layer in place of the last; maps are averaged over their area."""
 

@@ -14,6 +14,7 @@ from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets.labelled import (
     cifar10_classifier,
     cifar10_lt_ldam,
+    cifar10_pretrained_classifier,
     digits_classifier,
     folder_classifier,
     pretrained_classifier,
@@ -52,6 +53,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "folder-classifier": folder_classifier,
     "pretrained-classifier": pretrained_classifier,
     "cifar10-classifier": cifar10_classifier,
+    "cifar10-pretrained-classifier": cifar10_pretrained_classifier,
     "cifar10-lt-ldam": cifar10_lt_ldam,
     "voc07-fc8": voc07_fc8,
     "voc07-fc6-8": voc07_fc6_8,
