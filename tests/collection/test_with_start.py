@@ -26,9 +26,7 @@ def taught(digits_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
-def test_each_feature_is_of_length_1_and_the_starts_is_as_it_was(
-    taught: Run, digits_run: Run, tmp_path: Path
-) -> None:
+def test_both_features_have_length_one(taught: Run, digits_run: Run, tmp_path: Path) -> None:
     found = np.load(embed(taught.path, out=tmp_path / "x.npz", **HALF))["embeddings"]
     assert found.shape == (1797, 128 + 256)
     batch = next(evaluation_batches(open_source("digits").train, taught.config.data))
@@ -88,7 +86,7 @@ def test_what_is_refused(digits_run: Run, taught: Run, tmp_path: Path) -> None:
         hidden.rename(kept)
 
 
-def test_runs_whose_start_is_gone_say_so(taught: Run, tmp_path: Path) -> None:
+def test_a_start_that_is_gone_is_named(taught: Run, tmp_path: Path) -> None:
     config = taught.path / "config.json"
     words = config.read_text("utf-8")
     kept, hidden = taught.kept_start, tmp_path / "hidden"

@@ -28,8 +28,8 @@ from quarterturn.features.cached_extraction import cached_features
 from quarterturn.features.extraction import Features, extract_parts
 from quarterturn.features.nearest_neighbors import SplitNeighbor, nearest_in_splits
 from quarterturn.features.network_features import NetworkFeatures
-from quarterturn.features.run_features import features_of_run
 from quarterturn.features.run_cache import FOLDER
+from quarterturn.features.run_features import features_of_run
 from quarterturn.runs import Run
 
 

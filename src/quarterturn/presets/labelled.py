@@ -59,7 +59,7 @@ def cifar10_pretrained_classifier() -> Config:
 
     Paper: none; `pretrained_classifier` with the rate and the statistics of batches that were best
     for a ResNet-20 of ``multiview`` on 50 images of each class of CIFAR-10 (``docs/log.md``).
-    Command: ``quarterturn finetune cifar10:ROOT --from RUN --preset cifar10-pretrained-classifier``.
+    Command: ``quarterturn finetune DATA --from RUN --preset cifar10-pretrained-classifier``.
     Expected: five points above the frozen features on 50 images of each class, in one trial on
     training images (``docs/log.md``); on test images not run.
     """
