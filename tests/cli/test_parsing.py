@@ -239,7 +239,7 @@ def test_finetune_from_a_run_sees_images_as_it_did(run):
     call = parse(["finetune", "photos", "--from", str(path), "--seeds", "3"])
     assert call.keywords["start"] == str(path)
     assert call.keywords["seeds"] == 3
-    assert call.keywords["config"] == seen_as_by(config, preset("pretrained-classifier"))
+    assert call.keywords["config"] == seen_as_by(config, preset("small-pretrained-classifier"))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from quarterturn.methods.multiview_options import MultiviewOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets import (
     PRESETS,
+    classifier_preset_with_start,
     default_classifier_preset,
     default_preset,
     default_rotnet_preset,
@@ -346,7 +347,7 @@ def test_presets_by_name():
         "folder-classifier",
         "pretrained-classifier",
         "cifar10-classifier",
-        "cifar10-pretrained-classifier",
+        "small-pretrained-classifier",
         "cifar10-lt-ldam",
         "voc07-fc8",
         "voc07-fc6-8",
@@ -445,6 +446,18 @@ def test_ldams_recipe_on_cifar():
 )
 def test_default_preset_of_a_classifier(data, name):
     assert default_classifier_preset(data) == name
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        ("cifar10-resnet18", "small-pretrained-classifier"),
+        ("folder", "pretrained-classifier"),
+    ],
+)
+def test_preset_of_a_classifier_on_trained_weights(start, name):
+    assert classifier_preset_with_start(preset(start)) == name
+    assert preset(name).method.classifier_init == "solved"
 
 
 def test_a_recipe_takes_backbone_and_view_from_a_run():

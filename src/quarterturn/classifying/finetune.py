@@ -22,7 +22,11 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.build import check_network
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config, setting_names
-from quarterturn.presets import FOLDED, PRETRAINED_CLASSIFIER, default_classifier_preset
+from quarterturn.presets import (
+    FOLDED,
+    classifier_preset_with_start,
+    default_classifier_preset,
+)
 from quarterturn.progress import stage
 from quarterturn.runs import (
     RESULTS,
@@ -89,9 +93,15 @@ def finetune(
         FinetuneOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    recipe = own.preset or (
-        default_classifier_preset(data) if own.start is None else PRETRAINED_CLASSIFIER
-    )
+
+    def recipe(start: Config | None) -> str:
+        fitting = (
+            default_classifier_preset(data)
+            if start is None
+            else classifier_preset_with_start(start)
+        )
+        return own.preset or fitting
+
     pretrained, base = recipe_on(own.start, recipe, config, settings)
     config = base.with_settings(**settings, method="classifier")
     config.check()

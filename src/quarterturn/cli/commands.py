@@ -22,10 +22,11 @@ from quarterturn.demonstration.options import DemoOptions
 from quarterturn.detection.options import DetectOptions
 from quarterturn.exploring.options import ExploreOptions
 from quarterturn.inspecting.options import DoctorOptions
+from quarterturn.methods.configuration import Config
 from quarterturn.orientation.options import OrientOptions, UprightOptions
 from quarterturn.presets import (
-    PRETRAINED_CLASSIFIER,
     ROTATION_HEAD,
+    classifier_preset_with_start,
     default_classifier_preset,
     default_preset,
     default_rotnet_preset,
@@ -79,15 +80,15 @@ class Training:
         default_preset: Names the recipe by DATA, where none is given.
         method: The method that it trains; None where ``--method`` says so.
         resume_options: Fields of the options that ``resume`` takes too.
-        preset_with_start: Names the recipe where there are weights to begin with; None where these
-            do not change it.
+        preset_with_start: Names the recipe by the configuration of weights to begin with, where
+            there are any; None where these do not change it.
     """
 
     resume: str
     default_preset: Callable[[str], str]
     method: str | None = None
     resume_options: tuple[str, ...] = ()
-    preset_with_start: str | None = None
+    preset_with_start: Callable[[Config], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ COMMANDS = {
             default_rotnet_preset,
             "rotnet",
             ("format",),
-            ROTATION_HEAD,
+            lambda _: ROTATION_HEAD,
         ),
         shared=True,
     ),
@@ -186,7 +187,7 @@ COMMANDS = {
             "quarterturn.classifying.finetune:resume_finetune",
             default_classifier_preset,
             "classifier",
-            preset_with_start=PRETRAINED_CLASSIFIER,
+            preset_with_start=classifier_preset_with_start,
         ),
         shared=True,
     ),

@@ -223,8 +223,8 @@ def _defaults(command: Command, given: list[str], file: ConfigFile) -> Config:
     start, name = _start_config(words), _option(words, "--preset")
     if name is None and training.method is None:
         name = preset_with_start(method, start)
-    elif name is None and start is not None:
-        name = training.preset_with_start
+    elif name is None and start is not None and training.preset_with_start is not None:
+        name = training.preset_with_start(start)
     config = preset(name or training.default_preset(_data(command, given) or ""))
     if start is not None:
         config = seen_as_by(start, config)

@@ -14,6 +14,7 @@ from quarterturn.config.imbalance import BalanceConfig, ImbalanceConfig
 from quarterturn.config.method import MethodOptions
 from quarterturn.config.orientation import NoiseAwareConfig, UprightConfig
 from quarterturn.config.training import (
+    SMALL_IMAGE,
     LearningCurveConfig,
     MachineConfig,
     ModelConfig,
@@ -25,6 +26,7 @@ from quarterturn.config.training import (
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "SMALL_IMAGE",
     "BalanceConfig",
     "DataConfig",
     "ImbalanceConfig",

@@ -25,6 +25,11 @@ from quarterturn.errors import ConfigError
 Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 
+SMALL_IMAGE = 96
+"""Side in pixels below which networks are made for small images: a ResNet's stem keeps the
+resolution."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The network."""

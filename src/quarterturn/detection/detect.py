@@ -87,8 +87,8 @@ def detect(
         DetectOptions, options, fields, setting_names() - {"method"}
     )
     data = str(data)
-    recipe = own.preset or default_detector_preset(data)
-    start, base = recipe_on(own.start, recipe, config, settings)
+    name = own.preset or default_detector_preset(data)
+    start, base = recipe_on(own.start, lambda _: name, config, settings)
     config = _checked(base.with_settings(**settings, method="detector"), own, start)
     runtime = new_runtime(config)
     try:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from quarterturn.config import SMALL_IMAGE
 from quarterturn.models.backbone import Backbone
 
 if TYPE_CHECKING:
     from torchvision.models import ResNet
-
-SMALL_IMAGE = 96
-"""Side in pixels below which the stem keeps the resolution."""
 
 
 def resnet18(image_size: int = 224) -> Backbone:

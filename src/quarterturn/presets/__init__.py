@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from quarterturn.config import ImbalanceConfig, NoiseAwareConfig
+from quarterturn.config import SMALL_IMAGE, ImbalanceConfig, NoiseAwareConfig
 from quarterturn.config.entry_points import PRESETS_GROUP, callables_from
 from quarterturn.config.validation import unknown
 from quarterturn.methods.configuration import Config
@@ -14,10 +14,10 @@ from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets.labelled import (
     cifar10_classifier,
     cifar10_lt_ldam,
-    cifar10_pretrained_classifier,
     digits_classifier,
     folder_classifier,
     pretrained_classifier,
+    small_pretrained_classifier,
 )
 from quarterturn.presets.rotation import folder_rotation_head, folder_rotnet, imagenet_rotnet
 from quarterturn.presets.unlabelled import (
@@ -53,7 +53,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "folder-classifier": folder_classifier,
     "pretrained-classifier": pretrained_classifier,
     "cifar10-classifier": cifar10_classifier,
-    "cifar10-pretrained-classifier": cifar10_pretrained_classifier,
+    "small-pretrained-classifier": small_pretrained_classifier,
     "cifar10-lt-ldam": cifar10_lt_ldam,
     "voc07-fc8": voc07_fc8,
     "voc07-fc6-8": voc07_fc6_8,
@@ -173,8 +173,10 @@ def default_preset(data: str) -> str:
     return "digits" if data == "digits" else "folder"
 
 
-PRETRAINED_CLASSIFIER = "pretrained-classifier"
-"""The preset of a classifier on trained weights, whatever the data."""
+def classifier_preset_with_start(start: Config) -> str:
+    """The preset of a classifier on trained weights, by the size of images that they are for."""
+    small = start.data.image_size < SMALL_IMAGE
+    return "small-pretrained-classifier" if small else "pretrained-classifier"
 
 
 def default_classifier_preset(data: str) -> str:

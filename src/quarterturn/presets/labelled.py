@@ -54,12 +54,12 @@ def pretrained_classifier() -> Config:
     )
 
 
-def cifar10_pretrained_classifier() -> Config:
-    """Small images, by a small network that was pretrained on such: ten times the rate.
+def small_pretrained_classifier() -> Config:
+    """Images below 96 px, by a network that was trained on such: ten times the rate.
 
     Paper: none; `pretrained_classifier` with the rate and the statistics of batches that were best
     for a ResNet-20 of ``multiview`` on 50 images of each class of CIFAR-10 (``docs/log.md``).
-    Command: ``quarterturn finetune DATA --from RUN --preset cifar10-pretrained-classifier``.
+    Command: ``quarterturn finetune DATA --from RUN``.
     Expected: five points above the frozen features on 50 images of each class, in one trial on
     training images (``docs/log.md``); on test images not run.
     """

@@ -156,13 +156,17 @@ def open_start(words: Path | str, backbone: str | None = None, *, download: bool
 
 
 def recipe_on(
-    words: str | None, recipe: str, config: Config | None, settings: Mapping[str, Any]
+    words: str | None,
+    recipe: Callable[[Config | None], str],
+    config: Config | None,
+    settings: Mapping[str, Any],
 ) -> tuple[Start | None, Config]:
     """The weights that a labelled training begins with, and its recipe.
 
     Args:
         words: As for `open_start`; None to begin from scratch.
-        recipe: Name of the preset, which shows images as the weights saw them.
+        recipe: Configuration of the weights, or None, to the name of the preset, which then shows
+            images as the weights saw them.
         config: A whole configuration, in place of the preset; taken as it is.
         settings: Those that the user gives: which backbone a file has, and whether to download.
 
@@ -174,7 +178,7 @@ def recipe_on(
     if words is not None:
         start = open_start(words, known.get("backbone"), download=known.get("download", False))
     if config is None:
-        config = preset(recipe)
+        config = preset(recipe(None if start is None else start.run.config))
         if start is not None:
             config = seen_as_by(start.run.config, config)
     return start, config

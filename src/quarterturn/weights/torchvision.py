@@ -10,9 +10,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
+from quarterturn.config import SMALL_IMAGE
 from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
-from quarterturn.models.resnet import SMALL_IMAGE
 from quarterturn.runs import Run
 from quarterturn.weights.check import Exported, differences
 from quarterturn.weights.exported_head import (
