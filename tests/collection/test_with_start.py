@@ -70,7 +70,7 @@ def test_the_embedder_takes_it(taught: Run, tmp_path: Path) -> None:
 
 def test_what_is_refused(digits_run: Run, taught: Run, tmp_path: Path) -> None:
     out = tmp_path / "x.npz"
-    with pytest.raises(ConfigError, match=r"--half with-start: this run began from scratch"):
+    with pytest.raises(ConfigError, match="this run did not begin with weights"):
         embed(digits_run.path, out=out, **HALF)
     with pytest.raises(ConfigError, match="give --half or --layer, not both"):
         embed(taught.path, out=out, layer="conv1", **HALF)

@@ -78,7 +78,7 @@ def features_of_run(
 
     Raises:
         CheckpointError: What the run began with is gone.
-        ConfigError: The run began from scratch, or as for `choose_part`.
+        ConfigError: The run did not begin with weights, or as for `choose_part`.
     """
     network = run.load_network().to(device)
     if half != WITH_START:
@@ -87,7 +87,7 @@ def features_of_run(
         raise ConfigError(f"--half {half} is of the last layer: give --half or --layer, not both")
     if (start := run.open_start()) is None:
         raise ConfigError(
-            f"--half {half}: this run began from scratch, so there is nothing beside its features; "
-            "leave --half out"
+            f"--half {half}: this run did not begin with weights, so there is nothing beside its "
+            "features; leave --half out"
         )
     return FeaturesWithStart(network, start.load_network().to(device)), half
