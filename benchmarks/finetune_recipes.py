@@ -116,9 +116,9 @@ def compared(options: Options) -> dict[str, Settings]:
     tuned = {name: value for name, value in given.items() if value is not None}
     scratch = {} if options.scratch_epochs is None else {"epochs": options.scratch_epochs}
     return {
-        "from scratch": {"scratch": True, **scratch},
         FROZEN: {"trained": "none", "solver": "exact"},
         "fine-tuned": tuned,
+        "from scratch": {"scratch": True, **scratch},
     }
 
 
@@ -155,7 +155,6 @@ def measure(row: str, settings: Settings, seed: int, data: Path, options: Option
         "diagnostics": False,
         "workers": options.workers,
         "overwrite": True,
-        **json.loads(options.settings),
     }
     if options.per_class is not None:
         common["per_class"] = options.per_class
@@ -164,7 +163,7 @@ def measure(row: str, settings: Settings, seed: int, data: Path, options: Option
         common |= scratch_settings(options)
     else:
         common["start"] = options.start
-    qt.finetune(data, **{**common, **own})
+    qt.finetune(data, **{**common, **json.loads(options.settings), **own})
     top1 = read_classifier_result(out).figures["top1"]
     shutil.rmtree(out)
     with atomic_write(kept, "w") as file:
