@@ -41,7 +41,7 @@ def pretrained_classifier() -> Config:
     images (``docs/log.md``).
     Command: ``quarterturn finetune DATA --from RUN``.
     Expected: 86.8 on 10 photos of each of four classes from ImageNet's weights, where the frozen
-    features have 88.6 (three seeds each; ``docs/results.md``); with more labels not run.
+    features have 88.5 (three seeds each; ``docs/results.md``); with more labels not run.
     """
     return Config(
         data=DataConfig(holdout=0.2),

@@ -72,9 +72,10 @@ def folder_distill() -> Config:
     Paper: the family is knowledge distillation (Hinton, Vinyals, Dean, 2015); this form is the
     project's own (``docs/research.md``). Backbone, mean and standard deviation are the weights'.
     Command: ``quarterturn pretrain PHOTOS --from FILE``, or ``--backbone timm:NAME --pretrained``.
-    Expected: the same nearest neighbours whichever way an image is turned, a point less upright
-    than the weights had, and much of what the collection does not show forgotten. One run of
-    EfficientNet-Lite0 on 1,712 photos: ``docs/results.md``.
+    Expected: the nearest neighbours of an image turned a point behind those of it upright, which
+    are as good as the weights' own, and much of what the collection does not show forgotten, which
+    ``--half with-start`` keeps. Three splits of 2,140 photos, EfficientNet-Lite0:
+    ``docs/results.md``.
     """
     return Config(
         data=DataConfig(image_size=128, crop_scale=(0.35, 1.0)),
