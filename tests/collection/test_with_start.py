@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from quarterturn import CheckpointError, ConfigError, Embedder, embed, neighbors, pretrain
+from quarterturn.collection.neighbor_sheet import neighbors_table
 from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
@@ -40,13 +41,15 @@ def test_both_features_have_length_one(taught: Run, digits_run: Run, tmp_path: P
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 2**0.5, rtol=1e-5)
 
 
-def test_neighbours_are_by_the_mean_of_the_cosines(taught: Run, tmp_path: Path) -> None:
+def test_neighbours_are_by_the_mean_of_the_cosines(taught: Run) -> None:
     name = open_source("digits").train.names[0]
     by = {
         half: neighbors(taught.path, name, half=half, k=1796, device="cpu", workers=0)
         for half in ("with-start", "invariant")
     }
     assert by["with-start"]["features"] == "with-start"
+    title = neighbors_table(by["with-start"]).title
+    assert title.endswith("invariant half with the start's feature")
     cosines = {
         half: {one["name"]: one["cosine"] for one in result["neighbors"]}
         for half, result in by.items()

@@ -33,6 +33,7 @@ PARTS = {
     "invariant": "invariant half",
     "both": "both halves",
     "whole": "whole feature",
+    "with-start": "invariant half with the start's feature",
 }
 """How a part of the features is called on the page."""
 
