@@ -56,8 +56,6 @@ class Options:
     """Directory of the trainings and figures."""
     per_class: int | None = None
     """Images of each class to learn from; all by default."""
-    preset: str | None = None
-    """Recipe of fine-tuning; the default one for trained weights without."""
     scratch_preset: str | None = None
     """Recipe of the training from scratch; by default the one that fits DATA."""
     scratch_epochs: int | None = None
@@ -112,8 +110,7 @@ def words(values: list[float]) -> str:
 
 def compared(options: Options) -> dict[str, Settings]:
     """The rows of the table."""
-    given = {"epochs": options.epochs, "preset": options.preset}
-    tuned = {name: value for name, value in given.items() if value is not None}
+    tuned = {} if options.epochs is None else {"epochs": options.epochs}
     scratch = {} if options.scratch_epochs is None else {"epochs": options.scratch_epochs}
     return {
         FROZEN: {"trained": "none", "solver": "exact"},

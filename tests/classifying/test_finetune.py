@@ -204,6 +204,15 @@ def tiny(tmp_path: Path) -> dict:
     return {"data": data, **settings, "epochs": 1, "device": "cpu"}
 
 
+def test_the_recipe_goes_by_the_images_of_the_start(digits_run: Run, tmp_path: Path) -> None:
+    common = {"out": tmp_path / "run", "start": digits_run.path, "dry_run": True, "device": "cpu"}
+    (small,) = finetune("digits", **common)
+    assert small.config.optimizer.learning_rate == 3e-3
+    (given,) = finetune("digits", preset="pretrained-classifier", **common)
+    assert given.config.optimizer.learning_rate == 3e-4
+    assert not (tmp_path / "run").exists()
+
+
 def test_several_seeds_resume_and_start_missing_ones(tmp_path: Path, tiny: dict) -> None:
     out = tmp_path / "runs"
     runs = finetune(out=out, seeds=3, seed=1, **tiny)

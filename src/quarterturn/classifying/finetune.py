@@ -95,12 +95,11 @@ def finetune(
     data = str(data)
 
     def recipe(start: Config | None) -> str:
-        fitting = (
-            default_classifier_preset(data)
-            if start is None
-            else classifier_preset_with_start(start)
-        )
-        return own.preset or fitting
+        if own.preset is not None:
+            return own.preset
+        if start is None:
+            return default_classifier_preset(data)
+        return classifier_preset_with_start(start)
 
     pretrained, base = recipe_on(own.start, recipe, config, settings)
     config = base.with_settings(**settings, method="classifier")
