@@ -1,8 +1,10 @@
 """Methods at equal cost: the same images, network, optimizer, views through the network and probes.
 
 Cost is counted in views of full size that pass the network, forward and backward; a small view
-counts by its area. Every row may choose its learning rate among the same ones, by ``--choose``, on
-training images that it does not learn from; the test images are not read for it.
+counts by its area. A row makes whole passes over the images, as many as come nearest to the views
+asked for; the JSON has what it spent, and a warning says where that is more or less. Every row may
+choose its learning rate among the same ones, by ``--choose``, on training images that it does not
+learn from; the test images are not read for it.
 
     python benchmarks/equal_cost.py cifar10.npz --views 120000 --limit 10000 --out cost --choose
     python benchmarks/equal_cost.py cifar10.npz --views 120000 --limit 10000 --out cost
@@ -17,7 +19,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import limit_images
 from quarterturn.files import atomic_write, write_json
+from quarterturn.methods.view_options import ViewOptions
 from quarterturn.metrics.classification import mean_and_spread
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.presets import preset
@@ -58,6 +60,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 COPIES = 4
 """Turned copies of each image that the paper's form sends through the network."""
+
+MOST_OFF = 0.02
+"""Share of the views by which a row may miss them without a warning."""
 
 MOST_VALIDATION = 5000
 """Images that `--choose` tests on."""
@@ -132,7 +137,12 @@ def main(options: Options) -> None:
         ),
     )
     Console(width=150).print(table)
+    spent = {row: views_spent(row, options) for row in trained if row != PEER}
+    for row, views in spent.items():
+        if abs(views - options.views) > MOST_OFF * options.views:
+            print(f"warning: {row} spent {views:,} views, in whole passes", file=sys.stderr)
     about = {
+        "views": spent,
         "settings": {name: str(value) for name, value in vars(options).items() if name != "out"},
         "rates": rates,
         "torch": torch.__version__,
@@ -219,7 +229,6 @@ def measure(
     if (out / "config.json").exists():
         qt.resume(out)
     else:
-        num_images = len(limit_images(open_source(labelled).train, options.limit))
         settings: dict[str, Any] = {
             **METHODS[row],
             "preset": options.preset,
@@ -235,9 +244,9 @@ def measure(
             settings["image_size"] = options.image_size
         if rate is not None:
             settings["learning_rate"] = rate
-        cost = views_of_an_image(settings)
-        settings["batch_size"] = max(2, round(options.batch_views / cost))
-        settings["epochs"] = max(1, round(options.views / (cost * num_images)))
+        images_in_a_step = round(options.batch_views / views_of_an_image(row, options))
+        settings["batch_size"] = max(2, images_in_a_step)
+        settings["epochs"] = passes(row, options, labelled)
         qt.pretrain(labelled, out=out, **settings)
     found = qt.probe(
         out,
@@ -254,27 +263,39 @@ def measure(
     return found
 
 
-def views_of_an_image(settings: Mapping[str, Any]) -> float:
+def passes(row: str, options: Options, data: str) -> int:
+    """Passes over the images that come nearest to the views; at least one."""
+    a_pass = views_of_an_image(row, options) * num_images(data, options)
+    return max(1, round(options.views / a_pass))
+
+
+def views_spent(row: str, options: Options) -> int:
+    """Views of full size in the passes of a row."""
+    images = passes(row, options, options.data) * num_images(options.data, options)
+    return round(images * views_of_an_image(row, options))
+
+
+def num_images(data: str, options: Options) -> int:
+    """Images that a row learns from."""
+    return len(limit_images(open_source(data).train, options.limit))
+
+
+def views_of_an_image(row: str, options: Options) -> float:
     """Views of full size that one image costs a step."""
-    own = {k: v for k, v in settings.items() if k in METHOD_SETTINGS}
-    options = preset(settings["preset"]).with_settings(**own).method
-    if not hasattr(options, "num_small_views"):
+    method = preset(options.preset).with_settings(**METHODS[row]).method
+    if not isinstance(method, ViewOptions):
         return float(COPIES)
     side = 64
-    small = options.small_side(side) / side
-    return float(options.num_views + options.num_small_views * small**2)
-
-
-METHOD_SETTINGS = {name for settings in METHODS.values() for name in settings}
+    small = method.small_side(side) / side
+    return float(method.num_views + method.num_small_views * small**2)
 
 
 def measure_peer(seed: int, data: str, out: Path, options: Options) -> ProbeResult:
     """The same of lightly's SimCLR by its own recipe, in a process of its own."""
     if not out.exists():
-        num_images = len(limit_images(open_source(data).train, options.limit))
         words = [
             data,
-            *("--epochs", str(options.views / (2 * num_images))),
+            *("--epochs", str(options.views / (2 * num_images(data, options)))),
             *("--views", str(options.batch_views)),
             *("--preset", options.preset),
             *("--backbone", options.backbone),

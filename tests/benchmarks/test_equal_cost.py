@@ -28,8 +28,8 @@ def benchmark() -> dict:
     ],
 )
 def test_small_views_cost_their_area(benchmark, row, views):
-    settings = {**benchmark["METHODS"][row], "preset": "cifar10-resnet18"}
-    assert benchmark["views_of_an_image"](settings) == views
+    options = benchmark["Options"]("images.npz", views=1, out=Path("cost"))
+    assert benchmark["views_of_an_image"](row, options) == views
 
 
 def test_rows_spend_the_same_views(benchmark, tmp_path, capsys):
@@ -55,7 +55,10 @@ def test_rows_spend_the_same_views(benchmark, tmp_path, capsys):
     }
     for choose in (True, False):
         benchmark["main"](benchmark["Options"](**options, choose=choose))
-    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out.splitlines()[-1])
+    assert figures["views"] == {"multiview": 216}  # three passes
+    assert "warning: multiview spent 216 views, in whole passes" in printed.err
     assert figures["rates"]["multiview"] in (0.01, 0.02)
     rows = {(cell["row"], cell["feature"]) for cell in figures["cells"]}
     assert ("multiview", "invariant") in rows
