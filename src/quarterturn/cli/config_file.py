@@ -21,11 +21,10 @@ from quarterturn.cli.flags import is_required
 from quarterturn.config.options import field_docs, flag_of
 from quarterturn.config.validation import (
     converted,
-    expected,
     field_types,
-    flag,
     is_allowed,
     unknown,
+    why_refused,
 )
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import FORMAT, Config
@@ -34,7 +33,7 @@ WIDTH = 100
 """Of a line of a file that is written, in characters."""
 DOCUMENT_END = "\n..."
 """What YAML ends a value with that stands by itself."""
-NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)")
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)\Z")
 """Numbers that YAML 1.2 knows and 1.1, which PyYAML reads, takes for words: 1e-3."""
 
 
@@ -69,6 +68,17 @@ class ConfigFile:
         return [
             f"--{name}" if value is True else f"--{name}={value}" for name, value in found.items()
         ]
+
+    def has_all(self, command: Command, config: Config) -> bool:
+        """Whether it leaves no setting of a command to a preset.
+
+        Args:
+            command: The command.
+            config: What `applied` has found.
+        """
+        values = config.to_dict()
+        groups: tuple[str, ...] = command.options.groups  # type: ignore[attr-defined]
+        return all(set(values[name]) <= set(self.groups.get(name, ())) for name in groups)
 
     def applied(self, command: Command, config: Config) -> Config:
         """A configuration with the file's settings in place of its own.
@@ -115,7 +125,7 @@ def read_config_file(path: Path, name: str, command: Command) -> ConfigFile:
         found = yaml.load(text, Loader=_Loader)
     except FileNotFoundError as error:
         raise ConfigError(f"--config is {path}; no such file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     found = {} if found is None else found
     if not isinstance(found, dict):
@@ -144,8 +154,8 @@ def read_config_file(path: Path, name: str, command: Command) -> ConfigFile:
     }
     for option, value in own.items():
         if not is_allowed(value, kinds[option]):
-            name, words = _name(option, kinds[option]), expected(kinds[option])
-            raise ConfigError(f"{path}: {flag(name)} is {value}; expected {words}")
+            name = _name(option, kinds[option])
+            raise ConfigError(f"{path}: {why_refused(name, value, kinds[option])}")
     return _checked(ConfigFile(path, own, found, format), command)
 
 
@@ -214,15 +224,18 @@ def _plain(value: Any) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that knows numbers as people write them, and no name twice."""
+    """A safe loader that knows numbers as people write them; names are words, and none is twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set[Any]()
+        seen = set[str]()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is there twice", key.start_mark
-                )
+            reason = None
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                reason = "names are words"
+            elif key.value in seen:
+                reason = f"{key.value!r} is there twice"
+            if reason is not None:
+                raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -18,6 +18,7 @@ import tyro
 from quarterturn.cli.commands import Command, Positional
 from quarterturn.config.options import COMMON, Flag, field_docs, flag_of
 from quarterturn.config.validation import field_types, stripped
+from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.registry import METHODS
 
@@ -121,6 +122,7 @@ def entries(
         None,
         "With --resume: where the run's images are now, if they have moved.",
     )
+    of_the_command = {*field_types(command.options), CONFIG, "resume", "data"}
     for group_name in command.options.groups:  # type: ignore[attr-defined]
         group, section = getattr(config, group_name), SECTIONS[group_name]
         if group_name == "method" and command.training.method is None:
@@ -134,7 +136,13 @@ def entries(
         for group in groups:
             docs = field_docs(type(group))
             for name, kind in _own_first(type(group)).items():
-                if name not in seen:
+                if group_name == "method" and name in of_the_command:
+                    if group is config.method:
+                        raise ConfigError(
+                            f"the method {group.name} has an option {name!r}, which is one of this "
+                            "command too: its package has to call it something else"
+                        )
+                elif name not in seen:
                     yield Entry(name, kind, getattr(group, name), docs[name], section)
                 seen.add(name)
 

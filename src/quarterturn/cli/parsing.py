@@ -21,7 +21,7 @@ from quarterturn.cli.config_file import ConfigFile, read_config_file, written
 from quarterturn.cli.flags import CONFIG, POSITIONAL, dataclass_of, entries, flat
 from quarterturn.config.options import flag_of
 from quarterturn.config.time_budget import AUTO, NONE, both_given
-from quarterturn.config.validation import field_types, flag
+from quarterturn.config.validation import field_types, flag, unknown
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config, unknown_setting
 from quarterturn.presets import preset, preset_with_start, seen_as_by
@@ -59,7 +59,9 @@ def parse(words: list[str]) -> Call:
         ConfigError: Words that do not go together, or a preset, method or run that is not there.
         SystemExit: Help was asked for, or words are none that the command knows.
     """
-    if words and words[0] == SHOW_CONFIG and words[1:] and words[1] in COMMANDS:
+    if words and words[0] == SHOW_CONFIG and words[1:] and not words[1].startswith("-"):
+        if words[1] not in COMMANDS:
+            raise unknown("command", words[1], list(COMMANDS))
         return _config_call(words[1], words[2:])
     if not words or words[0] not in COMMANDS:
         return _parse_no_command(words)
@@ -230,6 +232,12 @@ def _defaults(command: Command, given: list[str], file: ConfigFile) -> Config:
         config = seen_as_by(start, config)
     if file.path is not None:
         config = file.applied(command, config)
+        given_preset = _option(given, "--preset")
+        if given_preset not in (None, file.options.get("preset")) and file.has_all(command, config):
+            raise ConfigError(
+                f"{file.path} has every setting, so --preset {given_preset} would change none: "
+                "leave one of them out"
+            )
     method = training.method or method
     return config.with_settings(method=method) if method else config
 

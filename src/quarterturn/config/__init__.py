@@ -23,7 +23,22 @@ from quarterturn.config.training import (
     RunConfig,
 )
 
+GROUPS = (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    NoiseAwareConfig,
+    UprightConfig,
+    ImbalanceConfig,
+    BalanceConfig,
+    LearningCurveConfig,
+    MachineConfig,
+)
+"""All but the options of a method, which may use none of their names."""
+
 __all__ = [
+    "GROUPS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "SMALL_IMAGE",

@@ -36,11 +36,7 @@ def check_settings(settings: Any) -> None:
     for name, kind in field_types(type(settings)).items():
         value = getattr(settings, name)
         if not is_allowed(value, kind):
-            words = expected(kind)
-            if isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf:
-                bounded = any(word in words for word in (" to ", "below ", "or less"))
-                words += "" if bounded else f", at most {LARGEST:,}"
-            require(False, name, value, words)
+            raise ConfigError(why_refused(name, value, kind))
     if hasattr(settings, "check"):
         settings.check()
 
@@ -53,6 +49,26 @@ def require(holds: bool, name: str, found: object, expected: str) -> None:
     """
     if not holds:
         raise ConfigError(f"{flag(name)} is {found}; expected {expected}")
+
+
+def why_refused(name: str, value: object, kind: Any) -> str:
+    """Why a setting cannot have a value that its type does not allow, and what it can have.
+
+    Args:
+        name: Of the setting.
+        value: The value.
+        kind: The type, perhaps ``Annotated``.
+    """
+    words, shown = expected(kind), value
+    kinds = [_parts(each)[0] for each in _alternatives(_parts(kind)[0])]
+    if isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf:
+        bounded = any(word in words for word in (" to ", "below ", "or less"))
+        words += "" if bounded else f", at most {LARGEST:,}"
+    elif isinstance(value, str) and {int, float, bool} & set(kinds):
+        shown = repr(value)  # the word '3' would pass for the number
+    elif isinstance(value, float) and int in kinds and "whole number" not in words:
+        words = f"a whole number, {words}"
+    return f"{flag(name)} is {shown}; expected {words}"
 
 
 def flag(name: str) -> str:

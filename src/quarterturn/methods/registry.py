@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from quarterturn.config import GROUPS
 from quarterturn.config.entry_points import METHODS_GROUP, loaded_from
 from quarterturn.config.method import MethodOptions
+from quarterturn.config.validation import field_types
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.decoupling_options import DecouplingOptions
 from quarterturn.methods.detector_options import DetectorOptions
@@ -27,6 +29,11 @@ def _why_no_method(name: str, found: Any) -> str | None:
         return f"{found!r} is not a class of options, derived from MethodOptions"
     if (own := getattr(found, "name", None)) != name:
         return f"its options have the name {own!r}"
+    if missing := [word for word in ("title", "meaning") if not hasattr(found, word)]:
+        return f"its options have no {missing[0]}"
+    for group in GROUPS:
+        if taken := sorted(set(field_types(found)) & set(field_types(group))):
+            return f"its option {taken[0]!r} is a setting of {group.__name__} already"
     return None
 
 

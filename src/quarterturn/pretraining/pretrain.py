@@ -281,13 +281,13 @@ def resume(
             for each in runs:
                 require_images(each, images.train, place)
             runs = [with_data(each, place, write=runtime.is_main) for each in runs]
-            if runtime.is_main:
-                keep_length(path, runs)
-            runtime.barrier()
             sample = _labelled_sample(run.config, place, images, runtime, index=run.index)
             if sample is not None:
                 for each in runs:
                     require_same_sample(each, sample)
+            if runtime.is_main:  # last: a run of a former length cannot be had again
+                keep_length(path, runs)
+            runtime.barrier()
             train_all(path, runs, images, runtime, sample)
         return runs if run.path != path else runs[0]
     finally:
