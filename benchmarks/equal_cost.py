@@ -112,10 +112,11 @@ def main(options: Options) -> None:
         return
     rates = chosen_rates(options)
     trained = [row for row in options.rows if row != UNTRAINED]
-    first = next((row for row in trained if row != PEER), None)  # probed untrained too, once
+    first = next((row for row in trained if row != PEER), None)
+    probed_untrained = (first, 0) if UNTRAINED in options.rows else None  # once
     results = {
         row: [
-            measure(row, seed, rates.get(row), options, untrained=row == first and seed == 0)
+            measure(row, seed, rates.get(row), options, untrained=(row, seed) == probed_untrained)
             for seed in range(options.seeds)
         ]
         for row in trained
@@ -225,7 +226,9 @@ def measure(
         return measure_peer(seed, labelled, out.with_suffix(".json"), options)
     kept = out / "equal_cost.json"
     if kept.exists():
-        return read_record(kept, ProbeResult)
+        found = read_record(kept, ProbeResult)
+        if not untrained or any(score.origin == "untrained" for score in found.scores):
+            return found
     if (out / "config.json").exists():
         qt.resume(out)
     else:

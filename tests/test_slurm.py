@@ -26,7 +26,9 @@ def submit(tmp_path):
         (tmp_path / name).chmod(0o755)
     notes, run = tmp_path / "notes", tmp_path / "a run"
 
-    def call(status: int, *, makes: bool = True, restarts: int = 0) -> tuple[int, list[str]]:
+    def call(
+        status: int, *, makes: bool = True, restarts: int = 0, seed: str = ""
+    ) -> tuple[int, list[str]]:
         notes.write_text("")
         environment = {
             "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
@@ -37,7 +39,7 @@ def submit(tmp_path):
             "SLURM_RESTART_COUNT": str(restarts),
             "NOTES": str(notes),
             "STATUS": str(status),
-            "MADE": str(run) if makes else "",
+            "MADE": str(run / seed) if makes else "",
         }
         words = ["bash", str(SCRIPT), "photos", str(run), "--epochs", "3"]
         done = subprocess.run(words, env=environment, timeout=60)
@@ -53,6 +55,14 @@ def test_begins_and_asks_again_and_resumes_until_it_is_done(submit):
     assert call(143) == (143, [f"{words} photos --out {run} --epochs 3", "requeue 42"])
     assert call(1, restarts=1) == (1, [f"{words} --resume {run}", "requeue 42"])
     assert call(0, restarts=2) == (0, [f"{words} --resume {run}"])
+
+
+def test_resumes_several_seeds_by_their_directory(submit):
+    call, run = submit
+    status, (_, *asked) = call(143, seed="seed-0")
+    assert (status, asked) == (143, ["requeue 42"])
+    _, (words,) = call(0, seed="seed-0")
+    assert words.endswith(f"-m quarterturn pretrain --resume {run}")
 
 
 def test_does_not_ask_again_where_nothing_has_begun(submit):

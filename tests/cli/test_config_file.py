@@ -1,12 +1,14 @@
 import json
 import shlex
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import yaml
 
 from quarterturn.cli import main
 from quarterturn.cli.commands import COMMANDS, SHOW_CONFIG
+from quarterturn.cli.config_file import read_config_file
 from quarterturn.cli.parsing import parse
 from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import FORMAT, Config
@@ -129,6 +131,13 @@ class TestPrecedence:
         assert config.optimizer.learning_rate == 0.001
         assert config.data.crop_scale == (0.2, 1.0)
 
+    def test_words_that_begin_like_numbers_are_words(self, file):
+        path = file("options: {out: 1e2x, from: 3e45ab}\n")
+        assert read_config_file(Path(path), "pretrain", COMMANDS["pretrain"]).options == {
+            "out": Path("1e2x"),
+            "start": "3e45ab",
+        }
+
 
 class TestRefused:
     @pytest.mark.parametrize(
@@ -138,12 +147,21 @@ class TestRefused:
             ("pretrain digits", "runs: {epochs: 3}", "unknown group of settings 'runs'; did you"),
             ("pretrain digits", "options: {outt: x}", "unknown option 'outt'; did you mean 'out'"),
             ("pretrain digits", "run: {epochs: 3, epochs: 4}", "'epochs' is there twice"),
+            ("pretrain digits", "run: {epochs: '3'}", "--epochs is '3'; expected 0 or more"),
+            ("pretrain digits", "run: {epochs: 3.5}", "is 3.5; expected a whole number, 0 or more"),
+            ("pretrain digits", "options: {budget: 1}", "--budget is 1; expected a word"),
+            ("pretrain digits", "options: {dry_run: 'yes'}", "is 'yes'; expected true or false"),
+            ("pretrain digits", "? [a, b]\n: 1", "names are words"),
+            ("pretrain digits", "1: {a: 2}", "names are words"),
+            ("pretrain digits", "run: {1: 2}", "names are words"),
+            ("pretrain digits", "options: {out: 2026-13-45}", "cannot be read as YAML"),
             ("pretrain digits", "run: [3", "cannot be read as YAML"),
             ("pretrain digits", "- run", "holds list; expected names with values"),
             ("pretrain digits", "run: 3", "run is 3; expected names with values"),
             ("pretrain digits", "options: 3", "options is 3; expected names with values"),
             ("pretrain digits", "command: probe", "is for quarterturn probe, not pretrain"),
             ("pretrain digits", "format: 99", "of format 99"),
+            ("pretrain digits", "format: 0", "format is 0; expected a whole number, 1 or more"),
             ("pretrain digits", "method: {name: magic}", "unknown method 'magic'"),
             ("finetune digits", "method: {name: multiview}", "is of the method multiview"),
             ("finetune digits", "noise_aware: {upright: auto}", "has settings of noise_aware"),
@@ -155,6 +173,14 @@ class TestRefused:
         with pytest.raises(ConfigError, match=reason):
             parse([*words.split(), "--config", file(text)])
 
+    def test_a_preset_beside_a_file_that_has_every_setting(self, file):
+        words = ["pretrain", "digits", "--config", file(shown("pretrain", "--preset", "digits"))]
+        with pytest.raises(ConfigError, match="so --preset folder would change none"):
+            parse([*words, "--preset", "folder"])
+        parse([*words, "--preset", "digits"])  # as the file says
+        part = ["pretrain", "digits", "--config", file("run: {epochs: 3}")]
+        assert config_of(*part, "--preset", "digits").data.image_size == 16
+
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(ConfigError, match="no such file"):
             parse(["pretrain", "digits", "--config", str(tmp_path / "none.yaml")])
@@ -165,8 +191,8 @@ class TestRefused:
             words = ["pretrain", "digits", "--config", file(text), "--out", str(out)]
             assert main(words) == 2
         printed = capsys.readouterr().err
-        assert "--epochs is many; expected" in printed
-        assert "--overwrite is perhaps; expected true or false" in printed
+        assert "--epochs is 'many'; expected" in printed
+        assert "--overwrite is 'perhaps'; expected true or false" in printed
         assert not out.exists()
 
 

@@ -329,6 +329,11 @@ def test_a_misspelt_name_is_told_the_closest(option, name, closest, capsys):
     assert capsys.readouterr().err == expected
 
 
+def test_settings_of_a_misspelt_command_are_told_the_closest(capsys):
+    assert main(["config", "pretrian"]) == 2
+    assert "unknown command 'pretrian'; did you mean 'pretrain'?" in capsys.readouterr().err
+
+
 def test_a_training_without_data_says_what_it_expects(capsys):
     assert main(["pretrain"]) == 2
     assert "expected DATA: a folder of images, .tar or .parquet shards" in capsys.readouterr().err

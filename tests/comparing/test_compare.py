@@ -357,7 +357,15 @@ def test_formats_hold_the_same_figures(
     ((seed, value), *_) = score.measures["top1"].by_seed.items()
     if format == "csv":
         rows = list(csv.DictReader(text.splitlines()))
-        assert len(rows) == sum(len(m.by_seed) for s in result.scores for m in s.measures.values())
+        scores = sum(len(m.by_seed) for s in result.scores for m in s.measures.values())
+        differences = [row for row in rows[scores:] if row["against"] == result.groups[0].label]
+        assert len(rows) == scores + len(differences) == scores + len(result.differences)
+        for row, difference in zip(differences, result.differences, strict=True):
+            assert float(row["value"]) == difference.mean
+            assert (row["low"], int(row["n"])) == (
+                "" if difference.low is None else str(difference.low),
+                len(difference.by_seed),
+            )
         assert (rows[0]["runs"], rows[0]["classifier"]) == (score.group, score.classifier)
         assert (int(rows[0]["seed"]), float(rows[0]["value"])) == (seed, value)
     else:

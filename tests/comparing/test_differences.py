@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ from quarterturn.comparing.differences import (
     difference_table,
     mean_and_half_interval,
     paired_differences,
+    without_differences,
 )
 from quarterturn.runs.comparison_records import GroupScore, GroupStatistic
 
@@ -50,6 +52,23 @@ def test_nothing_in_common_is_no_difference():
     assert paired_differences(groups, "p", "top1") == []
     groups = [group("first", whole={3: 0.5}), group("other", whole={3: None})]
     assert paired_differences(groups, "p", "top1") == []
+
+
+def test_groups_without_a_common_seed_are_named():
+    groups = [group("first", whole={3: 0.5, 5: 0.1}), group("other", whole={4: 0.5})]
+    groups.append(group("third", whole={5: 0.2}))
+    (line,) = without_differences(groups, "p")
+    assert line == "other has no differences to first: no seed in common (4; 3, 5)"
+
+
+def test_columns_of_fewer_seeds_make_a_range():
+    groups = [group("first", whole=FIRST), group("other", whole=MINE)]
+    for each, by_seed in zip(groups, (FIRST, {0: 0.7}), strict=True):
+        (score,) = each.scores("p")
+        turned = GroupStatistic(None, None, by_seed)
+        each.scores("p").append(replace(score, view="turned", measures={"top1": turned}))
+    table = difference_table(paired_differences(groups, "p", "top1"))
+    assert table.rows[0][3] == "1 to 3"
 
 
 def test_parts_are_held_against_their_like_or_the_last():

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass, fields
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
@@ -77,8 +78,52 @@ def test_only_options_under_their_own_name_are_methods():
     assert "derived from MethodOptions" in _why_no_method("other", Path)
     assert "derived from MethodOptions" in _why_no_method("other", "os.sep")
     assert "have the name 'rotnet'" in _why_no_method("other", METHODS["rotnet"])
-    assert _why_no_method("rotnet", METHODS["rotnet"]) is None
+    assert [_why_no_method(*each) for each in METHODS.items()] == [None] * len(METHODS)
     assert issubclass(METHODS["rotnet"], MethodOptions)
+
+
+@dataclass(frozen=True)
+class OtherOptions(MethodOptions):
+    """Options of a method from outside, one of which is called like something of ours."""
+
+    name = "other"
+    title = "another"
+    meaning = "nothing"
+    seeds: int = 3
+    """How many."""
+
+
+def test_options_from_outside_cannot_have_the_names_of_settings():
+    from quarterturn.methods.registry import _why_no_method
+
+    @dataclass(frozen=True)
+    class Momentum(OtherOptions):
+        momentum: float = 0.99
+
+    class Untitled(MethodOptions):
+        name = "other"
+
+    reason = "its option 'momentum' is a setting of OptimizerConfig already"
+    assert _why_no_method("other", Momentum) == reason
+    assert _why_no_method("other", Untitled) == "its options have no title"
+
+
+def test_an_option_of_the_command_concerns_only_its_own_method(monkeypatch):
+    from quarterturn.cli.parsing import parse
+    from quarterturn.methods.registry import METHODS
+
+    monkeypatch.setitem(METHODS, "other", OtherOptions)
+    assert parse(["pretrain", "digits", "--seeds", "2"]).keywords["seeds"] == 2
+    with pytest.raises(ConfigError, match="other has an option 'seeds', which is one of this"):
+        parse(["pretrain", "digits", "--method", "other"])
+
+
+def test_every_group_of_settings_is_guarded():
+    from quarterturn.config import GROUPS
+    from quarterturn.methods.configuration import Config
+
+    groups = {type(getattr(Config(), field.name)) for field in fields(Config)}
+    assert groups - {type(Config().method)} == set(GROUPS)
 
 
 @pytest.fixture

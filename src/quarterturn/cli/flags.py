@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_origin
 import tyro
 
 from quarterturn.cli.commands import Command, Positional
+from quarterturn.config.entry_points import BACKBONES_GROUP, names_from
 from quarterturn.config.options import COMMON, Flag, field_docs, flag_of
 from quarterturn.config.validation import field_types, stripped
 from quarterturn.errors import ConfigError
@@ -143,7 +144,8 @@ def entries(
                             "command too: its package has to call it something else"
                         )
                 elif name not in seen:
-                    yield Entry(name, kind, getattr(group, name), docs[name], section)
+                    help = docs[name] + (_backbones_of_packages() if name == "backbone" else "")
+                    yield Entry(name, kind, getattr(group, name), help, section)
                 seen.add(name)
 
 
@@ -156,6 +158,12 @@ def method_help(command: Command) -> str:
         if options.command == function
     ]
     return f"{', '.join(found)}; each has options of its own."
+
+
+def _backbones_of_packages() -> str:
+    """The backbones that other packages bring, as the end of a help."""
+    names = names_from(BACKBONES_GROUP)
+    return f" From other packages: {', '.join(names)}." if names else ""
 
 
 def dataclass_of(

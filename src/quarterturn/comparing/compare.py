@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quarterturn.comparing.differences import difference_table, paired_differences
+from quarterturn.comparing.differences import (
+    difference_table,
+    paired_differences,
+    without_differences,
+)
 from quarterturn.comparing.groups import group_runs, shared_protocols
 from quarterturn.comparing.options import CompareOptions
 from quarterturn.comparing.page import comparison_page
@@ -100,6 +104,8 @@ def compare(
             f"left out: probes by {len(unshared)} other protocols, which not all runs share; "
             "--mixed shows them"
         )
+    for name in protocols:
+        left_out += without_differences(groups, name)
     for table in tables:
         show(table)
     for line in left_out:
@@ -131,15 +137,27 @@ def folders(runs: Sequence[ProbedRun]) -> list[str]:
 
 
 def score_rows(result: Comparison) -> tuple[list[str], list[list[Any]]]:
-    """All figures of a comparison: headings, and a row for each run, test and measure."""
+    """All figures of a comparison: headings, and a row for each run, test and measure.
+
+    Rows of differences, the last, say what they are against; their value is the mean over the seeds
+    that both have, and ``low`` to ``high`` its confidence interval.
+    """
     headings = ["runs", "protocol", "features", "classifier", "view", "measure", "seed", "value"]
-    rows = [
-        [score.group, score.protocol, score.part, score.classifier, score.view, name, seed, value]
-        for score in result.scores
-        for name, statistic in score.measures.items()
+    headings += ["against", "against_features", "low", "high", "n"]
+    scores: list[list[Any]] = [
+        [s.group, s.protocol, s.part, s.classifier, s.view, name, seed, value, *[""] * 5]
+        for s in result.scores
+        for name, statistic in s.measures.items()
         for seed, value in statistic.by_seed.items()
     ]
-    return headings, rows
+    differences: list[list[Any]] = [
+        [
+            *(d.group, d.protocol, d.part, d.classifier, d.view, d.measure, "", d.mean),
+            *(d.against, d.against_part, d.low, d.high, len(d.by_seed)),
+        ]
+        for d in result.differences
+    ]
+    return headings, scores + differences
 
 
 def _place(options: CompareOptions, folder: Path) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from quarterturn.comparing.groups import Group
+from quarterturn.comparing.tables import one_or_range
 from quarterturn.pages.tables import Cell, Table
 from quarterturn.runs.comparison_records import GroupScore, PairedDifference
 from quarterturn.runs.records import column_of
@@ -72,6 +73,24 @@ def paired_differences(
     return found
 
 
+def without_differences(groups: Sequence[Group], protocol: str) -> list[str]:
+    """Which groups have no seed in common with the first, in words; arguments as above."""
+    first, *others = groups
+    theirs = _seeds(first, protocol)
+    return [
+        f"{group.label} has no differences to {first.label}: no seed in common "
+        f"({', '.join(map(str, mine))}; {', '.join(map(str, theirs))})"
+        for group in others
+        if theirs and (mine := _seeds(group, protocol)) and not set(mine) & set(theirs)
+    ]
+
+
+def _seeds(group: Group, protocol: str) -> list[int]:
+    """Of the runs that a protocol has tested."""
+    found = (score.measures.values() for score in group.scores(protocol))
+    return sorted({seed for measures in found for measure in measures for seed in measure.by_seed})
+
+
 def mean_and_half_interval(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean, and half the length of its 95 % confidence interval by Student's t.
 
@@ -95,7 +114,7 @@ def difference_table(differences: Sequence[PairedDifference]) -> Table:
     rows: list[list[Cell]] = []
     for (group, part, against), row in by_row.items():
         shown = [_in_words(row[column]) if column in row else None for column in columns]
-        n = max(len(difference.by_seed) for difference in row.values())
+        n = one_or_range(len(difference.by_seed) for difference in row.values())
         rows.append([group, part, against, n, *shown])
     return Table(
         f"Differences to {differences[0].against}, seed by seed",

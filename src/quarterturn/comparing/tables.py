@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quarterturn.comparing.groups import Group
@@ -42,8 +42,7 @@ def comparison_table(
         row[column_of(score.classifier, score.view)] = score.measures[measure]
     rows: list[list[Cell]] = []
     for (label, part), row in by_row.items():
-        numbers = sorted({statistic.n for statistic in row.values()})
-        n = numbers[0] if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+        n = one_or_range(statistic.n for statistic in row.values())
         shown = [with_spread(row[column]) if column in row else None for column in columns]
         rows.append([label, part, n, *shown])
     seeds = len(protocol["seeds"])
@@ -81,6 +80,12 @@ def _overlaps(groups: Sequence[Group], protocol_id: str) -> str:
                 words = by_labels(overlap, worst.test_images_learned_with_labels)
                 warnings.append(f"{group.label} was trained on {words}")
     return "".join(f"; {words}" for words in warnings)
+
+
+def one_or_range(numbers: Iterable[int]) -> Cell:
+    """A number that all have, or the lowest and the highest."""
+    found = sorted(set(numbers))
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def _with_labels_first(result: ProbeResult) -> tuple[int, int]:

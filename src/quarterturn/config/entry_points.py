@@ -57,6 +57,11 @@ def callables_from(group: str, own: Collection[str]) -> dict[str, Callable[..., 
     return {entry.name: _Later(entry) for entry in _new_entries(group, own)}
 
 
+def names_from(group: str) -> list[str]:
+    """Names that other packages declare in a group; nothing is loaded."""
+    return sorted(_entry_points(group).names)
+
+
 def packages_of(method: str, backbone: str) -> dict[str, str]:
     """Versions of the other packages that a method and a backbone are from, by package."""
     named = ((METHODS_GROUP, method), (BACKBONES_GROUP, backbone))

@@ -88,7 +88,8 @@ def require_logger(name: str) -> None:
     """
     if name == NONE:
         return
-    if find_spec(name) is None:
+    found = find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name is there: no package
         raise ConfigError(
             f"--logger {name} needs an extra: pip install 'quarterturn[{name}]', or leave it out"
         )

@@ -116,8 +116,8 @@ class Config:
         Raises:
             ConfigError: A group or setting that this version does not know.
         """
-        if not isinstance(format, int):
-            raise ConfigError(f"format is {format!r}; expected a whole number")
+        if not isinstance(format, int) or format < 1:
+            raise ConfigError(f"format is {format!r}; expected a whole number, 1 or more")
         if format > FORMAT:
             raise ConfigError(
                 f"the settings are of format {format}, and this version reads up to {FORMAT}: "

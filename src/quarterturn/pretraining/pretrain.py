@@ -34,7 +34,7 @@ from quarterturn.pretraining.seeds import train_all
 from quarterturn.pretraining.training import write_image_list
 from quarterturn.runs import Run, next_directory, prepare_seeds, seed_places
 from quarterturn.runs.directory import check_place
-from quarterturn.runs.dry_run import rehearse
+from quarterturn.runs.dry_run import log_checkpoints, rehearse
 from quarterturn.runs.lengthening import keep_length
 from quarterturn.runs.resumption import (
     place_of_data,
@@ -176,6 +176,9 @@ def pretrain(
             check = check_place if own.seeds == 1 else check_seeds
             check(path, overwrite=own.overwrite, needed=runs[0].needed)
             warn_left_out(own, config)
+            if config.run.epochs == 0:
+                log_checkpoints(config, len(images.train), path, trainings=own.seeds)
+                return made
             job = rehearsal(config, images, start, runtime, sample)
             rehearse(replace(job, run=runs[0]), path, trainings=own.seeds)
             return made

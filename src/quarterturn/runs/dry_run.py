@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from quarterturn.methods.configuration import Config
 from quarterturn.methods.memory import checkpoint_bytes, gigabytes
 from quarterturn.progress import duration
 from quarterturn.runs.life_cycle import M, TrainingFiles, TrainingJob, log_memory
@@ -53,11 +54,21 @@ def rehearse(job: TrainingJob[M], path: Path, *, trainings: int = 1, kind: str =
         logger.info(
             f"{trainings} {kind}, one after the other: {duration(trainings * every_s)} in all"
         )
-    log_room(
-        "checkpoints take",
-        trainings * NUM_CHECKPOINTS * checkpoint_bytes(config, num_images),
-        path,
-    )
+    log_checkpoints(config, num_images, path, trainings=trainings)
+
+
+def log_checkpoints(config: Config, num_images: int, path: Path, *, trainings: int = 1) -> None:
+    """Log the room that checkpoints take, as the last lines of a dry run.
+
+    Args:
+        config: Of the training.
+        num_images: That it learns from.
+        path: Where its run would be.
+        trainings: How many there are.
+    """
+    number = NUM_CHECKPOINTS if config.run.epochs else 1
+    room = trainings * number * checkpoint_bytes(config, num_images)
+    log_room("checkpoints take", room, path)
 
 
 def log_room(what: str, room: int, path: Path) -> None:

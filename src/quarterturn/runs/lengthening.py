@@ -92,6 +92,8 @@ def keep_length(path: Path, runs: Sequence[Run]) -> None:
         write_json(file, {**stored, **changed})
         phase = run.phases[-1]
         logger.info(
-            f"{run.path} had {phase.from_epoch:,} epochs and is to have {run.config.run.epochs:,}: "
+            f"{run.path} had {phase.from_epoch:,} "
+            f"{'epoch' if phase.from_epoch == 1 else 'epochs'} and is to have "
+            f"{run.config.run.epochs:,}: "
             f"the schedule of the new ones is {phase.schedule}"
         )

@@ -13,7 +13,7 @@ from quarterturn.files import write_json
 from quarterturn.kept_files import read_object
 from quarterturn.methods.configuration import Config
 from quarterturn.runs.lengthening import lengthened
-from quarterturn.runs.run import Run
+from quarterturn.runs.run import SEED_FOLDERS, Run
 from quarterturn.runs.seeds import finish_start, seed_runs
 
 
@@ -36,6 +36,8 @@ def runs_to_resume(path: Path, kind: str, config: Config | None) -> list[Run]:
     first = runs[0].config.run.seed
     if len(runs) > 1 and config is None:
         config = runs[0].config  # the first is lengthened first, if one of them is
+    elif len(runs) == 1 and config is not None:
+        _refuse_to_lengthen_one_of_several(path, runs[0], config)
     resumed = []
     for run in runs:
         if run.data is None:
@@ -48,6 +50,17 @@ def runs_to_resume(path: Path, kind: str, config: Config | None) -> list[Run]:
         asked = config and config.with_settings(seed=config.run.seed + after_first)
         resumed.append(with_machine_of(lengthened(run, asked), asked))
     return resumed
+
+
+def _refuse_to_lengthen_one_of_several(path: Path, run: Run, config: Config) -> None:
+    """Runs of several seeds are resumed and summed up as one: none may be longer than another."""
+    if config.run.epochs <= run.config.run.epochs or not path.resolve().match(SEED_FOLDERS):
+        return
+    if len(seed_runs(path.resolve().parent)) > 1:
+        raise ConfigError(
+            f"{path} is one of several seeds, which are equally long: lengthen all of them with "
+            f"--resume {path.parent}"
+        )
 
 
 def require_kind(run: Run, kind: str) -> None:
