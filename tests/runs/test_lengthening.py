@@ -131,6 +131,17 @@ def test_what_cannot_be_lengthened_is_refused(finished, capsys, tmp_path: Path) 
     assert "restarts: (1,) -> ()" in refused(cosine, "--restarts", "1")
 
 
+def test_a_run_whose_sample_is_gone_stays_as_long(tmp_path: Path, capsys, without_page) -> None:
+    labelled = tmp_path / "labelled.npz"
+    given = {"probe_every": 1, "probe_data": write_npz(labelled, np.arange(40) % 2)}
+    run = pretrain("digits", out=tmp_path / "run", epochs=1, schedule="step", **given, **TINY)
+    labelled.unlink()
+    before = {file: file.read_bytes() for file in run.path.glob("*.json")}
+    assert lengthen(run, "--epochs", "2") == 2
+    assert "labelled.npz" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in run.path.glob("*.json")} == before
+
+
 def test_what_depends_on_the_length_is_named() -> None:
     plain = preset("digits").with_settings(schedule="step", method="decoupling")
     assert made_for_its_length(plain) == ""
@@ -176,7 +187,9 @@ def test_weights_are_used_between_lengthening_and_training(finished, tmp_path: P
     Run.open(run.path).load_network()
 
 
-def test_seeds_of_a_classifier_are_lengthened_together(tmp_path: Path, without_page) -> None:
+def test_seeds_of_a_classifier_are_lengthened_together(
+    tmp_path: Path, without_page, capsys
+) -> None:
     data = write_npz(tmp_path / "a.npz", np.arange(100) % 2)
     given = {"preset": "digits-classifier", "image_size": 12, "crop_padding": 1, "holdout": 0.2}
     given |= {"reweight": "drw", "loss": "ldam", "reweight_from": 0.5, "device": "cpu", "seeds": 2}
@@ -184,7 +197,10 @@ def test_seeds_of_a_classifier_are_lengthened_together(tmp_path: Path, without_p
     finetune(data, out=out, epochs=2, **given)
     with pytest.raises(ConfigError, match="the cosine schedule, --reweight-from was made"):
         resume_finetune(out, config=Run.open(out / "seed-0").config.with_settings(epochs=4))
-    assert main(["finetune", "--resume", str(out), "--epochs", "4", "--restarts", "2"]) == 0
+    longer = ["--epochs", "4", "--restarts", "2"]
+    assert main(["finetune", "--resume", str(out / "seed-1"), *longer]) == 2
+    assert f"lengthen all of them with --resume {out}" in " ".join(capsys.readouterr().err.split())
+    assert main(["finetune", "--resume", str(out), *longer]) == 0
     runs = finetune(data, out=whole, epochs=4, restarts=(2,), **given)
     for run in runs:
         assert_same_checkpoint(out / run.path.name, run.path)
