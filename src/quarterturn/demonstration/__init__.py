@@ -1,1 +1,1 @@
-"""The demonstration: every method on one small collection."""
+"""The demonstration: the method and its two parts on one small collection."""

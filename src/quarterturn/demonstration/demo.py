@@ -68,7 +68,7 @@ def demo(
     config: Config | None = None,
     **fields: Any,
 ) -> Run:
-    """Train every method on a small collection and lay their figures side by side.
+    """Train RotNet, instance discrimination and both decoupled on a few images, and compare them.
 
     Args:
         data: ``digits``, a folder, or other DATA. Only the probes and the supervised row use
@@ -137,7 +137,7 @@ def demo(
         refresh_report(run)
     show(table)
     log_closing(
-        f"every method compared in {duration(elapsed_s)}",
+        f"methods compared in {duration(elapsed_s)}",
         {"report": run.path / "report.html", "run": path},
         [
             ("pretrain", data),

@@ -13,7 +13,7 @@ from quarterturn.config.shared import OverwriteOptions, RunFileOptions
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(OverwriteOptions, RunFileOptions):
-    """Train every method on digits, or on your own folder, and lay the figures side by side."""
+    """Train RotNet, instance discrimination and both decoupled on digits or a folder: a table."""
 
     out: Annotated[Path | None, Flag(metavar="RUN", common=True)] = None
     """Run directory, which keeps the decoupled network; runs/<data>-demo-<n> by default."""
