@@ -17,6 +17,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.build import build_method, build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.multiview_options import MultiviewOptions
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets import (
     PRESETS,
@@ -320,6 +321,15 @@ class TestFoldRecipe:
         assert other.data == preset("cifar10-nin").data
         short = preset("digits").with_settings(epochs=1)
         assert fold_recipe(short).run.epochs == 1
+
+    @pytest.mark.parametrize("name", ["digits", "cifar10-resnet18", "cifar10-nin"])
+    def test_learning_from_weights_fits_heads_on_them(self, name):
+        config = preset(name).with_settings(method="distill")
+        found = fold_recipe(config)
+        assert found.method == RotationHeadOptions()
+        assert (found.model, found.data.image_size) == (config.model, config.data.image_size)
+        networks = fold_recipe(config.with_settings(fold_preset="folder-distill"))
+        assert networks.method == RotNetOptions()
 
     def test_has_no_late_phase(self):
         config = preset("digits").with_settings(noise_aware_rate=0.1)

@@ -10,6 +10,7 @@ from quarterturn.config.entry_points import PRESETS_GROUP, callables_from
 from quarterturn.config.validation import unknown
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.registry import METHODS
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets.labelled import (
     cifar10_classifier,
@@ -71,15 +72,16 @@ def fold_recipe(config: Config) -> Config:
 
     Images, folds and how they are asked, seed and machine are the run's; the rest is that of
     ``fold_preset``, or else the run's own, without its noise-aware phase. Heads on trained features
-    take the run's backbone.
+    take the run's backbone; a method that learns from trained weights has them by default.
     """
     asked, run = config.noise_aware, config.run
-    if asked.fold_preset is None:
+    name = asked.fold_preset or (ROTATION_HEAD if config.method.needs_start else None)
+    if name is None:
         # Feng et al., CVPR 2019; a run that is lengthened keeps the networks that it has.
         recipe, epochs = config, max(1, round(config.first_phase_epochs * 50 / 245))
     else:
-        recipe = preset(asked.fold_preset)
-        if recipe.method.needs_start:
+        recipe = preset(name)
+        if fits_heads(recipe):
             side = config.data.image_size
             recipe = seen_as_by(config, recipe).with_settings(image_size=side)
         epochs = recipe.run.epochs
@@ -93,7 +95,7 @@ def fold_recipe(config: Config) -> Config:
             **config.data.reading,
             verify=config.data.verify,
         ),
-        method=recipe.method if recipe.method.needs_start else RotNetOptions(),
+        method=recipe.method if fits_heads(recipe) else RotNetOptions(),
         noise_aware=NoiseAwareConfig(),
         imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
         optimizer=replace(recipe.optimizer, noise_aware_rate=None, restarts=()),
@@ -101,6 +103,11 @@ def fold_recipe(config: Config) -> Config:
         upright=config.upright,
         machine=config.machine,
     )
+
+
+def fits_heads(recipe: Config) -> bool:
+    """Whether turns are told by heads on trained features, not by networks of their own."""
+    return isinstance(recipe.method, RotationHeadOptions)
 
 
 def preset(name: str) -> Config:
