@@ -51,9 +51,15 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
     if asked == "auto":
         kept = run.path / "upright"
         recipe = fold_recipe(run.config)
-        begun_from = str(run.kept_start.resolve()) if fits_heads(recipe) else None
+        heads = fits_heads(recipe)
         folds = Run(
-            kept, run.data, recipe, images.chosen.fingerprint(), "upright", start=begun_from
+            kept,
+            run.data,
+            recipe,
+            images.chosen.fingerprint(),
+            "upright",
+            start=str(run.kept_start.resolve()) if heads else None,
+            origin=run.provenance if heads else None,
         )
         if not (kept / FILE).exists():
             logger.info(_cost(run.config, recipe))
