@@ -195,7 +195,7 @@ class TestUpright:
     def test_weights_that_do_not_fit_are_refused(
         self, digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        words = ["upright", "digits", "--out", str(tmp_path / "u"), "--from"]
+        words = ["upright", "digits", "--out", str(tmp_path / "u"), "--image-size", "32", "--from"]
         assert main([*words, str(digits_run.path)]) == 2
         said = " ".join(capsys.readouterr().err.split())
         assert "was trained at 16 px" in said

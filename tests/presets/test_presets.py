@@ -27,7 +27,9 @@ from quarterturn.presets import (
     default_rotnet_preset,
     fold_recipe,
     preset,
+    recipe_for,
     seen_as_by,
+    upright_recipe,
 )
 from quarterturn.presets.unlabelled import demo_folder
 
@@ -476,6 +478,14 @@ def test_a_recipe_takes_backbone_and_view_from_a_run():
     changed = preset("cifar10-lt-ldam").differences(recipe)
     assert {change.split(":")[0] for change in changed} == {"backbone", "mean", "std"}
     assert recipe.data.mean == pretrained.data.mean
+
+
+@pytest.mark.parametrize(("side", "shown"), [(32, 32), (95, 95), (96, 128), (224, 128)])
+def test_recipes_on_weights_show_small_networks_their_own_size(side, shown):
+    start = preset("cifar10-resnet18").with_settings(image_size=side)
+    assert recipe_for("cifar10:x", None, "distill", start).data.image_size == shown
+    assert upright_recipe("cifar10:x", None, start).data.image_size == shown
+    assert recipe_for("cifar10:x", None, "rotnet", start).data.image_size == side
 
 
 def test_what_may_not_be_mirrored_is_not_mirrored_later():

@@ -199,16 +199,17 @@ FOLDED = {"alexnet-folded": "alexnet", "alexnet-pool5": "alexnet"}
 def seen_as_by(pretrained: Config, recipe: Config) -> Config:
     """A recipe for the backbone of another run, with images shown as that run saw them.
 
-    A recipe that learns from that very backbone shows both of them images of its own size. A recipe
-    for AlexNet without batch norm keeps that, for a run of AlexNet.
+    A recipe that learns from that very backbone shows both of them images of its own size, unless
+    the run's network was made for small images. A recipe for AlexNet without batch norm keeps that,
+    for a run of AlexNet.
     """
     view, backbone = pretrained.data, pretrained.model.backbone
-    of_both = recipe.data.image_size if recipe.method.needs_start else view.image_size
+    own_size = recipe.method.needs_start and view.image_size >= SMALL_IMAGE
     if FOLDED.get(recipe.model.backbone) == backbone:
         backbone = recipe.model.backbone
     return recipe.with_settings(
         backbone=backbone,
-        image_size=of_both,
+        image_size=recipe.data.image_size if own_size else view.image_size,
         eval_crop=view.eval_crop,
         mean=view.mean,
         std=view.std,
