@@ -51,5 +51,5 @@ class SimCLROptions(ViewOptions):
             self.turned_views or not self.same_crop,
             "same_crop",
             self.same_crop,
-            "false without --turned-views: views of one crop differ by their turns alone",
+            "false without --turned-views: views of one crop differ only by their turns",
         )

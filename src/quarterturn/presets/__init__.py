@@ -106,7 +106,7 @@ def fold_recipe(config: Config) -> Config:
 
 
 def fits_heads(recipe: Config) -> bool:
-    """Whether turns are told by heads on trained features, not by networks of their own."""
+    """Whether the recipe fits heads on trained features, and trains no network of its own."""
     return isinstance(recipe.method, RotationHeadOptions)
 
 
