@@ -231,7 +231,7 @@ def test_pretrain_from_a_run_sees_images_as_it_did(run):
     keywords = parse(["pretrain", "photos", "--from", str(path), "--method", "distill"]).keywords
     recipe = seen_as_by(config, preset("folder-distill"))
     assert keywords["config"] == recipe
-    assert recipe.data.image_size == 128 != config.data.image_size
+    assert recipe.method.needs_start
 
 
 def test_finetune_from_a_run_sees_images_as_it_did(run):

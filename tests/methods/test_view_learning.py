@@ -251,7 +251,15 @@ def test_views_of_a_configuration():
         ({"crop_padding": 2}, r"^--crop-padding is 2; expected 0 with --method multiview"),
         ({"small_scale": 0.3}, r"^--small-scale is 0.3\d*; expected small views of 8 px or more"),
         ({"num_small_views": 0, "num_views": 1}, r"^--num-views is 1; expected 2 or more without"),
-        ({"same_crop": True, "num_small_views": 1}, r"^--num-small-views is 1; expected 2 or more"),
+        (
+            {"same_crop": True, "num_small_views": 1},
+            r"^--num-small-views is 1; expected 2 to 4 with",
+        ),
+        (
+            {"same_crop": True, "num_small_views": 5},
+            r"^--num-small-views is 5; expected 2 to 4 with",
+        ),
+        ({"same_turn": 0.5, "num_views": 1}, r"^--same-turn is 0.5; expected 0 with --num-views 1"),
         (
             {"invariance_weight": 1.0},
             r"^--invariance-weight is 1.0; expected 0 without",
@@ -269,6 +277,10 @@ def test_what_does_not_go_together_is_refused(settings, message):
     [
         ({"rotation_weight": 0.4}, "--rotation-weight is 0.4; expected 0 without --turned-views"),
         ({"same_turn": 0.5}, "--same-turn is 0.5; expected 0 without --turned-views"),
+        (
+            {"same_crop": True, "num_small_views": 4},
+            "--same-crop is True; expected false without --turned-views",
+        ),
         ({"upright": "auto"}, "has no rotation loss"),
     ],
 )
@@ -290,7 +302,7 @@ def test_a_backbone_of_one_size_takes_full_views_only(backbone):
 
 
 def test_default_small_views_are_left_out_where_they_cannot_work(caplog):
-    with caplog.at_level("INFO", "quarterturn"):
+    with caplog.at_level("WARNING", "quarterturn"):
         found = with_fitting_views(config(backbone="convnet", image_size=64))
     assert found == config(backbone="convnet", image_size=64, num_small_views=0)
     assert "convnet takes images of one size, so each image has 2 full views" in caplog.text

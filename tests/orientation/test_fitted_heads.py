@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from quarterturn.cli import main
 from quarterturn.data.selection import select_images
 from quarterturn.data.views import list_views
 from quarterturn.engine.runtime import Runtime
+from quarterturn.files import write_json
 from quarterturn.methods.build import build_network
 from quarterturn.methods.rotation_head import RotationHeadNetwork
 from quarterturn.methods.rotation_head_options import RotationHeadOptions
@@ -29,7 +32,7 @@ from quarterturn.orientation.upright_table import UprightTable
 from quarterturn.orientation.view_logits import view_logits
 from quarterturn.presets import fold_recipe, preset, upright_recipe
 from quarterturn.rotation import rotate4
-from quarterturn.runs import Run
+from quarterturn.runs import Imported, Run
 
 HEADS: dict[str, Any] = {"folds": 2, "limit": 200, "image_size": 16, "device": "cpu"}
 
@@ -192,7 +195,7 @@ class TestUpright:
     def test_weights_that_do_not_fit_are_refused(
         self, digits_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        words = ["upright", "digits", "--out", str(tmp_path / "u"), "--from"]
+        words = ["upright", "digits", "--out", str(tmp_path / "u"), "--image-size", "32", "--from"]
         assert main([*words, str(digits_run.path)]) == 2
         said = " ".join(capsys.readouterr().err.split())
         assert "was trained at 16 px" in said
@@ -214,12 +217,19 @@ class TestRecipes:
     def test_a_teachers_weights_tell_the_turns_first(
         self, digits_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
-        settings = {"method": "distill", "image_size": 16, "epochs": 0, "limit": 100}
+        start = tmp_path / "imported"
+        shutil.copytree(digits_run.path, start)
+        stored = json.loads((start / "config.json").read_text())
+        origin = Imported("theirs.pth", "0" * 64, "torchvision", (), licence="MIT")
+        write_json(start / "config.json", stored | {"origin": asdict(origin)})
+        settings = {"preset": "digits", "method": "distill", "epochs": 0, "limit": 100}
         settings |= {"upright": "auto", "folds": 2, "device": "cpu", "diagnostics": False}
         with caplog.at_level(logging.INFO, "quarterturn"):
-            run = pretrain("digits", start=digits_run.path, out=tmp_path / "run", **settings)
+            run = pretrain("digits", start=start, out=tmp_path / "run", **settings)
         assert "2 rotation heads come first, on features of the weights that" in caplog.text
+        assert "2 rotation heads on the weights of theirs.pth (torchvision; " in caplog.text
         within = Run.open(run.path / "upright")
+        assert within.origin == origin
         assert within.config == fold_recipe(run.config)
         assert within.config.method == RotationHeadOptions()
         assert within.config.data.image_size == 16

@@ -17,6 +17,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.build import build_method, build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.multiview_options import MultiviewOptions
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets import (
     PRESETS,
@@ -26,7 +27,9 @@ from quarterturn.presets import (
     default_rotnet_preset,
     fold_recipe,
     preset,
+    recipe_for,
     seen_as_by,
+    upright_recipe,
 )
 from quarterturn.presets.unlabelled import demo_folder
 
@@ -321,6 +324,15 @@ class TestFoldRecipe:
         short = preset("digits").with_settings(epochs=1)
         assert fold_recipe(short).run.epochs == 1
 
+    @pytest.mark.parametrize("name", ["digits", "cifar10-resnet18", "cifar10-nin"])
+    def test_learning_from_weights_fits_heads_on_them(self, name):
+        config = preset(name).with_settings(method="distill")
+        found = fold_recipe(config)
+        assert found.method == RotationHeadOptions()
+        assert (found.model, found.data.image_size) == (config.model, config.data.image_size)
+        networks = fold_recipe(config.with_settings(fold_preset="folder-distill"))
+        assert networks.method == RotNetOptions()
+
     def test_has_no_late_phase(self):
         config = preset("digits").with_settings(noise_aware_rate=0.1)
         assert fold_recipe(config) == fold_recipe(preset("digits"))
@@ -466,6 +478,14 @@ def test_a_recipe_takes_backbone_and_view_from_a_run():
     changed = preset("cifar10-lt-ldam").differences(recipe)
     assert {change.split(":")[0] for change in changed} == {"backbone", "mean", "std"}
     assert recipe.data.mean == pretrained.data.mean
+
+
+@pytest.mark.parametrize(("side", "shown"), [(32, 32), (95, 95), (96, 128), (224, 128)])
+def test_recipes_on_weights_show_small_networks_their_own_size(side, shown):
+    start = preset("cifar10-resnet18").with_settings(image_size=side)
+    assert recipe_for("cifar10:x", None, "distill", start).data.image_size == shown
+    assert upright_recipe("cifar10:x", None, start).data.image_size == shown
+    assert recipe_for("cifar10:x", None, "rotnet", start).data.image_size == side
 
 
 def test_what_may_not_be_mirrored_is_not_mirrored_later():

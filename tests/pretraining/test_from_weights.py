@@ -33,7 +33,7 @@ from quarterturn.weights.start import write_weights
 
 from ..engine.equality import assert_same_checkpoint
 from ..engine.processes import as_group, kill_at_step, quarterturn
-from ..fixtures.runs import no_pages
+from ..fixtures.runs import no_pages, write_run
 
 pytestmark = pytest.mark.usefixtures("without_page")
 
@@ -96,6 +96,15 @@ def test_a_run_without_epochs_holds_what_it_began_with(digits_run: Run, tmp_path
     run = pretrain("digits", start=digits_run.path, out=tmp_path / "run", **{**TAUGHT, "epochs": 0})
     assert same(backbone_of(run), backbone_of(digits_run))
     assert not run.untrained
+
+
+@pytest.mark.parametrize("backbone", ["alexnet-folded", "alexnet-pool5"])
+def test_pretraining_folds_no_batch_norm(backbone: str, tmp_path: Path) -> None:
+    alexnet = write_run(tmp_path / "alexnet", backbone="alexnet", image_size=63, embedding_dim=8)
+    settings = {"method": "decoupling", "backbone": backbone, "device": "cpu"}
+    with pytest.raises(ConfigError, match=rf"alexnet .* and --backbone is {backbone}: leave"):
+        pretrain("digits", start=alexnet.path, out=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

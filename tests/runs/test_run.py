@@ -21,6 +21,15 @@ def test_what_is_created_is_opened(tmp_path: Path) -> None:
     assert Run.open(run.path) == run
 
 
+def test_weights_kept_in_a_run_have_its_name_for_them(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", "photos", Config(), "abc", start="/elsewhere/theirs")
+    run.create()
+    within = Run(run.path / "upright", "photos", Config(), "abc", start=str(run.kept_start))
+    assert within.began_with == run.began_with == "the weights of theirs"
+    other = Run(tmp_path / "other", "photos", Config(), "abc", start=str(tmp_path / "start"))
+    assert other.began_with == "the weights of start"
+
+
 def test_only_our_own_directories_are_deleted(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

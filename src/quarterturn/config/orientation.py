@@ -19,7 +19,8 @@ class NoiseAwareConfig:
     gamma: Positive = 2.0
     """A turned copy weighs 1 - p_upright ** gamma in the noise-aware phase."""
     fold_preset: str | None = None
-    """Recipe of the networks that --upright auto trains; by default the run's own, as rotnet."""
+    """Recipe of the networks that --upright auto trains; by default the run's own, as rotnet, or
+    heads on the weights that distill learns from."""
     fold_epochs: Count | None = None
     """Their epochs; by default that recipe's, or the paper's 50/245 of the run's own."""
 

@@ -74,19 +74,21 @@ def check_network(config: Config) -> None:
 
 
 def with_fitting_views(config: Config) -> Config:
-    """The configuration without small views, where these are a default that cannot work.
+    """The configuration without small views, where the default number of them cannot work.
 
-    Backbones that flatten their last map take images of one size.
+    Backbones that flatten their last map take images of one size. Another number than the default
+    was asked for, and is left for `check_network` to refuse.
     """
     method = config.method
     if (
         not isinstance(method, ViewOptions)
         or method.num_small_views != type(method).num_small_views
     ):
-        return config  # none, or as many as somebody asked for
+        return config
     if method.num_small_views == 0 or _side_refused(config) is None:
         return config
-    logger.info(
+    # A warning: somebody may have asked for just as many as there are by default.
+    logger.warning(
         f"{config.model.backbone} takes images of one size, so each image has {method.num_views} "
         "full views and no small ones (--num-small-views 0)"
     )

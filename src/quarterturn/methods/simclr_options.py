@@ -47,3 +47,9 @@ class SimCLROptions(ViewOptions):
             self.same_turn,
             "0 without --turned-views",
         )
+        require(
+            self.turned_views or not self.same_crop,
+            "same_crop",
+            self.same_crop,
+            "false without --turned-views: views of one crop differ only by their turns",
+        )

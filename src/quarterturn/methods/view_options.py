@@ -85,8 +85,14 @@ class ViewOptions(MethodOptions):
             "2 or more without small views: an image's views are compared with each other",
         )
         require(
-            self.num_small_views > 1 or not self.same_crop,
+            2 <= self.num_small_views <= 4 or not self.same_crop,
             "num_small_views",
             self.num_small_views,
-            "2 or more with --same-crop",
+            "2 to 4 with --same-crop: a fifth view of one crop repeats a turn",
+        )
+        require(
+            self.num_views > 1 or not self.same_turn,
+            "same_turn",
+            self.same_turn,
+            "0 with --num-views 1: a single full view shares its turn with no other",
         )

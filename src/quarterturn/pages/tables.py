@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,11 @@ def percent(fraction: float) -> str:
 def number(value: float) -> str:
     """Four significant digits, without powers of ten for everyday sizes."""
     return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def numbers(values: Iterable[float]) -> str:
+    """Several of them, as `number` writes each."""
+    return ", ".join(map(number, values))
 
 
 def size_in_words(num_bytes: int) -> str:

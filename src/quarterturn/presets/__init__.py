@@ -10,6 +10,7 @@ from quarterturn.config.entry_points import PRESETS_GROUP, callables_from
 from quarterturn.config.validation import unknown
 from quarterturn.methods.configuration import Config
 from quarterturn.methods.registry import METHODS
+from quarterturn.methods.rotation_head_options import RotationHeadOptions
 from quarterturn.methods.rotnet_options import RotNetOptions
 from quarterturn.presets.labelled import (
     cifar10_classifier,
@@ -71,15 +72,16 @@ def fold_recipe(config: Config) -> Config:
 
     Images, folds and how they are asked, seed and machine are the run's; the rest is that of
     ``fold_preset``, or else the run's own, without its noise-aware phase. Heads on trained features
-    take the run's backbone.
+    take the run's backbone; a method that learns from trained weights has them by default.
     """
     asked, run = config.noise_aware, config.run
-    if asked.fold_preset is None:
+    name = asked.fold_preset or (ROTATION_HEAD if config.method.needs_start else None)
+    if name is None:
         # Feng et al., CVPR 2019; a run that is lengthened keeps the networks that it has.
         recipe, epochs = config, max(1, round(config.first_phase_epochs * 50 / 245))
     else:
-        recipe = preset(asked.fold_preset)
-        if recipe.method.needs_start:
+        recipe = preset(name)
+        if fits_heads(recipe):
             side = config.data.image_size
             recipe = seen_as_by(config, recipe).with_settings(image_size=side)
         epochs = recipe.run.epochs
@@ -93,7 +95,7 @@ def fold_recipe(config: Config) -> Config:
             **config.data.reading,
             verify=config.data.verify,
         ),
-        method=recipe.method if recipe.method.needs_start else RotNetOptions(),
+        method=recipe.method if fits_heads(recipe) else RotNetOptions(),
         noise_aware=NoiseAwareConfig(),
         imbalance=ImbalanceConfig(),  # it needs the probabilities that these networks are to give
         optimizer=replace(recipe.optimizer, noise_aware_rate=None, restarts=()),
@@ -101,6 +103,11 @@ def fold_recipe(config: Config) -> Config:
         upright=config.upright,
         machine=config.machine,
     )
+
+
+def fits_heads(recipe: Config) -> bool:
+    """Whether the recipe fits heads on trained features, and trains no network of its own."""
+    return isinstance(recipe.method, RotationHeadOptions)
 
 
 def preset(name: str) -> Config:
@@ -192,16 +199,17 @@ FOLDED = {"alexnet-folded": "alexnet", "alexnet-pool5": "alexnet"}
 def seen_as_by(pretrained: Config, recipe: Config) -> Config:
     """A recipe for the backbone of another run, with images shown as that run saw them.
 
-    A recipe that learns from that very backbone shows both of them images of its own size. A recipe
-    for AlexNet without batch norm keeps that, for a run of AlexNet.
+    A recipe that learns from that very backbone shows both of them images of its own size, unless
+    the run's network was made for small images. A recipe for AlexNet without batch norm keeps that,
+    for a run of AlexNet.
     """
     view, backbone = pretrained.data, pretrained.model.backbone
-    of_both = recipe.data.image_size if recipe.method.needs_start else view.image_size
+    own_size = recipe.method.needs_start and view.image_size >= SMALL_IMAGE
     if FOLDED.get(recipe.model.backbone) == backbone:
         backbone = recipe.model.backbone
     return recipe.with_settings(
         backbone=backbone,
-        image_size=of_both,
+        image_size=recipe.data.image_size if own_size else view.image_size,
         eval_crop=view.eval_crop,
         mean=view.mean,
         std=view.std,

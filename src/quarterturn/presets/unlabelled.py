@@ -80,7 +80,6 @@ def folder_distill() -> Config:
     return Config(
         data=DataConfig(image_size=128, crop_scale=(0.35, 1.0)),
         method=DistillOptions(),
-        noise_aware=NoiseAwareConfig(fold_preset="folder-rotation-head"),
         optimizer=OptimizerConfig(
             optimizer="adamw", learning_rate=1e-3, weight_decay=0.01, warmup_steps=20
         ),

@@ -24,7 +24,7 @@ from quarterturn.methods.configuration import Config
 from quarterturn.methods.rotation_balance import agnostic_groups
 from quarterturn.orientation.upright import make_probabilities
 from quarterturn.orientation.upright_table import FILE, agnostic_of, p_upright_of
-from quarterturn.presets import fold_recipe
+from quarterturn.presets import fits_heads, fold_recipe
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.environment import environment
@@ -51,9 +51,15 @@ def p_upright_for(run: Run, images: Selection, runtime: Runtime) -> Tensor | Non
     if asked == "auto":
         kept = run.path / "upright"
         recipe = fold_recipe(run.config)
-        begun_from = str(run.kept_start.resolve()) if recipe.method.needs_start else None
+        heads = fits_heads(recipe)
         folds = Run(
-            kept, run.data, recipe, images.chosen.fingerprint(), "upright", start=begun_from
+            kept,
+            run.data,
+            recipe,
+            images.chosen.fingerprint(),
+            "upright",
+            start=str(run.kept_start.resolve()) if heads else None,
+            origin=run.provenance if heads else None,
         )
         if not (kept / FILE).exists():
             logger.info(_cost(run.config, recipe))
@@ -85,7 +91,7 @@ def upright_passes(config: Config) -> float:
     if config.noise_aware.upright != "auto":
         return 0.0
     recipe = fold_recipe(config)
-    if recipe.method.needs_start:  # heads: of the images in each view, without gradients
+    if fits_heads(recipe):  # of the images in each view, without gradients
         return float(len(list_views(recipe.data, recipe.upright.view_crops)))
     return (recipe.upright.folds - 1) * (1 - recipe.upright.validation) * recipe.run.epochs
 
@@ -154,7 +160,7 @@ def upright_file(asked: str) -> Path:
 def _cost(config: Config, recipe: Config) -> str:
     folds, epochs = recipe.upright.folds, recipe.run.epochs
     passes = upright_passes(config)
-    if recipe.method.needs_start:
+    if fits_heads(recipe):
         return (
             f"--upright auto: {folds} rotation heads come first, on features of the weights that "
             f"the training begins with ({recipe.data.image_size} px), {passes:.0f} passes over the "

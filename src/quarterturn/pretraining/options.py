@@ -40,7 +40,8 @@ class PretrainOptions(DryRunOptions, TrainingOptions):
     budget: Annotated[str | None, Flag(metavar="TIME", common=True)] = None
     """Train for as many epochs as fit into this time, such as 30m or 2h, of which twenty steps are
     timed first; none for the recipe's epochs, however long; auto for those, but on a processor for
-    as many as fit into an hour. auto is the default for photos without --epochs or --preset."""
+    as many as fit into an hour. auto is the default for photos without --epochs or --preset. The
+    networks that --upright auto trains first come on top of this time."""
     seeds: Repetitions = 1
     """Number of trainings, from --seed on, each in a folder seed-<n> of the run directory; --budget
     is for all of them, in equal parts."""

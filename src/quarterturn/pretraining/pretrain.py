@@ -18,7 +18,7 @@ from quarterturn.methods.build import check_network, with_fitting_views
 from quarterturn.methods.configuration import Config, setting_names
 from quarterturn.orientation.folds import require_enough
 from quarterturn.orientation.upright_table import agnostic_of, p_upright_of
-from quarterturn.presets import fold_recipe, recipe_for
+from quarterturn.presets import fits_heads, fold_recipe, recipe_for
 from quarterturn.pretraining.cached_images import data_in_cache
 from quarterturn.pretraining.learning_curve import LabelledSample, require_same_sample
 from quarterturn.pretraining.noise_aware import upright_file
@@ -122,7 +122,7 @@ def pretrain(
     check_network(config)
     if config.noise_aware.upright == "auto":
         recipe = fold_recipe(config)
-        if recipe.method.needs_start and start is None:
+        if fits_heads(recipe) and start is None:
             raise ConfigError(
                 f"--fold-preset {config.noise_aware.fold_preset} fits heads on trained weights: "
                 "give --from, or another --fold-preset"

@@ -12,7 +12,7 @@ from quarterturn.pages.tables import show
 from quarterturn.pretraining.diagnostics import seeds_table
 from quarterturn.pretraining.learning_curve import LabelledSample
 from quarterturn.pretraining.noise_aware import p_upright_for, upright_passes
-from quarterturn.pretraining.training import REPORT_SHARE, Pretraining
+from quarterturn.pretraining.training import Pretraining
 from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import files_of_runs, log_closing
@@ -20,6 +20,7 @@ from quarterturn.runs.life_cycle import TrainingFiles, train
 from quarterturn.runs.record_files import to_json
 from quarterturn.runs.records import statistic
 from quarterturn.runs.seeds import SUMMARY
+from quarterturn.runs.time_budget import REPORT_SHARE
 
 
 def train_all(

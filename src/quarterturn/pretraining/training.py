@@ -30,13 +30,11 @@ from quarterturn.runs.closing import log_unreadable
 from quarterturn.runs.facts import write_facts
 from quarterturn.runs.life_cycle import TrainingJob
 from quarterturn.runs.phases import in_phases
+from quarterturn.runs.time_budget import REPORT_SHARE
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.start import begin_with
 
 logger = logging.getLogger(__name__)
-
-REPORT_SHARE = 0.1
-"""Time of the pictures and the page, as a share of the training's."""
 
 
 @dataclass(frozen=True, kw_only=True)

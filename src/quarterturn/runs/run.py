@@ -28,6 +28,9 @@ from quarterturn.runs.phases import Phase
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+KEPT_START = "start"
+"""In a run, the directory of the weights that it began with."""
+
 RESTORE = "it may have been edited or damaged: put back what was there"
 
 SEED_FOLDERS = "seed-*[0-9]"
@@ -207,7 +210,7 @@ class Run:
     @property
     def kept_start(self) -> Path:
         """The weights that the training began with, as a run of their own."""
-        return self.path / "start"
+        return self.path / KEPT_START
 
     @property
     def provenance(self) -> Imported | None:
@@ -220,7 +223,10 @@ class Run:
         if self.start is None:
             return ""
         if self.origin is None:
-            return f"the weights of {Path(self.start).name}"
+            start = Path(self.start)
+            if start.name == KEPT_START and (start.parent / "config.json").exists():
+                return Run.open(start.parent).began_with  # which keeps them, and knows their name
+            return f"the weights of {start.name}"
         licence = f"licence {self.origin.licence}" if self.origin.licence else "licence not stated"
         return f"the weights of {self.origin.file} ({self.origin.layout}; {licence})"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from quarterturn.config.options import take_options
+from quarterturn.pages.tables import numbers
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
 from quarterturn.weights.loaded_weights import Weights
@@ -81,13 +82,9 @@ def _summary(weights: Weights) -> list[str]:
     lines = [
         f"{weights.imported.layout}: all {len(weights.network.state_dict())} tensors that "
         f"{config.model.backbone} needs; heads: {', '.join(heads).replace('_', ' ') or 'none'}",
-        f"images: {config.data.image_size} px, mean {_numbers(config.data.mean)}, standard "
-        f"deviation {_numbers(config.data.std)}",
+        f"images: {config.data.image_size} px, mean {numbers(config.data.mean)}, standard "
+        f"deviation {numbers(config.data.std)}",
     ]
     if weights.left_out:
         lines.append(f"left out, since there is no such head: {', '.join(weights.left_out)}")
     return lines
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)

@@ -9,6 +9,7 @@ from pathlib import Path
 from quarterturn.data.data_argument import short_name
 from quarterturn.methods.base import Network
 from quarterturn.pages.probe_tables import main_table
+from quarterturn.pages.tables import numbers
 from quarterturn.runs import Imported, Run
 from quarterturn.runs.records import ProbeResult
 from quarterturn.weights.check import Exported
@@ -82,7 +83,7 @@ def _facts(run: Run, network: Network, weights: str) -> dict[str, str]:
         "fingerprint of the images": run.fingerprint or "not known",
         "fingerprint of the weights": weights,
         "input": f"RGB, {side} by {side} pixels, values in [0, 1] less the mean "
-        f"{_numbers(config.data.mean)}, over the standard deviation {_numbers(config.data.std)}",
+        f"{numbers(config.data.mean)}, over the standard deviation {numbers(config.data.std)}",
         "crop": f"the centre square of {crop}"
         if isinstance(crop, str)
         else f"the centre square of {crop:g} of the short side",
@@ -129,7 +130,3 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)

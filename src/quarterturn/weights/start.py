@@ -193,11 +193,15 @@ def start_config(words: Path | str, backbone: str | None = None) -> Config:
 def check_fits(start: Start, config: Config) -> None:
     """Refuse weights that are not of the backbone that is to be trained.
 
+    Only what learns from labels may fold the batch norm of the weights: the protocols of the
+    literature do. Training without labels relies on it, and a teacher keeps it.
+
     Raises:
         ConfigError: They are of another one, or of one for images of another size.
     """
     found, wanted = start.run.config.model.backbone, config.model.backbone
-    if found not in (wanted, FOLDED.get(wanted)):
+    folds = config.method.reads_labels and FOLDED.get(wanted) == found
+    if found != wanted and not folds:
         raise ConfigError(
             f"--from {start.words} has a {found} for a backbone, and --backbone is {wanted}: "
             "leave it out, and it is the run's"
