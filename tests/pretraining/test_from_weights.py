@@ -18,9 +18,11 @@ import quarterturn.runs.life_cycle as life_cycle
 from quarterturn import (
     CheckpointError,
     ConfigError,
+    Embedder,
     embed,
     export,
     import_checkpoint,
+    load_backbone,
     neighbors,
     pretrain,
     probe,
@@ -237,13 +239,22 @@ class TestTimmsCache:
         assert run.origin.licence == "apache-2.0"
         assert run.origin.source == "timm/test_resnet.r160_in1k"
         assert same(backbone_of(run), backbone_of(adapted.kept_start))
+        loaded = load_backbone("timm:test_resnet").network.backbone.state_dict()
+        assert same(loaded, backbone_of(run))
 
     def test_nothing_is_fetched_unasked(self, cache: Path, settings: dict[str, Any]) -> None:
         message = r"timm:test_resnet \(timm/test_resnet.r160_in1k\) are not in timm's cache: give"
         with pytest.raises(ConfigError, match=message):
             pretrain("digits", **settings)
+        advice = "quarterturn import FILE --backbone timm:test_resnet --out RUN"
+        with pytest.raises(ConfigError, match=advice):
+            Embedder("timm:test_resnet").fit()
         with pytest.raises(ConfigError, match="could not be fetched: there is no network here"):
             pretrain("digits", download=True, **settings)
+        with pytest.raises(ConfigError, match="could not be fetched: there is no network here"):
+            load_backbone("timm:test_resnet", download=True)
+        with pytest.raises(ConfigError, match="could not be fetched: there is no network here"):
+            Embedder("timm:test_resnet", download=True).fit()
         with pytest.raises(ConfigError, match="timm has no network 'nothing'"):
             pretrain("digits", **{**settings, "backbone": "timm:nothing"})
         assert not settings["out"].exists()

@@ -11,8 +11,8 @@ from quarterturn.config.options import take_options
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
 from quarterturn.weights.loaded_weights import Weights
-from quarterturn.weights.loading import read_weights
 from quarterturn.weights.options import ImportOptions
+from quarterturn.weights.reading import read_weights
 from quarterturn.weights.start import write_weights
 
 logger = logging.getLogger(__name__)

@@ -54,7 +54,8 @@ class ImportOptions(OverwriteOptions):
     out: Annotated[Path, Flag(metavar="RUN", common=True)]
     """Run directory."""
     backbone: Annotated[str | None, COMMON] = None
-    """timm:NAME for weights of other networks of timm; else the tensors' names tell."""
+    """timm:NAME for weights of other networks of timm, unless the file is named after it; else the
+    tensors' names tell."""
     ema: Annotated[bool, COMMON] = False
     """Take the moving averages of the weights, where the file has them beside the weights."""
     prefix: Annotated[str | None, COMMON] = None

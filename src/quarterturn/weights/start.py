@@ -25,8 +25,8 @@ from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.start import warn_unfinished
 from quarterturn.weights.backbone_weights import weights_for
 from quarterturn.weights.loaded_weights import Weights
-from quarterturn.weights.loading import read_weights
-from quarterturn.weights.timm_weights import TIMM, read_timm, timm_backbone_of, timm_config
+from quarterturn.weights.reading import read_weights
+from quarterturn.weights.timm_weights import TIMM, read_timm, timm_config
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def open_start(words: Path | str, backbone: str | None = None, *, download: bool
     if path.suffix == ".ckpt" and path.parent.name == "checkpoints":
         path = path.parent.parent
     if path.is_file():
-        return _of_weights(str(path.resolve()), _read_file(path, backbone))
+        return _of_weights(str(path.resolve()), read_weights(path, backbone))
     run = Run.open(path)
     warn_unfinished(run)
     return Start(str(path.resolve()), run, run.load_network(), run.epochs_done())
@@ -244,17 +244,6 @@ def begin_with(network: Network, start: Network) -> tuple[str, ...]:
             head.load_state_dict(other.state_dict())
             taken.append(name)
     return tuple(taken)
-
-
-def _read_file(path: Path, backbone: str | None) -> Weights:
-    """The weights of a file, whose name may say of which network of timm they are."""
-    try:
-        return read_weights(path, backbone)
-    except CheckpointError:
-        named = None if backbone is not None else timm_backbone_of(path)
-        if named is None:
-            raise
-        return read_weights(path, named)
 
 
 def _same(one: Imported | None, other: Imported | None) -> bool:
