@@ -36,7 +36,8 @@ from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.features.run_features import features_of_run
 from quarterturn.runs import Run
 from quarterturn.runs.notebooks import require_pandas
-from quarterturn.weights.start import taking_weights
+from quarterturn.weights.start import run_directory
+from quarterturn.weights.weights_as_run import run_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -173,7 +174,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         """The directory of a run, or of weights, which are imported first."""
         if isinstance(self.run, Run):
             return self.run.path
-        return _imported(self.run, download=self.download)
+        return run_directory(self.run) or run_of(self.run, download=self.download).path
 
     def _features(self, images: _Images) -> NDArray[np.float32]:
         trained = self._trained()
@@ -248,11 +249,6 @@ def _load(run: Path, changed_ns: int, half: str | None, layer: str | None, devic
     crop = opened.config.data
     width = model.widths(crop.image_size)[part]
     return _Trained(model, part, layer or part, crop, where, width)
-
-
-@taking_weights
-def _imported(run: Path | str, *, download: bool) -> Path:
-    return Path(run)
 
 
 def _images(given: Any) -> _Images:
