@@ -189,7 +189,7 @@ def test_a_teacher_is_asked_for_in_words(digits_run: Run, tmp_path: Path) -> Non
         pretrain("digits", start=digits_run.path, pretrained=True, out=tmp_path / "run", **TAUGHT)
     with pytest.raises(ConfigError, match="has a convnet for a backbone, and --backbone is nin"):
         pretrain("digits", start=digits_run.path, backbone="nin", out=tmp_path / "run", **TAUGHT)
-    with pytest.raises(CheckpointError, match="no run directory"):
+    with pytest.raises(CheckpointError, match="there is no such run or file"):
         pretrain("digits", start=tmp_path / "nothing", out=tmp_path / "run", **TAUGHT)
     assert not (tmp_path / "run").exists()
 
