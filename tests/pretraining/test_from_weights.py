@@ -278,6 +278,44 @@ def test_the_licence_travels(weights: Path, tmp_path: Path) -> None:
     assert stored["origin"]["licence"] == "Apache-2.0"
 
 
+def test_a_licence_told_later_travels_too(weights: Path, tmp_path: Path) -> None:
+    """Of a file whose origin states none: by import, or else by export."""
+    first = import_checkpoint(weights, out=tmp_path / "first", backbone="timm:test_resnet")
+    for name, licence in [("bare", None), ("licensed", "MIT")]:
+        (tmp_path / name).mkdir()
+        out = tmp_path / name / "x.safetensors"
+        export(first.path, format="safetensors", out=out, licence=licence)
+    told = {
+        "by export": import_checkpoint(tmp_path / "licensed" / "x.safetensors", out=tmp_path / "a"),
+        "by import": import_checkpoint(
+            tmp_path / "bare" / "x.safetensors", out=tmp_path / "b", licence="MIT"
+        ),
+        "by both": import_checkpoint(
+            tmp_path / "licensed" / "x.safetensors", out=tmp_path / "c", licence="MIT, I asked"
+        ),
+    }
+    licences = {}
+    for how, run in told.items():
+        assert run.provenance is not None
+        assert run.provenance.file == weights.name
+        licences[how] = run.provenance.licence
+    assert licences == {"by export": "MIT", "by import": "MIT", "by both": "MIT, I asked"}
+    export(told["by import"].path, format="safetensors", out=tmp_path / "y.safetensors")
+    assert "| licence | MIT |" in (tmp_path / "MODEL_CARD.md").read_text()
+    settings = {**TAUGHT, "image_size": SIDE, "epochs": 0}
+    later = pretrain("digits", start=tmp_path / "y.safetensors", out=tmp_path / "later", **settings)
+    assert later.origin is not None
+    assert (later.origin.file, later.origin.licence) == (weights.name, "MIT")
+
+
+def test_a_licence_of_ones_own_run_travels(digits_run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    export(digits_run.path, format="safetensors", out=out, licence="MIT")
+    run = pretrain("digits", start=out, out=tmp_path / "run", **{**TAUGHT, "epochs": 0})
+    assert run.origin is not None
+    assert run.origin.licence == "MIT"
+
+
 def test_probes_show_the_start_beside_the_end(adapted: Run, tmp_path: Path) -> None:
     result = probe(adapted.path, "digits", limit=60, kind="knn", seeds=1, device="cpu")
     assert {(s.origin, s.part) for s in result.scores} == {

@@ -206,8 +206,13 @@ class Run:
 
     @property
     def provenance(self) -> Imported | None:
-        """Where the weights, or those that the training began with, were trained elsewhere."""
-        return self.origin or self.imported
+        """Where the weights, or those that the training began with, were trained elsewhere.
+
+        Whoever imported a file may know the licence that its origin does not state.
+        """
+        if self.origin is None or self.imported is None:
+            return self.origin or self.imported
+        return replace(self.origin, licence=self.imported.licence or self.origin.licence)
 
     @property
     def began_with(self) -> str:

@@ -53,7 +53,7 @@ def import_checkpoint(
         weights.fingerprint,
         "import",
         class_names=weights.class_names,
-        imported=replace(weights.imported, licence=options.licence),
+        imported=replace(weights.imported, licence=options.licence or weights.imported.licence),
         origin=weights.origin,
     )
     write_weights(run, weights.network, weights.epochs, overwrite=options.overwrite)

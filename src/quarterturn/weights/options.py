@@ -24,7 +24,8 @@ class ExportOptions(OverwriteOptions):
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
     """The file; RUN/exports/<format>/<backbone> by default."""
     licence: Annotated[str | None, COMMON] = None
-    """What the model card names as licence."""
+    """What the model card names as licence, and with safetensors those of runs that begin with the
+    file."""
     layers: Annotated[tuple[str, ...] | None, Flag(metavar="NAME ...", common=True)] = None
     """onnx: outputs by name, with rotation and logits for those of the heads; by default the last
     layer and the heads'."""
