@@ -86,12 +86,14 @@ def _found_or_imported(words: str, download: bool) -> Run:
             if run.kind == "import" and _same(run.imported, start.run.imported):
                 logger.info(f"{words}: imported before, as {run.path}")
                 return run
+    of_timm = words.startswith(TIMM)
     if num_processes() > 1:
+        advice = f"quarterturn import {words} --out RUN, and give that"
         raise ConfigError(
-            f"{words} is no run, and several processes would import it: quarterturn import {words} "
-            "--out RUN, and give that"
+            f"{words} is no run, and several processes would import it: "
+            + ("use it once in one process first, which makes the run" if of_timm else advice)
         )
-    name = words.removeprefix(TIMM) if words.startswith(TIMM) else Path(words).stem
+    name = words.removeprefix(TIMM) if of_timm else Path(words).stem
     run = start.run.at(next_directory(name))
     write_weights(run, start.network, start.epochs)
     logger.info(f"{words}: imported as {run.path}")
