@@ -163,7 +163,7 @@ def test_what_is_no_image_is_refused(
     cut.write_bytes(paths[0].read_bytes())
     truncate(cut)
     refused([*paths[:3], cut], r"1 of 4 images cannot be read: leave them out(?s:.*)cut\.png: ")
-    with pytest.raises(CheckpointError, match="is no run directory"):
+    with pytest.raises(CheckpointError, match="there is no such run or file"):
         Embedder(tmp_path / "none").fit()
     with pytest.raises(ConfigError, match="no layers conv9"):
         clone(embedder).set_params(layer="conv9").fit()

@@ -201,7 +201,7 @@ class TestUpright:
         assert "was trained at 16 px" in said
         assert "give --image-size 16" in said
         assert main([*words, str(tmp_path / "nothing")]) == 2
-        assert "no run directory" in capsys.readouterr().err
+        assert "there is no such run or file" in " ".join(capsys.readouterr().err.split())
         assert not (tmp_path / "u").exists()
 
 

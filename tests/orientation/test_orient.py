@@ -269,6 +269,9 @@ def test_what_is_refused(run: Run, collection: Path, tmp_path: Path) -> None:
     (tmp_path / "x" / "orient.json").write_text("mine")
     refused(r"orient\.json exists", out=tmp_path / "x")
     assert (tmp_path / "x" / "orient.json").read_text() == "mine"
+    for weights in (tmp_path / "file", "timm:resnet18"):
+        with pytest.raises(ConfigError, match=f"quarterturn upright DATA --from {weights}, and"):
+            orient(weights)
     orient(run.path, out=tmp_path / "x", overwrite=True)
     assert json.loads((tmp_path / "x" / "orient.json").read_text())["images"] == 10
 

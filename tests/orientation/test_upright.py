@@ -191,7 +191,7 @@ class TestUpright:
             ("digits --epochs 0", "--epochs is 0; expected 1 or more"),
             ("nowhere", "no data at 'nowhere'"),
             ("", "expected DATA"),
-            ("--resume nowhere", "nowhere is no run directory"),
+            ("--resume nowhere", "nowhere: there is no such run or file"),
         ],
     )
     def test_what_cannot_work_is_said_in_a_line(

@@ -18,9 +18,11 @@ import quarterturn.runs.life_cycle as life_cycle
 from quarterturn import (
     CheckpointError,
     ConfigError,
+    Embedder,
     embed,
     export,
     import_checkpoint,
+    load_backbone,
     neighbors,
     pretrain,
     probe,
@@ -196,7 +198,7 @@ def test_a_teacher_is_asked_for_in_words(digits_run: Run, tmp_path: Path) -> Non
         pretrain("digits", start=digits_run.path, pretrained=True, out=tmp_path / "run", **TAUGHT)
     with pytest.raises(ConfigError, match="has a convnet for a backbone, and --backbone is nin"):
         pretrain("digits", start=digits_run.path, backbone="nin", out=tmp_path / "run", **TAUGHT)
-    with pytest.raises(CheckpointError, match="no run directory"):
+    with pytest.raises(CheckpointError, match="there is no such run or file"):
         pretrain("digits", start=tmp_path / "nothing", out=tmp_path / "run", **TAUGHT)
     assert not (tmp_path / "run").exists()
 
@@ -246,13 +248,22 @@ class TestTimmsCache:
         assert run.origin.licence == "apache-2.0"
         assert run.origin.source == "timm/test_resnet.r160_in1k"
         assert same(backbone_of(run), backbone_of(adapted.kept_start))
+        loaded = load_backbone("timm:test_resnet").network.backbone.state_dict()
+        assert same(loaded, backbone_of(run))
 
     def test_nothing_is_fetched_unasked(self, cache: Path, settings: dict[str, Any]) -> None:
         message = r"timm:test_resnet \(timm/test_resnet.r160_in1k\) are not in timm's cache: give"
         with pytest.raises(ConfigError, match=message):
             pretrain("digits", **settings)
+        advice = "quarterturn import FILE --backbone timm:test_resnet --out RUN"
+        with pytest.raises(ConfigError, match=advice):
+            Embedder("timm:test_resnet").fit()
         with pytest.raises(ConfigError, match="could not be fetched: there is no network here"):
             pretrain("digits", download=True, **settings)
+        with pytest.raises(ConfigError, match="could not be fetched: there is no network here"):
+            load_backbone("timm:test_resnet", download=True)
+        with pytest.raises(ConfigError, match="could not be fetched: there is no network here"):
+            Embedder("timm:test_resnet", download=True).fit()
         with pytest.raises(ConfigError, match="timm has no network 'nothing'"):
             pretrain("digits", **{**settings, "backbone": "timm:nothing"})
         assert not settings["out"].exists()
@@ -274,6 +285,44 @@ def test_the_licence_travels(weights: Path, tmp_path: Path) -> None:
     assert again.origin == imported.imported
     stored = json.loads((again.path / "config.json").read_text())
     assert stored["origin"]["licence"] == "Apache-2.0"
+
+
+def test_a_licence_told_later_travels_too(weights: Path, tmp_path: Path) -> None:
+    """Of a file whose origin states none: by import, or else by export."""
+    first = import_checkpoint(weights, out=tmp_path / "first", backbone="timm:test_resnet")
+    for name, licence in [("bare", None), ("licensed", "MIT")]:
+        (tmp_path / name).mkdir()
+        out = tmp_path / name / "x.safetensors"
+        export(first.path, format="safetensors", out=out, licence=licence)
+    told = {
+        "by export": import_checkpoint(tmp_path / "licensed" / "x.safetensors", out=tmp_path / "a"),
+        "by import": import_checkpoint(
+            tmp_path / "bare" / "x.safetensors", out=tmp_path / "b", licence="MIT"
+        ),
+        "by both": import_checkpoint(
+            tmp_path / "licensed" / "x.safetensors", out=tmp_path / "c", licence="MIT, I asked"
+        ),
+    }
+    licences = {}
+    for how, run in told.items():
+        assert run.provenance is not None
+        assert run.provenance.file == weights.name
+        licences[how] = run.provenance.licence
+    assert licences == {"by export": "MIT", "by import": "MIT", "by both": "MIT, I asked"}
+    export(told["by import"].path, format="safetensors", out=tmp_path / "y.safetensors")
+    assert "| licence | MIT |" in (tmp_path / "MODEL_CARD.md").read_text()
+    settings = {**TAUGHT, "image_size": SIDE, "epochs": 0}
+    later = pretrain("digits", start=tmp_path / "y.safetensors", out=tmp_path / "later", **settings)
+    assert later.origin is not None
+    assert (later.origin.file, later.origin.licence) == (weights.name, "MIT")
+
+
+def test_a_licence_of_ones_own_run_travels(digits_run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "x.safetensors"
+    export(digits_run.path, format="safetensors", out=out, licence="MIT")
+    run = pretrain("digits", start=out, out=tmp_path / "run", **{**TAUGHT, "epochs": 0})
+    assert run.origin is not None
+    assert run.origin.licence == "MIT"
 
 
 def test_probes_show_the_start_beside_the_end(adapted: Run, tmp_path: Path) -> None:

@@ -142,8 +142,8 @@ def test_a_batch_larger_than_the_data_shrinks(
         ("pretrain digits --backbone alexnet", "alexnet needs images of 63 px or more, found 16"),
         ("pretrain digits --device tpu", "--device is 'tpu'; expected auto, cpu, cuda"),
         ("pretrain", "expected DATA"),
-        ("pretrain --resume nowhere", "nowhere is no run directory"),
-        ("probe nowhere digits", "nowhere is no run directory"),
+        ("pretrain --resume nowhere", "nowhere: there is no such run or file"),
+        ("probe nowhere digits", "nowhere: there is no such run or file"),
     ],
 )
 def test_what_cannot_work_is_said_in_a_line(

@@ -92,8 +92,13 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere: there is no such run or file"):
+        Run.open(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="no run directory"):
-        load_backbone(tmp_path / "nowhere")
+        Run.open(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file is a file; expected a run directory"):
+        Run.open(tmp_path / "file")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json is damaged: Expecting"):
         Run.open(tmp_path)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from quarterturn.config import IMAGENET_MEAN, IMAGENET_STD
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.presets.unlabelled import CIFAR_MEAN, CIFAR_STD
-from quarterturn.weights.loading import read_weights
+from quarterturn.weights.reading import read_weights
 from tests.weights.originals import (
     State,
     alexnet_layers,
@@ -174,6 +174,16 @@ def test_another_network_of_timm(tmp_path: Path) -> None:
     torch.testing.assert_close(weights.network.backbone(images), expected)
 
 
+def test_a_file_named_after_its_network_of_timm(tmp_path: Path) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    for name in ("test_resnet.r160_in1k.pth", "renamed.pth"):
+        torch.save(state, tmp_path / name)
+    weights = read_weights(tmp_path / "test_resnet.r160_in1k.pth")
+    assert weights.config.model.backbone == "timm:test_resnet"
+    with pytest.raises(CheckpointError, match="quarterturn import FILE --backbone timm:NAME --out"):
+        read_weights(tmp_path / "renamed.pth")
+
+
 def with_statistics(network: nn.Module) -> None:
     """Batch norms that are not the identity."""
     for module in network.modules():
@@ -246,9 +256,9 @@ def test_what_a_file_may_hold_instead(stored: Any, words: str, tmp_path: Path) -
 
 
 def test_another_architecture(tmp_path: Path) -> None:
-    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "resnet34.pth")
+    torch.save(torchvision.models.resnet34(weights=None).state_dict(), tmp_path / "model.pth")
     with pytest.raises(CheckpointError) as caught:
-        read_weights(tmp_path / "resnet34.pth")
+        read_weights(tmp_path / "model.pth")
     assert "this looks like torchvision's or timm's resnet18, but it does not fit" in str(
         caught.value
     )

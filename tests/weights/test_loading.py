@@ -92,5 +92,7 @@ def test_the_transform_takes_any_mode(make_run: MakeRun) -> None:
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no run directory"):
+    with pytest.raises(CheckpointError, match="there is no such run or file"):
         load_backbone(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="is no run directory: it has no config"):
+        load_backbone(tmp_path)

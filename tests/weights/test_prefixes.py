@@ -19,8 +19,9 @@ from quarterturn.config import DataConfig
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.engine.checkpoint import save_checkpoint
 from quarterturn.features.extraction import extract, extract_parts
-from quarterturn.weights.loading import load_backbone, read_weights
+from quarterturn.weights.loading import load_backbone
 from quarterturn.weights.prefixes import network_in
+from quarterturn.weights.reading import read_weights
 from tests.fixtures.runs import MakeRun
 from tests.weights.originals import State, nin_state
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from quarterturn.errors import CheckpointError, ConfigError
 from quarterturn.weights.check import clouds
-from quarterturn.weights.loading import load_backbone, read_weights
+from quarterturn.weights.loading import load_backbone
+from quarterturn.weights.reading import read_weights
 from quarterturn.weights.safetensors import export_safetensors
 from tests.fixtures.runs import MakeRun
 

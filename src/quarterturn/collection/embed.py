@@ -21,12 +21,11 @@ from quarterturn.features.source_pass import run_on_all_splits
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
-from quarterturn.weights.start import taking_weights
+from quarterturn.weights.weights_as_run import as_run
 
 SUFFIXES = (".npz", ".csv", ".parquet")
 
 
-@taking_weights
 def embed(
     run: Path | str,
     data: Path | str | None = None,
@@ -61,7 +60,7 @@ def embed(
     check_out(out, SUFFIXES, overwrite=options.overwrite)
     if out.suffix == ".parquet":
         require_pyarrow(out)
-    opened = Run.open(run)
+    opened = Run.open(as_run(run, data, download=options.download))
     place = opened.data_or_own(data)
     runtime = Runtime(options.device, "32-true")
     try:

@@ -36,7 +36,8 @@ from quarterturn.features.network_features import NetworkFeatures
 from quarterturn.features.run_features import features_of_run
 from quarterturn.runs import Run
 from quarterturn.runs.notebooks import require_pandas
-from quarterturn.weights.start import taking_weights
+from quarterturn.weights.start import run_directory
+from quarterturn.weights.weights_as_run import run_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -69,6 +70,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         device: ``auto``, ``cpu``, ``cuda`` ...
         workers: Processes that decode files, where there are many.
         batch_size: Images per batch.
+        download: Fetch timm's weights where its cache has none.
     """
 
     def __init__(
@@ -80,10 +82,12 @@ class Embedder(TransformerMixin, BaseEstimator):
         device: str = "auto",
         workers: int = 2,
         batch_size: int = 256,
+        download: bool = False,
     ) -> None:
         # Kept as they were given, as scikit-learn requires; looked at when they are used.
         self.run, self.half, self.layer = run, half, layer
         self.device, self.workers, self.batch_size = device, workers, batch_size
+        self.download = download
 
     def fit(self, X: Any = None, y: Any = None) -> Embedder:  # noqa: N803
         """Learn nothing: only look whether there are such a network and such features.
@@ -138,7 +142,7 @@ class Embedder(TransformerMixin, BaseEstimator):
         options = EmbedOptions(
             out=Path(), half=self.half, layer=self.layer, device=self.device, workers=self.workers
         )
-        run = Run.open(_directory(self.run))
+        run = Run.open(self._directory())
         runtime = Runtime(self.device, "32-true")
         found, _ = embed_collection(run, run.data_or_own(None), options, runtime)
         assert found is not None
@@ -162,9 +166,15 @@ class Embedder(TransformerMixin, BaseEstimator):
         return tags
 
     def _trained(self) -> _Trained:
-        run = _directory(self.run)
+        run = self._directory()
         changed = (run / "checkpoints" / "last.ckpt").stat().st_mtime_ns if run.is_dir() else 0
         return _load(run, changed, self.half, self.layer, self.device)
+
+    def _directory(self) -> Path:
+        """The directory of a run, or of weights, which are imported first."""
+        if isinstance(self.run, Run):
+            return self.run.path
+        return run_directory(self.run) or run_of(self.run, download=self.download).path
 
     def _features(self, images: _Images) -> NDArray[np.float32]:
         trained = self._trained()
@@ -239,16 +249,6 @@ def _load(run: Path, changed_ns: int, half: str | None, layer: str | None, devic
     crop = opened.config.data
     width = model.widths(crop.image_size)[part]
     return _Trained(model, part, layer or part, crop, where, width)
-
-
-@taking_weights
-def _imported(run: Path | str) -> Path:
-    return Path(run)
-
-
-def _directory(run: Run | Path | str) -> Path:
-    """The directory of a run, or of weights, which are imported first."""
-    return run.path if isinstance(run, Run) else Path(_imported(run))
 
 
 def _images(given: Any) -> _Images:

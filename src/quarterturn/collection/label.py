@@ -30,7 +30,7 @@ from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.training_images import labelled_examples
-from quarterturn.weights.start import taking_weights
+from quarterturn.weights.weights_as_run import as_run
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +38,12 @@ COLUMNS = ["path", "label", "reason", "rank"]
 """Of the list: a manifest once its labels are filled in."""
 KNOWN = "labelled before"
 """The reason of a row whose label is known: a list has the labels of those before it too."""
+BESIDE = (".png", ".json")
+"""Endings of the contact sheet and of its data, beside the list."""
 MOST_SHOWN = 120
 """Images on the contact sheet, in twenty rows; the list has them all."""
 
 
-@taking_weights
-@locking_its_run
 def label(run: Path | str, options: LabelOptions | None = None, **fields: Any) -> Path:
     """Suggest the images of a collection that are worth labelling first.
 
@@ -67,12 +67,18 @@ def label(run: Path | str, options: LabelOptions | None = None, **fields: Any) -
         ConfigError: ``out`` exists or is no ``.csv``; ``classifier`` is no run of ``finetune``.
     """
     options = take_options(LabelOptions, options, fields)
-    opened = Run.open(run)
-    out = options.out or next(
-        path for n in count(1) if not (path := opened.path / f"labels-{n}.csv").exists()
-    )
-    check_out(out, [".csv"], overwrite=options.overwrite, beside=[".png", ".json"])
+    if options.out is not None:
+        check_out(options.out, [".csv"], overwrite=options.overwrite, beside=BESIDE)
     classifier = None if options.classifier is None else _open_classifier(options.classifier)
+    path = as_run(run, options.data, option="--data DATA", download=options.download)
+    return _label(path, options, classifier)
+
+
+@locking_its_run
+def _label(run: Path, options: LabelOptions, classifier: Run | None) -> Path:
+    """Write the list, by features of a run."""
+    opened = Run.open(run)
+    out = options.out or _next_list(opened)
     data = opened.data_or_own(options.data, "--data DATA")
     labelled = _labelled(options, classifier)  # before the features, which may take long
     candidates = read_candidates(opened, data, options)
@@ -111,6 +117,12 @@ def label(run: Path | str, options: LabelOptions | None = None, **fields: Any) -
         [("finetune", out, "--from", opened.path, "--trained", "none")],
     )
     return out
+
+
+def _next_list(run: Run) -> Path:
+    """Where the list is written by default."""
+    lists = (run.path / f"labels-{n}.csv" for n in count(1))
+    return next(p for p in lists if not any(p.with_suffix(s).exists() for s in (".csv", *BESIDE)))
 
 
 def _open_classifier(path: Path) -> Run:

@@ -47,7 +47,7 @@ from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.facts import folders_of
-from quarterturn.runs.output_file import check_out
+from quarterturn.runs.lock import locking_its_run
 
 COLUMNS = ["query", "rank", "path", "name", "split", "label", "similarity", "copy", "turn"]
 PICTURE_SIDE, COMPARED_SIDE = 96, 32
@@ -79,14 +79,18 @@ class Match:
     turn: int | None
 
 
-def neighbors_of_many(run: Run, words: Sequence[str], options: NeighborsOptions) -> dict[str, Any]:
+@locking_its_run
+def neighbors_of_many(
+    path: Path, words: Sequence[str], options: NeighborsOptions
+) -> dict[str, Any]:
     """Find the images most like each of many, and write a csv file and a page.
 
     Args:
-        run: The run.
+        path: The run directory.
         words: Image files, names in the collection, or folders of image files.
-        options: What is searched by which features, and where the csv file is written; the page is
-            beside it. By default ``RUN/neighbors-<folder>.csv``.
+        options: What is searched by which features, and where the csv file is written, which is
+            checked already; the page is beside it. By default ``RUN/neighbors-<folder>.csv``, made
+            anew each time, as the sheet of one query is.
 
     Returns:
         The run, the images and features searched; ``queries``, each with its ``neighbors``;
@@ -94,11 +98,9 @@ def neighbors_of_many(run: Run, words: Sequence[str], options: NeighborsOptions)
 
     Raises:
         DataError: None of the queries is an image.
-        ConfigError: ``out`` exists, or is no ``.csv``.
     """
+    run = Run.open(path)
     out = options.out or run.path / f"neighbors-{_stem(words)}.csv"
-    is_ours = options.out is None  # made anew each time, as the sheet of one query is
-    check_out(out, [".csv"], overwrite=options.overwrite or is_ours, beside=[".html"])
     reading = options.reading_as(run.config.data)
     crop = replace(run.config.data, **reading)
     data = run.data_or_own(options.data, "--data DATA")

@@ -23,11 +23,9 @@ from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
-from quarterturn.weights.start import taking_weights
+from quarterturn.weights.weights_as_run import as_run
 
 
-@taking_weights
-@locking_its_run
 def neighbors(
     run: Path | str,
     image: Path | str | Sequence[Path | str],
@@ -60,20 +58,29 @@ def neighbors(
     words = [str(image)] if isinstance(image, str | Path) else [str(one) for one in image]
     if not words:
         raise ConfigError("expected an image, several, or a folder of them, after the run")
-    if len(words) != 1 or os.path.isdir(os.path.expanduser(words[0])):
+    several = len(words) != 1 or os.path.isdir(os.path.expanduser(words[0]))
+    if options.out is not None:
+        suffix, beside = (".csv", ".html") if several else (".png", ".json")
+        check_out(options.out, [suffix], overwrite=options.overwrite, beside=[beside])
+    path = as_run(run, options.data, option="--data DATA", download=options.download)
+    if several:
         # The page of many is made by jinja2, and loading it takes a tenth of a second.
         from quarterturn.collection.neighbor_lists import neighbors_of_many
 
-        return neighbors_of_many(Run.open(run), words, options)
-    if options.out is not None:
-        check_out(options.out, [".png"], overwrite=options.overwrite, beside=[".json"])
+        return neighbors_of_many(path, words, options)
+    return _neighbors_of_one(path, words[0], options)
+
+
+@locking_its_run
+def _neighbors_of_one(run: Path, image: str, options: NeighborsOptions) -> dict[str, Any]:
+    """The neighbours of one image, with a contact sheet."""
     opened = Run.open(run)
     reading = options.reading_as(opened.config.data)
     crop = replace(opened.config.data, **reading)
     data = opened.data_or_own(options.data, "--data DATA")
     source = open_source(data, index=opened.index, min_images=1, **reading)
     source.log_summary()
-    query = find_image(source, words[0])
+    query = find_image(source, image)
     with stage("neighbors", total=source.num_indexed):
         similar = similar_images(opened, source, crop, options)
         [nearest] = similar.nearest([query], options.k)

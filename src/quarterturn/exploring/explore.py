@@ -36,8 +36,9 @@ from quarterturn.runs import Run, next_directory
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.lock import locking_its_run
-from quarterturn.weights.start import fits, open_start, taking_weights
+from quarterturn.weights.start import fits, open_start
 from quarterturn.weights.timm_weights import TIMM
+from quarterturn.weights.weights_as_run import as_run
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,9 @@ def explore(
                 f"{name} is for training on PHOTOS, and {words} is trained already: leave it out, "
                 "or give the photos in its place"
             )
-    return _explore_run(target, options, options.data, began_s)
+    _check_out(options)
+    path = as_run(target, options.data, option="--data DATA", download=options.download)
+    return _explore_run(path, options, options.data, began_s)
 
 
 def _is_trained(words: str) -> bool:
@@ -184,11 +187,8 @@ def _refuse_copies_of_one(source: Source) -> None:
     )
 
 
-@taking_weights
 @locking_its_run
-def _explore_run(
-    run: Path | str, options: ExploreOptions, data: str | None, began_s: float
-) -> Explored:
+def _explore_run(run: Path, options: ExploreOptions, data: str | None, began_s: float) -> Explored:
     """Look at the images of a run, or at others, and write the page."""
     opened = Run.open(run)
     reading = options.reading_as(opened.config.data)
@@ -229,23 +229,32 @@ def _explore_run(
     return results
 
 
-def _results(run: Run, options: ExploreOptions, data: str | None) -> Explored:
-    """The files to write, refused where they are another's.
+def _check_out(options: ExploreOptions) -> None:
+    """Refuse to write where something else is.
 
     Raises:
-        ConfigError: They are there already, or the folder cannot be made.
+        ConfigError: The folder is a file, or holds such results already.
     """
-    folder = options.out or exploration_folder(run, data)
+    folder = options.out
+    if folder is None:
+        return
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--out {folder} is a file; expected a folder, which is made if need be")
-    results = Explored(run.path, *(folder / name for name in (PAGE, TABLE, FIGURES)))
-    if options.out is not None and not options.overwrite:
-        for path in (results.page, results.table, results.figures):
-            if path.exists():
-                raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
+    for path in (folder / name for name in (PAGE, TABLE, FIGURES)):
+        if path.exists() and not options.overwrite:
+            raise ConfigError(f"{path} exists; choose another --out, or give --overwrite")
+
+
+def _results(run: Run, options: ExploreOptions, data: str | None) -> Explored:
+    """The files to write, in a folder that is made.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    folder = options.out or exploration_folder(run, data)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    return results
+    return Explored(run.path, *(folder / name for name in (PAGE, TABLE, FIGURES)))
 
 
 def _table(found: Exploration) -> Table:

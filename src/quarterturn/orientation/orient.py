@@ -32,6 +32,7 @@ from quarterturn.runs import Run
 from quarterturn.runs.closing import command, log_closing, log_unreadable
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.lock import locking_its_run
+from quarterturn.weights.start import run_directory
 
 logger = logging.getLogger(__name__)
 
@@ -72,12 +73,17 @@ def orient(
         With ``apply``, only ``run``, ``data``, ``name`` and ``written``.
 
     Raises:
-        ConfigError: The run predicts no turns; a file or folder is in the way; a threshold is no
-            fraction.
+        ConfigError: The run predicts no turns, or is a file of weights; a file or folder is in the
+            way; a threshold is no fraction.
         DataError: The reviewed csv is about other images, or out of date, or makes no sense.
         OutputError: Some copies could not be written; all others are.
     """
     options = take_options(OrientOptions, options, fields)
+    if run_directory(run) is None:
+        raise ConfigError(
+            f"{run} holds weights, and turns are predicted by a run with a rotation head: "
+            f"quarterturn upright {data or 'DATA'} --from {run}, and then orient that run"
+        )
     opened = Run.open(run)
     by = run_to_orient_by(opened)
     results = None if options.apply is not None else _results(opened, options, data)

@@ -36,13 +36,11 @@ from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.probes import probe_result, write_result
 from quarterturn.runs.record_files import read_record
 from quarterturn.runs.records import START, ProbeResult
-from quarterturn.weights.start import taking_weights
+from quarterturn.weights.weights_as_run import as_run
 
 logger = logging.getLogger(__name__)
 
 
-@taking_weights
-@locking_its_run
 def probe(
     run: Path | str,
     data: Path | str,
@@ -75,7 +73,12 @@ def probe(
             disk or the memory has no room for, or several processes for a preset that keeps none.
     """
     options = take_options(ProbeOptions, options, fields)
-    data = str(data)
+    return _probe(as_run(run, data, download=options.download), str(data), options)
+
+
+@locking_its_run
+def _probe(run: Path, data: str, options: ProbeOptions) -> ProbeResult | None:
+    """Probe the features of a run."""
     opened = Run.open(run)
     if options.protocol == "paper" and options.preset != "voc07-svm-lowshot":
         logger.warning(

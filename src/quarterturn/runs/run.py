@@ -179,12 +179,7 @@ class Run:
             run._check()
             return run
         except (FileNotFoundError, NotADirectoryError):
-            several = sorted(file.parent.name for file in path.glob(f"{SEED_FOLDERS}/config.json"))
-            raise CheckpointError(
-                f"{path} holds runs of several seeds: name one of them, {', '.join(several)}"
-                if several
-                else f"{path} is no run directory: it has no config.json"
-            ) from None
+            raise CheckpointError(_no_run(path)) from None
         except KeyError as error:
             raise CheckpointError(f"{file} has no {error}; {RESTORE}") from error
         except (ConfigError, ValueError, TypeError, AttributeError) as error:
@@ -214,8 +209,13 @@ class Run:
 
     @property
     def provenance(self) -> Imported | None:
-        """Where the weights, or those that the training began with, were trained elsewhere."""
-        return self.origin or self.imported
+        """Where the weights, or those that the training began with, were trained elsewhere.
+
+        Whoever imported a file may know the licence that its origin does not state.
+        """
+        if self.origin is None or self.imported is None:
+            return self.origin or self.imported
+        return replace(self.origin, licence=self.imported.licence or self.origin.licence)
 
     @property
     def began_with(self) -> str:
@@ -404,3 +404,16 @@ class Run:
         if name := not_finite(network):
             raise unusable(checkpoint, f"holds values that are not finite ({name})", previous)
         return network.eval()
+
+
+def _no_run(path: Path) -> str:
+    """What is there in place of a run directory."""
+    if not path.exists():
+        return f"{path}: there is no such run or file"
+    if not path.is_dir():
+        return (
+            f"{path} is a file; expected a run directory, which quarterturn import makes of weights"
+        )
+    if several := sorted(file.parent.name for file in path.glob(f"{SEED_FOLDERS}/config.json")):
+        return f"{path} holds runs of several seeds: name one of them, {', '.join(several)}"
+    return f"{path} is no run directory: it has no config.json"

@@ -65,6 +65,8 @@ def export(
     for option in [option for option in given if option not in FORMATS[options.format].options]:
         formats = " and ".join(name for name in FORMATS if option in FORMATS[name].options)
         raise ConfigError(f"{flag(option)} is for --format {formats}, not {options.format}")
+    if FORMATS[options.format].states_licence:
+        given["licence"] = options.licence
     opened = Run.open(run)
     network = opened.load_network()
     path, card = _target(opened, options.format, options.out, overwrite=options.overwrite)

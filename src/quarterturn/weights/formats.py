@@ -43,12 +43,14 @@ class ExportFormat:
         suffix: Suffix of the file.
         write: The writer.
         options: Options of ``export`` that the writer takes as keywords.
+        states_licence: Whether it also takes ``licence``, which every format's model card states.
         beside: Suffixes of the files written beside it.
     """
 
     suffix: str
     write: Writer
     options: tuple[str, ...] = ()
+    states_licence: bool = False
     beside: tuple[str, ...] = ()
 
 
@@ -82,7 +84,7 @@ def _sample(run: Run, data: Path | str | None) -> Tensor:
 
 
 FORMATS: dict[str, ExportFormat] = {
-    "safetensors": ExportFormat(".safetensors", export_safetensors),
+    "safetensors": ExportFormat(".safetensors", export_safetensors, states_licence=True),
     "torchvision": ExportFormat(".pth", export_torchvision, ("num_classes",)),
     "timm": ExportFormat(".safetensors", export_timm, ("num_classes",)),
     "onnx": ExportFormat(".onnx", export_onnx, ("layers",)),

@@ -12,8 +12,8 @@ from quarterturn.pages.tables import numbers
 from quarterturn.runs import Run
 from quarterturn.runs.closing import log_closing
 from quarterturn.weights.loaded_weights import Weights
-from quarterturn.weights.loading import read_weights
 from quarterturn.weights.options import ImportOptions
+from quarterturn.weights.reading import read_weights
 from quarterturn.weights.start import write_weights
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def import_checkpoint(
         weights.fingerprint,
         "import",
         class_names=weights.class_names,
-        imported=replace(weights.imported, licence=options.licence),
+        imported=replace(weights.imported, licence=options.licence or weights.imported.licence),
         origin=weights.origin,
     )
     write_weights(run, weights.network, weights.epochs, overwrite=options.overwrite)

@@ -17,6 +17,11 @@ from quarterturn.methods.configuration import Config
 from quarterturn.models.timm_backbone import import_timm
 from quarterturn.presets import preset
 
+OF_TIMM = (
+    "For another network of timm's: quarterturn import FILE --backbone timm:NAME --out RUN, and "
+    "give that run"
+)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -28,6 +33,7 @@ class Layout:
         theirs: Our name of a weight to theirs.
         heads: Our heads that come with the weights.
         left_out: Prefixes of their names without a counterpart here, such as a classifier.
+        advice: Where a file does not fit after all.
     """
 
     name: str
@@ -35,6 +41,7 @@ class Layout:
     theirs: Callable[[str], str]
     heads: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    advice: str = ""
 
     def translate(
         self, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]
@@ -77,6 +84,7 @@ class Layout:
                 + _listed("missing", missing)
                 + _listed("unexpected", unexpected)
                 + _listed("of another shape", misshapen)
+                + (f"\n{self.advice}" if self.advice else "")
             )
         return state, left_out
 
@@ -114,8 +122,8 @@ def recognise(names: Collection[str], backbone: str | None = None) -> Layout:
         raise CheckpointError(
             f"these are not the weights of a known network: {len(names)} tensors, the first "
             f"{', '.join(list(names)[:3])}; expected a feature_net_epochN of FeatureDecoupling, a "
-            "model_net_epochN of RotNet, or torchvision's or timm's resnet18 or resnet50 (others "
-            "of timm's: --backbone timm:NAME)"
+            "model_net_epochN of RotNet, or torchvision's or timm's resnet18 or resnet50. "
+            f"{OF_TIMM}"
         )
     if backbone not in (None, layout.config.model.backbone):
         raise ConfigError(f"--backbone {backbone}, but the file looks like {layout.name}")
@@ -223,6 +231,7 @@ def _resnet(name: str) -> Layout:
         Config().with_settings(backbone=name, method="imported", image_size=224),
         resnet_name,
         left_out=("fc.",),
+        advice=OF_TIMM,
     )
 
 

@@ -12,10 +12,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.methods.classifier import ClassifierNetwork
 from quarterturn.methods.configuration import Config
-from quarterturn.runs import Run
-from quarterturn.weights.loaded_weights import Weights
-from quarterturn.weights.safetensors import is_own, read_safetensors
-from quarterturn.weights.third_party import read_third_party
+from quarterturn.weights.start import open_start
 
 
 class LoadedBackbone(nn.Module):
@@ -101,44 +98,7 @@ class LoadedBackbone(nn.Module):
         return self.network.class_probabilities(self(images))
 
 
-def read_weights(
-    path: Path | str,
-    backbone: str | None = None,
-    *,
-    prefix: str | None = None,
-    ema: bool = False,
-) -> Weights:
-    """Read a file that ``quarterturn export --format safetensors`` or another code has written.
-
-    Args:
-        path: The file.
-        backbone: Our backbone for the weights; required only for ``timm:NAME``.
-        prefix: What the names of the network's tensors begin with; None to look for it.
-        ema: Take moving averages of the weights.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, holds more than tensors, does not fit, or its
-            weights are not finite.
-        ConfigError: The weights are for another backbone than the one asked for, or there are no
-            moving averages.
-    """
-    path = Path(path)
-    if not is_own(path):
-        return read_third_party(path, backbone, prefix=prefix, averaged=ema)
-    if prefix is not None or ema:
-        raise ConfigError(
-            f"--prefix and --ema are for other codes' files; {path} was written by quarterturn "
-            "export and is one network"
-        )
-    weights = read_safetensors(path)
-    if backbone not in (None, weights.config.model.backbone):
-        raise ConfigError(
-            f"--backbone {backbone}, but {path} is of {weights.config.model.backbone}"
-        )
-    return weights
-
-
-def load_backbone(run_or_file: str | Path) -> LoadedBackbone:
+def load_backbone(run_or_file: str | Path, *, download: bool = False) -> LoadedBackbone:
     """A trained backbone in eval mode.
 
     ``m(x)`` returns (B, D) features of images (B, 3, S, S) from ``m.transform``,
@@ -146,17 +106,14 @@ def load_backbone(run_or_file: str | Path) -> LoadedBackbone:
     probabilities of the four rotations, and ``m.classify(x)`` those of ``m.class_names``.
 
     Args:
-        run_or_file: A run directory, a checkpoint in one, or a file that ``quarterturn import``
-            accepts: from ``export --format safetensors``, or another code's weights.
+        run_or_file: A run directory, a checkpoint in one, a file that ``quarterturn import``
+            accepts (from ``export --format safetensors``, or another code's weights), or
+            ``timm:NAME``.
+        download: Fetch timm's weights where its cache has none.
 
     Raises:
         CheckpointError: There is no run, or its checkpoint or the file cannot be read.
+        ConfigError: timm has no such network, or its cache no weights of it.
     """
-    path = Path(run_or_file)
-    if path.suffix == ".ckpt":
-        path = path.parent.parent
-    elif path.is_file():
-        weights = read_weights(path)
-        return LoadedBackbone(weights.network, weights.config, weights.class_names)
-    run = Run.open(path)
-    return LoadedBackbone(run.load_network(), run.config, run.class_names)
+    start = open_start(run_or_file, download=download)
+    return LoadedBackbone(start.network, start.run.config, start.run.class_names)

@@ -24,7 +24,8 @@ class ExportOptions(OverwriteOptions):
     out: Annotated[Path | None, Flag(metavar="FILE", common=True)] = None
     """The file; RUN/exports/<format>/<backbone> by default."""
     licence: Annotated[str | None, COMMON] = None
-    """What the model card names as licence."""
+    """What the model card names as licence, and with safetensors those of runs that begin with the
+    file."""
     layers: Annotated[tuple[str, ...] | None, Flag(metavar="NAME ...", common=True)] = None
     """onnx: outputs by name, with rotation and logits for those of the heads; by default the last
     layer and the heads'."""
@@ -54,7 +55,8 @@ class ImportOptions(OverwriteOptions):
     out: Annotated[Path, Flag(metavar="RUN", common=True)]
     """Run directory."""
     backbone: Annotated[str | None, COMMON] = None
-    """timm:NAME for weights of other networks of timm; else the tensors' names tell."""
+    """timm:NAME for weights of other networks of timm, unless the file is named after it; else the
+    tensors' names tell."""
     ema: Annotated[bool, COMMON] = False
     """Take the moving averages of the weights, where the file has them beside the weights."""
     prefix: Annotated[str | None, COMMON] = None

@@ -25,21 +25,24 @@ OWN = "quarterturn"
 """The metadata key that marks our files; its value is the version."""
 
 
-def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) -> Exported:
+def export_safetensors(
+    run: Run, network: Network, out: Path, images: Tensor, /, *, licence: str | None = None
+) -> Exported:
     """Write backbone and heads, and read them back.
 
     The metadata are strings, in JSON unless they are plain words: ``architecture``, ``method``,
     ``image_size``, ``eval_crop``, ``mean``, ``std``, ``split`` (first and last feature of each
     part), ``heads``, ``class_names`` in the order of the classifier's logits, ``epochs``, ``data``
     and ``fingerprint`` of the images, ``origin`` where somebody else trained the weights or those
-    that they began with, with the licence, the ``config`` without the machine's settings, its
-    ``config_format``, and the version.
+    that they began with, with the licence, the ``licence`` of the weights themselves, the
+    ``config`` without the machine's settings, its ``config_format``, and the version.
 
     Args:
         run: The run, for the metadata.
         network: Its network.
         out: A file ending in ``.safetensors``.
         images: (n, 3, S, S) to check by.
+        licence: Under which the weights are given away, where it is stated.
     """
     config = run.config
     settings = config.to_dict()
@@ -60,6 +63,7 @@ def export_safetensors(run: Run, network: Network, out: Path, images: Tensor) ->
         "data": json.dumps(None if run.data is None else short_name(run.data)),
         "fingerprint": json.dumps(run.fingerprint),
         "origin": json.dumps(None if run.provenance is None else asdict(run.provenance)),
+        "licence": json.dumps(licence),
         "config": json.dumps(settings),
         "config_format": str(FORMAT),
     }
@@ -104,10 +108,11 @@ def read_safetensors(path: Path) -> Weights:
         require_finite({name: tensor for name, tensor in state.items() if name != priors})
         network.load_state_dict(state)
         layout = f"safetensors of quarterturn {metadata[OWN]}"
+        licence = json.loads(metadata.get("licence", "null"))
         return Weights(
             network.eval(),
             config,
-            Imported(path.name, sha256(path), layout, heads),
+            Imported(path.name, sha256(path), layout, heads, licence=licence),
             float(json.loads(metadata["epochs"])),
             json.loads(metadata["fingerprint"]),
             class_names=class_names,

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from quarterturn.engine.checkpoint import save_checkpoint
-from quarterturn.engine.runtime import num_processes
-from quarterturn.errors import CheckpointError, ConfigError
+from quarterturn.errors import ConfigError
 from quarterturn.methods.base import Network
 from quarterturn.methods.build import build_network
 from quarterturn.methods.configuration import Config
 from quarterturn.presets import FOLDED, preset, seen_as_by
-from quarterturn.runs import Imported, Run, next_directory
+from quarterturn.runs import Run
 from quarterturn.runs.bound_settings import settings_record
 from quarterturn.runs.start import warn_unfinished
 from quarterturn.weights.backbone_weights import weights_for
 from quarterturn.weights.loaded_weights import Weights
-from quarterturn.weights.loading import read_weights
-from quarterturn.weights.timm_weights import TIMM, read_timm, timm_backbone_of, timm_config
-
-logger = logging.getLogger(__name__)
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from quarterturn.weights.reading import read_weights
+from quarterturn.weights.timm_weights import TIMM, read_timm, timm_config
 
 
 @dataclass(frozen=True)
@@ -81,60 +74,26 @@ def write_weights(run: Run, network: Network, epochs: float, *, overwrite: bool 
         save_checkpoint(draft.checkpoint, state)
 
 
-def taking_weights(command: Command) -> Command:
-    """Let a command that needs no more than a backbone take weights in place of a run."""
-
-    @wraps(command)
-    def with_run(run: Path | str, *arguments: Any, **keywords: Any) -> Any:
-        name, path = str(run), Path(run)
-        if name.startswith(TIMM) or (path.is_file() and path.suffix != ".ckpt"):
-            options = [given for given in (*arguments, keywords.get("options")) if given]
-            download = any(getattr(given, "download", False) for given in options)
-            run = run_of(name, download=keywords.get("download", download)).path
-        return command(run, *arguments, **keywords)
-
-    return cast(Command, with_run)
-
-
-def run_of(words: str, *, download: bool = False) -> Run:
-    """The run of a file of weights, or of ``timm:NAME``.
-
-    They are imported to ``runs/<name>-<n>``, where features and probes have their place, and found
-    there by their hash the next time.
+def run_directory(words: Path | str) -> Path | None:
+    """The run that is named, by its directory or by a checkpoint in it; None for weights.
 
     Args:
         words: As for `open_start`.
-        download: Likewise.
-
-    Raises:
-        CheckpointError: The weights cannot be read.
-        ConfigError: Several processes would import them.
     """
     path = Path(words)
-    start = open_start(words, download=download)
-    for file in sorted(Path("runs").glob("*/config.json")):
-        with suppress(CheckpointError):
-            run = Run.open(file.parent)
-            if run.kind == "import" and _same(run.imported, start.run.imported):
-                logger.info(f"{words}: imported before, as {run.path}")
-                return run
-    if num_processes() > 1:
-        raise ConfigError(
-            f"{words} is no run, and several processes would import it: quarterturn import {words} "
-            "--out RUN, and give that"
-        )
-    name = words.removeprefix(TIMM) if words.startswith(TIMM) else path.stem
-    run = start.run.at(next_directory(name))
-    write_weights(run, start.network, start.epochs)
-    logger.info(f"{words}: imported as {run.path}")
-    return run
+    in_checkpoints = path.suffix == ".ckpt" and path.parent.name == "checkpoints"
+    # Other codes have folders of this name too.
+    if in_checkpoints and (path.parent.parent / "config.json").is_file():
+        return path.parent.parent
+    return None if str(words).startswith(TIMM) or path.is_file() else path
 
 
 def open_start(words: Path | str, backbone: str | None = None, *, download: bool = False) -> Start:
     """Read weights to begin with.
 
     Args:
-        words: A run, a file that ``quarterturn import`` takes, or ``timm:NAME``.
+        words: A run, a checkpoint in one, a file that ``quarterturn import`` takes, or
+            ``timm:NAME``.
         backbone: Our backbone for the weights of a file; required only for ``timm:NAME``, unless
             the file is named after it.
         download: Fetch timm's weights where its cache has none.
@@ -143,16 +102,14 @@ def open_start(words: Path | str, backbone: str | None = None, *, download: bool
         CheckpointError: There are no such weights, or they cannot be read.
         ConfigError: They are of another backbone.
     """
-    name, path = str(words), Path(words)
+    name = str(words)
     if name.startswith(TIMM):
         return _of_weights(name, read_timm(name, download=download))
-    if path.suffix == ".ckpt" and path.parent.name == "checkpoints":
-        path = path.parent.parent
-    if path.is_file():
-        return _of_weights(str(path.resolve()), _read_file(path, backbone))
-    run = Run.open(path)
+    if (directory := run_directory(words)) is None:
+        return _of_weights(str(Path(words).resolve()), read_weights(words, backbone))
+    run = Run.open(directory)
     warn_unfinished(run)
-    return Start(str(path.resolve()), run, run.load_network(), run.epochs_done())
+    return Start(str(directory.resolve()), run, run.load_network(), run.epochs_done())
 
 
 def recipe_on(
@@ -248,24 +205,6 @@ def begin_with(network: Network, start: Network) -> tuple[str, ...]:
             head.load_state_dict(other.state_dict())
             taken.append(name)
     return tuple(taken)
-
-
-def _read_file(path: Path, backbone: str | None) -> Weights:
-    """The weights of a file, whose name may say of which network of timm they are."""
-    try:
-        return read_weights(path, backbone)
-    except CheckpointError:
-        named = None if backbone is not None else timm_backbone_of(path)
-        if named is None:
-            raise
-        return read_weights(path, named)
-
-
-def _same(one: Imported | None, other: Imported | None) -> bool:
-    """Whether two imports are of the same file, read in the same way."""
-    if one is None or other is None:
-        return False
-    return (one.sha256, one.layout, one.part) == (other.sha256, other.layout, other.part)
 
 
 def _of_weights(words: str, weights: Weights) -> Start:

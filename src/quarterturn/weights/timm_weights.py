@@ -53,9 +53,10 @@ def read_timm(backbone: str, *, download: bool = False) -> Weights:
     timm, name = import_timm(f"the backbone {backbone!r}"), backbone.removeprefix(TIMM)
     config = timm_config(backbone)
     network = build_network(config)  # refuses names that timm does not know
+    own = f"quarterturn import FILE --backbone {backbone} --out RUN, and give that run"
     about = timm.get_pretrained_cfg(name)
     if about is None or not (about.hf_hub_id or about.url):
-        raise ConfigError(f"timm has no pretrained weights for {name}; give a file: --from FILE")
+        raise ConfigError(f"timm has no pretrained weights for {name}; if you have a file: {own}")
     source = str(about.hf_hub_id or about.url)
     path = _cached(about)
     if path is None and download:
@@ -63,7 +64,7 @@ def read_timm(backbone: str, *, download: bool = False) -> Weights:
     if path is None:
         raise ConfigError(
             f"the weights of {backbone} ({source}) are not in timm's cache: give --download to "
-            f"fetch them, or a file: --from FILE --backbone {backbone}"
+            f"fetch them; or, if you have a file, {own}"
         )
     tensors = dict(read_tensors(path).tensors)
     try:
