@@ -184,7 +184,7 @@ class TestResume:
 
     def test_of_what_is_no_run_exits_with_2(self, tmp_path, capsys):
         assert main(["pretrain", "--resume", str(tmp_path / "nothing")]) == 2
-        assert "no config.json" in capsys.readouterr().err
+        assert "there is no such run or file" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "text",

@@ -32,7 +32,7 @@ class Example:
 
 REFUSED = {
     "rate": {-1: "a positive number", "0.1": "a positive number", None: "a positive number"},
-    "epochs": {0: "1 or more", 1.5: "1 or more", True: "1 or more"},
+    "epochs": {0: "1 or more", 1.5: "a whole number, 1 or more", True: "1 or more"},
     "share": {1.5: "from 0 to 1"},
     "free": {math.nan: "a finite number", math.inf: "a finite number"},
     "kind": {"svm": "knn or linear", None: "knn or linear"},
@@ -57,7 +57,8 @@ def test_every_kind_of_field_has_a_case():
 def test_a_wrong_value_is_refused_by_its_flag(name, value, expected):
     with pytest.raises(ConfigError) as caught:
         check_settings(Example(**{name: value}))
-    assert str(caught.value) == f"--{name} is {value}; expected {expected}"
+    shown = "'0.1'" if value == "0.1" else value  # the word, which would pass for the number
+    assert str(caught.value) == f"--{name} is {shown}; expected {expected}"
 
 
 def test_a_number_too_large_names_the_limit():

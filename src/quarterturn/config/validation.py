@@ -64,7 +64,7 @@ def why_refused(name: str, value: object, kind: Any) -> str:
     if isinstance(value, (int, float)) and LARGEST < abs(value) < math.inf:
         bounded = any(word in words for word in (" to ", "below ", "or less"))
         words += "" if bounded else f", at most {LARGEST:,}"
-    elif isinstance(value, str) and {int, float, bool} & set(kinds):
+    elif isinstance(value, str) and all(each in (int, float, bool, NoneType) for each in kinds):
         shown = repr(value)  # the word '3' would pass for the number
     elif isinstance(value, float) and int in kinds and "whole number" not in words:
         words = f"a whole number, {words}"
