@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quarterturn.runs.closing import command_line
     from quarterturn.runs.files import next_directory
+    from quarterturn.runs.imported import Imported
     from quarterturn.runs.items import write_items
-    from quarterturn.runs.run import Imported, Run
+    from quarterturn.runs.run import Run
     from quarterturn.runs.seeds import (
         RESULTS,
         prepare_seeds,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "RESULTS": "seeds",
-    "Imported": "run",
+    "Imported": "imported",
     "Run": "run",
     "command_line": "closing",
     "next_directory": "files",

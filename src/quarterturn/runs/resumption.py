@@ -12,8 +12,9 @@ from quarterturn.errors import ConfigError, DataError
 from quarterturn.files import write_json
 from quarterturn.kept_files import read_object
 from quarterturn.methods.configuration import Config
+from quarterturn.runs.files import SEED_FOLDERS
 from quarterturn.runs.lengthening import lengthened
-from quarterturn.runs.run import SEED_FOLDERS, Run
+from quarterturn.runs.run import Run
 from quarterturn.runs.seeds import finish_start, seed_runs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,8 @@ from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs.bound_settings import require_settings
 from quarterturn.runs.closing import command
 from quarterturn.runs.directory import new_directory
+from quarterturn.runs.files import no_run
+from quarterturn.runs.imported import Imported
 from quarterturn.runs.metric_lines import KINDS, read_metric_lines
 from quarterturn.runs.notebooks import require_pandas, run_as_html
 from quarterturn.runs.phases import Phase
@@ -32,38 +34,6 @@ KEPT_START = "start"
 """In a run, the directory of the weights that it began with."""
 
 RESTORE = "it may have been edited or damaged: put back what was there"
-
-SEED_FOLDERS = "seed-*[0-9]"
-"""Of several seeds, without the drafts of a command that was killed."""
-
-
-@dataclass(frozen=True)
-class Imported:
-    """Where the weights of a run come from that was not trained here.
-
-    Attributes:
-        file: Name of the file.
-        sha256: Of the file.
-        layout: What kind of file it was.
-        heads: The heads that came with the backbone: ``rotation_head``, ``embedding_head``.
-        part: Which of the file's networks it was, such as ``state_dict_ema`` or ``encoder_q``;
-            empty for the whole.
-        licence: Of the weights, where it is known.
-        source: From where whoever made the file offers it, where that is known.
-    """
-
-    file: str
-    sha256: str
-    layout: str
-    heads: tuple[str, ...]
-    part: str = ""
-    licence: str | None = None
-    source: str | None = None
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any] | None) -> Imported | None:
-        """What ``config.json`` holds; None for none."""
-        return None if stored is None else cls(**{**stored, "heads": tuple(stored["heads"])})
 
 
 @dataclass(frozen=True)
@@ -179,7 +149,7 @@ class Run:
             run._check()
             return run
         except (FileNotFoundError, NotADirectoryError):
-            raise CheckpointError(_no_run(path)) from None
+            raise CheckpointError(no_run(path)) from None
         except KeyError as error:
             raise CheckpointError(f"{file} has no {error}; {RESTORE}") from error
         except (ConfigError, ValueError, TypeError, AttributeError) as error:
@@ -404,16 +374,3 @@ class Run:
         if name := not_finite(network):
             raise unusable(checkpoint, f"holds values that are not finite ({name})", previous)
         return network.eval()
-
-
-def _no_run(path: Path) -> str:
-    """What is there in place of a run directory."""
-    if not path.exists():
-        return f"{path}: there is no such run or file"
-    if not path.is_dir():
-        return (
-            f"{path} is a file; expected a run directory, which quarterturn import makes of weights"
-        )
-    if several := sorted(file.parent.name for file in path.glob(f"{SEED_FOLDERS}/config.json")):
-        return f"{path} holds runs of several seeds: name one of them, {', '.join(several)}"
-    return f"{path} is no run directory: it has no config.json"

@@ -15,9 +15,10 @@ from quarterturn.runs.directory import (
     refuse_to_delete,
     remove_abandoned_draft,
 )
+from quarterturn.runs.files import SEED_FOLDERS
 from quarterturn.runs.lock import FILE as LOCK
 from quarterturn.runs.lock import locked
-from quarterturn.runs.run import SEED_FOLDERS, Run
+from quarterturn.runs.run import Run
 
 RESULTS = "results.json"
 """What a finished classifier says, and beside several of them their mean and spread."""
