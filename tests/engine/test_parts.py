@@ -151,7 +151,6 @@ def learn_as_one_of_two(rank: int, folder: str) -> None:
         for epoch in (0, 1)
         for parts in (1, 2)
     }
-    runtime.close()
     torch.save(found, f"{folder}/rank{rank}.pt")
 
 

@@ -1,4 +1,4 @@
-"""A process that is killed ends all others, and what torchrun reports is the reason."""
+"""Under torchrun a killed process ends all others, with its reason; a script has many commands."""
 
 from __future__ import annotations
 
@@ -106,3 +106,30 @@ def test_the_killed_process_is_named(started: Agents) -> None:
     _, _, cause = started.log(0).partition("Root Cause")
     assert "rank      : 1" in cause
     assert "Signal 9 (SIGKILL) received" in cause
+
+
+SCRIPT = """
+import quarterturn
+
+for seed in range(2):
+    run = quarterturn.pretrain(
+        "digits", method="rotnet", epochs=1, limit=64, seed=seed, batch_size=32, device="cpu",
+        diagnostics=False, out=f"run-{seed}",
+    )
+quarterturn.probe(run.path, "digits", kind="knn", limit=64, seeds=1, device="cpu")
+"""
+
+
+def test_a_script_calls_one_command_after_another(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    done = subprocess.run(
+        [*launch, "2", "script.py"],
+        cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("run-1/probes/*.json"))) == 1

@@ -76,7 +76,6 @@ def learn_as_one_of_two(rank: int, folder: str) -> None:
     runtime = Runtime("cpu", "32-true")
     found = learn(runtime, slice(0, 4) if rank == 0 else slice(4, NUM))
     main = runtime.of_main(torch.full((3,), float(rank)))
-    runtime.close()
     torch.save((*found, main), f"{folder}/rank{rank}.pt")
 
 

@@ -60,7 +60,6 @@ def extract_in_both_ways(rank: int, folder: str, kept: str) -> None:
             extract(images, STRICT, network.backbone, **options)
     else:  # the main process knows of all failures
         assert len(extract(images, STRICT, network.backbone, **options).values) == 0
-    runtime.close()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from quarterturn import ConfigError, DataError, pretrain, probe
@@ -348,19 +347,13 @@ def probe_and_embed(rank: int, run: str) -> None:
     assert main(["embed", run, "digits", "--out", f"{run}/all.npz", "--device", "cpu"]) == 0
 
 
-def probe_and_embed_in_a_group(rank: int, run: str) -> None:
-    torch.distributed.init_process_group("gloo")  # one for both, which saves a start
-    probe_and_embed(rank, run)
-    torch.distributed.destroy_process_group()
-
-
 def test_two_processes_probe_and_embed_as_one(digits_run: Run, tmp_path: Path) -> None:
     runs = [tmp_path / "of-1" / "run", tmp_path / "of-2" / "run"]
     for path in runs:
         ignored = shutil.ignore_patterns("probes", "features")  # of other tests
         shutil.copytree(digits_run.path, path, ignore=ignored)
     probe_and_embed(0, str(runs[0]))
-    as_group(2, probe_and_embed_in_a_group, str(runs[1]))
+    as_group(2, probe_and_embed, str(runs[1]))
     scores, features = [], []
     for path in runs:
         (record,) = (path / "probes").glob("*.json")

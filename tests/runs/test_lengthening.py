@@ -21,6 +21,7 @@ from quarterturn.runs import Run
 from quarterturn.runs.phases import carries_on, made_for_its_length
 from tests.classifying.test_finetune import write_npz
 from tests.engine.equality import assert_same_checkpoint, metrics_without_times
+from tests.engine.processes import as_group
 from tests.fixtures.runs import no_pages
 
 TINY = {"method": "decoupling", "limit": 64, "num_noise": 16, "batch_size": 32, "device": "cpu"}
@@ -97,6 +98,30 @@ def test_a_warm_restart_is_exact_when_interrupted(
     before = run.checkpoint.stat().st_mtime_ns
     assert lengthen(run, "--epochs", "4", "--restarts", "2") == 0
     assert run.checkpoint.stat().st_mtime_ns == before
+
+
+def as_one_of_two(rank: int, *commands: list[str]) -> None:
+    """Run commands one after the other, as one of several processes."""
+    with no_pages():
+        for words in commands:
+            assert main(words) == 0
+
+
+def test_two_processes_lengthen_a_run_together(tmp_path: Path) -> None:
+    words = ["--schedule", "step", "--limit", "64", "--batch-size", "32", "--device", "cpu"]
+    begin = ["pretrain", "digits", "--method", "rotnet", *words, "--no-diagnostics"]
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    as_group(
+        2,
+        as_one_of_two,
+        [*begin, "--epochs", "1", "--out", str(out)],
+        ["pretrain", "--resume", str(out), "--epochs", "3"],
+        [*begin, "--epochs", "3", "--out", str(whole)],
+    )
+    assert_same_checkpoint(out, whole)
+    assert metrics_without_times(out) == metrics_without_times(whole)
+    (phase,) = json.loads((out / "config.json").read_text())["phases"]
+    assert (phase["from_epoch"], phase["epochs"]) == (1, 2)
 
 
 def test_an_unfinished_run_ends_its_schedule_first(finished, tmp_path: Path, without_page) -> None:

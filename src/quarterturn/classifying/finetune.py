@@ -109,8 +109,7 @@ def finetune(
         check_fits(pretrained, config)
     _check_rescale(pretrained, config)
     _check_init(pretrained, config)
-    runtime = new_runtime(config)
-    try:
+    with new_runtime(config) as runtime:
         index = None if pretrained is None else pretrained.index
         split = _open(data, config, runtime, index)
         config = _solved_or_trained(
@@ -157,8 +156,6 @@ def finetune(
         with starting(runs, runtime, split.source, write_first, overwrite=own.overwrite):
             _train_all(path, runs, split, runtime)
         return runs
-    finally:
-        runtime.close()
 
 
 def resume_finetune(
@@ -183,8 +180,7 @@ def resume_finetune(
     path = Path(path)
     runs = runs_to_resume(path, "finetune", config)
     run = runs[0]
-    runtime = resumed_runtime(run)
-    try:
+    with resumed_runtime(run) as runtime:
         with resuming(runs, runtime):
             place = place_of_data(run, data)
             split = _open(place, run.config, runtime, run.index)
@@ -197,8 +193,6 @@ def resume_finetune(
             runtime.barrier()
             _train_all(path, runs, split, runtime)
         return runs
-    finally:
-        runtime.close()
 
 
 def _train_all(path: Path, runs: list[Run], split: LabelledData, runtime: Runtime) -> None:

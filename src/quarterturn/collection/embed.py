@@ -62,11 +62,8 @@ def embed(
         require_pyarrow(out)
     opened = Run.open(as_run(run, data, download=options.download))
     place = opened.data_or_own(data)
-    runtime = Runtime(options.device, "32-true")
-    try:
+    with Runtime(options.device, "32-true") as runtime:
         embeddings, unreadable = embed_collection(opened, place, options, runtime)
-    finally:
-        runtime.close()
     if embeddings is None:
         return out
     if out.suffix == ".npz":

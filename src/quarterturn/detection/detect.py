@@ -90,8 +90,7 @@ def detect(
     name = own.preset or default_detector_preset(data)
     start, base = recipe_on(own.start, lambda _: name, config, settings)
     config = _checked(base.with_settings(**settings, method="detector"), own, start)
-    runtime = new_runtime(config)
-    try:
+    with new_runtime(config) as runtime:
         index = None if start is None else start.index
         opened = open_detection_data(data, config.data, index=index)
         given = _given_proposals(own, config, opened)
@@ -125,8 +124,6 @@ def detect(
         with starting([run], runtime, opened.source, write_first, overwrite=own.overwrite):
             _train(run, opened, runtime)
         return run
-    finally:
-        runtime.close()
 
 
 def resume_detect(
@@ -151,8 +148,7 @@ def resume_detect(
     run = Run.open(path)
     require_kind(run, "detect")
     run = with_machine_of(run, config)
-    runtime = resumed_runtime(run)
-    try:
+    with resumed_runtime(run) as runtime:
         with resuming([run], runtime):
             place = place_of_data(run, data)
             opened = open_detection_data(place, run.config.data, index=run.index)
@@ -161,8 +157,6 @@ def resume_detect(
             run = with_data(run, place, write=True)
             _train(run, opened, runtime)
         return run
-    finally:
-        runtime.close()
 
 
 def _checked(config: Config, own: DetectOptions, start: Start | None) -> Config:

@@ -5,6 +5,7 @@ Several processes are started by ``torchrun``; without it there is one.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import os
 import re
@@ -57,11 +58,16 @@ class Runtime:
             # The same bits after an interruption, and 32-true that is not TF32 in convolutions.
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = self.precision != "32-true"
-        self._owns_group = self.world_size > 1 and not dist.is_initialized()
-        if self._owns_group:
-            # Counts travel by gloo, so that no step waits for the GPU to learn them.
-            on_gpu = self.device.type == "cuda"
-            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+        if self.world_size > 1 and not dist.is_initialized():
+            _join_group()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After a failure, leave the group, so that no other process waits for this one."""
+        if kind is not None and _joined is not None and dist.group.WORLD is _joined:
+            dist.destroy_process_group()
 
     @property
     def is_main(self) -> bool:
@@ -212,16 +218,32 @@ class Runtime:
         if needed and self.is_main:
             self.barrier()
 
-    def close(self) -> None:
-        """Leave the process group, where this object has joined it."""
-        if self._owns_group and dist.is_initialized():
-            dist.destroy_process_group()
-
     def without_others(self) -> Runtime:
         """This process by itself, for what it does after the others have ended."""
         single = copy.copy(self)
-        single.rank, single.world_size, single._owns_group = 0, 1, False
+        single.rank, single.world_size = 0, 1
         return single
+
+
+_joined: dist.ProcessGroup | None = None
+"""The group that this process has joined here; None where there is none, or somebody else's."""
+
+
+def _join_group() -> None:
+    """Meet the other processes, for all commands of a script.
+
+    They cannot part and meet again: torchrun keeps the addresses of the first meeting.
+    """
+    global _joined
+    # Counts travel by gloo, so that no step waits for the GPU to learn them.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _joined = dist.group.WORLD
+    atexit.register(_leave_group)
+
+
+def _leave_group() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _GatheredRows(torch.autograd.Function):

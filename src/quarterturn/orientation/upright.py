@@ -100,8 +100,7 @@ def upright(
     if config.run.epochs == 0:
         raise ConfigError("--epochs is 0; expected 1 or more: an untrained network tells no turn")
     check_network(config)
-    runtime = new_runtime(config)
-    try:
+    with new_runtime(config) as runtime:
         images = select_for_all(data, config, runtime)
         # The copies among them are counted later; that takes longer.
         require_enough(len(images.chosen), config.upright.folds)
@@ -137,8 +136,6 @@ def upright(
             make_probabilities(run, images, runtime, format=own.format)
         _log_closing(run)
         return run
-    finally:
-        runtime.close()
 
 
 def resume_upright(
@@ -164,8 +161,7 @@ def resume_upright(
     run = Run.open(path)
     require_kind(run, "upright")
     run = with_machine_of(run, config)
-    runtime = resumed_runtime(run)
-    try:
+    with resumed_runtime(run) as runtime:
         with resuming([run], runtime), stage("upright", total=100):
             place = place_of_data(run, data)
             images = select_for_all(place, run.config, runtime, index=run.index)
@@ -174,8 +170,6 @@ def resume_upright(
             make_probabilities(run, images, runtime, format=format)
         _log_closing(run)
         return run
-    finally:
-        runtime.close()
 
 
 def _log_closing(run: Run) -> None:

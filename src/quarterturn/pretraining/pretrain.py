@@ -133,8 +133,7 @@ def pretrain(
         config = config.with_settings(upright=str(upright))
     if (probe_data := config.learning_curve.probe_data) is not None:
         config = config.with_settings(probe_data=locate(probe_data))
-    runtime = new_runtime(config)
-    try:
+    with new_runtime(config) as runtime:
         if own.cache is not None and not own.dry_run:
             data = data_in_cache(data, own.cache, config, runtime)
         images = select_for_all(data, config, runtime)
@@ -193,8 +192,6 @@ def pretrain(
         with starting(runs, runtime, images.source, write_first, overwrite=own.overwrite):
             train_all(path, runs, images, runtime, sample)
         return made
-    finally:
-        runtime.close()
 
 
 def _labelled_sample(
@@ -276,8 +273,7 @@ def resume(
     path = Path(path)
     runs = runs_to_resume(path, "pretrain", config)
     run = runs[0]
-    runtime = resumed_runtime(run)
-    try:
+    with resumed_runtime(run) as runtime:
         with resuming(runs, runtime):
             place = place_of_data(run, data)
             images = select_for_all(place, run.config, runtime, index=run.index)
@@ -293,5 +289,3 @@ def resume(
             runtime.barrier()
             train_all(path, runs, images, runtime, sample)
         return runs if run.path != path else runs[0]
-    finally:
-        runtime.close()

@@ -108,7 +108,6 @@ class ProbeTask:
                         workers=self.workers,
                         runtime=self.runtime,
                     )
-        self.runtime.close()
 
 
 @dataclass(frozen=True)

@@ -86,12 +86,9 @@ def _probe(run: Path, data: str, options: ProbeOptions) -> ProbeResult | None:
             "test images"
         )
     recipe = _recipe(opened, options)
-    runtime = Runtime(options.device, "32-true")
-    try:
+    with Runtime(options.device, "32-true") as runtime:
         task = _task(opened, data, options, recipe, runtime)
         measured, split = _measure(task, options, recipe)
-    finally:
-        runtime.close()
     if measured is None:
         return None
     result = probe_result(
