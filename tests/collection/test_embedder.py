@@ -52,6 +52,14 @@ def embedder(digits_run: Run) -> Embedder:
     return Embedder(digits_run.path, device="cpu", workers=0)
 
 
+def test_one_of_several_processes_embeds_alone(
+    digits_run: Run, paths: list[Path], expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # nobody else is there: to meet others would fail
+    found = Embedder(digits_run.path, device="cpu", workers=0).transform(paths[:8])
+    np.testing.assert_allclose(found, expected[:8], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_scikit_learns_checks(embedder: Embedder, name: str) -> None:
     assert getattr(estimator_checks, name)("Embedder", embedder) is None  # it raises otherwise
