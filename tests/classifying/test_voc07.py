@@ -9,8 +9,8 @@ import torch
 
 from quarterturn import ConfigError, average_precision, finetune, import_checkpoint
 from quarterturn.classifying.finetune import resume_finetune
-from quarterturn.data.batches import evaluation_batches
 from quarterturn.data.crop_plans import random_crops
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
 from quarterturn.weights.backbone_weights import weights_for

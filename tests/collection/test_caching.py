@@ -15,7 +15,8 @@ from PIL import Image
 
 import quarterturn
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.pixel_cache import (

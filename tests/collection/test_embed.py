@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from quarterturn import ConfigError, embed, load_backbone, pretrain
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
 

@@ -52,7 +52,7 @@ def embedder(digits_run: Run) -> Embedder:
     return Embedder(digits_run.path, device="cpu", workers=0)
 
 
-def test_one_of_several_processes_embeds_alone(
+def test_one_of_several_processes_embeds_by_itself(
     digits_run: Run, paths: list[Path], expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")  # nobody else is there: to meet others would fail

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from quarterturn import CheckpointError, ConfigError, Embedder, embed, neighbors, pretrain
 from quarterturn.collection.neighbor_sheet import neighbors_table
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.runs import Run
 

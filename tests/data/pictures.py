@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from quarterturn.data.imageset import FileImages
+from quarterturn.data.sources import open_source
+
 ORIENTATION = 0x0112
 
 
@@ -28,6 +31,14 @@ def save(path: Path, pixels: np.ndarray, **options: object) -> Path:
 
 def save_photo(path: Path, seed: int, height: int = 40, width: int = 52) -> Path:
     return save(path, photo(seed, height, width))
+
+
+def save_photos(root: Path, n: int) -> FileImages:
+    """n photos of different sizes, PNG and JPEG, in two class folders."""
+    for i in range(n):
+        suffix = "jpg" if i % 3 == 0 else "png"
+        save_photo(root / "ab"[i % 2] / f"{i:02d}.{suffix}", i, 30 + i % 7, 50 - i % 11)
+    return open_source(str(root)).train
 
 
 def truncate(path: Path, keep: float = 0.5) -> Path:

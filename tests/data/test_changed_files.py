@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.sources import open_source
 
 from .pictures import save_photo

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.batches import TrainingBatches
 from quarterturn.data.content_keys import content_keys
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import HASHED_AT_ONCE, ArrayImages
 from quarterturn.data.sources import open_source
 from quarterturn.data.subsets import hold_out

@@ -8,7 +8,8 @@ import pytest
 
 from quarterturn.config import DataConfig
 from quarterturn.data import header_index
-from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.file_table import BYTES, NOT_ASKED
 from quarterturn.data.imageset import FileImages
 from quarterturn.data.source import Source

@@ -36,10 +36,10 @@ def test_one_process_is_a_world_of_its_own() -> None:
     assert alone.wrap(network) is network
 
 
-def test_one_of_several_processes_can_work_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_several_processes_can_work_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    single = Runtime("cpu", "32-true", alone=True)
+    single = Runtime("cpu", "32-true", single=True)
     assert (single.rank, single.world_size) == (0, 1)
     assert single.is_main
     assert not torch.distributed.is_initialized()

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.features.gallery import (
     copy_features,

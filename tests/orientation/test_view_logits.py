@@ -8,7 +8,7 @@ from PIL import Image
 
 import quarterturn.orientation.view_logits as views_module
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import ArrayImages, FileImages
 from quarterturn.data.sources import open_source
 from quarterturn.data.views import View, list_views

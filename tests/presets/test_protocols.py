@@ -8,7 +8,8 @@ import torch
 from torchvision.transforms.functional import center_crop
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import TrainingBatches, evaluation_batches
+from quarterturn.data.batches import TrainingBatches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import ArrayImages
 from quarterturn.data.views import list_views
 from quarterturn.engine.loop import training_step

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.image_file import to_rgb
 from quarterturn.data.sources import open_source
 from quarterturn.errors import CheckpointError, ConfigError, DataError

@@ -75,7 +75,7 @@ def predict(
         )
     if opened.kind == "detect":
         return _predict_objects(opened, str(data), options)
-    runtime = Runtime(options.device, "32-true", alone=True)
+    runtime = Runtime(options.device, "32-true", single=True)
     network = opened.load_network().to(runtime.device)
     assert isinstance(network, ClassifierNetwork)
     if options.post_hoc_adjustment is not None:
@@ -159,7 +159,7 @@ def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:
     check_out(out, [".csv"], overwrite=options.overwrite, beside=[".json"])
     if options.draw and pictures.exists() and not options.overwrite:
         raise ConfigError(f"{pictures} exists; choose another --out, or give --overwrite")
-    runtime = Runtime(options.device, "32-true", alone=True)
+    runtime = Runtime(options.device, "32-true", single=True)
     network = run.load_network().to(runtime.device)
     reading = options.reading_as(run.config.data)
     config = replace(run.config, data=replace(run.config.data, **reading))

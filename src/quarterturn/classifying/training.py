@@ -15,7 +15,7 @@ from quarterturn.classifying.cautions import too_few_steps
 from quarterturn.classifying.evaluation import classify
 from quarterturn.classifying.results import conclude, tested
 from quarterturn.classifying.solved_classifier import FEW_IMAGES, is_solved, solve
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.subsets import draw_per_class
 from quarterturn.data.train_test_split import TrainTestSplit

@@ -143,7 +143,7 @@ class Embedder(TransformerMixin, BaseEstimator):
             out=Path(), half=self.half, layer=self.layer, device=self.device, workers=self.workers
         )
         run = Run.open(self._directory())
-        runtime = Runtime(self.device, "32-true", alone=True)
+        runtime = Runtime(self.device, "32-true", single=True)
         found, _ = embed_collection(run, run.data_or_own(None), options, runtime)
         assert found is not None
         frame = table.DataFrame(found.values, columns=self.get_feature_names_out())
@@ -244,7 +244,7 @@ def _load(run: Path, changed_ns: int, half: str | None, layer: str | None, devic
         device: As for `Embedder`.
     """
     opened = Run.open(run)
-    where = Runtime(device, "32-true", alone=True).device
+    where = Runtime(device, "32-true", single=True).device
     model, part = features_of_run(opened, where, half, layer)
     crop = opened.config.data
     width = model.widths(crop.image_size)[part]

@@ -160,7 +160,7 @@ def _labelled(options: LabelOptions, classifier: Run | None) -> dict[str, str]:
 
 def _doubts(classifier: Run, candidates: LabelCandidates, options: LabelOptions) -> Uncertainty:
     """What the classifier says of the images."""
-    runtime = Runtime(options.device, "32-true", alone=True)
+    runtime = Runtime(options.device, "32-true", single=True)
     network = classifier.load_network().to(runtime.device)
     assert isinstance(network, ClassifierNetwork)
     crop = classifier.config.data

@@ -78,7 +78,7 @@ def read_candidates(run: Run, data: str, options: LabelOptions) -> LabelCandidat
             f"the images of {source.name} are no files of their own, so a list of paths cannot "
             "name them: expected a folder of images, or a manifest"
         )
-    runtime = Runtime(options.device, "32-true", alone=True)
+    runtime = Runtime(options.device, "32-true", single=True)
     model, part = choose_part(run.load_network().to(runtime.device))
     with stage("label", total=len(images)):
         found = cached_features(

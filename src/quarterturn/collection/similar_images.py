@@ -98,7 +98,7 @@ def similar_images(
     Raises:
         DataError: Too many images cannot be read.
     """
-    runtime = Runtime(options.device, "32-true", alone=True)
+    runtime = Runtime(options.device, "32-true", single=True)
     model, part = features_of_run(run, runtime.device, options.half, options.layer)
     cache = FeatureCache(run.path / FOLDER)
     gallery, unreadable = {}, dict(source.unreadable)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quarterturn.config.options import flag_of, take_options
-from quarterturn.config.validation import field_types, flag
+from quarterturn.config.options import take_options
 from quarterturn.copies.copies import copies_in
 from quarterturn.copies.duplicates_page import duplicates_page
 from quarterturn.copies.file_moves import (
     Undone,
-    move_all,
-    planned,
-    undo_moves,
-    undo_words,
-    write_undo_file,
 )
 from quarterturn.copies.found_copies import COLUMNS, FoundCopies
 from quarterturn.copies.keep_order import LARGEST, OLDEST, is_below
+from quarterturn.copies.moved_copies import (
+    check_move,
+    is_within,
+    move_back,
+    move_copies,
+    with_moves,
+)
 from quarterturn.copies.options import DuplicatesOptions
 from quarterturn.copies.whole_pictures import whole_pictures
 from quarterturn.data.data_argument import is_there, locate, short_name
@@ -97,7 +97,7 @@ def duplicates(
     """
     options = take_options(DuplicatesOptions, options, given)
     if options.undo is not None:
-        return _undo(options.undo, target, options)
+        return move_back(options.undo, target, options)
     if target is None:
         raise ConfigError("expected PHOTOS or RUN, or --undo FILE")
     return _find(str(target), options)
@@ -114,7 +114,7 @@ def _find(words: str, options: DuplicatesOptions) -> Duplicates:
         )
     data = _data(words, run, options)
     table = _table(data, run, options)
-    _check_move(data, options)
+    check_move(data, options)
     settings = Config().data if run is None else run.config.data
     reading = options.reading_as(settings)
     source = open_source(data, index=None if run is None else run.index, min_images=1, **reading)
@@ -140,7 +140,7 @@ def _find(words: str, options: DuplicatesOptions) -> Duplicates:
             if options.keep not in (LARGEST, OLDEST):
                 is_kept = is_below(pictures, Path(options.keep))
             found = FoundCopies(pictures, groups, is_kept, options.keep, data)
-            found = _with_moves(found, options)
+            found = with_moves(found, options)
             page = duplicates_page(found, table.with_suffix(".html"))
     return _write(found, page, table, options, run, began_s)
 
@@ -170,7 +170,7 @@ def _table(data: str, run: Run | None, options: DuplicatesOptions) -> Path:
         table = options.out
     elif run is None:
         table = Path(TABLE)
-        if _is_within(Path.cwd(), data):
+        if is_within(Path.cwd(), data):
             raise ConfigError(
                 f"the working folder is among the photos of {data}, where nothing is written: give "
                 "--out FILE.csv elsewhere"
@@ -181,61 +181,6 @@ def _table(data: str, run: Run | None, options: DuplicatesOptions) -> Path:
     is_ours = run is not None and options.out is None
     check_out(table, [".csv"], overwrite=options.overwrite or is_ours, beside=[".html", ".json"])
     return table
-
-
-def _check_move(data: str, options: DuplicatesOptions) -> None:
-    """Refuse a folder to move to that is among the photos, or is no folder.
-
-    Raises:
-        ConfigError: It is one of these.
-    """
-    if options.move is None:
-        return
-    if options.move.exists() and not options.move.is_dir():
-        raise ConfigError(f"--move {options.move} is a file; expected a folder, which is made")
-    if not options.kinds:
-        raise ConfigError("--kinds is empty: name what is to be moved, such as exact near")
-    if _is_within(options.move, data):
-        raise ConfigError(
-            f"--move {options.move} is within {data}, where its files would be found again: choose "
-            "a folder elsewhere"
-        )
-
-
-def _is_within(folder: Path, data: str) -> bool:
-    """Whether a folder is DATA, or within it."""
-    photos = Path(data).expanduser()
-    return photos.is_dir() and (
-        Path(os.path.realpath(photos)) in [(real := Path(os.path.realpath(folder))), *real.parents]
-    )
-
-
-def _with_moves(found: FoundCopies, options: DuplicatesOptions) -> FoundCopies:
-    """The same with the places that files will have."""
-    if options.move is None:
-        return found
-    files = found.movable(options.kinds)
-    names = {file: found.pictures.names[place] for file, place in files.items()}
-    targets = planned(names, options.move.expanduser().resolve())
-    return replace(found, moved_to={files[file]: target for file, target in targets.items()})
-
-
-def _move(found: FoundCopies, folder: Path) -> tuple[FoundCopies, Path | None, dict[Path, str]]:
-    """Move the files, and correct where they are by what could not be moved.
-
-    Returns:
-        What was found, with the places of files that were moved; the undo file, None where there is
-        nothing to move; and the files that were not moved, with the reason.
-    """
-    if not found.moved_to:
-        return found, None, {}
-    real_files = found.pictures.real_files
-    targets = {Path(str(real_files[place])): path for place, path in found.moved_to.items()}
-    undo_file = write_undo_file(targets, folder.expanduser().resolve())
-    logger.info(f"moving {len(targets):,} files; to undo it: {undo_words(undo_file)}")
-    failed = move_all(undo_file)
-    moved_to = {p: t for p, t in found.moved_to.items() if Path(str(real_files[p])) not in failed}
-    return replace(found, moved_to=moved_to), undo_file, failed
 
 
 def _write(
@@ -258,7 +203,7 @@ def _write(
     undo_file: Path | None = None
     failed: dict[Path, str] = {}
     if options.move is not None:
-        found, undo_file, failed = _move(found, options.move)
+        found, undo_file, failed = move_copies(found, options.move)
     write_csv(table, COLUMNS, found.rows())
     write_json(table.with_suffix(".json"), found.figures())
     results = Duplicates(
@@ -328,33 +273,3 @@ def _log_closing(
             words += ["--move", "DIR", "--kinds", *copies]
             commands.append(tuple(words))
     log_closing(outcome, files, commands)
-
-
-def _undo(undo_file: Path, target: Path | str | None, options: DuplicatesOptions) -> Undone:
-    """Move files back.
-
-    Raises:
-        ConfigError: Something else is asked for too.
-        OutputError: Files could not be moved back.
-    """
-    kinds, defaults = field_types(DuplicatesOptions), DuplicatesOptions()
-    given = ["PHOTOS"] if target is not None else []
-    given += [
-        flag(flag_of(kinds[field.name]).name or field.name)
-        for field in fields(options)
-        if field.name != "undo" and getattr(options, field.name) != getattr(defaults, field.name)
-    ]
-    if given:
-        raise ConfigError(f"--undo only moves files back: leave {', '.join(given)} out, or --undo")
-    undone = undo_moves(undo_file.expanduser().resolve())
-    words = f"{count_files(undone.moved)} moved back"
-    if undone.in_place:
-        words += f"; {undone.in_place:,} were in their places already"
-    logger.info(words)
-    if undone.failed:
-        raise OutputError(
-            f"{words}; {len(undone.failed):,} could not be moved back and stay in "
-            f"{undo_file.parent}:\n"
-            + "\n".join(list_unreadable({printable(f): why for f, why in undone.failed.items()}))
-        )
-    return undone

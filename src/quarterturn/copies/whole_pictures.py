@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from quarterturn.config import DataConfig
 from quarterturn.copies.listed_images import ListedImages
 from quarterturn.data import crop_plans
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import FileImages, ImageSet
 from quarterturn.data.source import Source
 from quarterturn.data.unreadable import check_unreadable

@@ -6,9 +6,8 @@ Shapes: N images in the data set; B images in a batch; S side of a crop.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.crop_plans import CropPlan, evaluation_crops, random_crops
-from quarterturn.data.crops import crop_batch
+from quarterturn.data.array_crops import cropped_arrays, pixels_on
+from quarterturn.data.crop_plans import random_crops
 from quarterturn.data.file_loader import Decoded, EpochSampler, decoding_loader
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.normalisation import Normalise
 from quarterturn.data.plans import BatchPlan, ViewPlan
 from quarterturn.data.sampling import cyclic_order, epoch_order, resampled_order
 from quarterturn.data.source import Source
-from quarterturn.data.unreadable import check_unreadable, warn_changed
+from quarterturn.data.unreadable import check_unreadable
 from quarterturn.timing import timed
 
 BATCHES_DRAWN = 32
@@ -234,124 +233,3 @@ class TrainingBatches:
             self._source.check_failures(unreadable, len(self.images), limit)
         else:
             check_unreadable(unreadable, len(self.images) - len(unreadable), limit)
-
-
-def evaluation_batches(
-    images: ImageSet,
-    crop: DataConfig,
-    *,
-    batch_size: int = 256,
-    device: torch.device | str = "cpu",
-    workers: int = 0,
-    failed: dict[int, str] | None = None,
-    changed: set[int] | None = None,
-    view: Callable[[int], CropPlan] | None = None,
-    crops_of: Callable[[Tensor], CropPlan] | None = None,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterator[Batch]:
-    """The centre crops of all images, once and in order.
-
-    Of several processes each takes every ``world_size``-th batch, so that the batches are those of
-    one process, to the last bit.
-
-    Args:
-        images: The images.
-        crop: Crop and normalisation settings.
-        batch_size: Images in a batch.
-        device: Device of the batches.
-        workers: Processes that decode files.
-        failed: Filled with the images that cannot be decoded, which are left out.
-        changed: Filled with the images whose files have changed since they were indexed; without
-            it, a warning counts them at the end.
-        view: A number of images to their crops, in place of the centre crops; such as a partial
-            of `placed_crops`.
-        crops_of: (n,) numbers of images to their crops, in place of both.
-        rank: This process's number.
-        world_size: Number of processes.
-
-    Yields:
-        Batches, with labels if the images have them. One of which no image can be decoded is left
-        out; where there are several processes it is empty, so that they go in step.
-    """
-    device = torch.device(device)
-    view = view or partial(evaluation_crops, crop=crop)
-    slices = batch_slices(len(images), batch_size, smallest=1)[rank::world_size]
-    labels = None if images.targets is None else torch.from_numpy(images.targets)
-
-    def plan(numbers: NDArray[np.int64]) -> BatchPlan:
-        shown = view(len(numbers)) if crops_of is None else crops_of(torch.from_numpy(numbers))
-        return BatchPlan(numbers, (ViewPlan(crop.image_size, shown),))
-
-    plans = (plan(np.arange(s.start, s.stop)) for s in slices)
-    decoded: Iterable[Decoded]
-    if isinstance(images, ArrayImages):
-        decoded = cropped_arrays(*pixels_on("cpu", images), images.sizes, plans)
-    else:
-        decoded = decoding_loader(images, workers, device)
-        assert isinstance(decoded.sampler, EpochSampler)
-        decoded.sampler.plans = plans
-    normalise = Normalise(crop, device)
-    found_changed = set() if changed is None else changed
-    for part in decoded:
-        found_changed |= images.note(part.seen)
-        if failed is not None:
-            failed.update(part.failed)
-        if not len(part.indices) and world_size == 1:
-            continue
-        part_labels = None if labels is None else labels[part.indices].to(device)
-        (crops,) = part.views
-        yield Batch(part.indices.to(device), normalise(crops.squeeze(1).to(device)), part_labels)
-    if changed is None:
-        warn_changed(images, found_changed)
-
-
-def pixels_on(
-    device: torch.device | str, images: ArrayImages
-) -> tuple[Tensor, NDArray[np.int64] | None]:
-    """The pixels of images on a device, (M, H, W, 3), and the images' rows among them.
-
-    The rows are None for all of them, in order. In the processor's memory nothing is copied.
-    """
-    if torch.device(device).type == "cpu":
-        return torch.from_numpy(images.array), images.rows
-    return torch.from_numpy(images.pixels).to(device), None
-
-
-def cropped_arrays(
-    pixels: Tensor,
-    rows: NDArray[np.int64] | None,
-    sizes: NDArray[np.int64],
-    plans: Iterable[BatchPlan],
-) -> Iterator[Decoded]:
-    """Make the batches of plans from images in memory, on their device.
-
-    Args:
-        pixels: (M, H, W, 3) uint8.
-        rows: (N,) the images' rows in it, or None for all of them, in order.
-        sizes: (N, 2) heights and widths.
-        plans: The batches.
-
-    Yields:
-        Batches whose views are (n, k, 3, S, S) float32 in 0..255.
-    """
-    for plan in plans:
-        indices = torch.from_numpy(plan.images)
-        with timed("augment"):
-            views = tuple(_cropped(pixels, rows, sizes, plan, view) for view in plan.views)
-        yield Decoded(indices, views, {})
-
-
-def _cropped(
-    pixels: Tensor,
-    rows: NDArray[np.int64] | None,
-    sizes: NDArray[np.int64],
-    plan: BatchPlan,
-    view: ViewPlan,
-) -> Tensor:
-    """The views of one size: (n, k, 3, S, S)."""
-    numbers = plan.images.repeat(view.count)  # (n * k,), the views of an image together
-    places = torch.from_numpy(numbers if rows is None else rows[numbers])
-    chosen = pixels[places.to(pixels.device, non_blocking=True)]
-    cropped = crop_batch(chosen, view.crops.crops(sizes[numbers]), view.side)
-    return cropped.view(len(plan.images), view.count, *cropped.shape[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import ArrayImages, ImageSet
 from quarterturn.data.unreadable import list_unreadable
 from quarterturn.errors import DataError

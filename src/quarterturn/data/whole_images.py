@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import Normalise
 from quarterturn.data.image_file import UnreadableImageError
 from quarterturn.data.imageset import ImageSet, Seen
+from quarterturn.data.normalisation import Normalise
 
 
 @dataclass(frozen=True)

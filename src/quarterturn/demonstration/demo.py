@@ -92,7 +92,7 @@ def demo(
     config = replace(config, data=replace(config.data, **reading))
     source = open_source(data, **reading)
     config.check()
-    runtime = Runtime(config.machine.device, config.run.precision, alone=True)
+    runtime = Runtime(config.machine.device, config.run.precision, single=True)
     images = split_images(
         source, config, options.limit if options.limit or data == "digits" else PHOTOS
     )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.unreadable import check_unreadable
 from quarterturn.detection.batches import DetectionBatches
 from quarterturn.detection.data import DetectionData

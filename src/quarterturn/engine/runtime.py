@@ -36,7 +36,7 @@ class Runtime:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         precision: ``auto``, ``32-true`` or ``bf16-mixed``; ``auto`` is resolved here.
         compile: Compile what is trained, by ``torch.compile``.
-        alone: Work in this process only, whatever torchrun has started.
+        single: Work in this process only, whatever torchrun has started.
 
     Attributes:
         device: The device in force.
@@ -51,9 +51,9 @@ class Runtime:
         precision: str = "auto",
         *,
         compile: bool = False,
-        alone: bool = False,
+        single: bool = False,
     ) -> None:
-        self.rank, self.world_size = (0, 1) if alone else (process_rank(), num_processes())
+        self.rank, self.world_size = (0, 1) if single else (process_rank(), num_processes())
         self.device = _resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
         self.compile = compile

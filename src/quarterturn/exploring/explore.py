@@ -195,7 +195,7 @@ def _explore_run(run: Path, options: ExploreOptions, data: str | None, began_s: 
     crop = replace(opened.config.data, **reading)
     place = opened.data_or_own(data, "--data DATA")
     results = _results(opened, options, data)
-    runtime = Runtime(options.device, "32-true", alone=True)
+    runtime = Runtime(options.device, "32-true", single=True)
     network = opened.load_network().to(runtime.device)
     source = open_source(place, index=opened.index, min_images=1, **reading)
     source.log_summary(uses_all=True)

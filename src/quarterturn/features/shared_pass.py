@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import Batch, evaluation_batches
+from quarterturn.data.batches import Batch
 from quarterturn.data.crop_plans import CropPlan
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.engine.runtime import Runtime
 

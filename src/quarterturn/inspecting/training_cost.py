@@ -93,7 +93,7 @@ def training_cost(
     """
     if found.split_names[:1] != ["train"] or int((found.splits == 0).sum()) < MIN_IMAGES:
         return None
-    runtime = Runtime(device, config.run.precision, alone=True)
+    runtime = Runtime(device, config.run.precision, single=True)
     free = runtime.free_memory()
     every_file = config.with_settings(max_bad_fraction=1.0)
     images = select_from(found.source, every_file.data)

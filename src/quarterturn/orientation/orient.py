@@ -135,7 +135,7 @@ def _predict(
             by,
             source.all_splits,
             data,
-            device=Runtime(options.device, "32-true", alone=True).device,
+            device=Runtime(options.device, "32-true", single=True).device,
             workers=options.num_workers,
         )
         reading = found.reading

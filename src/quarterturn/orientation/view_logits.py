@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quarterturn.config import DataConfig
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.views import View
 from quarterturn.methods.base import Network

@@ -18,7 +18,7 @@ from quarterturn.data.feature_batches import FeatureBatches, flat_rows
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.labelled import LabelledData
 from quarterturn.data.views import list_views
-from quarterturn.engine.loop import Batches
+from quarterturn.engine.learner import Batches
 from quarterturn.engine.runtime import Runtime
 from quarterturn.features.cache import FeatureCache
 from quarterturn.features.cached_extraction import cached_features

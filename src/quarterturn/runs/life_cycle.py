@@ -23,7 +23,8 @@ from quarterturn.data.small_images import smaller_than_crop, warn_small
 from quarterturn.data.source import Source
 from quarterturn.data.unreadable import warn_changed
 from quarterturn.data.view_batches import ViewBatches
-from quarterturn.engine.loop import Batches, Training, fit
+from quarterturn.engine.learner import Batches
+from quarterturn.engine.loop import Training, fit
 from quarterturn.engine.metric_loggers import NONE, LoggedRun
 from quarterturn.engine.optimizer import build_optimizer
 from quarterturn.engine.profile import profiled

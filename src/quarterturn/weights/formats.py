@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quarterturn.data.batches import evaluation_batches
+from quarterturn.data.evaluation_batches import evaluation_batches
 from quarterturn.data.sources import open_source
 from quarterturn.methods.base import Network
 from quarterturn.runs import Run
