@@ -440,9 +440,7 @@ def test_reports_an_unfinished_start(
     state = torch.load(first.checkpoint, weights_only=True)
     torch.save({**state, "epochs_done": 0.5}, first.checkpoint)
     finetune(out=tmp_path / "made", start=first.path, **tiny)
-    assert "first has done 0.5 of its 1 epochs so far" in " ".join(
-        terminal.readouterr().err.split()
-    )
+    assert "first has done 0.5 of its 1 epoch so far" in " ".join(terminal.readouterr().err.split())
 
 
 def test_a_class_without_images_is_refused_or_left_out(tmp_path: Path) -> None:

@@ -174,4 +174,4 @@ def test_reports_an_unfinished_run(
     state = torch.load(run.checkpoint, weights_only=True)
     torch.save({**state, "epochs_done": 0.25}, Run.open(begun).checkpoint)
     predict(begun, "digits", out=tmp_path / "x.csv", device="cpu")
-    assert "has done 0.25 of its 1 epochs so far" in " ".join(terminal.readouterr().err.split())
+    assert "has done 0.25 of its 1 epoch so far" in " ".join(terminal.readouterr().err.split())

@@ -172,7 +172,9 @@ def test_the_example_is_a_method_like_any_other(installed, tmp_path):
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
     assert "--off-diagonal" in printed.partition("METHODS")[2]
-    assert "barlow (Barlow Twins)" in " ".join(printed.partition("METHODS")[2].split())
+    shown = " ".join(printed.partition("METHODS")[2].split())
+    assert "barlow (Barlow Twins)" in shown
+    assert "From other packages: barlow-tiny." in " ".join(shown.replace("│", " ").split())
     run = tmp_path / "run"
     config = read_object(run / "config.json")["config"]
     assert config["method"]["name"] == "barlow"

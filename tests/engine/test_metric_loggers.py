@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -168,6 +169,14 @@ def test_a_missing_logger_is_refused_before_anything_is_done(
         said = " ".join(capsys.readouterr().err.split())
         assert f"pip install 'quarterturn[{logger}]'" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_its_name_is_no_logger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "tensorboard", raising=False)
+    with pytest.raises(ConfigError, match="--logger tensorboard needs an extra"):
+        require_logger("tensorboard")
 
 
 def test_wandb_without_an_account_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:

@@ -127,7 +127,7 @@ class TestUpright:
         run = Run.open("runs/digits-upright-1")
         assert run.config == finished.config
         said = " ".join(capsys.readouterr().err.split())
-        assert "2 rotation networks (convnet at 16 px), each trained for up to 1 epochs" in said
+        assert "2 rotation networks (convnet at 16 px), each trained for up to 1 epoch" in said
         assert "of 100 images; labels are read for the mean scores of classes" in said
         assert "no network sees them; run directory runs/digits-upright-1" in said
         table = UprightTable.read(run.path / "upright.npz")

@@ -32,6 +32,18 @@ def test_says_what_it_takes_and_writes_nothing(tmp_path, monkeypatch, capsys):
     assert os.listdir(tmp_path) == []
 
 
+def test_no_epochs_take_only_room(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["pretrain", "digits", "--epochs", "0", "--method", "rotnet"]
+    printed = printed_by([*words, "--dry-run", "--out", "run"], capsys)
+    assert "steps took" not in printed
+    assert "1,347 images in digits" in printed
+    assert "0 epochs: nothing is trained" in printed
+    room = checkpoint_bytes(preset("digits").with_settings(method="rotnet"), 1347)
+    assert f"checkpoints take {room / 1e6:.0f} MB" in printed
+    assert os.listdir(tmp_path) == []
+
+
 COMMON = [*WORDS[1:], "--dry-run", "--out", "deep/run", "--workers", "0"]
 
 

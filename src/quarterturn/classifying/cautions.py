@@ -10,6 +10,7 @@ import numpy as np
 
 from quarterturn.metrics.classification import guessing_accuracy
 from quarterturn.pages.tables import percent
+from quarterturn.wording import counted
 
 FEWEST_STEPS = 300
 """Of a training; with fewer, a classifier ends near where it began."""
@@ -31,9 +32,9 @@ def too_few_steps(epochs: int, steps_per_epoch: int, *, is_frozen: bool = False)
     enough = math.ceil(FEWEST_STEPS / steps_per_epoch)
     exact = "; or --solver exact, which needs no epochs" if is_frozen else ""
     return (
-        f"{epochs:,} {_plural(epochs, 'epoch')} of {steps_per_epoch:,} "
-        f"{_plural(steps_per_epoch, 'step')} are too short a training to learn from: expected "
-        f"{FEWEST_STEPS} steps or more. Give --epochs {enough:,}{exact}"
+        f"{counted(epochs, 'epoch')} of {counted(steps_per_epoch, 'step')} are too short a "
+        f"training to learn from: expected {FEWEST_STEPS} steps or more. Give "
+        f"--epochs {enough:,}{exact}"
     )
 
 
@@ -60,7 +61,3 @@ def near_chance(figures: Mapping[str, Any]) -> str:
         f"images are {error}. Do not rely on its predictions; give it more labels, more epochs, or "
         "other weights to begin with"
     )
-
-
-def _plural(number: int, noun: str) -> str:
-    return noun if number == 1 else f"{noun}s"

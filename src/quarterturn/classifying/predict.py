@@ -18,7 +18,6 @@ from quarterturn.config.options import take_options
 from quarterturn.data.imageset import ImageSet
 from quarterturn.data.label_sets import words_of
 from quarterturn.data.sources import open_source
-from quarterturn.data.unreadable import count_images
 from quarterturn.engine.runtime import Runtime
 from quarterturn.errors import ConfigError
 from quarterturn.features.cached_extraction import cached_features
@@ -32,6 +31,7 @@ from quarterturn.runs.classifier_results import read_classifier_result
 from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.start import warn_unfinished
+from quarterturn.wording import counted
 
 PRESENT_FROM = 0.5
 """Probability from which an image has a label, where it may have several."""
@@ -183,8 +183,8 @@ def _predict_objects(run: Run, data: str, options: PredictOptions) -> Path:
         )
     num_images = sum(len(each.indices) for each in by_split.values())
     log_closing(
-        f"{count:,} {'object' if count == 1 else 'objects'} of {len(run.class_names)} classes in "
-        f"{count_images(num_images)}, from a score of {options.threshold:g} on",
+        f"{counted(count, 'object')} of {len(run.class_names)} classes in "
+        f"{counted(num_images, 'image')}, from a score of {options.threshold:g} on",
         written,
         [("report", run.path)],
     )

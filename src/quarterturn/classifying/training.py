@@ -39,6 +39,7 @@ from quarterturn.runs.phases import in_phases
 from quarterturn.runs.training_images import count_trained_on
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.backbone_weights import weights_for
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -268,7 +269,7 @@ class ClassifierTraining(TrainingJob[Classification]):
             )
         phases = in_phases(self.config, self.run.phases)
         steps = training.batches.steps_per_epoch
-        return f"{self.config.run.epochs} epochs{phases} of {steps} steps"
+        return f"{counted(self.config.run.epochs, 'epoch')}{phases} of {counted(steps, 'step')}"
 
     def _warnings(self, training: Training[Classification]) -> list[str]:
         """What is known before the training, of its settings and its length."""

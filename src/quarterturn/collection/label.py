@@ -31,6 +31,7 @@ from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.training_images import labelled_examples
 from quarterturn.weights.weights_as_run import as_run
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def _doubts(classifier: Run, candidates: LabelCandidates, options: LabelOptions)
 def _like(one: Suggestion) -> str:
     """That an image stands for others."""
     others = one.cluster_size - 1
-    return f"like {others:,} {'other' if others == 1 else 'others'}" if others else "like no other"
+    return f"like {counted(others, 'other')}" if others else "like no other"
 
 
 def _contact_sheet(

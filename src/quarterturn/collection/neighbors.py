@@ -24,6 +24,7 @@ from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
 from quarterturn.weights.weights_as_run import as_run
+from quarterturn.wording import counted
 
 
 def neighbors(
@@ -112,9 +113,9 @@ def _neighbors_of_one(run: Path, image: str, options: NeighborsOptions) -> dict[
     show(neighbors_table(result))
     log_unreadable(similar.unreadable)
     collection = [] if options.data is None else ["--data", data]
-    of = "1 image" if searched == 1 else f"{searched:,} images"
     log_closing(
-        f"the {len(nearest)} nearest of {of} to {query.name} ({similar.words})",
+        f"the {len(nearest)} nearest of {counted(searched, 'image')} to {query.name} "
+        f"({similar.words})",
         {"contact sheet": out, "its data": out.with_suffix(".json")},
         [
             *(

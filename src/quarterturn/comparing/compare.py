@@ -28,6 +28,7 @@ from quarterturn.runs.comparison_records import ComparedGroup, Comparison
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.output_file import check_out
 from quarterturn.runs.record_files import to_json
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def compare(
         ["report", paths[0]] if path.suffix == ".html" else as_html,
         ["export", paths[0], "--format", "safetensors"],
     ]
-    log_closing(f"{len(paths)} {'run' if len(paths) == 1 else 'runs'} compared", files, commands)
+    log_closing(f"{counted(len(paths), 'run')} compared", files, commands)
     return result
 
 

@@ -16,6 +16,7 @@ from quarterturn.pages.tables import Table
 from quarterturn.runs import Run
 from quarterturn.runs.comparison_records import GroupStatistic
 from quarterturn.runs.records import first_measure, images_per_class
+from quarterturn.wording import counted
 
 
 def comparison_page(
@@ -34,7 +35,7 @@ def comparison_page(
     """
     runs = sum(len(group.runs) for group in groups if group.origin == "trained")
     return ComparisonPage(
-        title=f"Comparison of {runs} {'run' if runs == 1 else 'runs'}",
+        title=f"Comparison of {counted(runs, 'run')}",
         date=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         summary=[
             "Scores of one protocol stand in one table; those of different protocols do not "

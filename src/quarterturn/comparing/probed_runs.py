@@ -25,6 +25,7 @@ from quarterturn.runs.detection_records import (
 from quarterturn.runs.probes import read_results
 from quarterturn.runs.protocols import CLASSIFIER, DETECTOR, protocol_id
 from quarterturn.runs.records import ProbeResult, Score, Statistic, measures_in
+from quarterturn.wording import counted
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class ProbedRun:
         weights = weights_fingerprint(run.load_network())
         if (done := run.epochs_done()) < run.config.run.epochs:
             raise ConfigError(
-                f"{run.path} has done {done:.3g} of its {run.config.run.epochs} epochs; finish it "
-                f"first: quarterturn {run.kind} --resume {run.path}"
+                f"{run.path} has done {done:.3g} of its {counted(run.config.run.epochs, 'epoch')}; "
+                f"finish it first: quarterturn {run.kind} --resume {run.path}"
             )
         results, left_out = read_results(run, weights)
         probes: dict[str, ProbeResult] = {}

@@ -11,6 +11,7 @@ from quarterturn.pages.tables import Cell, Table
 from quarterturn.runs.comparison_records import GroupStatistic
 from quarterturn.runs.protocols import CLASSIFIER, DETECTOR
 from quarterturn.runs.records import ProbeResult, column_of, statistic
+from quarterturn.wording import counted
 
 TITLES = {
     "top1": "top-1 accuracy",
@@ -46,7 +47,7 @@ def comparison_table(
         shown = [with_spread(row[column]) if column in row else None for column in columns]
         rows.append([label, part, n, *shown])
     seeds = len(protocol["seeds"])
-    repeats = f"its mean over {seeds} {'seed' if seeds == 1 else 'seeds'} of the probe"
+    repeats = f"its mean over {counted(seeds, 'seed')} of the probe"
     if "draws" in protocol:
         repeats += f" and {protocol['draws']} draws for each"
     title = f"Probes by protocol {protocol['name']} {protocol_id}"

@@ -27,7 +27,7 @@ from quarterturn.copies.options import DuplicatesOptions
 from quarterturn.copies.whole_pictures import whole_pictures
 from quarterturn.data.data_argument import is_there, locate, short_name
 from quarterturn.data.sources import open_source
-from quarterturn.data.unreadable import count_files, list_unreadable
+from quarterturn.data.unreadable import list_unreadable
 from quarterturn.errors import ConfigError, DataError, OutputError
 from quarterturn.features.cache import FeatureCache
 from quarterturn.files import write_csv, write_json
@@ -40,6 +40,7 @@ from quarterturn.runs.closing import log_closing, log_unreadable
 from quarterturn.runs.facts import folders_of
 from quarterturn.runs.lock import locking_its_run
 from quarterturn.runs.output_file import check_out
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -220,8 +221,8 @@ def _write(
     _log_closing(found, results, options, run, began_s)
     if failed:
         raise OutputError(
-            f"{count_files(len(failed))} could not be moved and are where they were; the others "
-            "are in place:\n"
+            f"{counted(len(failed), 'image file')} could not be moved and are where they were; "
+            "the others are in place:\n"
             + "\n".join(list_unreadable({printable(str(f)): why for f, why in failed.items()}))
         )
     return results

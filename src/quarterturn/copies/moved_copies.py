@@ -19,9 +19,10 @@ from quarterturn.copies.file_moves import (
 )
 from quarterturn.copies.found_copies import FoundCopies
 from quarterturn.copies.options import DuplicatesOptions
-from quarterturn.data.unreadable import count_files, list_unreadable
+from quarterturn.data.unreadable import list_unreadable
 from quarterturn.errors import ConfigError, OutputError
 from quarterturn.pages.tables import printable
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def move_back(undo_file: Path, target: Path | str | None, options: DuplicatesOpt
     if given:
         raise ConfigError(f"--undo only moves files back: leave {', '.join(given)} out, or --undo")
     undone = undo_moves(undo_file.expanduser().resolve())
-    words = f"{count_files(undone.moved)} moved back"
+    words = f"{counted(undone.moved, 'image file')} moved back"
     if undone.in_place:
         words += f"; {undone.in_place:,} were in their places already"
     logger.info(words)

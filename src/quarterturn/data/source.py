@@ -21,11 +21,10 @@ from quarterturn.data.pixel_cache import CacheOrigin
 from quarterturn.data.unreadable import (
     MAX_LISTED,
     check_unreadable,
-    count_files,
-    count_images,
     list_unreadable,
 )
 from quarterturn.data.white_point import find_levels
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -156,16 +155,16 @@ class Source:
         Args:
             uses_all: Whether the command uses every split.
         """
-        lines = [f"{count_images(len(self.train))} in {self.name}"]
+        lines = [f"{counted(len(self.train), 'image')} in {self.name}"]
         if self.train.class_names:
             lines[0] += f" ({len(self.train.class_names)} classes)"
         if self.cache is not None:
             lines[0] += f", from a cache: {self.cache}"
         if self.test is not None:
-            lines.append(f"{count_images(len(self.test))} in the split {self.test_name!r}")
+            lines.append(f"{counted(len(self.test), 'image')} in the split {self.test_name!r}")
         unused = ", which is not used"
         lines += [
-            f"{count_images(len(images))} in the split {split!r}" + ("" if uses_all else unused)
+            f"{counted(len(images), 'image')} in the split {split!r}" + ("" if uses_all else unused)
             for split, images in self.unused.items()
         ]
         every = self.all_splits
@@ -176,7 +175,9 @@ class Source:
         ]
         lines += self.left_out()
         if self.unreadable:
-            lines.append(f"left out: {count_files(len(self.unreadable))} that cannot be read:")
+            lines.append(
+                f"left out: {counted(len(self.unreadable), 'image file')} that cannot be read:"
+            )
             lines += list_unreadable(self.unreadable)
         if self.bad_boxes:
             lines.append(f"boxes left out or cut: {len(self.bad_boxes):,}")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from quarterturn.errors import DataError
+from quarterturn.wording import counted
 
 if TYPE_CHECKING:  # they load torch, which the closing words of a command do not need
     from quarterturn.data.imageset import ImageSet
@@ -34,7 +35,7 @@ def check_unreadable(unreadable: dict[str, str], num_readable: int, max_fraction
     total = len(unreadable) + num_readable
     if total and len(unreadable) / total > max_fraction:
         raise DataError(
-            f"{len(unreadable):,} of {count_files(total)} cannot be read "
+            f"{len(unreadable):,} of {counted(total, 'image file')} cannot be read "
             f"({len(unreadable) / total:.1%}; the limit --max-bad-fraction is "
             f"{max_fraction:.1%}):\n" + "\n".join(list_unreadable(unreadable)) + f"\n{_ADVICE}"
         )
@@ -81,19 +82,9 @@ def warn_changed(images: ImageSet, changed: Collection[int]) -> None:
     """
     if changed:
         logger.warning(
-            f"{len(changed):,} of {count_files(len(images))} changed while they were read, such as "
-            f"{images.names[min(changed)]}: the results are of mixed contents"
+            f"{len(changed):,} of {counted(len(images), 'image file')} changed while they "
+            f"were read, such as {images.names[min(changed)]}: the results are of mixed contents"
         )
-
-
-def count_files(number: int) -> str:
-    """``1 image file`` or ``1,200 image files``."""
-    return "1 image file" if number == 1 else f"{number:,} image files"
-
-
-def count_images(number: int) -> str:
-    """``1 image`` or ``1,200 images``."""
-    return "1 image" if number == 1 else f"{number:,} images"
 
 
 def list_unreadable(unreadable: Mapping[str, str], max_listed: int = MAX_LISTED) -> list[str]:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quarterturn.data.imageset import ImageSet
-from quarterturn.data.unreadable import count_images
 from quarterturn.data.voc_objects import names_of
 from quarterturn.errors import CheckpointError, ConfigError, DataError
 from quarterturn.files import atomic_write
 from quarterturn.kept_files import read_arrays
+from quarterturn.wording import counted
 
 FILE = "proposals.npz"
 """In a run."""
@@ -60,8 +60,8 @@ class Proposals:
         wanted = names_of(images)
         if missing := [name for name in wanted if name not in numbers]:
             raise DataError(
-                f"there are no proposals of {count_images(len(missing))}, such as {missing[0]}; "
-                "expected some of each image of the run"
+                f"there are no proposals of {counted(len(missing), 'image')}, such as "
+                f"{missing[0]}; expected some of each image of the run"
             )
         boxes = tuple(self.boxes[numbers[name]] for name in wanted)
         return Proposals(tuple(wanted), boxes, self.origin)
@@ -129,7 +129,7 @@ def check_proposals(proposals: Proposals, images: ImageSet, where: str) -> None:
         n for n, boxes in zip(proposals.names, proposals.boxes, strict=True) if not len(boxes)
     ]:
         raise DataError(
-            f"{where}: no proposals of {count_images(len(empty))}, such as "
+            f"{where}: no proposals of {counted(len(empty), 'image')}, such as "
             f"{', '.join(empty[:MAX_NAMED])}; expected one or more of each image: leave the images "
             "out of the split, or make proposals by --proposals selective-search"
         )

@@ -39,6 +39,7 @@ from quarterturn.runs.lock import locking_its_run
 from quarterturn.weights.start import fits, open_start
 from quarterturn.weights.timm_weights import TIMM
 from quarterturn.weights.weights_as_run import as_run
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +144,11 @@ def _learn(data: str, options: ExploreOptions) -> Path:
     _refuse_copies_of_one(source)
     config = _recipe(data, len(source.train), options)
     out = options.out or next_directory(f"{source.name}-explore")
-    words = f"{config.run.epochs} epochs of {config.method.name} on {len(source.train):,} images"
-    logger.info(f"training first, {words}; afterwards: quarterturn explore {out}")
+    epochs, images = counted(config.run.epochs, "epoch"), counted(len(source.train), "image")
+    logger.info(
+        f"training first, {epochs} of {config.method.name} on {images}; afterwards: "
+        f"quarterturn explore {out}"
+    )
     return pretrain(
         data, config=config, out=out, overwrite=options.overwrite, start=options.start
     ).path

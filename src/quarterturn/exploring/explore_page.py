@@ -34,6 +34,7 @@ from quarterturn.pages.sprite import make_sprite
 from quarterturn.pages.tables import Cell, Table, percent
 from quarterturn.progress import stage
 from quarterturn.randomness import permutation
+from quarterturn.wording import counted
 
 MOST_POINTS = 20_000
 """Points on the map; a browser redraws them many times a second."""
@@ -99,7 +100,7 @@ def _summary(found: Exploration) -> list[str]:
     if found.turns is not None and (turned := len(found.turns.turned())):
         sentences.append(f"{turned:,} {'is' if turned == 1 else 'are'} probably stored turned.")
     if unreadable := len(found.survey.unreadable):
-        sentences.append(f"{unreadable:,} {'file' if unreadable == 1 else 'files'} cannot be read.")
+        sentences.append(f"{counted(unreadable, 'file')} cannot be read.")
     return sentences
 
 

@@ -26,6 +26,7 @@ from quarterturn.methods.memory import gigabytes
 from quarterturn.pages.tables import Cell, Table, percent
 from quarterturn.progress import duration
 from quarterturn.runs.closing import command
+from quarterturn.wording import counted
 
 THRESHOLDS = {
     "blank_below_spread": BLANK_SPREAD,
@@ -140,7 +141,7 @@ class Diagnosis:
             cost, time = self.cost, self.cost.time
             recipe = (
                 f"{self.preset}: {config.method.name} with {config.model.backbone} at "
-                f"{config.data.image_size} px, {config.run.epochs:,} epochs in batches of "
+                f"{config.data.image_size} px, {counted(config.run.epochs, 'epoch')} in batches of "
                 f"{config.run.batch_size}"
             )
             rows.append(["preset", recipe])

@@ -42,6 +42,7 @@ from quarterturn.runs.resumption import (
 )
 from quarterturn.runs.start import new_runtime, resumed_runtime, resuming, select_for_all, starting
 from quarterturn.weights.start import check_fits, open_start
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -285,7 +286,7 @@ def _introduce(run: Run, images: Selection) -> None:
         what = f"{config.upright.folds} rotation heads on {run.began_with} ({network}), each fitted"
     else:
         what = f"{config.upright.folds} rotation networks ({network}), each trained for up to "
-        what += f"{config.run.epochs} epochs"
+        what += counted(config.run.epochs, "epoch")
     logger.info(
         f"{what} on what its fold leaves of {number:,} images; {_labels_read(images)}; run "
         f"directory {run.path}"

@@ -17,6 +17,7 @@ from quarterturn.runs.records import (
     images_per_class,
     statistic,
 )
+from quarterturn.wording import counted
 
 GROUPS = ("many", "medium", "few")
 LAST_COLUMNS = {
@@ -216,8 +217,7 @@ def by_labels(overlap: int, with_labels: int | None) -> str:
 
 
 def _seeds(protocol: dict[str, Any]) -> str:
-    n = len(protocol["seeds"])
-    return f"{n} {'seed' if n == 1 else 'seeds'}"
+    return counted(len(protocol["seeds"]), "seed")
 
 
 def _tested(result: ProbeResult) -> str:
@@ -228,7 +228,7 @@ def _circumstances(result: ProbeResult) -> str:
     """How far the run was trained, and what it has seen of the test images, where that matters."""
     note = ""
     if result.epochs_done < result.epochs:
-        note = f"; trained for {result.epochs_done:.3g} of {result.epochs} epochs so far"
+        note = f"; trained for {result.epochs_done:.3g} of {counted(result.epochs, 'epoch')} so far"
     overlap = result.test_images_learned_from
     if overlap is None:
         note += "; it is not known whether the run was trained on them"

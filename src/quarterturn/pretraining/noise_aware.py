@@ -29,6 +29,7 @@ from quarterturn.progress import stage
 from quarterturn.runs import Run
 from quarterturn.runs.environment import environment
 from quarterturn.runs.lock import locked
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +141,8 @@ def _noise_aware_words(config: Config, p_upright: NDArray[np.float32], kept: Pat
     first = first_epoch(start, epochs)
     if first == epochs:
         return (
-            f"--noise-aware-from {start:.3g} is never reached within {epochs} epochs, so no turned "
-            f"copy is discounted by {kept}; give more --epochs or a smaller fraction"
+            f"--noise-aware-from {start:.3g} is never reached within {counted(epochs, 'epoch')}, "
+            f"so no turned copy is discounted by {kept}; give more --epochs or a smaller fraction"
         )
     weights = pu_weights(torch.from_numpy(p_upright), config.noise_aware.gamma)[:, 1:]
     again = ", and likewise after each restart" if restarts else ""
@@ -168,7 +169,7 @@ def _cost(config: Config, recipe: Config) -> str:
         )
     return (
         f"--upright auto: {folds} rotation networks come first ({recipe.model.backbone} at "
-        f"{recipe.data.image_size} px, up to {epochs} epochs each), {passes:.0f} passes over the "
-        f"images in all; the training itself ({config.model.backbone} at "
+        f"{recipe.data.image_size} px, up to {counted(epochs, 'epoch')} each), {passes:.0f} passes "
+        f"over the images in all; the training itself ({config.model.backbone} at "
         f"{config.data.image_size} px) makes {config.run.epochs}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,8 @@ from quarterturn.runs.start import (
 )
 from quarterturn.weights.start import Start, check_fits, open_start
 from quarterturn.weights.timm_weights import TIMM
+
+logger = logging.getLogger(__name__)
 
 
 @overload
@@ -176,6 +179,8 @@ def pretrain(
             check(path, overwrite=own.overwrite, needed=runs[0].needed)
             warn_left_out(own, config)
             if config.run.epochs == 0:
+                images.source.log_summary()
+                logger.info("0 epochs: nothing is trained")
                 log_checkpoints(config, len(images.train), path, trainings=own.seeds)
                 return made
             job = rehearsal(config, images, start, runtime, sample)

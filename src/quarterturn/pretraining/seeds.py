@@ -21,6 +21,7 @@ from quarterturn.runs.record_files import to_json
 from quarterturn.runs.records import statistic
 from quarterturn.runs.seeds import SUMMARY
 from quarterturn.runs.time_budget import REPORT_SHARE
+from quarterturn.wording import counted
 
 
 def train_all(
@@ -72,8 +73,8 @@ def train_all(
         commands = [("probe", run.path, run.data) for run in runs]
         commands.append(("compare", *(run.path for run in runs)))
     log_closing(
-        f"trained on {len(images.train):,} images for {epochs:,} "
-        f"{'epoch' if epochs == 1 else 'epochs'}" + (f", {len(runs)} seeds" if several else ""),
+        f"trained on {len(images.train):,} images for {counted(epochs, 'epoch')}"
+        + (f", {len(runs)} seeds" if several else ""),
         files_of_runs(path, [run.path for run in runs], SUMMARY),
         commands,
     )

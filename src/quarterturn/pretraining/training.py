@@ -33,6 +33,7 @@ from quarterturn.runs.phases import in_phases
 from quarterturn.runs.time_budget import REPORT_SHARE
 from quarterturn.runs.without_effect import options_without_effect
 from quarterturn.weights.start import begin_with
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -229,8 +230,8 @@ def _introduce(run: Run, images: Selection, runtime: Runtime, training: Training
         f"{config.method.name} with {config.model.backbone} ({parameters / 1e6:.1f} million "
         f"parameters) at {config.data.image_size} px: {len(images.train):,} images to learn from, "
         f"{held:,} held out for diagnostics; {labels_read or 'no labels are read'}\n"
-        f"{config.run.epochs} epochs{in_phases(config, run.phases)} of "
-        f"{training.batches.steps_per_epoch} steps, on "
+        f"{counted(config.run.epochs, 'epoch')}{in_phases(config, run.phases)} of "
+        f"{counted(training.batches.steps_per_epoch, 'step')}, on "
         f"{runtime.device} in {runtime.precision}; run directory {run.path}"
     )
     if config.run.epochs == 0:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from quarterturn.data.unreadable import count_files, list_unreadable
+from quarterturn.data.unreadable import list_unreadable
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def log_unreadable(unreadable: Mapping[str, str], listed_in: Path | None = None)
     """
     if not unreadable:
         return
-    count = f"{count_files(len(unreadable))} could not be read"
+    count = f"{counted(len(unreadable), 'image file')} could not be read"
     if listed_in is not None:
         logger.warning(_printable(f"{count}; {listed_in} lists them"))
     else:

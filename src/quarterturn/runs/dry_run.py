@@ -12,6 +12,7 @@ from quarterturn.methods.memory import checkpoint_bytes, gigabytes
 from quarterturn.progress import duration
 from quarterturn.runs.life_cycle import M, TrainingFiles, TrainingJob, log_memory
 from quarterturn.runs.time_budget import measure_cost
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ def rehearse(job: TrainingJob[M], path: Path, *, trainings: int = 1, kind: str =
         )
     else:
         logger.info(
-            f"{cost.in_words(TIMED_STEPS, num_images)}; {epochs:,} "
-            f"{'epoch' if epochs == 1 else 'epochs'} {duration(every_s)} with evaluations and the "
+            f"{cost.in_words(TIMED_STEPS, num_images)}; {counted(epochs, 'epoch')} "
+            f"{duration(every_s)} with evaluations and the "
             "page"
         )
     if trainings > 1:

@@ -15,6 +15,7 @@ from quarterturn.methods.configuration import FORMAT, Config
 from quarterturn.runs.phases import Phase, carries_on, made_for_its_length, schedule_words
 from quarterturn.runs.run import Run
 from quarterturn.runs.seeds import RESULTS, SUMMARY
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +93,6 @@ def keep_length(path: Path, runs: Sequence[Run]) -> None:
         write_json(file, {**stored, **changed})
         phase = run.phases[-1]
         logger.info(
-            f"{run.path} had {phase.from_epoch:,} "
-            f"{'epoch' if phase.from_epoch == 1 else 'epochs'} and is to have "
-            f"{run.config.run.epochs:,}: "
-            f"the schedule of the new ones is {phase.schedule}"
+            f"{run.path} had {counted(phase.from_epoch, 'epoch')} and is to have "
+            f"{run.config.run.epochs:,}: the schedule of the new ones is {phase.schedule}"
         )

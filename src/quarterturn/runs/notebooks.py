@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from quarterturn.errors import ConfigError, QuarterturnError
+from quarterturn.wording import counted
 
 if TYPE_CHECKING:
     from quarterturn.runs.run import Run
@@ -62,5 +63,5 @@ def _weights(run: Run) -> str:
     if run.imported is not None:
         return f"imported from {run.imported.file}"
     with suppress(QuarterturnError, OSError):
-        return f"after {run.epochs_done():g} of {run.config.run.epochs} epochs"
+        return f"after {run.epochs_done():g} of {counted(run.config.run.epochs, 'epoch')}"
     return "none yet"

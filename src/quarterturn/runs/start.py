@@ -23,6 +23,7 @@ from quarterturn.runs.environment import environment
 from quarterturn.runs.failures import failures_explained, is_stop, stops_noted
 from quarterturn.runs.lock import locked
 from quarterturn.runs.run import Run
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -213,4 +214,4 @@ def warn_unfinished(run: Run) -> None:
     """Warn about a run whose weights are used before its last epoch."""
     done, epochs = run.epochs_done(), run.config.run.epochs
     if done < epochs and run.imported is None:
-        logger.warning(f"{run.path} has done {done:.3g} of its {epochs:,} epochs so far")
+        logger.warning(f"{run.path} has done {done:.3g} of its {counted(epochs, 'epoch')} so far")

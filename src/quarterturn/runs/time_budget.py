@@ -17,6 +17,7 @@ from quarterturn.errors import ConfigError
 from quarterturn.methods.configuration import Config
 from quarterturn.progress import duration, stage
 from quarterturn.runs.life_cycle import M, TrainingFiles, TrainingJob, prepare
+from quarterturn.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def choose_epochs(
     if at_most is not None:
         epochs = min(epochs, at_most)
     logger.info(
-        f"{measured}: {epochs:,} {'epoch' if epochs == 1 else 'epochs'}{shared} (the recipe has "
+        f"{measured}: {counted(epochs, 'epoch')}{shared} (the recipe has "
         f"{config.run.epochs:,}), {duration(trainings * cost.training_s(epochs))} with evaluations "
         f"and the page{'s' if trainings > 1 else ''}"
     )

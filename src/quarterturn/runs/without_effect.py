@@ -6,6 +6,7 @@ from quarterturn.config import DataConfig
 from quarterturn.engine.schedule import first_epoch, phases
 from quarterturn.methods.classifier_options import ClassifierOptions
 from quarterturn.methods.configuration import Config
+from quarterturn.wording import counted
 
 
 def options_without_effect(config: Config) -> list[str]:
@@ -51,7 +52,7 @@ def options_without_effect(config: Config) -> list[str]:
     start = config.balance.start(config.first_phase_epochs)
     if asked and first_epoch(start, epochs) == epochs:
         found.append(
-            f"--reweight-from {start:.3g} is never reached within {epochs} epochs, so "
+            f"--reweight-from {start:.3g} is never reached within {counted(epochs, 'epoch')}, so "
             f"nothing is weighted by {' and '.join(asked)}; give more --epochs or a smaller "
             "fraction"
         )
