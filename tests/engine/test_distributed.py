@@ -91,7 +91,13 @@ def train(
     return [torch.load(folder / f"rank{r}.pt", weights_only=True) for r in range(world_size)]
 
 
-@pytest.mark.parametrize("more", [[], ["--accumulate", "2", "--crop-padding", "2"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        pytest.param(["--accumulate", "2", "--crop-padding", "2"], marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_share_one_bank_and_split_each_batch(tmp_path: Path, more: list[str]) -> None:
     (alone,) = train(1, tmp_path / "one", more)
     first, second = train(2, tmp_path / "two", more)

@@ -67,7 +67,10 @@ def uninterrupted(words: tuple[object, ...], tmp_path_factory: pytest.TempPathFa
     return folder / "whole"
 
 
-@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize(
+    "kill",
+    [pytest.param(kill, marks=pytest.mark.slow if "first" in kill else ()) for kill in KILLS],
+)
 def test_a_killed_run_resumes_to_the_same_bits(
     words: tuple[object, ...], uninterrupted: Path, kill: str, tmp_path: Path
 ) -> None:
@@ -83,6 +86,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert not list((run / "checkpoints").glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing(photos: Path, tmp_path: Path) -> None:
     for workers in (0, 2):
         run = tmp_path / str(workers)
@@ -92,6 +96,7 @@ def test_the_number_of_workers_changes_nothing(photos: Path, tmp_path: Path) -> 
     assert metrics_without_times(tmp_path / "0") == metrics_without_times(tmp_path / "2")
 
 
+@pytest.mark.slow
 def test_diagnostics_change_nothing(tmp_path: Path) -> None:
     lines = {}
     for switch in ("--diagnostics", "--no-diagnostics"):

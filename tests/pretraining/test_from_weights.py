@@ -137,6 +137,7 @@ def test_heads_come_along_where_they_fit(
             assert torch.equal(ours[f"{head}.weight"], theirs[f"{head}.weight"])
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_after_its_start_is_gone(digits_run: Run, tmp_path: Path) -> None:
     """The teacher and the first weights are in the run: what it began with may be gone."""
     start = Path(shutil.copytree(digits_run.path, tmp_path / "start"))

@@ -232,6 +232,7 @@ def decide(rank: int, folder: str) -> None:
     pretrain("digits", out=f"{folder}/run", budget="1m", **SMALL)
 
 
+@pytest.mark.slow
 def test_the_first_process_decides(tmp_path: Path) -> None:
     as_group(2, decide, str(tmp_path))
     one, other = ((tmp_path / rank).read_text() for rank in "01")

@@ -107,6 +107,7 @@ def as_one_of_two(rank: int, *commands: list[str]) -> None:
             assert main(words) == 0
 
 
+@pytest.mark.slow
 def test_two_processes_lengthen_a_run_together(tmp_path: Path) -> None:
     words = ["--schedule", "step", "--limit", "64", "--batch-size", "32", "--device", "cpu"]
     begin = ["pretrain", "digits", "--method", "rotnet", *words, "--no-diagnostics"]
